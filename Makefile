@@ -1,0 +1,36 @@
+# The door to everything: `make help` lists what is behind it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv installs exactly what uv.lock says; pip only brings uv.
+UV_VERSION := 0.13.9
+
+.PHONY: help
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(VENV)/installed: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "vanadium-cluster needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv sync --quiet --locked
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/installed ## the environment, exactly as locked, in .venv
+
+.PHONY: lock
+lock: install ## resolve pyproject.toml into uv.lock anew
+	$(BIN)/uv lock
+
+.PHONY: format
+format: install ## rewrite the code as ruff formats it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: install ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
