@@ -1,0 +1,150 @@
+"""Authorities: principals that may bless others.
+
+>>> root = Authority.create_root(Name.parse("acme"), Principal.create(), now=now, lifetime=years)
+>>> web = root.grant(agent.public_key, "prod:shop:web", now=now, lifetime=month)
+>>> replica = Authority(agent, web).bless(csr_key, "web-1", now=now, lifetime=hour)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ObjectIdentifier
+
+from blessings import certificates as profile
+from blessings.blessing import Blessing
+from blessings.errors import CannotBless
+from blessings.names import Name
+from blessings.principal import Principal, PublicKey
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A principal with the signing certificate that lets it bless under a name.
+
+    `blessing` is that certificate and those above it; a root's blessing is the root certificate alone.
+    Raises CannotBless when the certificate is another key's, or signs no others.
+    """
+
+    principal: Principal
+    blessing: Blessing
+
+    def __post_init__(self) -> None:
+        certificate = self.certificate
+        if _encoded(profile.public_key_of(certificate)) != _encoded(self.principal.public_key):
+            raise CannotBless(f"the certificate of {self.name} belongs to another key")
+        if not profile.is_signing(certificate) or not profile.may_sign_certificates(certificate):
+            raise CannotBless(f"the certificate of {self.name} may not sign others")
+
+    @classmethod
+    def create_root(
+        cls, name: Name, principal: Principal, *, now: datetime, lifetime: timedelta
+    ) -> Authority:
+        """A new root: a self-signed certificate for `name`, which has one component."""
+        if len(name.components) != 1:
+            raise CannotBless(f"a root's name is one component, got {str(name)!r}")
+        begin, end = profile.validity(now, lifetime, None)
+        certificate = profile.build_signing_certificate(
+            name,
+            principal.public_key,
+            issuer=None,
+            issuer_key=principal.signing_key,
+            not_before=begin,
+            not_after=end,
+            path_length=None,
+        )
+        return cls(principal, Blessing((certificate,)))
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return self.blessing.leaf
+
+    @property
+    def name(self) -> Name:
+        return self.blessing.presented
+
+    @property
+    def is_root(self) -> bool:
+        return self.certificate.issuer == self.certificate.subject and len(self.name.components) == 1
+
+    def grant(
+        self,
+        public_key: PublicKey,
+        extension: str,
+        *,
+        now: datetime,
+        lifetime: timedelta,
+        path_length: int = 0,
+    ) -> Blessing:
+        """Lets `public_key` bless in its turn, under this authority's name and `extension`.
+
+        `path_length` is how many more signing certificates may follow below it. Raises CannotBless when
+        this authority is not valid now or its own path length leaves no room.
+        """
+        self._check_time(now)
+        own_path_length = profile.path_length_of(self.certificate)
+        if own_path_length is not None and path_length >= own_path_length:
+            raise CannotBless(
+                f"{self.name} may have {own_path_length} signing certificates below it, "
+                f"a grant with path length {path_length} does not fit"
+            )
+        begin, end = profile.validity(now, lifetime, self.certificate)
+        certificate = profile.build_signing_certificate(
+            self.name.extend(extension),
+            public_key,
+            issuer=self.certificate,
+            issuer_key=self.principal.signing_key,
+            not_before=begin,
+            not_after=end,
+            path_length=path_length,
+        )
+        return self._chain(certificate)
+
+    def bless(
+        self,
+        public_key: PublicKey,
+        extension: str,
+        *,
+        now: datetime,
+        lifetime: timedelta,
+        dns_names: Iterable[str] = (),
+        usages: Sequence[ObjectIdentifier] = (profile.CLIENT, profile.SERVER),
+    ) -> Blessing:
+        """Names `public_key` with this authority's name and `extension`, in a leaf certificate.
+
+        The leaf never outlives this authority's certificate. Raises CannotBless when this authority is not
+        valid now, or `public_key` is its own.
+        """
+        self._check_time(now)
+        if _encoded(public_key) == _encoded(self.principal.public_key):
+            raise CannotBless(f"{self.name} was asked to bless its own signing key")
+        begin, end = profile.validity(now, lifetime, self.certificate)
+        certificate = profile.build_leaf_certificate(
+            self.name.extend(extension),
+            public_key,
+            issuer=self.certificate,
+            issuer_key=self.principal.signing_key,
+            not_before=begin,
+            not_after=end,
+            dns_names=dns_names,
+            usages=usages,
+        )
+        return self._chain(certificate)
+
+    def _chain(self, certificate: x509.Certificate) -> Blessing:
+        above = () if self.is_root else self.blessing.certificates
+        return Blessing((certificate, *above))
+
+    def _check_time(self, now: datetime) -> None:
+        if now < self.blessing.not_before:
+            raise CannotBless(f"{self.name} is not valid before {self.blessing.not_before.isoformat()}")
+        if now >= self.blessing.not_after:
+            raise CannotBless(f"{self.name} expired at {self.blessing.not_after.isoformat()}")
+
+
+def _encoded(key: PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

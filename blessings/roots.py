@@ -1,0 +1,78 @@
+"""Roots: the root keys that a principal recognises, each with the names that it is trusted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from blessings import certificates as profile
+from blessings.errors import InvalidCertificate
+from blessings.names import Name
+from blessings.patterns import Pattern
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root certificate and the pattern of the names that it is trusted for."""
+
+    certificate: x509.Certificate
+    pattern: Pattern
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Root:
+        """A root trusted for its own name and every extension of it. Raises InvalidCertificate."""
+        if not profile.is_signing(certificate):
+            raise InvalidCertificate("a root is a signing certificate, this one is a leaf")
+        return cls(certificate, Pattern(profile.name_of(certificate)))
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The recognised roots, in no order that matters."""
+
+    entries: tuple[Root, ...]
+
+    @classmethod
+    def of(cls, *certificates: x509.Certificate) -> Roots:
+        """Roots trusted each for its own name."""
+        return cls(tuple(Root.of(certificate) for certificate in certificates))
+
+    @classmethod
+    def from_pem(cls, pem: str | bytes) -> Roots:
+        """Roots of a PEM bundle, trusted each for its own name. Raises InvalidCertificate."""
+        return cls.of(*profile.parse_pem_chain(pem))
+
+    def to_pem(self) -> str:
+        return profile.to_pem(root.certificate for root in self)
+
+    @classmethod
+    def from_json(cls, items: Iterable[Mapping[str, str]]) -> Roots:
+        """The inverse of `to_json`. Raises InvalidCertificate, InvalidPattern, KeyError for a missing key."""
+        entries = []
+        for item in items:
+            (certificate, *more) = profile.parse_pem_chain(item["certificate"])
+            if more:
+                raise InvalidCertificate("one root entry holds one certificate, this one has more")
+            entries.append(Root(certificate, Pattern.parse(item["pattern"])))
+        return cls(tuple(entries))
+
+    def to_json(self) -> list[dict[str, str]]:
+        """`[{"certificate": <PEM>, "pattern": "acme"}]`, the form used on the wire."""
+        return [
+            {"certificate": profile.to_pem([root.certificate]), "pattern": str(root.pattern)} for root in self
+        ]
+
+    def trusted_for(self, name: Name) -> Roots:
+        """The roots whose pattern matches `name`."""
+        return Roots(tuple(root for root in self if root.pattern.matches(name)))
+
+    def __iter__(self) -> Iterator[Root]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __add__(self, other: Roots) -> Roots:
+        return Roots((*self.entries, *other.entries))

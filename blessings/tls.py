@@ -1,0 +1,95 @@
+"""TLS contexts that present a blessing and recognise roots, and what a peer presented.
+
+Blessing names are no DNS names: a context made here demands a chain to a recognised root, and the
+connection's owner then asks `verify_blessing(peer_blessing(connection), …)` whose it is.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from blessings.blessing import Blessing
+from blessings.certificates import parse_der
+from blessings.errors import InvalidCertificate
+from blessings.principal import Principal
+from blessings.roots import Roots
+
+
+def server_context(
+    principal: Principal, blessing: Blessing, client_roots: Roots, *, client_certificate: ssl.VerifyMode
+) -> ssl.SSLContext:
+    """A TLS 1.3 server that presents `blessing` and checks clients against `client_roots`.
+
+    `client_certificate` is ssl.CERT_REQUIRED, or ssl.CERT_OPTIONAL where some routes need none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # A resumed session carries no client certificate on some Python versions; without tickets there is none.
+    context.num_tickets = 0
+    context.verify_mode = client_certificate
+    context.load_verify_locations(cadata=client_roots.to_pem())
+    load_identity(context, blessing.to_pem(), principal.to_pem().decode())
+    return context
+
+
+def client_context(principal: Principal, blessing: Blessing, server_roots: Roots) -> ssl.SSLContext:
+    """A TLS 1.3 client that presents `blessing` and demands a server certificate under `server_roots`.
+
+    Host names are not checked (`check_hostname` is off): the caller checks the peer's blessing name, or
+    turns `check_hostname` on for a server that it knows by DNS name.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.load_verify_locations(cadata=server_roots.to_pem())
+    load_identity(context, blessing.to_pem(), principal.to_pem().decode())
+    return context
+
+
+def load_identity(context: ssl.SSLContext, chain_pem: str, private_key_pem: str) -> None:
+    """Makes `context` present this chain, with a key that is in memory only.
+
+    Python's ssl takes the key from a path only. On Linux the path is that of an anonymous memory file,
+    which no other user can open and which is gone when this returns; elsewhere it is a temporary file of
+    mode 0600, removed at once. Raises ssl.SSLError when key and chain don't belong together.
+    """
+    with _readable_path((private_key_pem + "\n" + chain_pem).encode()) as path:
+        context.load_cert_chain(path)
+
+
+def peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing | None:
+    """The chain that the peer presented, unverified by us; None when it presented none."""
+    # Public since Python 3.13; before, the same call on the object behind.
+    behind = getattr(connection, "_sslobj", None)
+    chain = behind.get_unverified_chain() if behind is not None else None
+    if not chain:
+        return None
+    return Blessing(tuple(parse_der(certificate.public_bytes(_ssl.ENCODING_DER)) for certificate in chain))
+
+
+def require_peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing:
+    """Like `peer_blessing`. Raises InvalidCertificate when the peer presented none."""
+    blessing = peer_blessing(connection)
+    if blessing is None:
+        raise InvalidCertificate("the peer presented no certificate")
+    return blessing
+
+
+@contextmanager
+def _readable_path(data: bytes) -> Iterator[str]:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("vanadium-identity", os.MFD_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            yield f"/proc/self/fd/{descriptor}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="vanadium-") as file:
+            file.write(data)
+            file.flush()
+            yield file.name
