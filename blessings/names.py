@@ -73,6 +73,11 @@ class Name:
         return _SCHEME + "/".join(self.components)
 
     @property
+    def root(self) -> Name:
+        """The first component alone."""
+        return Name(self.components[:1])
+
+    @property
     def trust_domain(self) -> str:
         """The SPIFFE ID of the name's root alone: `spiffe://<root>`."""
         return _SCHEME + self.components[0]

@@ -1,0 +1,213 @@
+"""The program: settings in, servers up, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import structlog
+import uvicorn
+from prometheus_client import make_asgi_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from blessings import fingerprint
+from cluster_agent.api import create_app
+from cluster_agent.attestation import Attestor
+from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.data_directory import open_signing_room, open_store
+from cluster_agent.errors import ClusterAgentError, DataDirectoryError, SettingsError
+from cluster_agent.issuing import ClusterAgent, Tripwire
+from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.metrics import Metrics
+from cluster_agent.servers import DRAIN_SECONDS, SharedLoopServer, listen, serve_until_signal
+from cluster_agent.serving import Serving
+from cluster_agent.settings import Settings, read_settings
+from cluster_agent.store import SqliteStore
+from cluster_agent.tls_extension import TlsExtensionProtocol
+from cluster_agent.tripwire import NamespaceEvents
+
+RELOAD_SECONDS = 10
+HOUSEKEEPING_SECONDS = 600
+KUBERNETES_TIMEOUT_SECONDS = 5
+
+_log = structlog.get_logger("cluster_agent")
+
+
+def main() -> None:
+    """Entry point of the `cluster-agent` program. Exits with 2 for a wrong setting, 1 for another failure."""
+    try:
+        settings = read_settings(sys.argv[1:])
+    except SettingsError as error:
+        sys.exit(_complaint(2, error))
+    _configure_logging(settings.log_level)
+    try:
+        asyncio.run(_run(settings))
+    except ClusterAgentError as error:
+        sys.exit(_complaint(1, error))
+
+
+async def _run(settings: Settings) -> None:
+    room = open_signing_room(settings.data_directory, settings.prefix.root, now=_now())
+    serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
+    store = open_store(settings.data_directory)
+    metrics = Metrics()
+    try:
+        async with _attestation(settings) as (attestor, tripwires):
+            agent = ClusterAgent(
+                prefix=settings.prefix,
+                administrators=settings.administrator_patterns,
+                ttl=settings.ttl,
+                room=room,
+                store=store,
+                attestor=attestor,
+                tripwires=(metrics, *tripwires),
+                now=_now,
+            )
+            _log.info(
+                "starting",
+                prefix=settings.name_prefix,
+                attestor=attestor.kind,
+                host=settings.host,
+                port=settings.port,
+                rootFingerprint=fingerprint(room.root.principal.public_key),
+            )
+            chores = [
+                asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
+                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store))),
+            ]
+            try:
+                await _serve(settings, agent, serving, metrics)
+            finally:
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
+    finally:
+        await store.close()
+    _log.info("stopped")
+
+
+async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metrics: Metrics) -> None:
+    common: dict[str, Any] = {
+        "lifespan": "off",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "timeout_graceful_shutdown": DRAIN_SECONDS,
+    }
+    api = SharedLoopServer(
+        uvicorn.Config(
+            create_app(agent, serving, metrics),
+            http=TlsExtensionProtocol,
+            ssl_context_factory=lambda _config, _default: serving.context,
+            **common,
+        )
+    )
+    health = SharedLoopServer(uvicorn.Config(_health_app(api, metrics), **common))
+    await serve_until_signal(
+        [
+            (api, listen(settings.host, settings.port)),
+            (health, listen(settings.host, settings.health_port)),
+        ]
+    )
+
+
+def _health_app(api: SharedLoopServer, metrics: Metrics) -> Starlette:
+    async def healthz(_request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> JSONResponse:
+        return JSONResponse({"ready": api.started}, 200 if api.started else 503)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Mount("/metrics", make_asgi_app(metrics.registry)),
+        ]
+    )
+
+
+@asynccontextmanager
+async def _attestation(settings: Settings) -> AsyncIterator[tuple[Attestor, list[Tripwire]]]:
+    """The attestor that the settings name, and who is told of a misused credential besides the metrics."""
+    if settings.attestor == "jwks":
+        async with httpx.AsyncClient(timeout=KUBERNETES_TIMEOUT_SECONDS) as client:
+            keys = KeySource(settings.jwks_location, client, _now)
+            yield (
+                JwksAttestor(keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=_now),
+                [],
+            )
+        return
+    try:
+        trust = ssl.create_default_context(cafile=str(settings.kubernetes_ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            "--kubernetes-ca-file (VANADIUM_CLUSTER_AGENT_KUBERNETES_CA_FILE): "
+            f"{settings.kubernetes_ca_file} cannot be used: {error}"
+        ) from error
+    async with httpx.AsyncClient(
+        base_url=settings.kubernetes_api_url, verify=trust, timeout=KUBERNETES_TIMEOUT_SECONDS
+    ) as client:
+        api = KubernetesApi(client, settings.kubernetes_token_file)
+        yield TokenReviewAttestor(api, settings.token_audience), [NamespaceEvents(api, _now)]
+
+
+def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
+    async def reload() -> None:
+        try:
+            if serving.reload():
+                _log.info("serving certificate read again")
+        except DataDirectoryError as error:
+            _log.error("serving certificate not read, the old one stays", error=str(error))
+
+    return reload
+
+
+def _housekeeping(store: SqliteStore) -> Callable[[], Awaitable[None]]:
+    async def drop_expired() -> None:
+        _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
+
+    return drop_expired
+
+
+async def _repeat(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await chore()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _configure_logging(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+def _complaint(code: int, error: Exception) -> int:
+    sys.stderr.write(f"cluster-agent: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Attestation: which pod a token was bound to.
+
+Two attestors answer the same question. `token-review` asks the API server, which also notices that the
+pod is gone. `jwks` checks the token's signature offline, and learns of a deleted pod only when the token
+expires.
+
+Token format: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster_agent.errors import Forbidden
+
+
+@dataclass(frozen=True)
+class AttestedPod:
+    """The pod that a valid token of our audience was bound to."""
+
+    namespace: str
+    service_account: str
+    name: str
+    uid: str
+
+
+class Attestor(Protocol):
+    """Turns a token into the pod that it proves."""
+
+    @property
+    def kind(self) -> str:
+        """`token-review` or `jwks`: shown in the log and in /healthz."""
+
+    async def attest(self, token: str) -> AttestedPod:
+        """Raises TokenRefused when the token proves no pod, Unavailable when nobody can say now."""
+
+
+class TokenRefused(Forbidden):
+    """The token proves no pod to us."""
+
+
+def attested_pod(
+    username: str, pod_name: str | None, pod_uid: str | None, *, namespace: str | None = None
+) -> AttestedPod:
+    """The pod behind a token's claims. Raises TokenRefused for a user, a node, or a token without a pod."""
+    parts = username.split(":")
+    if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"] or not all(parts):
+        raise TokenRefused(
+            "NotAServiceAccount", f"the token belongs to {username!r}, not to a service account"
+        )
+    if namespace is not None and namespace != parts[2]:
+        raise TokenRefused(
+            "InconsistentToken", f"the token's subject says namespace {parts[2]!r}, its claims {namespace!r}"
+        )
+    if not pod_name or not pod_uid:
+        raise TokenRefused(
+            "TokenNotBoundToPod",
+            f"the token of {username} is bound to no pod; use a projected serviceAccountToken volume",
+        )
+    return AttestedPod(namespace=parts[2], service_account=parts[3], name=pod_name, uid=pod_uid)

@@ -1,0 +1,122 @@
+"""The attestor that checks tokens offline, against the issuer's published keys.
+
+For local mode, and for a cluster agent outside of the cluster: it needs no right in the cluster, only the
+issuer's key set (RFC 7517), which `kubectl get --raw /openid/v1/jwks` prints and many clusters publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+
+from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
+from cluster_agent.errors import Unavailable
+
+_ALGORITHMS = ["RS256", "ES256"]
+_REFRESH_SECONDS = 30
+
+
+class KeySource:
+    """The issuer's key set, from a file or an HTTPS address; read again when a token names an unknown key.
+
+    Not more often than every 30 s, so that forged key identifiers cause no storm of requests.
+    """
+
+    def __init__(self, location: str, client: httpx.AsyncClient, now: Callable[[], datetime]) -> None:
+        self._location = location
+        self._client = client
+        self._now = now
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at: datetime | None = None
+
+    async def key(self, key_id: str) -> jwt.PyJWK:
+        """Raises TokenRefused for a key that the issuer does not have, Unavailable when it can't be asked."""
+        if key_id not in self._keys and self._may_read():
+            self._read_at = self._now()
+            self._keys = await self._read()
+        if key_id not in self._keys:
+            raise TokenRefused(
+                "TokenNotAuthenticated", "the token is signed by a key that its issuer does not have"
+            )
+        return self._keys[key_id]
+
+    def _may_read(self) -> bool:
+        return self._read_at is None or (self._now() - self._read_at).total_seconds() >= _REFRESH_SECONDS
+
+    async def _read(self) -> dict[str, jwt.PyJWK]:
+        try:
+            if self._location.startswith("https://"):
+                response = await self._client.get(self._location)
+                response.raise_for_status()
+                document = response.text
+            else:
+                document = await asyncio.to_thread(Path(self._location).read_text)
+            keys = jwt.PyJWKSet.from_dict(json.loads(document)).keys
+        except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError) as error:
+            raise Unavailable(
+                "KeySetUnavailable", f"cannot read the key set {self._location}: {error}"
+            ) from error
+        return {key.key_id: key for key in keys if key.key_id is not None}
+
+
+class JwksAttestor:
+    """Accepts tokens of `issuer` for `audience` that are signed by one of its keys and in their time."""
+
+    kind = "jwks"
+
+    def __init__(self, keys: KeySource, *, issuer: str, audience: str, now: Callable[[], datetime]) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._now = now
+
+    async def attest(self, token: str) -> AttestedPod:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._keys.key(str(header.get("kid", "")))
+            claims = jwt.decode(
+                token,
+                key=key,
+                algorithms=_ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                # Times are compared below, with the clock that was passed in.
+                options={
+                    "require": ["exp", "iss", "aud", "sub"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.InvalidAudienceError as error:
+            raise TokenRefused(
+                "TokenOfOtherAudience", f"the token is not meant for {self._audience!r}"
+            ) from error
+        except jwt.PyJWTError as error:
+            raise TokenRefused("TokenNotAuthenticated", f"the token does not hold: {error}") from error
+        return pod_of_claims(claims, self._now())
+
+
+def pod_of_claims(claims: Mapping[str, Any], now: datetime) -> AttestedPod:
+    """What the claims of a token with a good signature prove at `now`. Raises TokenRefused."""
+    expires, begins = claims.get("exp"), claims.get("nbf", claims.get("iat", 0))
+    if not isinstance(expires, int | float) or not isinstance(begins, int | float):
+        raise TokenRefused("TokenNotAuthenticated", "the token's times are no numbers")
+    if now.timestamp() >= expires:
+        raise TokenRefused("TokenExpired", "the token has expired; read it again from its file")
+    if now.timestamp() < begins:
+        raise TokenRefused("TokenNotYetValid", "the token is not valid yet; are the clocks right?")
+    bound = claims.get("kubernetes.io")
+    bound = bound if isinstance(bound, dict) else {}
+    pod = bound.get("pod")
+    pod = pod if isinstance(pod, dict) else {}
+    return attested_pod(
+        str(claims.get("sub", "")), pod.get("name"), pod.get("uid"), namespace=str(bound.get("namespace", ""))
+    )

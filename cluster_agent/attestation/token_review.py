@@ -1,0 +1,63 @@
+"""The attestor that asks the API server.
+
+https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
+from cluster_agent.errors import Unavailable
+from cluster_agent.kubernetes_api import KubernetesApi
+
+_PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
+_POD_NAME = "authentication.kubernetes.io/pod-name"
+_POD_UID = "authentication.kubernetes.io/pod-uid"
+
+
+class TokenReviewAttestor:
+    """Accepts what TokenReview accepts for `audience`."""
+
+    kind = "token-review"
+
+    def __init__(self, api: KubernetesApi, audience: str) -> None:
+        self._api = api
+        self._audience = audience
+
+    async def attest(self, token: str) -> AttestedPod:
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [self._audience]},
+        }
+        try:
+            answer = await self._api.create(_PATH, review)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                "TokenReviewUnavailable", f"the API server did not review the token: {type(error).__name__}"
+            ) from error
+        return pod_of_review(answer.get("status") or {}, self._audience)
+
+
+def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
+    """What a TokenReview's status proves to somebody of that audience. Raises TokenRefused."""
+    if status.get("authenticated") is not True:
+        raise TokenRefused(
+            "TokenNotAuthenticated",
+            f"the API server refused the token: {status.get('error') or 'not authenticated'}",
+        )
+    # A server that knows no audiences leaves the field empty, and its yes says nothing about ours.
+    if audience not in (status.get("audiences") or []):
+        raise TokenRefused("TokenOfOtherAudience", f"the token is not meant for {audience!r}")
+    user = status.get("user") or {}
+    extra = user.get("extra") or {}
+    return attested_pod(str(user.get("username", "")), _only(extra, _POD_NAME), _only(extra, _POD_UID))
+
+
+def _only(extra: Mapping[str, Any], key: str) -> str | None:
+    values = extra.get(key)
+    return str(values[0]) if isinstance(values, list) and len(values) == 1 else None

@@ -1,0 +1,46 @@
+"""How errors become answers: `{"error": {"reason", "message"}}`, never with what was sent in them."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from cluster_agent.errors import Refusal, Unavailable
+from cluster_agent.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+
+def answer_errors(app: FastAPI, metrics: Metrics) -> None:
+    """Makes `app` answer every refusal in the one form, and counts it."""
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        metrics.refused(request.url.path, refusal.reason)
+        _log.warning("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
+        headers = (
+            {"Retry-After": str(refusal.retry_after_seconds)} if isinstance(refusal, Unavailable) else None
+        )
+        return _error(refusal.status, refusal.reason, str(refusal), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Only where and what: pydantic's own text repeats the input, and that holds tokens.
+        details = "; ".join(f"{_field(one['loc'])}: {one['msg']}" for one in error.errors())
+        metrics.refused(request.url.path, "MalformedRequest")
+        return _error(400, "MalformedRequest", details)
+
+    @app.exception_handler(HTTPException)
+    async def not_served(request: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, "NotServed", f"{request.method} {request.url.path}: {error.detail}")
+
+
+def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"reason": reason, "message": message}}, status, headers)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or "body"

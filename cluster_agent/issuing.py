@@ -1,0 +1,156 @@
+"""The cluster agent's calls: NewSecret, ForgetSecret, SeekBlessings. Bytes come and go elsewhere.
+
+Every check comes before the signature, and the record of what was signed before the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from blessings import Blessing, CannotBless, Name, Pattern, fingerprint
+from cluster_agent import issuing_policy as policy
+from cluster_agent.applications import Application
+from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
+from cluster_agent.callers import Caller, certificate_fingerprint, require_administrator
+from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
+from cluster_agent.issuing_policy import Issuance, Secret, TtlPolicy
+from cluster_agent.signing import BootstrapCredential, SigningRoom
+from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, SqliteStore
+
+
+class Tripwire(Protocol):
+    """Whoever wants to know that a bootstrap credential was misused."""
+
+    def report(self, secret: Secret, refusal: Refusal) -> None: ...
+
+
+@dataclass(frozen=True)
+class IssuedSecret:
+    """An answer to NewSecret: the record, the application's name, and the credential itself."""
+
+    secret: Secret
+    name: Name
+    credential: BootstrapCredential
+
+
+@dataclass(frozen=True)
+class IssuedBlessing:
+    """An answer to SeekBlessings. `renew_at` is the half of its life, without the replica's jitter."""
+
+    name: Name
+    blessing: Blessing
+    renew_at: datetime
+
+
+@dataclass
+class ClusterAgent:
+    """Keeps the secrets, and issues replica blessings to who proves to be a pod of their application."""
+
+    prefix: Name
+    administrators: tuple[Pattern, ...]
+    ttl: TtlPolicy
+    room: SigningRoom
+    store: SqliteStore
+    attestor: Attestor
+    tripwires: tuple[Tripwire, ...]
+    now: Callable[[], datetime]
+
+    async def new_secret(self, caller: Caller, application: Application) -> IssuedSecret:
+        """Makes a bootstrap credential for `application`. Raises Refusal."""
+        require_administrator(caller, self.administrators)
+        name = application.name_under(self.prefix)
+        now = self.now()
+        credential = self.room.sign_bootstrap(now=now)
+        secret = Secret(
+            id=credential.id,
+            application=application,
+            certificate_fingerprint=certificate_fingerprint(credential.blessing),
+            created_at=now,
+            not_after=credential.blessing.not_after,
+            forgotten=False,
+        )
+        await self.store.add_secret(secret)
+        return IssuedSecret(secret, name, credential)
+
+    async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
+        """Stops issuing and renewing for the secret. Answers whether it was known. Raises Refusal."""
+        require_administrator(caller, self.administrators)
+        return await self.store.forget_secret(secret_id, self.now())
+
+    async def secrets(self, caller: Caller) -> list[Secret]:
+        """The secrets that are neither forgotten nor expired. Raises Refusal."""
+        require_administrator(caller, self.administrators)
+        return await self.store.live_secrets(self.now())
+
+    async def seek_blessings(
+        self, caller: Caller, csr_pem: str, token: str, ttl_seconds: int | None
+    ) -> IssuedBlessing:
+        """Names the key of the CSR after the pod that the token is bound to. Raises Refusal."""
+        secret, earlier = await self._entitlement(caller)
+        key = policy.requested_key(csr_pem)
+        policy.check_key_is_new(key, caller.blessing.public_key)
+        ttl = self.ttl.choose(ttl_seconds)
+        pod = await self._attested(caller, secret, token)
+        if earlier is not None:
+            policy.check_pod_of_issuance(pod, earlier)
+
+        now = self.now()
+        application = secret.application.name_under(self.prefix)
+        try:
+            blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
+        issuance = Issuance(
+            certificate_fingerprint=certificate_fingerprint(blessing),
+            secret_id=secret.id,
+            pod_name=pod.name,
+            pod_uid=pod.uid,
+            public_key_fingerprint=fingerprint(key),
+            not_after=blessing.not_after,
+        )
+        try:
+            await self.store.add_issuance(issuance)
+        except KeyAlreadyIssued as error:
+            raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
+        except SecretForgotten as error:
+            raise policy.forgotten(secret) from error
+        return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
+
+    async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
+        """The secret that the caller's certificate entitles it under, and, for a renewal, what it was
+        issued before."""
+        earlier: Issuance | None = None
+        if caller.holds_bootstrap_credential:
+            secret = await self.store.secret_of_certificate(caller.certificate_fingerprint)
+        else:
+            earlier = await self.store.issuance(caller.certificate_fingerprint)
+            if earlier is None:
+                raise Forbidden(
+                    "NotAReplica", f"{caller.name} is neither a bootstrap credential nor a replica known here"
+                )
+            secret = await self.store.secret(earlier.secret_id)
+        if secret is None:
+            raise Forbidden("UnknownSecret", "no secret with this credential is known here")
+        policy.check_not_forgotten(secret)
+        return secret, earlier
+
+    async def _attested(self, caller: Caller, secret: Secret, token: str) -> AttestedPod:
+        """The pod that the token proves, when it is one of the secret's application."""
+        try:
+            if not token:
+                raise TokenRefused("TokenMissing", "a pod-bound service-account token is needed")
+            pod = await self.attestor.attest(token)
+            policy.check_pod_of_secret(pod, secret)
+        except Forbidden as refusal:
+            if caller.holds_bootstrap_credential:
+                for tripwire in self.tripwires:
+                    tripwire.report(secret, refusal)
+            raise
+        return pod
+
+
+def _half_way(begin: datetime, end: datetime) -> datetime:
+    return begin + max((end - begin) / 2, timedelta(0))

@@ -1,0 +1,46 @@
+"""What Prometheus sees of the cluster agent."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from cluster_agent.errors import Refusal
+from cluster_agent.issuing_policy import Secret
+
+
+class Metrics:
+    """Counters of one agent, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._issued = Counter(
+            "vanadium_cluster_agent_blessings_issued", "Replica blessings issued.", registry=self.registry
+        )
+        self._seconds = Histogram(
+            "vanadium_cluster_agent_seek_blessings_seconds",
+            "Time from a SeekBlessings request read to its answer, for those issued.",
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "vanadium_cluster_agent_refusals",
+            "Calls refused, by path and reason.",
+            ["path", "reason"],
+            registry=self.registry,
+        )
+        self._tripwires = Counter(
+            "vanadium_cluster_agent_tripwires",
+            "Bootstrap credentials presented without a matching token, by namespace and reason.",
+            ["namespace", "reason"],
+            registry=self.registry,
+        )
+
+    def issued(self, seconds: float) -> None:
+        self._issued.inc()
+        self._seconds.observe(seconds)
+
+    def refused(self, path: str, reason: str) -> None:
+        self._refused.labels(path, reason).inc()
+
+    def report(self, secret: Secret, refusal: Refusal) -> None:
+        """A tripwire that counts."""
+        self._tripwires.labels(secret.application.namespace, refusal.reason).inc()

@@ -1,0 +1,129 @@
+"""The cluster agent's settings, from flags (`--name-prefix acme:prod`) and environment
+(`VANADIUM_CLUSTER_AGENT_NAME_PREFIX`); a flag wins. docs/settings.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict
+
+from blessings import InvalidName, InvalidPattern, Name, Pattern
+from cluster_agent.errors import SettingsError
+from cluster_agent.issuing_policy import TtlPolicy
+from cluster_agent.signing import BOOTSTRAP_ROOT
+
+CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_LONGEST_TTL_SECONDS = 24 * 3600
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="VANADIUM_CLUSTER_AGENT_",
+        cli_kebab_case=True,
+        cli_prog_name="cluster-agent",
+        extra="forbid",
+        frozen=True,
+    )
+
+    name_prefix: str = Field(
+        description="blessing prefix of every application, its first component the root: acme:prod"
+    )
+    data_directory: Path = Field(
+        description="keys and store; survives restarts", default=Path("/var/lib/vanadium")
+    )
+    serving_directory: Path = Field(
+        description="tls.crt, tls.key and ca.crt of the control plane; read again when they change",
+        default=Path("/var/run/secrets/vanadium.io/serving"),
+    )
+    host: str = "0.0.0.0"  # noqa: S104 - a Pod's address is not known beforehand
+    port: int = Field(default=8193, ge=0, le=65535)
+    health_port: int = Field(
+        default=8194, ge=0, le=65535, description="plain HTTP: /healthz, /readyz, /metrics"
+    )
+    administrators: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("vanadium-control-plane:webhook",), description="patterns of names that may administer"
+    )
+    attestor: Literal["token-review", "jwks"] = "token-review"
+    token_audience: str = Field(default="vanadium-cluster-agent", min_length=1)
+    jwks_location: str = Field(
+        default="", description="file or https:// address of the token issuer's key set"
+    )
+    jwks_issuer: str = Field(default="", description="the tokens' iss")
+    ttl_seconds: int = Field(
+        default=3600, le=_LONGEST_TTL_SECONDS, description="life of a replica certificate"
+    )
+    minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
+    kubernetes_api_url: str = "https://kubernetes.default.svc"
+    kubernetes_token_file: Path = _SERVICE_ACCOUNT / "token"
+    kubernetes_ca_file: Path = _SERVICE_ACCOUNT / "ca.crt"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("administrators", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("name_prefix")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            root = Name.parse(value).components[0]
+        except InvalidName as error:
+            raise ValueError(str(error)) from error
+        if root in (BOOTSTRAP_ROOT.components[0], CONTROL_PLANE_ROOT.components[0]):
+            raise ValueError(f"the root {root!r} is taken by the control plane itself")
+        return value
+
+    @field_validator("administrators")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for pattern in value:
+                Pattern.parse(pattern)
+        except InvalidPattern as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.ttl_seconds < self.minimum_ttl_seconds:
+            raise ValueError(
+                f"ttl_seconds ({self.ttl_seconds}) is below minimum_ttl_seconds ({self.minimum_ttl_seconds})"
+            )
+        if self.attestor == "jwks" and not (self.jwks_location and self.jwks_issuer):
+            raise ValueError("attestor jwks needs jwks_location and jwks_issuer")
+        return self
+
+    @property
+    def prefix(self) -> Name:
+        return Name.parse(self.name_prefix)
+
+    @property
+    def administrator_patterns(self) -> tuple[Pattern, ...]:
+        return tuple(Pattern.parse(pattern) for pattern in self.administrators)
+
+    @property
+    def ttl(self) -> TtlPolicy:
+        return TtlPolicy(
+            default=timedelta(seconds=self.ttl_seconds), minimum=timedelta(seconds=self.minimum_ttl_seconds)
+        )
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """The settings of this process. Raises SettingsError, which names each wrong setting."""
+    try:
+        source: CliSettingsSource[Settings] = CliSettingsSource(Settings, cli_parse_args=list(arguments))
+        return Settings(_cli_settings_source=source)  # type: ignore[call-arg]  # the plugin does not know it
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(one["loc"], one["msg"]) for one in error.errors())) from error
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else ""
+    flag = f"--{name.replace('_', '-')} (VANADIUM_CLUSTER_AGENT_{name.upper()}): " if name else ""
+    return flag + message.removeprefix("Value error, ")
