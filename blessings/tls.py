@@ -64,11 +64,11 @@ def load_identity(context: ssl.SSLContext, chain_pem: str, private_key_pem: str)
 
 def peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing | None:
     """The chain that the peer presented, unverified by us; None when it presented none."""
-    # Public since Python 3.13; before, the same call on the object behind.
-    behind = getattr(connection, "_sslobj", None)
-    chain = behind.get_unverified_chain() if behind is not None else None
-    if not chain:
+    if connection.getpeercert(binary_form=True) is None:
         return None
+    # The chain is public since Python 3.13; before, it is the same call on the object behind. Asking it
+    # for a client that presented nothing fails on some versions, hence the question above.
+    chain = getattr(connection, "_sslobj").get_unverified_chain()  # noqa: B009 - private, untyped
     return Blessing(tuple(parse_der(certificate.public_bytes(_ssl.ENCODING_DER)) for certificate in chain))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -48,6 +49,15 @@ class SeekBlessingsRequest(_Body):
     ttl_seconds: int | None = Field(default=None, ge=1, description="asks for a shorter life")
 
 
+def _authenticated(request: Request) -> Caller:
+    """The caller of this request. Raises NotAuthenticated."""
+    caller_of: Callable[[Request], Caller] = request.app.state.caller_of
+    return caller_of(request)
+
+
+Authenticated = Annotated[Caller, Depends(_authenticated)]
+
+
 def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics) -> FastAPI:
     """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
     app = FastAPI(title="Vanadium cluster agent", docs_url=None, redoc_url=None, openapi_url=None)
@@ -62,7 +72,7 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics) -> FastA
             raise NotAuthenticated("ClientCertificateInvalid", str(error)) from error
         return identify(blessing, roots, agent.now())
 
-    Authenticated = Annotated[Caller, Depends(caller_of)]  # noqa: N806 - a type
+    app.state.caller_of = caller_of
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

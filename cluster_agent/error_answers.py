@@ -35,7 +35,8 @@ def answer_errors(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, "NotServed", f"{request.method} {request.url.path}: {error.detail}")
+        reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
+        return _error(error.status_code, reason, f"{request.method} {request.url.path}: {error.detail}")
 
 
 def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -43,4 +44,6 @@ def _error(status: int, reason: str, message: str, headers: dict[str, str] | Non
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location[1:]) or "body"
+    """The field's path in the body; JSON that cannot be read has a byte's position instead."""
+    parts = [part for part in location[1:] if isinstance(part, str)]
+    return ".".join(parts) or "body"

@@ -1,0 +1,244 @@
+"""The one way to have a cluster agent in tests: the real program on loopback, or its core under a clock."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from blessings import Authority, Blessing, Name, Pattern, Principal, Roots
+from blessings.tls import client_context
+from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.callers import Caller, identify
+from cluster_agent.data_directory import open_signing_room, open_store
+from cluster_agent.errors import Refusal
+from cluster_agent.issuing import ClusterAgent
+from cluster_agent.issuing_policy import Secret, TtlPolicy
+from tests.clock import Clock
+from vkube.local.token_issuer import TokenIssuer
+
+AUDIENCE = "vanadium-cluster-agent"
+ISSUER = "https://issuer.test"
+SERVER_NAME = "cluster-agent.vanadium-system.svc"
+ADMINISTRATOR = "vanadium-control-plane:webhook"
+
+
+@dataclass
+class TripwireRecord:
+    """A tripwire that remembers."""
+
+    reports: list[tuple[Secret, Refusal]]
+
+    def report(self, secret: Secret, refusal: Refusal) -> None:
+        self.reports.append((secret, refusal))
+
+
+class AgentUnderClock:
+    """The agent's core with a real store and real tokens, and a clock that the test turns."""
+
+    def __init__(self, directory: Path, *, ttl: timedelta = timedelta(hours=1)) -> None:
+        self.clock = Clock()
+        self.directory = directory
+        self.tokens = TokenIssuer(ISSUER, self.clock)
+        self.tripwire = TripwireRecord([])
+        (directory / "jwks.json").write_text(self.tokens.jwks())
+        keys = KeySource(str(directory / "jwks.json"), httpx.AsyncClient(), self.clock)
+        prefix = Name.parse("acme:prod")
+        self.store = open_store(directory)
+        self.agent = ClusterAgent(
+            prefix=prefix,
+            administrators=(Pattern.parse(ADMINISTRATOR),),
+            ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
+            room=open_signing_room(directory, prefix.root, now=self.clock()),
+            store=self.store,
+            attestor=JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=self.clock),
+            tripwires=(self.tripwire,),
+            now=self.clock,
+        )
+        self.control_plane = Authority.create_root(
+            Name.parse("vanadium-control-plane"),
+            Principal.create(),
+            now=self.clock(),
+            lifetime=timedelta(days=365),
+        )
+
+    @property
+    def roots(self) -> Roots:
+        room = self.agent.room
+        return Roots.of(self.control_plane.certificate) + room.identity_roots + room.bootstrap_roots
+
+    def caller(self, blessing: Blessing) -> Caller:
+        """Who the agent takes the holder of `blessing` for. Raises as it would."""
+        return identify(blessing, self.roots, self.clock())
+
+    def administrator(self) -> Caller:
+        return self.control_plane_caller("webhook")
+
+    def control_plane_caller(self, extension: str) -> Caller:
+        blessing = self.control_plane.bless(
+            Principal.create().public_key, extension, now=self.clock(), lifetime=timedelta(days=30)
+        )
+        return self.caller(blessing)
+
+    def token(self, pod: str = "web-1", **changes: Any) -> str:
+        """A token of shop/web for `pod`; keywords change the claims."""
+        return pod_token(self.tokens, pod, **changes)
+
+
+def pod_token(tokens: TokenIssuer, pod: str = "web-1", **changes: Any) -> str:
+    claims: dict[str, Any] = {
+        "namespace": "shop",
+        "service_account": "web",
+        "audience": AUDIENCE,
+        "pod_name": pod,
+        "pod_uid": f"uid-of-{pod}",
+        "lifetime": timedelta(hours=1),
+    }
+    token, _ = tokens.token(**{**claims, **changes})
+    return token
+
+
+@dataclass
+class RunningClusterAgent:
+    """The program `cluster-agent` with the jwks attestor, on a port of its own."""
+
+    url: str
+    health_url: str
+    process: subprocess.Popen[bytes]
+    tokens: TokenIssuer
+    control_plane: Authority
+    log_file: Path
+    data_directory: Path
+
+    @property
+    def server_roots(self) -> Roots:
+        return Roots.of(self.control_plane.certificate)
+
+    def client(self, principal: Principal | None, blessing: Blessing | None) -> httpx.Client:
+        """An mTLS client with that certificate, or without one."""
+        if principal is None or blessing is None:
+            context = ssl.create_default_context(cadata=self.server_roots.to_pem())
+        else:
+            context = client_context(principal, blessing, self.server_roots)
+            context.check_hostname = True
+        return httpx.Client(base_url=self.url, verify=context, timeout=10)
+
+    def control_plane_client(self, extension: str = "webhook") -> httpx.Client:
+        principal = Principal.create()
+        blessing = self.control_plane.bless(
+            principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(days=1)
+        )
+        return self.client(principal, blessing)
+
+    def credential_client(self, credential: dict[str, Any]) -> httpx.Client:
+        principal = Principal.from_pem(credential["privateKey"].encode())
+        return self.client(principal, Blessing.from_pem(credential["certificateChain"]))
+
+    def new_secret(self, namespace: str = "shop", service_account: str = "web") -> dict[str, Any]:
+        body = {"namespace": namespace, "serviceAccount": service_account}
+        with self.control_plane_client() as client:
+            response = client.post("/v1/new-secret", json=body)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+@contextmanager
+def running_cluster_agent(directory: Path, **settings: object) -> Iterator[RunningClusterAgent]:
+    """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes."""
+    tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
+    (directory / "jwks.json").write_text(tokens.jwks())
+    control_plane = _write_serving_files(directory / "serving")
+    port, health_port = free_port(), free_port()
+    flags = {
+        "name_prefix": "acme:prod",
+        "host": "127.0.0.1",
+        "port": port,
+        "health_port": health_port,
+        "data_directory": directory / "data",
+        "serving_directory": directory / "serving",
+        "attestor": "jwks",
+        "jwks_location": directory / "jwks.json",
+        "jwks_issuer": ISSUER,
+        **settings,
+    }
+    arguments = [
+        part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    log_file = directory / "cluster-agent.log"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
+    agent = RunningClusterAgent(
+        url=f"https://localhost:{port}",
+        health_url=f"http://127.0.0.1:{health_port}",
+        process=process,
+        tokens=tokens,
+        control_plane=control_plane,
+        log_file=log_file,
+        data_directory=directory / "data",
+    )
+    try:
+        _wait_until_ready(agent)
+        yield agent
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_serving_files(directory: Path) -> Authority:
+    now = datetime.now(UTC)
+    directory.mkdir(exist_ok=True)
+    authority = Authority.create_root(
+        Name.parse("vanadium-control-plane"), Principal.create(), now=now, lifetime=timedelta(days=1)
+    )
+    principal = Principal.create()
+    blessing = authority.bless(
+        principal.public_key,
+        "cluster-agent",
+        now=now,
+        lifetime=timedelta(days=1),
+        dns_names=[SERVER_NAME, "localhost"],
+    )
+    (directory / "tls.crt").write_text(blessing.to_pem())
+    (directory / "tls.key").write_bytes(principal.to_pem())
+    (directory / "ca.crt").write_text(authority.blessing.to_pem())
+    return authority
+
+
+def _wait_until_ready(agent: RunningClusterAgent) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if agent.process.poll() is not None:
+            raise AssertionError(f"cluster-agent ended with {agent.process.returncode}:\n{agent.log()}")
+        try:
+            if httpx.get(agent.health_url + "/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"cluster-agent is not ready after 20 s:\n{agent.log()}")
