@@ -18,6 +18,8 @@ SEPARATOR = ":"
 MAX_SPIFFE_ID_BYTES = 2048
 _SCHEME = "spiffe://"
 _COMPONENT = re.compile(r"[A-Za-z0-9._-]{1,253}")
+# '.' and '..' are no SPIFFE path segments; '...' is the pattern for everybody, so no name may look like it.
+_DOTS = (".", "..", "...")
 _ROOT = re.compile(r"[a-z0-9._-]{1,253}")
 
 
@@ -26,7 +28,7 @@ class Name:
     """A blessing name: its components from the root to the last extension.
 
     Raises InvalidName for no components, a component outside of `A-Za-z0-9._-` or longer than 253
-    characters, a component that is `.` or `..`, a root with an upper-case letter, or a name whose
+    characters, a component that is `.`, `..` or `...`, a root with an upper-case letter, or a name whose
     SPIFFE ID would be longer than 2048 bytes.
     """
 
@@ -36,10 +38,10 @@ class Name:
         if not self.components:
             raise InvalidName("a blessing name needs at least one component, got none")
         for component in self.components:
-            if not _COMPONENT.fullmatch(component) or component in (".", ".."):
+            if not _COMPONENT.fullmatch(component) or component in _DOTS:
                 raise InvalidName(
                     f"blessing name component {component[:300]!r} is not 1 to 253 characters of A-Za-z0-9._- "
-                    "other than '.' and '..'"
+                    "other than '.', '..' and '...'"
                 )
         if not _ROOT.fullmatch(self.components[0]):
             raise InvalidName(

@@ -1,0 +1,25 @@
+"""What can go wrong on the command line and in local mode.
+
+VkubeError
+├── ManifestError     a manifest cannot be read, or holds what local mode does not run
+├── AdmissionRefused  the webhook said no to a Pod
+└── LocalModeError    a part of local mode did not start, or ended
+"""
+
+from __future__ import annotations
+
+
+class VkubeError(Exception):
+    """Root of every error that vkube raises on purpose; its text is for the user."""
+
+
+class ManifestError(VkubeError):
+    """A manifest cannot be read, or holds something that local mode does not run."""
+
+
+class AdmissionRefused(VkubeError):
+    """The webhook refused a Pod."""
+
+
+class LocalModeError(VkubeError):
+    """A part of local mode did not start, or ended before it should."""

@@ -1,0 +1,71 @@
+"""What an API server does with a mutating webhook: send the Pod, take the answer, apply the patch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import jsonpatch
+
+from vkube.errors import AdmissionRefused, LocalModeError
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A Pod after admission, and the JSON Patch (RFC 6902) that made it so; empty when untouched."""
+
+    pod: dict[str, Any]
+    patch: list[dict[str, Any]]
+    warnings: list[str]
+
+
+async def admit(client: httpx.AsyncClient, pod: dict[str, Any]) -> Admitted:
+    """Sends `pod` to the webhook behind `client` as an AdmissionReview (admission.k8s.io/v1).
+
+    Raises AdmissionRefused when the webhook says no, LocalModeError when it gives no usable answer.
+    """
+    review = review_of(pod)
+    name = pod["metadata"]["name"]
+    try:
+        response = await client.post("/mutate", json=review)
+        response.raise_for_status()
+        answer = response.json()["response"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise LocalModeError(f"the webhook did not answer for pod {name}: {error!r}") from error
+    if answer.get("uid") != review["request"]["uid"]:
+        raise LocalModeError(f"the webhook answered another review than that of pod {name}")
+    if not answer.get("allowed"):
+        raise AdmissionRefused(
+            f"pod {name} is refused: {answer.get('status', {}).get('message', 'no reason given')}"
+        )
+    patch = json.loads(base64.b64decode(answer["patch"])) if "patch" in answer else []
+    return Admitted(jsonpatch.apply_patch(pod, patch), patch, list(answer.get("warnings") or []))
+
+
+def review_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """The AdmissionReview for the creation of `pod`."""
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    resource = {"group": "", "version": "v1", "resource": "pods"}
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": str(uuid.uuid4()),
+            "kind": kind,
+            "resource": resource,
+            "requestKind": kind,
+            "requestResource": resource,
+            "name": pod["metadata"]["name"],
+            "namespace": pod["metadata"]["namespace"],
+            "operation": "CREATE",
+            "userInfo": {"username": "vkube"},
+            "object": pod,
+            "oldObject": None,
+            "dryRun": False,
+            "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+        },
+    }
