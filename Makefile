@@ -34,3 +34,15 @@ lint: install ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+.PHONY: test
+test: install ## every test; builds the control plane for them where it is missing
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: demo
+demo: install ## the product in local mode, step by step, in under a minute
+	$(BIN)/python -m examples.fortune.demo
+
+.PHONY: controlplane
+controlplane: install ## build or find the Kubernetes programs that tests need
+	$(BIN)/python -m tests.controlplane build
