@@ -1,0 +1,158 @@
+"""What may be written into the annotations, and what is said of the rest."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.webhook.strategies import unhurried
+from webhook import quantities
+from webhook.annotations import read_wishes
+from webhook.errors import RefusalError
+from webhook.reasons import Reason
+from webhook.resources import ResourceError, Resources
+
+MiB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("100m", Fraction(1, 10)),
+        ("0.5", Fraction(1, 2)),
+        (".5", Fraction(1, 2)),
+        ("1.", 1),
+        ("+1", 1),
+        ("-1", -1),
+        ("64Mi", 64 * MiB),
+        ("1.5Gi", 1536 * MiB),
+        ("64M", 64_000_000),
+        ("1k", 1000),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("1E", 10**18),
+        ("1Ei", 2**60),
+        ("5e-1", Fraction(1, 2)),
+        ("100u", Fraction(1, 10_000)),
+    ],
+)
+def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: Fraction) -> None:
+    assert quantities.parse(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "1 ",
+        "Mi",
+        "1mi",
+        "1MI",
+        "1K",
+        "1KB",
+        "64 Mi",
+        "1e",
+        "1.2.3",
+        "\u0661",
+        "0x1",
+        "1_000",
+        "1e99",
+        "9" * 65,
+        "--1",
+    ],
+)
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a Kubernetes quantity"):
+        quantities.parse(text)
+
+
+@unhurried
+@given(st.text(max_size=70))
+def test_no_text_makes_reading_a_quantity_fail_otherwise(text: str) -> None:
+    try:
+        quantities.parse(text)
+    except ValueError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "expected"),
+    [
+        ("log-level", "verbose", "expected one of debug, info, warning, error"),
+        ("ttl", "soon", "expected seconds, or a duration such as 30m or 1h30m"),
+        ("ttl", "1d", "expected seconds, or a duration"),
+        ("ttl", "-5m", "expected seconds, or a duration"),
+        ("ttl", "", "expected seconds, or a duration"),
+        ("ttl", "9" * 5000, "expected seconds, or a duration"),
+        ("ttl", "299", "expected 5 minutes (5m) to 24 hours (24h)"),
+        ("ttl", "25h", "expected 5 minutes (5m) to 24 hours (24h)"),
+        ("containers", "", "expected container names"),
+        ("containers", "web,,proxy", "expected container names"),
+        ("image", "", "expected an image reference"),
+        ("image", "agent latest", "expected an image reference"),
+        ("cpu-request", "lots", "expected a Kubernetes quantity"),
+        ("cpu-limit", "0", "expected more than nothing"),
+        ("cpu-limit", "-1", "expected more than nothing"),
+        ("cpu-limit", "10u", "less than 1m"),
+        ("memory-limit", "64m", "is 0.064 bytes; expected whole bytes, such as 64Mi"),
+        ("memory-request", "64 Mi", "expected a Kubernetes quantity"),
+    ],
+)
+def test_a_wrong_annotation_is_refused_with_its_name_value_and_what_was_expected(
+    annotation: str, value: str, expected: str
+) -> None:
+    with pytest.raises(RefusalError) as caught:
+        read_wishes({f"vanadium.io/{annotation}": value}, Resources())
+    assert caught.value.reason is Reason.INVALID_ANNOTATION
+    shown = repr(value) if len(value) <= 64 else repr(value[:61] + "...")
+    assert str(caught.value).startswith(f"annotation vanadium.io/{annotation}: {shown}: ")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("300", 300), ("1800", 1800), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("24h", 86400)],
+)
+def test_a_ttl_is_seconds_or_a_duration_as_go_writes_it(value: str, seconds: int) -> None:
+    assert read_wishes({"vanadium.io/ttl": value}, Resources()).ttl_seconds == seconds
+
+
+def test_without_annotations_the_settings_apply() -> None:
+    wishes = read_wishes({"other.example/ttl": "x"}, Resources(cpu_limit="2"))
+    assert (wishes.image, wishes.log_level, wishes.ttl_seconds, wishes.containers) == (None, None, None, None)
+    assert wishes.resources == Resources(cpu_limit="2")
+    assert wishes.warnings == ()
+
+
+def test_a_request_above_its_limit_is_refused_when_both_were_written() -> None:
+    annotations = {"vanadium.io/memory-request": "1Gi", "vanadium.io/memory-limit": "64Mi"}
+    with pytest.raises(
+        RefusalError, match=r"annotation vanadium\.io/memory-request: '1Gi': is more than .* 64Mi"
+    ):
+        read_wishes(annotations, Resources())
+
+
+def test_the_one_of_request_and_limit_that_was_not_written_follows_the_other() -> None:
+    defaults = Resources(cpu_request="10m", cpu_limit="100m", memory_request="64Mi", memory_limit="128Mi")
+    assert defaults.changed({"memory_limit": "32Mi"}).memory_request == "32Mi"
+    assert defaults.changed({"cpu_request": "0.2"}).cpu_limit == "0.2"
+
+
+def test_resources_name_the_field_that_is_wrong() -> None:
+    with pytest.raises(ResourceError) as caught:
+        Resources().changed({"cpu_limit": "x"})
+    assert caught.value.field == "cpu_limit"
+
+
+def test_a_mistyped_annotation_is_a_warning_and_the_label_as_an_annotation_too() -> None:
+    wishes = read_wishes({"vanadium.io/loglevel": "debug", "vanadium.io/inject": "disabled"}, Resources())
+    assert wishes.warnings == (
+        "vanadium.io/inject was written as an annotation and has no effect: make it a label",
+        "annotation vanadium.io/loglevel is not one that the injection knows",
+    )

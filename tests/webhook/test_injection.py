@@ -1,0 +1,241 @@
+"""What an injected Pod looks like."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.pods import container, pod
+from tests.webhook.applying import CONFIGURATION, injected, named
+from webhook.injection import inject
+from webhook.layout import CONTAINER
+from webhook.reasons import Reason
+
+JSONObject = dict[str, Any]
+API_TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
+OLDER_CLUSTER = dataclasses.replace(CONFIGURATION, native_sidecar=False)
+
+
+def service_account_admission(subject: JSONObject) -> JSONObject:
+    """What Kubernetes' ServiceAccount plugin does, again after the webhooks: mounts the API token."""
+    after = copy.deepcopy(subject)
+    token = {"name": "kube-api-access-x", "mountPath": API_TOKEN_DIRECTORY, "readOnly": True}
+    for each in [*after["spec"].get("initContainers", []), *after["spec"]["containers"]]:
+        mounts = each.setdefault("volumeMounts", [])
+        if all(mount["mountPath"] != API_TOKEN_DIRECTORY for mount in mounts):
+            mounts.append(token)
+    return after
+
+
+def test_the_agent_is_the_first_init_container_and_keeps_running() -> None:
+    result = injected(pod(init=[container("migrate")]))
+    assert [each["name"] for each in result["spec"]["initContainers"]] == [CONTAINER, "migrate"]
+    agent = result["spec"]["initContainers"][0]
+    assert agent["restartPolicy"] == "Always"
+    assert agent["startupProbe"]["httpGet"] == {"path": "/readyz", "port": 8194, "scheme": "HTTP"}
+    assert agent["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert "readinessProbe" not in agent
+
+
+def test_missing_arrays_are_created() -> None:
+    operations = inject(pod(), CONFIGURATION).operations
+    assert [operation["path"] for operation in operations] == [
+        "/spec/volumes",
+        "/spec/containers/0/volumeMounts",
+        "/spec/containers/0/env",
+        "/spec/initContainers",
+    ]
+
+
+def test_existing_arrays_are_added_to_by_element() -> None:
+    subject = pod(
+        container(env=[{"name": "A", "value": "1"}], volumeMounts=[{"name": "v", "mountPath": "/v"}]),
+        init=[container("migrate", env=[])],
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    paths = [operation["path"] for operation in inject(subject, CONFIGURATION).operations]
+    assert paths == [
+        *["/spec/volumes/-"] * 4,
+        "/spec/initContainers/0/volumeMounts",
+        *["/spec/initContainers/0/env/-"] * 2,
+        "/spec/containers/0/volumeMounts/-",
+        *["/spec/containers/0/env/-"] * 2,
+        "/spec/initContainers/0",
+    ]
+
+
+def test_every_container_gets_the_socket_read_only_and_the_variables() -> None:
+    result = injected(pod(container("web"), container("helper"), init=[container("migrate")]))
+    others = [*result["spec"]["containers"], *result["spec"]["initContainers"][1:]]
+    assert [each["name"] for each in others] == ["web", "helper", "migrate"]
+    for each in others:
+        assert each["volumeMounts"] == [
+            {"name": "vanadium-socket", "mountPath": "/run/vanadium", "readOnly": True}
+        ]
+        assert each["env"] == [
+            {"name": "V23_AGENT_PATH", "value": "/run/vanadium/agent.sock"},
+            {"name": "SPIFFE_ENDPOINT_SOCKET", "value": "unix:///run/vanadium/workload.sock"},
+        ]
+
+
+def test_the_containers_annotation_chooses_who_gets_the_socket() -> None:
+    subject = pod(
+        container("web"),
+        container("helper"),
+        init=[container("m")],
+        annotations={"vanadium.io/containers": "m, web"},
+    )
+    result = injected(subject)
+    assert "env" in named(result["spec"]["containers"], "web")
+    assert "env" in named(result["spec"]["initContainers"], "m")
+    assert named(result["spec"]["containers"], "helper") == container("helper")
+
+
+def test_a_chosen_container_that_is_not_there_yet_is_a_warning_because_a_webhook_may_add_it() -> None:
+    subject = pod(annotations={"vanadium.io/containers": "web,proxy"})
+    injection = inject(subject, CONFIGURATION)
+    assert injection.reason is Reason.INJECTED
+    assert injection.warnings == ("annotation vanadium.io/containers names no container of the Pod: proxy",)
+
+
+def test_only_the_pods_own_service_account_s_credential_is_mounted() -> None:
+    volumes = injected(pod(serviceAccountName="shopkeeper"))["spec"]["volumes"]
+    assert named(volumes, "vanadium-bootstrap")["secret"] == {
+        "secretName": "vanadium-bootstrap",
+        "items": [{"key": "shopkeeper", "path": "credential.json"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        ({}, "default"),
+        ({"serviceAccount": "old"}, "old"),
+        ({"serviceAccountName": "n", "serviceAccount": "o"}, "n"),
+    ],
+)
+def test_the_service_account_is_the_one_that_kubernetes_would_use(spec: JSONObject, key: str) -> None:
+    volumes = injected(pod(**spec))["spec"]["volumes"]
+    assert named(volumes, "vanadium-bootstrap")["secret"]["items"][0]["key"] == key
+
+
+def test_the_token_is_for_the_cluster_agent_alone_and_the_socket_lives_in_memory() -> None:
+    volumes = injected(pod())["spec"]["volumes"]
+    (source,) = named(volumes, "vanadium-token")["projected"]["sources"]
+    assert source["serviceAccountToken"] == {
+        "audience": "vanadium-cluster-agent",
+        "expirationSeconds": 3600,
+        "path": "token",
+    }
+    assert named(volumes, "vanadium-socket")["emptyDir"]["medium"] == "Memory"
+
+
+def test_only_the_agent_mounts_the_credential_and_the_token() -> None:
+    result = injected(pod(container("web"), init=[container("migrate")]))
+    agent = result["spec"]["initContainers"][0]
+    assert {m["name"]: (m["mountPath"], m.get("readOnly", False)) for m in agent["volumeMounts"]} == {
+        "vanadium-socket": ("/run/vanadium", False),
+        "vanadium-bootstrap": ("/var/run/secrets/vanadium.io/bootstrap", True),
+        "vanadium-token": ("/var/run/secrets/vanadium.io/token", True),
+        "vanadium-no-api-access": (API_TOKEN_DIRECTORY, True),
+    }
+    others = [*result["spec"]["containers"], *result["spec"]["initContainers"][1:]]
+    assert {m["name"] for each in others for m in each["volumeMounts"]} == {"vanadium-socket"}
+
+
+def test_the_agent_never_gets_the_api_token_and_the_application_keeps_its_own() -> None:
+    result = service_account_admission(injected(service_account_admission(pod())))
+    agent = result["spec"]["initContainers"][0]
+    assert "kube-api-access-x" not in {mount["name"] for mount in agent["volumeMounts"]}
+    assert "kube-api-access-x" in {m["name"] for m in result["spec"]["containers"][0]["volumeMounts"]}
+
+
+def test_the_agent_is_told_its_settings() -> None:
+    agent = injected(pod())["spec"]["initContainers"][0]
+    host = named(agent["env"], "VANADIUM_POD_AGENT_HEALTH_HOST")
+    assert host["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    assert {each["name"]: each["value"] for each in agent["env"] if "value" in each} == {
+        "VANADIUM_POD_AGENT_CLUSTER_AGENT_URL": "https://cluster-agent.vanadium-system.svc:8193",
+        "VANADIUM_POD_AGENT_CLUSTER_AGENT_SERVER_NAME": "cluster-agent.vanadium-system.svc",
+        "VANADIUM_POD_AGENT_CREDENTIAL_FILE": "/var/run/secrets/vanadium.io/bootstrap/credential.json",
+        "VANADIUM_POD_AGENT_TOKEN_FILE": "/var/run/secrets/vanadium.io/token/token",
+        "VANADIUM_POD_AGENT_SOCKET_DIRECTORY": "/run/vanadium",
+        "VANADIUM_POD_AGENT_HEALTH_PORT": "8194",
+        "VANADIUM_POD_AGENT_LOG_LEVEL": "info",
+    }
+
+
+def test_annotations_tune_the_agent() -> None:
+    subject = pod(
+        annotations={
+            "vanadium.io/image": "localhost:5000/agent@sha256:abc",
+            "vanadium.io/log-level": "debug",
+            "vanadium.io/ttl": "1h30m",
+            "vanadium.io/cpu-request": "20m",
+            "vanadium.io/memory-limit": "48Mi",
+        }
+    )
+    agent = injected(subject)["spec"]["initContainers"][0]
+    assert agent["image"] == "localhost:5000/agent@sha256:abc"
+    assert named(agent["env"], "VANADIUM_POD_AGENT_LOG_LEVEL")["value"] == "debug"
+    assert named(agent["env"], "VANADIUM_POD_AGENT_TTL_SECONDS")["value"] == "5400"
+    assert agent["resources"]["requests"] == {"cpu": "20m", "memory": "48Mi"}
+    assert agent["resources"]["limits"] == {"cpu": "500m", "memory": "48Mi"}
+
+
+def test_without_native_sidecars_the_agent_is_the_last_container() -> None:
+    result = injected(pod(container("web")), OLDER_CLUSTER)
+    assert [each["name"] for each in result["spec"]["containers"]] == ["web", CONTAINER]
+    assert "initContainers" not in result["spec"]
+    assert "restartPolicy" not in result["spec"]["containers"][1]
+    assert inject(result, OLDER_CLUSTER).operations == []
+    assert inject(result, CONFIGURATION).operations == []
+
+
+def test_without_native_sidecars_a_pod_that_cannot_complete_is_a_warning() -> None:
+    injection = inject(pod(restartPolicy="Never", init=[container("m")]), OLDER_CLUSTER)
+    assert [warning.partition(": ")[2] for warning in injection.warnings] == [
+        "init containers run before there is an identity",
+        "the pod agent keeps this Pod from completing",
+    ]
+
+
+def test_unknown_and_future_fields_survive() -> None:
+    subject = pod(
+        container(resizePolicy=[{"x": None}], fromTheFuture={"a~b": [1, {"c/d": None}]}), hats=["red"]
+    )
+    result = injected(subject)
+    assert result["spec"]["hats"] == ["red"]
+    assert result["spec"]["containers"][0]["fromTheFuture"] == {"a~b": [1, {"c/d": None}]}
+    assert result["spec"]["containers"][0]["resizePolicy"] == [{"x": None}]
+
+
+def test_names_are_no_longer_than_kubernetes_allows() -> None:
+    result = injected(pod())
+    agent = result["spec"]["initContainers"][0]
+    for name in [agent["name"], *[volume["name"] for volume in result["spec"]["volumes"]]]:
+        assert len(name) <= 63
+    assert all(len(port["name"]) <= 15 for port in agent["ports"])
+
+
+def test_labels_and_annotations_stay_as_they_are() -> None:
+    # A controller that owns the Pod would put its labels back, or count the Pod as somebody else's.
+    subject = pod(labels={"app": "web"}, annotations={"a/b": "c"})
+    assert not [op for op in inject(subject, CONFIGURATION).operations if op["path"].startswith("/metadata")]
+
+
+def test_deciding_and_patching_load_nothing_that_could_reach_a_network() -> None:
+    program = (
+        "import json, sys, webhook.admission;"
+        "print(json.dumps([m for m in ('socket','asyncio','httpx','kubernetes','ssl') if m in sys.modules]))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    ).stdout
+    assert json.loads(loaded) == []

@@ -1,0 +1,80 @@
+"""The certificate in use changes only for one that can be used."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from tests.webhook.serving import certificate, replace
+from webhook.errors import ServingCertificateError
+from webhook.serving_certificate import CertificateFiles, ServingCertificate
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    chain, key = certificate()
+    (tmp_path / "tls.crt").write_bytes(chain)
+    (tmp_path / "tls.key").write_bytes(key)
+    return tmp_path / "tls.crt", tmp_path / "tls.key"
+
+
+def test_files_are_loaded_once_and_again_only_when_changed(files: tuple[Path, Path]) -> None:
+    watched = CertificateFiles(ServingCertificate(), *files)
+    assert [watched.refresh(), watched.refresh()] == [True, False]
+    chain, key = certificate()
+    replace(files[0], chain)
+    with pytest.raises(ServingCertificateError, match="cannot be used"):
+        watched.refresh()
+    replace(files[1], key)
+    assert [watched.refresh(), watched.refresh()] == [True, False]
+
+
+def test_a_missing_file_is_named(files: tuple[Path, Path]) -> None:
+    files[1].unlink()
+    with pytest.raises(ServingCertificateError, match=r"tls\.key: No such file"):
+        CertificateFiles(ServingCertificate(), *files).refresh()
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0"]
+)
+def test_a_certificate_that_is_none_is_refused(broken: bytes) -> None:
+    with pytest.raises(ServingCertificateError):
+        ServingCertificate().load(broken, certificate()[1])
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_a_terminal_for_its_password() -> None:
+    chain, key = certificate()
+    encrypted = serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    with pytest.raises(ServingCertificateError):
+        ServingCertificate().load(chain, encrypted)
+
+
+def test_it_is_ready_from_the_first_load_until_expiry() -> None:
+    time = datetime.datetime.now(datetime.UTC)
+    serving = ServingCertificate(now=lambda: time)
+    assert serving.problem() == "there is no serving certificate yet"
+    chain, key = certificate(lifetime=datetime.timedelta(minutes=10))
+    serving.load(chain, key)
+    assert serving.not_after == x509.load_pem_x509_certificate(chain).not_valid_after_utc
+    assert serving.problem() is None
+    time += datetime.timedelta(minutes=11)
+    assert "the serving certificate expired at" in str(serving.problem())
+
+
+async def test_the_start_waits_for_a_certificate_and_not_for_ever() -> None:
+    serving = ServingCertificate()
+    with pytest.raises(ServingCertificateError, match=r"no serving certificate after 0\.01 seconds"):
+        async with serving.required(0.01):
+            pass
+    serving.load(*certificate())
+    async with serving.required(0.01):
+        pass

@@ -1,0 +1,96 @@
+"""`vanadium-webhook`: serves admissions over HTTPS until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from webhook import logs
+from webhook.errors import ServingCertificateError, SettingsError, WebhookError
+from webhook.server import Background, create_app
+from webhook.serving_certificate import CertificateFiles, ServingCertificate
+from webhook.settings import Settings, load_settings
+
+# An API server keeps idle connections for 90 seconds. Were we the first to close one, a review that is on
+# its way at that moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
+_KEEP_ALIVE_SECONDS = 120
+_SHUTDOWN_SECONDS = 10
+_CERTIFICATE_SECONDS = 60
+
+
+def background(settings: Settings, certificate: ServingCertificate) -> list[Background]:
+    """What runs beside the admissions, in the order in which it is started.
+
+    Raises:
+        ServingCertificateError: the certificate files cannot be used.
+    """
+    running: list[Background] = []
+    if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
+        files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
+        files.refresh()  # here as well as when it starts, for a plain message instead of a traceback
+        running.append(lambda: files.watched(settings.tls_poll_seconds))
+    running.append(lambda: certificate.required(_CERTIFICATE_SECONDS))
+    return running
+
+
+def server(
+    settings: Settings, certificate: ServingCertificate, running: Sequence[Background]
+) -> uvicorn.Server:
+    """The HTTPS server, not started."""
+    app = create_app(
+        settings.injection(),
+        settings.left_alone(),
+        background=running,
+        readiness=[certificate.problem],
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            ssl_context_factory=lambda _config, _default: certificate.context,
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the program; ends with status 2 when a setting is wrong, 3 when it cannot start."""
+    try:
+        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
+    except SettingsError as error:
+        sys.exit(_complain(error, 2))
+    logs.configure(settings.log_level)
+    # uvicorn, once it has shut down, raises the signal that it was stopped by again; to be told to stop is
+    # no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    certificate = ServingCertificate()
+    try:
+        running = background(settings, certificate)
+    except ServingCertificateError as error:
+        sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
+    serving = server(settings, certificate, running)
+    serving.run()
+    if not serving.started:
+        sys.exit(uvicorn.config.STARTUP_FAILURE)
+
+
+def _complain(error: WebhookError, status: int) -> int:
+    sys.stderr.write(f"vanadium-webhook: {error}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What a Pod's author tunes through `vanadium.io/` annotations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from webhook.errors import RefusalError
+from webhook.layout import INJECT_LABEL, PREFIX
+from webhook.reasons import Reason
+from webhook.resources import ResourceError, Resources
+
+IMAGE = f"{PREFIX}image"
+LOG_LEVEL = f"{PREFIX}log-level"
+TTL = f"{PREFIX}ttl"
+CONTAINERS = f"{PREFIX}containers"
+RESOURCES = {
+    f"{PREFIX}cpu-request": "cpu_request",
+    f"{PREFIX}cpu-limit": "cpu_limit",
+    f"{PREFIX}memory-request": "memory_request",
+    f"{PREFIX}memory-limit": "memory_limit",
+}
+KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, *RESOURCES})
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: what an application may choose from
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
+_DURATION_PART = re.compile(r"([0-9.]+)([hms])")
+_SECONDS = re.compile(r"[0-9]{1,9}")
+# What Kubernetes itself would refuse or a registry could never hold; the rest is the registry's to judge.
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/:@\[\]]{0,511}")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The annotations of one Pod, read and checked. None: the webhook's own setting applies."""
+
+    image: str | None
+    log_level: str | None
+    ttl_seconds: int | None
+    containers: frozenset[str] | None
+    resources: Resources
+    warnings: tuple[str, ...]
+
+
+def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
+    """The wishes in a Pod's annotations; `defaults` are the resources that apply without any.
+
+    Raises:
+        RefusalError: a value cannot be used; the message names the annotation, the value and what was
+            expected.
+    """
+    return Wishes(
+        image=_image(annotations),
+        log_level=_log_level(annotations),
+        ttl_seconds=_ttl(annotations),
+        containers=_containers(annotations),
+        resources=_resources(annotations, defaults),
+        warnings=tuple(_unknown(annotations)),
+    )
+
+
+def _refuse(annotation: str, value: str, expected: str) -> RefusalError:
+    shown = value if len(value) <= 64 else value[:61] + "..."
+    return RefusalError(Reason.INVALID_ANNOTATION, f"annotation {annotation}: {shown!r}: {expected}")
+
+
+def _image(annotations: Mapping[str, str]) -> str | None:
+    value = annotations.get(IMAGE)
+    if value is not None and not _IMAGE.fullmatch(value):
+        raise _refuse(IMAGE, value, "expected an image reference such as registry.example/pod-agent:1.2")
+    return value
+
+
+def _log_level(annotations: Mapping[str, str]) -> str | None:
+    value = annotations.get(LOG_LEVEL)
+    if value is not None and value not in LOG_LEVELS:
+        raise _refuse(LOG_LEVEL, value, f"expected one of {', '.join(LOG_LEVELS)}")
+    return value
+
+
+def _ttl(annotations: Mapping[str, str]) -> int | None:
+    value = annotations.get(TTL)
+    if value is None:
+        return None
+    seconds = _seconds(value)
+    if seconds is None:
+        raise _refuse(TTL, value, "expected seconds, or a duration such as 30m or 1h30m")
+    if not SHORTEST_TTL <= seconds <= LONGEST_TTL:
+        raise _refuse(TTL, value, "expected 5 minutes (5m) to 24 hours (24h)")
+    return seconds
+
+
+def _seconds(text: str) -> int | None:
+    if _SECONDS.fullmatch(text):
+        return int(text)
+    if not _DURATION.fullmatch(text):
+        return None
+    total = sum(Fraction(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    return int(total) if total == int(total) else None
+
+
+def _containers(annotations: Mapping[str, str]) -> frozenset[str] | None:
+    value = annotations.get(CONTAINERS)
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    if not all(names):
+        raise _refuse(
+            CONTAINERS,
+            value,
+            f"expected container names with commas between them; for none, use {INJECT_LABEL}",
+        )
+    return frozenset(names)
+
+
+def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources:
+    stated = {field: annotations[name] for name, field in RESOURCES.items() if name in annotations}
+    if not stated:
+        return defaults
+    try:
+        return defaults.changed(stated)
+    except ResourceError as error:
+        annotation = next(name for name, field in RESOURCES.items() if field == error.field)
+        raise _refuse(annotation, annotations[annotation], str(error)) from error
+
+
+def _unknown(annotations: Mapping[str, str]) -> list[str]:
+    warnings = []
+    for name in sorted(annotations):
+        if name == INJECT_LABEL:
+            warnings.append(f"{name} was written as an annotation and has no effect: make it a label")
+        elif name.startswith(PREFIX) and name not in KNOWN:
+            warnings.append(f"annotation {name[:80]} is not one that the injection knows")
+    return warnings

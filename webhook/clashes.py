@@ -1,0 +1,187 @@
+"""What of the user's stands where something of ours would go: refused, never overwritten.
+
+Only containers that would get the socket are looked at, so that leaving a container out with the
+`vanadium.io/containers` annotation is always a way around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from webhook import sidecar
+from webhook.annotations import CONTAINERS
+from webhook.errors import RefusalError
+from webhook.layout import (
+    APPLICATION_VARIABLES,
+    BOOTSTRAP_VOLUME,
+    CONTAINER,
+    DISABLED,
+    HEALTH_PORT,
+    INJECT_LABEL,
+    SOCKET_DIRECTORY,
+    SOCKET_VOLUME,
+    TOKEN_VOLUME,
+    VOLUMES,
+)
+from webhook.pod import Container, Pod
+from webhook.rawjson import JSONObject, string_at
+from webhook.reasons import Reason
+
+_WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
+
+
+def refuse_container_clash(containers: Iterable[Container]) -> None:
+    """Raises RefusalError for a container that has our name and is not ours."""
+    for container in containers:
+        if container.name == CONTAINER and not sidecar.is_pod_agent(container):
+            raise RefusalError(
+                Reason.CONTAINER_CLASH,
+                f"{container.field} is named {CONTAINER}, which is the name of the injected container, "
+                f"but is not that container: rename it, {_WAY_OUT}",
+            )
+
+
+def refuse_volume_clash(pod: Pod) -> None:
+    """Raises RefusalError for a volume with a name of ours, in a Pod that our container is not in."""
+    for index, volume in enumerate(pod.volumes):
+        if volume.get("name") in VOLUMES:
+            raise RefusalError(
+                Reason.VOLUME_CLASH,
+                f"spec.volumes[{index}] is named {volume['name']}, which is the name of an injected volume: "
+                f"rename it, {_WAY_OUT}",
+            )
+
+
+def refuse_foreign_volumes(pod: Pod) -> None:
+    """Raises RefusalError when our container is in the Pod and its volumes are not the ones it needs.
+
+    So it is after `kubectl get pod -o yaml`, an edit, and `kubectl create`; or when another webhook
+    changes the service account after us.
+    """
+    ours = {volume["name"]: volume for volume in pod.volumes if volume.get("name") in VOLUMES}
+    # Not all of VOLUMES: while the webhook is being upgraded, one version may inject and another be called
+    # again for the same Pod, so what a version adds to these must not be required at once.
+    for name in (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME):
+        if name not in ours or not sidecar.is_volume_of_ours(ours[name]):
+            raise RefusalError(
+                Reason.VOLUME_CLASH,
+                f"the container {CONTAINER} is in the Pod, but the volume {name} that it needs is "
+                f"{'another one' if name in ours else 'missing'}: remove the container, so that it is "
+                f"injected anew, {_WAY_OUT}",
+            )
+    holder = sidecar.bootstrap_service_account(ours[BOOTSTRAP_VOLUME])
+    if holder != pod.service_account:
+        raise RefusalError(
+            Reason.SERVICE_ACCOUNT_CHANGED,
+            f"the volume {BOOTSTRAP_VOLUME} holds the credential of the service account {holder}, but the "
+            f"Pod runs as {pod.service_account}: remove the container {CONTAINER} and the volumes named "
+            f"vanadium-*, so that they are injected anew",
+        )
+
+
+def refuse_port_clash(containers: Iterable[Container]) -> None:
+    """Raises RefusalError for a container that listens where the pod agent answers its probes."""
+    for container in containers:
+        for index, port in enumerate(container.ports):
+            if port.get("containerPort") == HEALTH_PORT and port.get("protocol", "TCP") == "TCP":
+                raise RefusalError(
+                    Reason.PORT_CLASH,
+                    f"{container.field}.ports[{index}] is TCP port {HEALTH_PORT}, where the injected "
+                    f"container answers its probes, and a Pod's containers share their ports: use another, "
+                    f"{_WAY_OUT}",
+                )
+
+
+def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
+    """Whether the container has the socket directory already.
+
+    Raises:
+        RefusalError: something else is mounted there, within it, or above it where nothing can be
+            mounted below.
+    """
+    found = False
+    for index, mount in enumerate(container.mounts):
+        where = f"{container.field}.volumeMounts[{index}]"
+        path = _plain(mount.get("mountPath"))
+        if path == SOCKET_DIRECTORY and mount.get("name") == SOCKET_VOLUME and mount.get("readOnly") is True:
+            found = True
+        elif path == SOCKET_DIRECTORY or _within(path, SOCKET_DIRECTORY):
+            raise _mount_clash(where, mount.get("mountPath"), "is where the socket directory goes")
+        elif _within(SOCKET_DIRECTORY, path) and not _can_hold_mounts(mount, volumes):
+            raise _mount_clash(
+                where,
+                mount.get("mountPath"),
+                "is above the socket directory, and only a writable emptyDir surely lets another volume be "
+                "mounted within it",
+            )
+    for index, device in enumerate(container.devices):
+        path = _plain(device.get("devicePath"))
+        if path == SOCKET_DIRECTORY or _within(path, SOCKET_DIRECTORY) or _within(SOCKET_DIRECTORY, path):
+            where = f"{container.field}.volumeDevices[{index}]"
+            raise _mount_clash(where, device.get("devicePath"), "is where the socket directory goes")
+    return found
+
+
+def missing_variables(container: Container) -> list[JSONObject]:
+    """Those of our variables that the container lacks.
+
+    A variable of the same name that comes in through `envFrom` cannot be seen here; `env` wins over it.
+
+    Raises:
+        RefusalError: the container sets one of them to something else.
+    """
+    present = set()
+    for index, variable in enumerate(container.variables):
+        name = string_at(variable, "name", f"{container.field}.env[{index}]")
+        if name not in APPLICATION_VARIABLES:
+            continue
+        if variable.get("value") != APPLICATION_VARIABLES[name]:
+            # The value stays out of the message: it is the user's, and messages end up in Events.
+            raise RefusalError(
+                Reason.VARIABLE_CLASH,
+                f"{container.field}.env[{index}] sets {name} to another value than "
+                f"{APPLICATION_VARIABLES[name]}: remove it, or leave the container out with the annotation "
+                f"{CONTAINERS}",
+            )
+        present.add(name)
+    return [variable for variable in sidecar.application_variables() if variable["name"] not in present]
+
+
+def _mount_clash(where: str, path: object, why: str) -> RefusalError:
+    return RefusalError(
+        Reason.MOUNT_PATH_CLASH,
+        f"{where} mounts at {path}, which {why} ({SOCKET_DIRECTORY}): mount it elsewhere, or leave the "
+        f"container out with the annotation {CONTAINERS}",
+    )
+
+
+def _can_hold_mounts(mount: JSONObject, volumes: Sequence[JSONObject]) -> bool:
+    """Whether the container runtime can make a directory within what is mounted here.
+
+    It has to, to mount ours below. A ConfigMap or a read-only mount makes the container fail to start; a
+    host path or a claim would keep the directory for good. A writable emptyDir, which is how hardened
+    images get their /run, is the Pod's own and goes with it.
+    """
+    if mount.get("readOnly") is True:
+        return False
+    named = (volume for volume in volumes if volume.get("name") == mount.get("name"))
+    return any(isinstance(volume.get("emptyDir"), dict) for volume in named)
+
+
+def _plain(path: object) -> str:
+    """A mount path in one spelling, to compare with: `/var/run` is a link to `/run` in nearly all images."""
+    if not isinstance(path, str):
+        return ""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    if parts[:2] == ["var", "run"]:
+        del parts[0]
+    return "/" + "/".join(parts)
+
+
+def _within(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/") and path != directory

@@ -1,0 +1,50 @@
+"""What can go wrong in the webhook, as one small tree.
+
+    WebhookError
+    ├── SettingsError               the program was started with a wrong setting
+    ├── ServingCertificateError     no usable certificate to serve with
+    ├── BadRequestError             the HTTP request is not a review: answered 4xx
+    └── RefusalError                the review is understood and refused: `allowed: false`
+
+The difference between the last two matters to a user: an API server treats a 4xx answer as a failed
+call and applies the `failurePolicy` (ours is `Ignore`), while a refusal always reaches the person who
+made the Pod.
+"""
+
+from __future__ import annotations
+
+from webhook.reasons import Reason
+
+
+class WebhookError(Exception):
+    """Everything that this package raises on purpose."""
+
+
+class SettingsError(WebhookError):
+    """A setting is missing or has a value that cannot be used; the message names it."""
+
+
+class ServingCertificateError(WebhookError):
+    """The certificate or key that the webhook serves with cannot be used."""
+
+
+class BadRequestError(WebhookError):
+    """The HTTP request cannot be read as an AdmissionReview.
+
+    Attributes:
+        status: the HTTP status to answer with, 400-499.
+        reason: the CamelCase reason of the answer and of the metric's label.
+    """
+
+    def __init__(self, status: int, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class RefusalError(WebhookError):
+    """The Pod asked for an identity and cannot have it as it is; the message says what to change."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

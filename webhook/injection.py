@@ -1,0 +1,121 @@
+"""Pod in, JSON Patch and reason out: adds the pod agent to a Pod, and its sockets to every container.
+
+    >>> injection = inject({"spec": {"containers": [{"name": "web"}]}}, configuration)
+    >>> injection.reason
+    <Reason.INJECTED: 'Injected'>
+    >>> [operation["path"] for operation in injection.operations][-1]
+    '/spec/initContainers'
+
+A pure function over raw JSON: nothing is read from anywhere, so a dry run gives the same patch, and fields
+that this version of ours has never heard of stay as they are. Applied to its own result it changes nothing,
+and so it can be called again after other webhooks (`reinvocationPolicy: IfNeeded`) to give the sockets to
+containers which those added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webhook import clashes, sidecar
+from webhook.annotations import CONTAINERS, Wishes, read_wishes
+from webhook.errors import RefusalError
+from webhook.layout import CONTAINER
+from webhook.patch import Operation, append, prepend
+from webhook.pod import Container, Pod
+from webhook.rawjson import JSONObject, WrongTypeError
+from webhook.reasons import Reason
+from webhook.sidecar import Configuration
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What to change in a Pod. No operations: it has all that it needs."""
+
+    operations: list[Operation]
+    reason: Reason
+    warnings: tuple[str, ...] = ()
+
+
+def inject(raw: JSONObject, configuration: Configuration) -> Injection:
+    """The patch that gives an identity to the Pod `raw`, which is not changed itself.
+
+    Raises:
+        RefusalError: something of the user's stands where ours would go, an annotation cannot be used, or
+            the Pod is not one; the message says what to change.
+    """
+    try:
+        return _inject(Pod(raw), configuration)
+    except WrongTypeError as error:
+        raise RefusalError(Reason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
+
+
+def _inject(pod: Pod, configuration: Configuration) -> Injection:
+    containers = list(pod.containers())
+    if not any(container.place == "containers" for container in containers):
+        raise WrongTypeError("spec.containers is missing or empty")
+    clashes.refuse_container_clash(containers)
+    present = any(container.name == CONTAINER for container in containers)
+    others = [container for container in containers if container.name != CONTAINER]
+    if present:
+        clashes.refuse_foreign_volumes(pod)
+    else:
+        clashes.refuse_volume_clash(pod)
+    clashes.refuse_port_clash(others)
+    wishes = read_wishes(pod.annotations, configuration.resources)
+
+    # The order matters: our container goes in last, since as the first of the init containers it moves
+    # the index of each that the operations before it name.
+    operations = [
+        operation
+        for container in others
+        if wishes.containers is None or container.name in wishes.containers
+        for operation in _give_socket(container, pod)
+    ]
+    warnings = _warnings(pod, others, wishes, configuration)
+    if present:
+        reason = Reason.SOCKET_ADDED if operations else Reason.ALREADY_INJECTED
+        return Injection(operations, reason, warnings)
+    volumes = append(pod.spec, ["spec"], "volumes", sidecar.volumes(configuration, pod.service_account))
+    agent = sidecar.container(configuration, wishes)
+    if configuration.native_sidecar:
+        # First, so that it has started when the user's init containers start.
+        insertion = prepend(pod.spec, ["spec"], "initContainers", agent)
+    else:
+        # Last, so that `kubectl logs` and `kubectl exec` still mean the user's container by default.
+        insertion = append(pod.spec, ["spec"], "containers", [agent])
+    return Injection([*volumes, *operations, *insertion], Reason.INJECTED, warnings)
+
+
+def _give_socket(container: Container, pod: Pod) -> list[Operation]:
+    where = ["spec", container.place, container.index]
+    mounts = [] if clashes.has_socket(container, pod.volumes) else [sidecar.socket_mount()]
+    # Behind the user's own: Kubernetes expands $(NAME) only from variables that come before.
+    variables = clashes.missing_variables(container)
+    return [
+        *append(container.raw, where, "volumeMounts", mounts),
+        *append(container.raw, where, "env", variables),
+    ]
+
+
+def _warnings(
+    pod: Pod, others: list[Container], wishes: Wishes, configuration: Configuration
+) -> tuple[str, ...]:
+    warnings = list(wishes.warnings)
+    unknown = (wishes.containers or frozenset()) - {container.name for container in others}
+    if unknown:
+        # Not refused: another webhook may add the container later, and we are called again then.
+        warnings.append(
+            f"annotation {CONTAINERS} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
+        )
+    if pod.host_network:
+        warnings.append("with hostNetwork, the pod agent takes port 8194 of the node")
+    if pod.shares_processes:
+        warnings.append("with a shared process namespace, a privileged container can read the identity's key")
+    if not configuration.native_sidecar:
+        if any(container.place == "initContainers" for container in others):
+            warnings.append(
+                "native sidecars are switched off: init containers run before there is an identity"
+            )
+        if pod.restart_policy != "Always":
+            warnings.append("native sidecars are switched off: the pod agent keeps this Pod from completing")
+    return tuple(warnings)

@@ -1,0 +1,45 @@
+"""Where things stand in a Pod that carries an identity: names, paths, ports.
+
+One place, because the reconciler, the pod agent's settings and the documentation speak of the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What a user writes.
+PREFIX: Final = "vanadium.io/"
+INJECT_LABEL: Final = "vanadium.io/inject"
+ENABLED: Final = "enabled"
+DISABLED: Final = "disabled"
+
+# What is added to the Pod.
+CONTAINER: Final = "vanadium-pod-agent"
+SOCKET_VOLUME: Final = "vanadium-socket"
+BOOTSTRAP_VOLUME: Final = "vanadium-bootstrap"
+TOKEN_VOLUME: Final = "vanadium-token"  # noqa: S105  the name of a volume
+NO_API_ACCESS_VOLUME: Final = "vanadium-no-api-access"
+VOLUMES: Final = (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME, NO_API_ACCESS_VOLUME)
+
+# One Secret of this name per labelled namespace; its data keys are service account names.
+BOOTSTRAP_SECRET: Final = "vanadium-bootstrap"  # noqa: S105  the name of a Secret
+
+SOCKET_DIRECTORY: Final = "/run/vanadium"
+AGENT_SOCKET: Final = f"{SOCKET_DIRECTORY}/agent.sock"
+WORKLOAD_SOCKET: Final = f"{SOCKET_DIRECTORY}/workload.sock"
+BOOTSTRAP_DIRECTORY: Final = "/var/run/secrets/vanadium.io/bootstrap"
+CREDENTIAL_FILE: Final = "credential.json"
+TOKEN_DIRECTORY: Final = "/var/run/secrets/vanadium.io/token"  # noqa: S105  a path
+TOKEN_FILE: Final = "token"  # noqa: S105  a file name
+HEALTH_PORT: Final = 8194
+
+# What an application finds in its environment.
+AGENT_VARIABLE: Final = "V23_AGENT_PATH"
+WORKLOAD_VARIABLE: Final = "SPIFFE_ENDPOINT_SOCKET"
+APPLICATION_VARIABLES: Final = {
+    AGENT_VARIABLE: AGENT_SOCKET,
+    WORKLOAD_VARIABLE: f"unix://{WORKLOAD_SOCKET}",
+}
+
+# Kubernetes mounts the default service account token here into every container that mounts nothing here.
+API_TOKEN_DIRECTORY: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  a path

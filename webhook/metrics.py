@@ -1,0 +1,45 @@
+"""What the webhook counts, in the Prometheus text format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from webhook.reasons import Reason
+
+# Seconds. The API server waits for at most 5, and is expected to wait for a few thousandths.
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+class Metrics:
+    """The metrics of one running server, in a registry of its own."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._admissions = Counter(
+            "vanadium_webhook_admissions",
+            "Admission calls answered, by reason.",
+            ["reason", "dry_run"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "vanadium_webhook_admission_seconds",
+            "Time from the request's headers to the answer, in seconds.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        # So that a rate over a reason that occurs for the first time does not miss that first time.
+        for reason in Reason:
+            for dry_run in ("false", "true"):
+                self._admissions.labels(reason.value, dry_run)
+
+    def answered(self, reason: Reason, dry_run: bool, seconds: float) -> None:
+        """Counts one answer, which took `seconds`."""
+        self._admissions.labels(reason.value, "true" if dry_run else "false").inc()
+        self._seconds.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """All metrics, as a scrape reads them."""
+        return generate_latest(self.registry)

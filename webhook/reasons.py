@@ -1,0 +1,45 @@
+"""Every outcome of an admission call has one of these reasons: in the answer, the log and the metric."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A CamelCase word, like the reasons in a Kubernetes Status or condition."""
+
+    # Served: a patch, or none needed.
+    INJECTED = "Injected"
+    SOCKET_ADDED = "SocketAdded"  # our container was there; containers that came later got the socket
+    ALREADY_INJECTED = "AlreadyInjected"
+
+    # Left as it is, on purpose.
+    NOT_A_CREATE = "NotACreate"
+    NOT_A_POD = "NotAPod"
+    SUBRESOURCE = "Subresource"
+    EXCLUDED_NAMESPACE = "ExcludedNamespace"
+    MIRROR_POD = "MirrorPod"
+    DISABLED_BY_LABEL = "DisabledByLabel"
+    WINDOWS_POD = "WindowsPod"
+    HOST_NETWORK = "HostNetwork"
+
+    # Refused: somebody has to change the Pod.
+    INVALID_LABEL = "InvalidLabel"
+    INVALID_ANNOTATION = "InvalidAnnotation"
+    CONTAINER_CLASH = "ContainerClash"
+    VOLUME_CLASH = "VolumeClash"
+    MOUNT_PATH_CLASH = "MountPathClash"
+    VARIABLE_CLASH = "VariableClash"
+    PORT_CLASH = "PortClash"
+    SERVICE_ACCOUNT_CHANGED = "ServiceAccountChanged"
+    MALFORMED_POD = "MalformedPod"
+    UNSUPPORTED_REVIEW_VERSION = "UnsupportedReviewVersion"
+
+    # Not a review at all: answered 4xx.
+    UNSUPPORTED_MEDIA_TYPE = "UnsupportedMediaType"
+    BODY_TOO_LARGE = "BodyTooLarge"
+    BODY_TOO_SLOW = "BodyTooSlow"
+    BODY_TRUNCATED = "BodyTruncated"
+    INVALID_JSON = "InvalidJSON"
+    TOO_DEEPLY_NESTED = "TooDeeplyNested"
+    MALFORMED_REVIEW = "MalformedReview"

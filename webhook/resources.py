@@ -1,0 +1,83 @@
+"""How much CPU and memory the pod agent's container asks for, and at most gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from webhook import quantities
+from webhook.rawjson import JSONObject
+
+
+class ResourceError(ValueError):
+    """A resource value cannot be used.
+
+    Attributes:
+        field: which of the four fields of `Resources` is wrong.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Requests and limits, each a Kubernetes quantity.
+
+    All four are always set: a namespace with a ResourceQuota refuses a Pod of which one container has
+    none, and a LimitRange would otherwise fill in values that were chosen for applications.
+    """
+
+    cpu_request: str = "10m"
+    cpu_limit: str = "500m"
+    memory_request: str = "64Mi"
+    memory_limit: str = "128Mi"
+
+    def changed(self, stated: dict[str, str]) -> Resources:
+        """These resources with the `stated` ones in their place.
+
+        Where only one of a request and its limit is stated, the other follows if it would otherwise
+        contradict it: who writes `memory-limit: 48Mi` has said that the request is no more than that.
+
+        Raises:
+            ResourceError: a stated value is not a positive quantity, or a stated request is more than
+                the stated limit.
+        """
+        for field, value in stated.items():
+            _check(field, value)
+        changed = replace(self, **stated)
+        for kind in ("cpu", "memory"):
+            request, limit = f"{kind}_request", f"{kind}_limit"
+            asked, most = getattr(changed, request), getattr(changed, limit)
+            if quantities.parse(asked) <= quantities.parse(most):
+                continue
+            if request not in stated:
+                changed = replace(changed, **{request: most})
+            elif limit not in stated:
+                changed = replace(changed, **{limit: asked})
+            else:
+                raise ResourceError(request, f"is more than the {kind} limit of {most}")
+        return changed
+
+    def as_json(self) -> JSONObject:
+        """The `resources` field of a container."""
+        return {
+            "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
+            "limits": {"cpu": self.cpu_limit, "memory": self.memory_limit},
+        }
+
+
+def _check(field: str, value: str) -> None:
+    try:
+        amount = quantities.parse(value)
+    except ValueError as error:
+        raise ResourceError(field, str(error)) from error
+    if amount <= 0:
+        raise ResourceError(field, "expected more than nothing")
+    # `64m` of memory is a slip for 64Mi: Kubernetes accepts it, rounds it up to one byte, and the
+    # container never starts.
+    if field.startswith("memory") and amount.denominator != 1:
+        raise ResourceError(field, f"is {float(amount):g} bytes; expected whole bytes, such as 64Mi")
+    if field.startswith("cpu") and amount < Fraction(1, 1000):
+        raise ResourceError(field, "is less than 1m, the smallest CPU share that Kubernetes knows")

@@ -1,0 +1,132 @@
+"""The AdmissionReview on the wire: what we read from a request, and how an answer is written.
+
+https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from webhook.errors import BadRequestError, RefusalError
+from webhook.patch import Operation
+from webhook.rawjson import JSONObject, WrongTypeError, as_object, flag_at, object_at, string_at
+from webhook.reasons import Reason
+
+_GROUP = "admission.k8s.io/"
+_VERSIONS = frozenset({"admission.k8s.io/v1", "admission.k8s.io/v1beta1"})
+# Warnings of more than this are cut off by the API server.
+# https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response
+_LONGEST_WARNING = 256
+_FORBIDDEN = 403
+_LONGEST_UID = 253
+
+
+@dataclass(frozen=True)
+class AdmissionRequest:
+    """What a review asks. `name` may be empty: the API server makes one from `generateName` later."""
+
+    api_version: str
+    uid: str
+    operation: str
+    group: str
+    resource: str
+    subresource: str
+    namespace: str
+    name: str
+    dry_run: bool
+    object: JSONObject | None
+
+
+def read_request(document: object) -> AdmissionRequest:
+    """The request of an AdmissionReview, of version v1 or v1beta1, which have the same fields.
+
+    Raises:
+        BadRequestError: it is not an AdmissionReview, or has no uid that an answer could be sent to.
+    """
+    try:
+        return _read(as_object(document, "the body"))
+    except WrongTypeError as error:
+        raise BadRequestError(400, Reason.MALFORMED_REVIEW, f"not an AdmissionReview: {error}") from error
+
+
+def _read(document: JSONObject) -> AdmissionRequest:
+    api_version, kind = string_at(document, "apiVersion", ""), string_at(document, "kind", "")
+    if kind != "AdmissionReview" or not api_version.startswith(_GROUP):
+        raise WrongTypeError(f"expected kind AdmissionReview of the group {_GROUP[:-1]}")
+    request = object_at(document, "request", "")
+    uid = string_at(request, "uid", "request")
+    if not uid or len(uid) > _LONGEST_UID:
+        raise WrongTypeError(f"request.uid is {'too long' if uid else 'missing'}")
+    resource = object_at(request, "resource", "request")
+    raw = request.get("object")
+    return AdmissionRequest(
+        api_version=api_version,
+        uid=uid,
+        operation=string_at(request, "operation", "request"),
+        group=string_at(resource, "group", "request.resource"),
+        resource=string_at(resource, "resource", "request.resource"),
+        subresource=string_at(request, "subResource", "request"),
+        namespace=string_at(request, "namespace", "request"),
+        name=string_at(request, "name", "request"),
+        dry_run=flag_at(request, "dryRun", "request"),
+        object=None if raw is None else as_object(raw, "request.object"),
+    )
+
+
+def refuse_unknown_version(request: AdmissionRequest) -> None:
+    """Raises RefusalError when the review is of a version whose meaning we don't know."""
+    if request.api_version not in _VERSIONS:
+        raise RefusalError(
+            Reason.UNSUPPORTED_REVIEW_VERSION,
+            f"review of version {request.api_version[:80]}: expected one of {', '.join(sorted(_VERSIONS))}",
+        )
+
+
+def allowed(
+    request: AdmissionRequest,
+    reason: Reason,
+    operations: Sequence[Operation] = (),
+    warnings: Sequence[str] = (),
+) -> JSONObject:
+    """A review that admits the request, changed by `operations`."""
+    response = _response(request, True, reason, warnings)
+    # Both or neither: an API server refuses an answer with only one of the two, or an empty patch.
+    if operations:
+        patch = json.dumps(list(operations), separators=(",", ":")).encode()
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(patch).decode()
+    return _answer(request, response)
+
+
+def refused(request: AdmissionRequest, refusal: RefusalError) -> JSONObject:
+    """A review that refuses the request; the API server shows the message to who made it."""
+    response = _response(request, False, refusal.reason, ())
+    response["status"] = {
+        "status": "Failure",
+        "code": _FORBIDDEN,
+        "reason": refusal.reason.value,
+        "message": str(refusal),
+    }
+    return _answer(request, response)
+
+
+def _response(
+    request: AdmissionRequest, is_allowed: bool, reason: Reason, warnings: Sequence[str]
+) -> JSONObject:
+    response: JSONObject = {
+        "uid": request.uid,
+        "allowed": is_allowed,
+        # In the audit log, under the webhook's name: the only place that still knows, later, why a Pod
+        # was left as it is.
+        "auditAnnotations": {"reason": reason.value},
+    }
+    if warnings:
+        response["warnings"] = [warning[:_LONGEST_WARNING] for warning in warnings]
+    return response
+
+
+def _answer(request: AdmissionRequest, response: JSONObject) -> JSONObject:
+    return {"apiVersion": request.api_version, "kind": "AdmissionReview", "response": response}

@@ -1,0 +1,120 @@
+"""The HTTP edge: carries bytes to `admission`, and its answer back.
+
+`POST /mutate` is what API servers call; `/healthz` and `/readyz` are the kubelet's; `/metrics` is
+Prometheus'. Nothing else is served, and nothing that a caller sends is kept: API servers are not
+authenticated to webhooks by default, so a call may come from anybody and must cost nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from webhook.admission import Admission, admit
+from webhook.body import parse, read_body
+from webhook.errors import BadRequestError
+from webhook.metrics import Metrics
+from webhook.policy import CLUSTER_NAMESPACES
+from webhook.sidecar import Configuration
+
+Background: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+"""Something that runs beside the admissions: entered, in order, before the server listens, and left, in
+reverse order, after it stopped. What cannot start raises, and the program ends."""
+
+ReadinessCheck: TypeAlias = Callable[[], str | None]
+"""Says why the server is not ready, or None when nothing is wrong."""
+
+# An API server gives a webhook call at most 30 seconds, and ours 5.
+_BODY_SECONDS = 5.0
+
+_log = structlog.stdlib.get_logger("webhook")
+
+
+def create_app(
+    configuration: Configuration,
+    excluded_namespaces: frozenset[str] = CLUSTER_NAMESPACES,
+    *,
+    background: Sequence[Background] = (),
+    readiness: Sequence[ReadinessCheck] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        configuration: what is injected.
+        excluded_namespaces: whose Pods are left alone, whatever their labels say.
+        background: runs as long as the server does.
+        readiness: asked by `/readyz`; one that answers makes it 503.
+        clock: seconds that only ever grow, to measure an answer's time with.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as running:
+            for enter in background:
+                await running.enter_async_context(enter())
+            yield
+
+    # Without the interactive documentation, which loads scripts from elsewhere.
+    app = FastAPI(title="vanadium webhook", lifespan=lifespan, openapi_url=None)
+    app.state.metrics = metrics
+
+    @app.post("/mutate")
+    async def mutate(request: Request) -> Response:
+        began = clock()
+        try:
+            document = parse(await read_body(request, _BODY_SECONDS))
+            admission = admit(document, configuration, excluded_namespaces)
+        except BadRequestError as error:
+            metrics.answered(error.reason, False, clock() - began)
+            _log.warning("bad request", reason=error.reason.value, status=error.status, message=str(error))
+            content = {"error": {"reason": error.reason.value, "message": str(error)}}
+            return JSONResponse(content, error.status)
+        # ASCII only: half of a surrogate pair in a uid is legal JSON and has no UTF-8.
+        answer = json.dumps(admission.answer, separators=(",", ":")).encode("ascii")
+        seconds = clock() - began
+        metrics.answered(admission.reason, admission.request.dry_run, seconds)
+        _record(admission, seconds)
+        return Response(answer, media_type="application/json")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        problems = [problem for check in readiness if (problem := check()) is not None]
+        if problems:
+            return JSONResponse({"status": "not ready", "problems": problems}, 503)
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/metrics")
+    async def exposition() -> Response:
+        return Response(metrics.exposition(), media_type=metrics.content_type)
+
+    return app
+
+
+def _record(admission: Admission, seconds: float) -> None:
+    request = admission.request
+    _log.info(
+        "admission",
+        uid=request.uid,
+        namespace=request.namespace,
+        name=request.name,
+        generateName=admission.generate_name,
+        reason=admission.reason.value,
+        message=admission.message,
+        allowed=admission.allowed,
+        operations=admission.operations,
+        dryRun=request.dry_run,
+        milliseconds=round(seconds * 1000, 3),
+    )

@@ -1,0 +1,147 @@
+"""The webhook's settings: `--pod-agent-image`, or `VANADIUM_WEBHOOK_POD_AGENT_IMAGE`.
+
+None of them is a secret; keys are named by the file that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from webhook.errors import SettingsError
+from webhook.policy import CLUSTER_NAMESPACES
+from webhook.resources import ResourceError, Resources
+from webhook.sidecar import Configuration
+
+PREFIX = "VANADIUM_WEBHOOK_"
+LogLevel = Literal["debug", "info", "warning", "error"]
+_DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+class Settings(BaseSettings):
+    """How the webhook is started. Each line of `--help` is one of these fields."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        cli_prog_name="vanadium-webhook",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        frozen=True,
+    )
+
+    host: str = Field("0.0.0.0", description="address to listen at")  # noqa: S104  a Service's Pod has no other
+    port: int = Field(8443, ge=0, le=65535, description="port to listen at; 0 takes a free one")
+    tls_certificate_file: Path | None = Field(
+        None, description="chain to serve with, in PEM; read again on change"
+    )
+    tls_key_file: Path | None = Field(None, description="its private key, in PEM")
+    tls_poll_seconds: float = Field(
+        10, gt=0, le=3600, description="how often to look for a change of the two"
+    )
+    log_level: LogLevel = Field("info", description="the least important level to log")
+
+    namespace: Annotated[str, Field(pattern=_DNS_LABEL)] = Field(
+        "vanadium-system", description="our own namespace, whose Pods are left alone"
+    )
+    excluded_namespaces: str = Field("", description="further namespaces to leave alone, commas between them")
+
+    pod_agent_image: str = Field(
+        min_length=1, pattern=r"^\S+$", description="image of the injected container"
+    )
+    pod_agent_log_level: LogLevel = Field(
+        "info", description="its log level where no annotation says another"
+    )
+    pod_agent_cpu_request: str = Field(Resources.cpu_request, description="its CPU request")
+    pod_agent_cpu_limit: str = Field(Resources.cpu_limit, description="its CPU limit")
+    pod_agent_memory_request: str = Field(Resources.memory_request, description="its memory request")
+    pod_agent_memory_limit: str = Field(Resources.memory_limit, description="its memory limit")
+    cluster_agent_url: str = Field(
+        "https://cluster-agent.vanadium-system.svc:8193",
+        description="where pod agents find the cluster agent",
+    )
+    cluster_agent_server_name: str = Field(
+        "cluster-agent.vanadium-system.svc",
+        min_length=1,
+        description="the name that its certificate must have",
+    )
+    token_audience: str = Field(
+        "vanadium-cluster-agent", min_length=1, description="audience of the tokens that it accepts"
+    )
+    native_sidecar: bool = Field(True, description="false where the cluster is older than Kubernetes 1.29")
+
+    @field_validator("cluster_agent_url")
+    @classmethod
+    def _is_https(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
+            raise ValueError("expected https://<host>:<port>")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("--tls-certificate-file and --tls-key-file: expected both or neither")
+        self._resources()
+        return self
+
+    def injection(self) -> Configuration:
+        """What of the settings goes into the Pods."""
+        return Configuration(
+            image=self.pod_agent_image,
+            cluster_agent_url=self.cluster_agent_url,
+            cluster_agent_server_name=self.cluster_agent_server_name,
+            token_audience=self.token_audience,
+            native_sidecar=self.native_sidecar,
+            log_level=self.pod_agent_log_level,
+            resources=self._resources(),
+        )
+
+    def left_alone(self) -> frozenset[str]:
+        """The namespaces whose Pods never get an identity."""
+        further = (name.strip() for name in self.excluded_namespaces.split(","))
+        return CLUSTER_NAMESPACES | {self.namespace} | {name for name in further if name}
+
+    def _resources(self) -> Resources:
+        fields = ("cpu_request", "cpu_limit", "memory_request", "memory_limit")
+        stated = {
+            field: getattr(self, name)
+            for field in fields
+            if (name := f"pod_agent_{field}") in self.model_fields_set
+        }
+        try:
+            return Resources().changed(stated)
+        except ResourceError as error:
+            raise ValueError(
+                f"{_name(f'pod_agent_{error.field}')}: {error} (got {stated[error.field]!r})"
+            ) from error
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """The settings from flags, else from the environment, else their defaults.
+
+    Raises:
+        SettingsError: one is missing or cannot be used; the message names its flag and its variable.
+        SystemExit: a flag is unknown (status 2), or `--help` has been shown (status 0).
+    """
+    try:
+        return CliApp.run(Settings, cli_args=list(arguments))
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_explain, error.errors()))) from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    got = "" if problem["type"] == "missing" else f" (got {str(problem['input'])[:100]!r})"
+    return f"{_name(str(problem['loc'][0]))}: {message}{got}"
+
+
+def _name(field: str) -> str:
+    return f"--{field.replace('_', '-')} ({PREFIX}{field.upper()})"

@@ -1,0 +1,194 @@
+"""The pod agent's container and the volumes that it needs, as they are written into a Pod."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from webhook.annotations import Wishes
+from webhook.layout import (
+    API_TOKEN_DIRECTORY,
+    APPLICATION_VARIABLES,
+    BOOTSTRAP_DIRECTORY,
+    BOOTSTRAP_SECRET,
+    BOOTSTRAP_VOLUME,
+    CONTAINER,
+    CREDENTIAL_FILE,
+    HEALTH_PORT,
+    NO_API_ACCESS_VOLUME,
+    SOCKET_DIRECTORY,
+    SOCKET_VOLUME,
+    TOKEN_DIRECTORY,
+    TOKEN_FILE,
+    TOKEN_VOLUME,
+)
+from webhook.pod import Container
+from webhook.rawjson import JSONObject
+from webhook.resources import Resources
+
+# Nobody's user in the images that we build from, and different from the user of most applications: with a
+# shared process namespace, a process of the same user could read the agent's key from its memory.
+_USER = 65532
+_TOKEN_SECONDS = 3600
+_ALWAYS = "Always"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the injection needs to know besides the Pod. Fixed while the program runs."""
+
+    image: str
+    cluster_agent_url: str
+    cluster_agent_server_name: str
+    token_audience: str
+    native_sidecar: bool = True
+    log_level: str = "info"
+    resources: Resources = field(default_factory=Resources)
+
+
+def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
+    """The container. As a native sidecar it also carries `restartPolicy: Always`."""
+    built: JSONObject = {
+        "name": CONTAINER,
+        "image": wishes.image or configuration.image,
+        "env": _settings(configuration, wishes),
+        # Declared although nothing needs it declared, so that the scheduler never puts two Pods that use
+        # the host's network, and so the same port, on one node.
+        "ports": [{"name": "vanadium-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
+        "resources": wishes.resources.as_json(),
+        "volumeMounts": [
+            {"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY},
+            {"name": BOOTSTRAP_VOLUME, "mountPath": BOOTSTRAP_DIRECTORY, "readOnly": True},
+            {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
+            # The ServiceAccount admission plugin runs before the webhooks, but every in-tree plugin runs
+            # once more after a webhook changed the Pod, and it mounts the API token into each container
+            # that has nothing mounted at exactly this path, ours too by then. The pod agent never talks
+            # to the API server, so it gets an empty directory in that place. `automountServiceAccountToken`
+            # would not do: it holds for the whole Pod, and the application may need its token.
+            {"name": NO_API_ACCESS_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
+        ],
+        # Ten minutes for the cluster agent to come back before the kubelet restarts the container.
+        "startupProbe": {**_probe("/readyz"), "periodSeconds": 1, "failureThreshold": 600},
+        "livenessProbe": {**_probe("/healthz"), "periodSeconds": 10, "failureThreshold": 3},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if configuration.native_sidecar:
+        built["restartPolicy"] = _ALWAYS
+    return built
+
+
+def volumes(configuration: Configuration, service_account: str) -> list[JSONObject]:
+    """The volumes, of which the bootstrap credential's holds that of `service_account` only."""
+    return [
+        {"name": SOCKET_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {
+            "name": BOOTSTRAP_VOLUME,
+            # Not optional: the kubelet waits for the Secret and its key, which the reconciler may still
+            # be making when the Pod is admitted.
+            "secret": {
+                "secretName": BOOTSTRAP_SECRET,
+                "items": [{"key": service_account, "path": CREDENTIAL_FILE}],
+            },
+        },
+        {
+            "name": TOKEN_VOLUME,
+            "projected": {
+                "sources": [
+                    {
+                        "serviceAccountToken": {
+                            "audience": configuration.token_audience,
+                            "expirationSeconds": _TOKEN_SECONDS,
+                            "path": TOKEN_FILE,
+                        }
+                    }
+                ]
+            },
+        },
+        {"name": NO_API_ACCESS_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "64Ki"}},
+    ]
+
+
+def socket_mount() -> JSONObject:
+    """How every other container gets the sockets. Connecting needs no write access to the directory."""
+    return {"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True}
+
+
+def application_variables() -> list[JSONObject]:
+    """The variables by which an application finds the sockets, in a fixed order."""
+    return [{"name": name, "value": value} for name, value in APPLICATION_VARIABLES.items()]
+
+
+def is_pod_agent(candidate: Container) -> bool:
+    """Whether a container is one that this module wrote.
+
+    Name and shape have to agree: a user's container may have the name by accident, and an annotation can
+    be copied without the container. What others may change in a container of ours (defaults that the API
+    server fills in, a registry mirror's image, another injector's mounts and variables) doesn't count.
+    """
+    if candidate.name != CONTAINER:
+        return False
+    if candidate.place == "initContainers" and candidate.raw.get("restartPolicy") != _ALWAYS:
+        return False
+    mounts = [(mount.get("name"), mount.get("mountPath")) for mount in candidate.mounts]
+    needed = [
+        (SOCKET_VOLUME, SOCKET_DIRECTORY),
+        (BOOTSTRAP_VOLUME, BOOTSTRAP_DIRECTORY),
+        (TOKEN_VOLUME, TOKEN_DIRECTORY),
+    ]
+    return all(mount in mounts for mount in needed)
+
+
+def bootstrap_service_account(volume: JSONObject) -> str | None:
+    """The service account whose credential `volume` holds; None when it is not our Secret's volume."""
+    match volume:
+        case {"secret": {"secretName": secret, "items": [{"key": str(key), "path": path}]}}:
+            return key if (secret, path) == (BOOTSTRAP_SECRET, CREDENTIAL_FILE) else None
+        case _:
+            return None
+
+
+def is_volume_of_ours(volume: JSONObject) -> bool:
+    """Whether a volume with one of our names also has the kind of source that we give it."""
+    match volume:
+        case {"name": name, "emptyDir": dict()}:
+            return name in (SOCKET_VOLUME, NO_API_ACCESS_VOLUME)
+        case {"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": path}}]}}:
+            return (name, path) == (TOKEN_VOLUME, TOKEN_FILE)
+        case {"name": name}:
+            return name == BOOTSTRAP_VOLUME and bootstrap_service_account(volume) is not None
+        case _:
+            return False
+
+
+def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
+    settings: list[tuple[str, Any]] = [
+        ("CLUSTER_AGENT_URL", configuration.cluster_agent_url),
+        ("CLUSTER_AGENT_SERVER_NAME", configuration.cluster_agent_server_name),
+        ("CREDENTIAL_FILE", f"{BOOTSTRAP_DIRECTORY}/{CREDENTIAL_FILE}"),
+        ("TOKEN_FILE", f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"),
+        ("SOCKET_DIRECTORY", SOCKET_DIRECTORY),
+        ("HEALTH_PORT", str(HEALTH_PORT)),
+        ("LOG_LEVEL", wishes.log_level or configuration.log_level),
+    ]
+    if wishes.ttl_seconds is not None:
+        settings.append(("TTL_SECONDS", str(wishes.ttl_seconds)))
+    variables: list[JSONObject] = [
+        {"name": f"VANADIUM_POD_AGENT_{name}", "value": value} for name, value in settings
+    ]
+    # The address that the kubelet's probes come to: with the host's network, not every address of the node.
+    pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+    variables.append({"name": "VANADIUM_POD_AGENT_HEALTH_HOST", "valueFrom": pod_ip})
+    return variables
+
+
+def _probe(path: str) -> JSONObject:
+    return {"httpGet": {"path": path, "port": HEALTH_PORT, "scheme": "HTTP"}, "timeoutSeconds": 2}
