@@ -1,0 +1,79 @@
+"""The control plane's roots over time: the one that signs, its successor, and those still trusted.
+
+signing ── two thirds of its life ──► successor made and published
+        ── a week later ───────────► successor signs, the old one stays trusted until it expires
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cryptography import x509
+
+from blessings import Authority, Blessing, Principal, Roots
+from blessings.certificates import BACKDATE
+from certs.issue import CERTIFICATE, KEY, ROOTS, new_root
+from certs.schedule import is_due, may_sign
+
+NEXT_CERTIFICATE, NEXT_KEY = "next.crt", "next.key"
+
+
+@dataclass(frozen=True)
+class RootSuccession:
+    """A state of the roots; `advance` gives the next one."""
+
+    signing: Authority
+    successor: Authority | None
+    retired: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def begin(cls, now: datetime) -> RootSuccession:
+        return cls(new_root(now), None)
+
+    @property
+    def roots(self) -> Roots:
+        """Every root to trust now: what readers get as ca.crt and caBundle."""
+        successor = (self.successor.certificate,) if self.successor else ()
+        return Roots.of(self.signing.certificate, *successor, *self.retired)
+
+    def advance(self, now: datetime) -> RootSuccession:
+        """This state, or the one that is due at `now`."""
+        state = replace(self, retired=tuple(one for one in self.retired if one.not_valid_after_utc > now))
+        certificate = state.signing.certificate
+        if certificate.not_valid_after_utc <= now:
+            # Nobody advanced us for a year. A successor that nobody has seen is better than a dead root.
+            return replace(state, signing=state.successor or new_root(now), successor=None)
+        if state.successor is None:
+            if is_due(certificate.not_valid_before_utc, certificate.not_valid_after_utc, now):
+                return replace(state, successor=new_root(now))
+            return state
+        if may_sign(state.successor.certificate.not_valid_before_utc + BACKDATE, now):
+            return RootSuccession(state.successor, None, (*state.retired, certificate))
+        return state
+
+    def files(self) -> dict[str, str]:
+        """As the Secret of the root holds them: the signing pair under the usual names."""
+        files = {
+            CERTIFICATE: self.signing.blessing.to_pem(),
+            KEY: self.signing.principal.to_pem().decode(),
+            ROOTS: self.roots.to_pem(),
+        }
+        if self.successor is not None:
+            files[NEXT_CERTIFICATE] = self.successor.blessing.to_pem()
+            files[NEXT_KEY] = self.successor.principal.to_pem().decode()
+        return files
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, str]) -> RootSuccession:
+        """The inverse of `files`. Raises BlessingsError or KeyError for files that are not usable."""
+        signing = _authority(files[KEY], files[CERTIFICATE])
+        successor = _authority(files[NEXT_KEY], files[NEXT_CERTIFICATE]) if NEXT_KEY in files else None
+        current = {signing.certificate, *((successor.certificate,) if successor else ())}
+        published = [root.certificate for root in Roots.from_pem(files[ROOTS])]
+        return cls(signing, successor, tuple(one for one in published if one not in current))
+
+
+def _authority(key_pem: str, certificate_pem: str) -> Authority:
+    return Authority(Principal.from_pem(key_pem.encode()), Blessing.from_pem(certificate_pem))

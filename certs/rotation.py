@@ -1,0 +1,96 @@
+"""Keeps the control plane's certificates right: whatever is missing, broken or due is made, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from blessings import BlessingsError, Roots, VerificationError, verify_blessing
+from certs.issue import CLUSTER_AGENT, NAMESPACE, WEBHOOK, Identity, Material, serving_material
+from certs.root_succession import RootSuccession
+from certs.schedule import is_due
+from certs.store import Conflict, Store
+
+ROOT_SECRET = "vanadium-control-plane-ca"  # noqa: S105 - the name of a Secret
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class ControlPlaneCertificates:
+    """What is in force: the two serving certificates, and the roots that readers must trust."""
+
+    webhook: Material
+    cluster_agent: Material
+    roots: Roots
+
+
+def ensure(store: Store, *, now: datetime, namespace: str = NAMESPACE) -> ControlPlaneCertificates:
+    """Reads what is there, renews what is due, and answers what is in force.
+
+    Several processes may do this at once: who loses a race reads what the winner wrote. Raises Conflict
+    when it lost five times in a row, BlessingsError when the root's Secret holds something unusable, which
+    is for a person to look at: making another root over it would cut off whoever trusts the first.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return _ensure_once(store, now, namespace)
+        except Conflict:
+            continue
+    return _ensure_once(store, now, namespace)
+
+
+def _ensure_once(store: Store, now: datetime, namespace: str) -> ControlPlaneCertificates:
+    succession = _root(store, now)
+    return ControlPlaneCertificates(
+        webhook=_serving(store, WEBHOOK, succession, now, namespace),
+        cluster_agent=_serving(store, CLUSTER_AGENT, succession, now, namespace),
+        roots=succession.roots,
+    )
+
+
+def _root(store: Store, now: datetime) -> RootSuccession:
+    stored = store.read(ROOT_SECRET)
+    if stored is None:
+        succession = RootSuccession.begin(now)
+        store.write(ROOT_SECRET, succession.files(), None)
+        return succession
+    try:
+        succession = RootSuccession.from_files(stored.files)
+    except KeyError as error:
+        raise BlessingsError(
+            f"Secret {ROOT_SECRET} lacks {error}; restore it, or delete it to start with a new root"
+        ) from error
+    advanced = succession.advance(now)
+    if advanced != succession:
+        store.write(ROOT_SECRET, advanced.files(), stored)
+    return advanced
+
+
+def _serving(
+    store: Store, identity: Identity, succession: RootSuccession, now: datetime, namespace: str
+) -> Material:
+    stored = store.read(identity.secret)
+    if stored is not None:
+        try:
+            material = Material.from_files(stored.files)
+        except (BlessingsError, KeyError):
+            material = None
+        if material is not None and _is_good(material, identity, succession, now):
+            if material.roots == succession.roots:
+                return material
+            material = Material(material.principal, material.blessing, succession.roots)
+            store.write(identity.secret, material.files(), stored)
+            return material
+    material = serving_material(succession.signing, identity, succession.roots, now, namespace)
+    store.write(identity.secret, material.files(), stored)
+    return material
+
+
+def _is_good(material: Material, identity: Identity, succession: RootSuccession, now: datetime) -> bool:
+    leaf = material.blessing.leaf
+    if is_due(leaf.not_valid_before_utc, leaf.not_valid_after_utc, now):
+        return False
+    try:
+        return verify_blessing(material.blessing, succession.roots, now=now) == identity.name
+    except VerificationError:
+        return False
