@@ -59,7 +59,8 @@ def load_identity(context: ssl.SSLContext, chain_pem: str, private_key_pem: str)
     mode 0600, removed at once. Raises ssl.SSLError when key and chain don't belong together.
     """
     with _readable_path((private_key_pem + "\n" + chain_pem).encode()) as path:
-        context.load_cert_chain(path)
+        # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+        context.load_cert_chain(path, password=lambda: "")
 
 
 def peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing | None:

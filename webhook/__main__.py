@@ -5,11 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import uvicorn
 
 from webhook import logs
+from webhook.certificate_keeper import CertificateKeeper
+from webhook.cluster_agent_client import ClusterAgentClient
 from webhook.errors import ServingCertificateError, SettingsError, WebhookError
+from webhook.kubernetes_clients import connect
+from webhook.metrics import Metrics
+from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import Background, create_app
 from webhook.serving_certificate import CertificateFiles, ServingCertificate
 from webhook.settings import Settings, load_settings
@@ -21,13 +27,16 @@ _SHUTDOWN_SECONDS = 10
 _CERTIFICATE_SECONDS = 60
 
 
-def background(settings: Settings, certificate: ServingCertificate) -> list[Background]:
+def background(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Background]:
     """What runs beside the admissions, in the order in which it is started.
 
     Raises:
         ServingCertificateError: the certificate files cannot be used.
+        SettingsError: there is no way to the API server.
     """
     running: list[Background] = []
+    if settings.reconcile:
+        running += _cluster_work(settings, certificate, metrics)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # here as well as when it starts, for a plain message instead of a traceback
@@ -36,8 +45,41 @@ def background(settings: Settings, certificate: ServingCertificate) -> list[Back
     return running
 
 
+def _cluster_work(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Background]:
+    """The control plane's certificates and the namespaces' Secrets."""
+    clients = connect(settings.kubeconfig)
+    keeper = CertificateKeeper(
+        clients,
+        certificate,
+        namespace=settings.namespace,
+        configuration=settings.webhook_configuration,
+        now=_now,
+    )
+
+    def cluster_agent() -> ClusterAgentClient:
+        if keeper.current is None:
+            raise AgentNotReady("the control plane's certificates are not there yet")
+        own = keeper.current.webhook
+        return ClusterAgentClient(
+            settings.cluster_agent_url,
+            settings.cluster_agent_server_name,
+            own.principal,
+            own.blessing,
+            keeper.current.roots,
+        )
+
+    reconciler = Reconciler(
+        clients.core, cluster_agent, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
+    )
+    return [keeper.running, reconciler.running]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def server(
-    settings: Settings, certificate: ServingCertificate, running: Sequence[Background]
+    settings: Settings, certificate: ServingCertificate, running: Sequence[Background], metrics: Metrics
 ) -> uvicorn.Server:
     """The HTTPS server, not started."""
     app = create_app(
@@ -45,6 +87,7 @@ def server(
         settings.left_alone(),
         background=running,
         readiness=[certificate.problem],
+        metrics=metrics,
     )
     return uvicorn.Server(
         uvicorn.Config(
@@ -76,12 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    certificate = ServingCertificate()
+    certificate, metrics = ServingCertificate(), Metrics()
     try:
-        running = background(settings, certificate)
+        running = background(settings, certificate, metrics)
+    except SettingsError as error:
+        sys.exit(_complain(error, 2))
     except ServingCertificateError as error:
         sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
-    serving = server(settings, certificate, running)
+    serving = server(settings, certificate, running, metrics)
     serving.run()
     if not serving.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)

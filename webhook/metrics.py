@@ -30,6 +30,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._reconciles = Counter(
+            "vanadium_webhook_reconciles",
+            "Namespaces reconciled, by result.",
+            ["result"],
+            registry=self.registry,
+        )
         # So that a rate over a reason that occurs for the first time does not miss that first time.
         for reason in Reason:
             for dry_run in ("false", "true"):
@@ -39,6 +45,10 @@ class Metrics:
         """Counts one answer, which took `seconds`."""
         self._admissions.labels(reason.value, "true" if dry_run else "false").inc()
         self._seconds.observe(seconds)
+
+    def reconciled(self, result: str) -> None:
+        """Counts one namespace: Written, Unchanged, Conflict, Failed, or Unreachable for a whole round."""
+        self._reconciles.labels(result).inc()
 
     def exposition(self) -> bytes:
         """All metrics, as a scrape reads them."""

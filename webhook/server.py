@@ -43,6 +43,7 @@ def create_app(
     *,
     background: Sequence[Background] = (),
     readiness: Sequence[ReadinessCheck] = (),
+    metrics: Metrics | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> FastAPI:
     """The ASGI application.
@@ -52,9 +53,10 @@ def create_app(
         excluded_namespaces: whose Pods are left alone, whatever their labels say.
         background: runs as long as the server does.
         readiness: asked by `/readyz`; one that answers makes it 503.
+        metrics: what `/metrics` shows; its own by default.
         clock: seconds that only ever grow, to measure an answer's time with.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -7,11 +7,9 @@ context in use holds for the next connection: no restart, and no connection is l
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from blessings.tls import load_identity
 from webhook.errors import ServingCertificateError
 
 _log = structlog.stdlib.get_logger("webhook.serving_certificate")
@@ -57,12 +56,11 @@ class ServingCertificate:
         """
         try:
             leaf = x509.load_pem_x509_certificate(chain)
-            with _as_files(chain, key) as (chain_file, key_file):
-                # In a context of its own first. OpenSSL replaces certificate and key one after the other,
-                # and forgets a key that does not belong to a new certificate, so a mismatch, as between
-                # two reads of files that are being replaced, would leave the server with nothing.
-                _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain_file, key_file)
-                _load(self.context, chain_file, key_file)
+            # In a context of its own first. OpenSSL replaces certificate and key one after the other,
+            # and forgets a key that does not belong to a new certificate, so a mismatch, as between
+            # two reads of files that are being replaced, would leave the server with nothing.
+            load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain.decode(), key.decode())
+            load_identity(self.context, chain.decode(), key.decode())
         except (ValueError, OSError) as error:  # ssl.SSLError is an OSError
             raise ServingCertificateError(
                 f"the serving certificate and key cannot be used: {error}"
@@ -150,30 +148,3 @@ class CertificateFiles:
                 self.refresh()
             except ServingCertificateError as error:
                 _log.error("serving certificate not reloaded", error=str(error))
-
-
-def _load(context: ssl.SSLContext, chain_file: str, key_file: str) -> None:
-    # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
-    context.load_cert_chain(chain_file, key_file, password=lambda: "")
-
-
-@contextmanager
-def _as_files(chain: bytes, key: bytes) -> Iterator[tuple[str, str]]:
-    """Paths to read the two from, since the ssl module takes nothing else; on Linux, not on any disk."""
-    if hasattr(os, "memfd_create"):
-        with _in_memory("chain", chain) as chain_file, _in_memory("key", key) as key_file:
-            yield chain_file, key_file
-        return
-    with tempfile.TemporaryDirectory() as directory:  # readable by its owner alone
-        chain_path, key_path = Path(directory, "chain"), Path(directory, "key")
-        chain_path.write_bytes(chain)
-        key_path.write_bytes(key)
-        yield str(chain_path), str(key_path)
-
-
-@contextmanager
-def _in_memory(name: str, content: bytes) -> Iterator[str]:
-    with os.fdopen(os.memfd_create(name), "wb") as file:
-        file.write(content)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"

@@ -73,6 +73,13 @@ class Settings(BaseSettings):
     token_audience: str = Field(
         "vanadium-cluster-agent", min_length=1, description="audience of the tokens that it accepts"
     )
+    kubeconfig: Path | None = Field(None, description="how to reach the API server; default: as a Pod of it")
+    reconcile: bool = Field(
+        True, description="keep the namespaces' Secrets and the control plane's certificates"
+    )
+    webhook_configuration: str = Field(
+        "vanadium-webhook", min_length=1, description="our MutatingWebhookConfiguration, for its caBundle"
+    )
     native_sidecar: bool = Field(True, description="false where the cluster is older than Kubernetes 1.29")
 
     @field_validator("cluster_agent_url")
@@ -87,6 +94,10 @@ class Settings(BaseSettings):
     def _agree(self) -> Settings:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("--tls-certificate-file and --tls-key-file: expected both or neither")
+        if not self.reconcile and self.tls_certificate_file is None:
+            raise ValueError(
+                "--reconcile=false makes no certificate: expected --tls-certificate-file and --tls-key-file"
+            )
         self._resources()
         return self
 

@@ -102,7 +102,7 @@ def running_webhook(directory: Path, *arguments: str) -> Iterator[RunningWebhook
     command = [
         *(sys.executable, "-m", "webhook", "--host", "127.0.0.1", "--port", "0"),
         *("--pod-agent-image", "registry.example/pod-agent:1"),
-        *("--tls-certificate-file", str(chain_file), "--tls-key-file", str(key_file)),
+        *("--reconcile", "false", "--tls-certificate-file", str(chain_file), "--tls-key-file", str(key_file)),
         *arguments,
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANADIUM_")}

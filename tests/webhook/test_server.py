@@ -233,6 +233,8 @@ def test_without_a_usable_certificate_the_program_ends_and_says_which_file(tmp_p
                 "x",
             ),
             *(
+                "--reconcile",
+                "false",
                 "--tls-certificate-file",
                 str(tmp_path / "none.crt"),
                 "--tls-key-file",

@@ -1,0 +1,38 @@
+"""Clients of the API server: from a kubeconfig file, or from the Pod that we run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernetes import client, config
+from kubernetes.config import ConfigException
+
+from webhook.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class KubernetesClients:
+    """The API groups that the webhook uses."""
+
+    core: client.CoreV1Api
+    admission_registration: client.AdmissionregistrationV1Api
+
+
+def connect(kubeconfig: Path | None) -> KubernetesClients:
+    """Clients for the cluster of `kubeconfig`, or the one around us. Raises SettingsError."""
+    configuration = client.Configuration()
+    try:
+        if kubeconfig is None:
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # it has no types
+        else:
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                str(kubeconfig), client_configuration=configuration
+            )
+    except (ConfigException, OSError) as error:
+        raise SettingsError(
+            f"--kubeconfig (VANADIUM_WEBHOOK_KUBECONFIG): no way to the API server: {error}. "
+            "Outside of a cluster, give a kubeconfig, or --reconcile=false with certificate files"
+        ) from error
+    api = client.ApiClient(configuration)
+    return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))

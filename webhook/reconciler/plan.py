@@ -1,0 +1,91 @@
+"""What a namespace's Secret lacks, decided from values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from webhook.cluster_agent_client import KnownSecret
+
+# After this, every kubelet has put a rotated credential into the pods, and the old one can be forgotten.
+GRACE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do for one namespace. `delete` stands for the whole Secret."""
+
+    issue: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+    delete: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.issue or self.remove or self.delete)
+
+
+def plan(
+    service_accounts: Collection[str] | None,
+    stored: Mapping[str, str] | None,
+    known: Collection[KnownSecret],
+    now: datetime,
+) -> Plan:
+    """What brings a namespace's Secret to what it should be.
+
+    Args:
+        service_accounts: those of the namespace; None when it is not labelled, or gone.
+        stored: the Secret's data (service account → credential document); None when there is no Secret.
+        known: the namespace's secrets at the cluster agent.
+        now: the time.
+    """
+    if service_accounts is None:
+        return Plan(forget=tuple(secret.id for secret in known), delete=stored is not None)
+    by_id = {secret.id: secret for secret in known}
+    current = {
+        account: by_id[identifier]
+        for account, document in (stored or {}).items()
+        if (identifier := _id_of(document)) in by_id and by_id[identifier].service_account == account
+    }
+    return Plan(
+        issue=tuple(
+            account
+            for account in sorted(service_accounts)
+            if account not in current or _is_due(current[account], now)
+        ),
+        remove=tuple(account for account in sorted(stored or {}) if account not in service_accounts),
+        forget=tuple(secret.id for secret in known if _is_over(secret, service_accounts, current, now)),
+    )
+
+
+def _is_due(secret: KnownSecret, now: datetime) -> bool:
+    """Whether it is in the last third of its life."""
+    return secret.not_after - now < (secret.not_after - secret.created_at) / 3
+
+
+def _is_over(
+    secret: KnownSecret, service_accounts: Collection[str], current: Mapping[str, KnownSecret], now: datetime
+) -> bool:
+    """Whether nobody can need it any more: its account is gone, or another has long taken its place.
+
+    Replicas that renew under it are not cut off: refused, a pod agent starts over with the credential that
+    is mounted now.
+    """
+    if secret.service_account not in service_accounts:
+        return True
+    successor = current.get(secret.service_account)
+    return successor is not None and successor.id != secret.id and now - successor.created_at > GRACE
+
+
+def _id_of(document: str) -> str | None:
+    """The identifier in a credential document; None for one that is not ours or was damaged."""
+    try:
+        credential = json.loads(document)
+    except ValueError:
+        return None
+    if not isinstance(credential, dict) or not credential.get("privateKey"):
+        return None
+    identifier = credential.get("id")
+    return identifier if isinstance(identifier, str) else None

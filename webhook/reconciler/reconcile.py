@@ -1,0 +1,70 @@
+"""Carries a plan out: new credentials from the cluster agent, into the Secret, without a lost update."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+
+import structlog
+
+from webhook.cluster_agent_client import ClusterAgentClient, KnownSecret
+from webhook.reconciler.plan import Plan, plan
+from webhook.reconciler.secret_store import Conflict, SecretStore, StoredSecret
+
+_log = structlog.stdlib.get_logger("webhook.reconciler")
+
+
+def reconcile(
+    namespace: str,
+    service_accounts: Collection[str] | None,
+    known: Collection[KnownSecret],
+    *,
+    agent: ClusterAgentClient,
+    store: SecretStore,
+    now: datetime,
+) -> Plan:
+    """Brings the namespace's Secret to what it should be, and answers what was done.
+
+    Raises Conflict when another replica wrote first (what was made for nothing is forgotten by then), and
+    ClusterAgentError when the cluster agent refuses or is away.
+    """
+    stored = store.read(namespace)
+    todo = plan(service_accounts, stored.data if stored else None, known, now)
+    if todo.writes:
+        _write(namespace, todo, stored, agent, store)
+        _log.info(
+            "bootstrap secret written",
+            namespace=namespace,
+            issued=todo.issue,
+            removed=todo.remove,
+            deleted=todo.delete,
+        )
+    for secret_id in todo.forget:
+        agent.forget_secret(secret_id)
+        _log.info("secret forgotten", namespace=namespace, id=secret_id)
+    return todo
+
+
+def _write(
+    namespace: str, todo: Plan, stored: StoredSecret | None, agent: ClusterAgentClient, store: SecretStore
+) -> None:
+    if todo.delete and stored is not None:
+        store.delete(namespace, stored)
+        return
+    data = {
+        account: text
+        for account, text in (stored.data if stored else {}).items()
+        if account not in todo.remove
+    }
+    made: list[str] = []
+    try:
+        for account in todo.issue:
+            secret = agent.new_secret(namespace, account)
+            made.append(secret.id)
+            data[account] = json.dumps(secret.credential)
+        store.write(namespace, data, stored)
+    except Conflict:
+        for secret_id in made:
+            agent.forget_secret(secret_id)
+        raise
