@@ -1,0 +1,82 @@
+"""What a namespace's Secret lacks, as a function of values."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.chains import NOW
+from webhook.cluster_agent_client import KnownSecret
+from webhook.reconciler.plan import GRACE, Plan, plan
+
+LIFE = timedelta(days=90)
+
+
+def known(identifier: str, account: str = "web", age: timedelta = timedelta(days=1)) -> KnownSecret:
+    return KnownSecret(identifier, "shop", account, NOW - age, NOW - age + LIFE)
+
+
+def document(identifier: str) -> str:
+    return json.dumps({"version": 1, "id": identifier, "privateKey": "…"})
+
+
+def test_every_service_account_of_a_new_namespace_gets_a_credential() -> None:
+    assert plan({"web", "default"}, None, [], NOW) == Plan(issue=("default", "web"))
+
+
+def test_nothing_is_done_when_all_is_there() -> None:
+    done = plan({"web"}, {"web": document("a")}, [known("a")], NOW)
+    assert done == Plan()
+    assert not done.writes
+
+
+def test_a_credential_in_the_last_third_of_its_life_is_replaced_and_the_old_one_stays_for_now() -> None:
+    old = known("a", age=timedelta(days=61))
+    assert plan({"web"}, {"web": document("a")}, [old], NOW) == Plan(issue=("web",))
+
+
+def test_a_replaced_credential_is_forgotten_when_every_pod_has_its_successor() -> None:
+    old = known("a", age=timedelta(days=61))
+    just, long = known("b", age=GRACE), known("c", age=GRACE + timedelta(seconds=1))
+    assert plan({"web"}, {"web": document("b")}, [old, just], NOW) == Plan()
+    assert plan({"web"}, {"web": document("c")}, [old, long], NOW) == Plan(forget=("a",))
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"id": "a"}', '{"id": 7, "privateKey": "…"}'])
+def test_a_damaged_entry_is_made_anew(damaged: str) -> None:
+    assert plan({"web"}, {"web": damaged}, [], NOW).issue == ("web",)
+
+
+def test_a_credential_that_the_cluster_agent_does_not_know_is_made_anew() -> None:
+    assert plan({"web"}, {"web": document("lost")}, [], NOW).issue == ("web",)
+
+
+def test_attack_an_entry_copied_under_another_service_account_is_replaced() -> None:
+    todo = plan({"web", "admin"}, {"web": document("a"), "admin": document("a")}, [known("a")], NOW)
+    assert todo.issue == ("admin",)
+
+
+def test_a_deleted_secret_is_made_anew_and_the_old_credential_forgotten_after_the_grace() -> None:
+    old = known("leaked")
+    assert plan({"web"}, None, [old], NOW) == Plan(issue=("web",))
+    fresh = known("b", age=GRACE + timedelta(seconds=1))
+    assert plan({"web"}, {"web": document("b")}, [old, fresh], NOW).forget == ("leaked",)
+
+
+def test_a_deleted_service_account_loses_its_entry_and_its_secret() -> None:
+    todo = plan({"web"}, {"web": document("a"), "gone": document("b")}, [known("a"), known("b", "gone")], NOW)
+    assert todo == Plan(remove=("gone",), forget=("b",))
+
+
+def test_a_namespace_that_lost_its_label_loses_all() -> None:
+    assert plan(None, {"web": document("a")}, [known("a")], NOW) == Plan(forget=("a",), delete=True)
+
+
+def test_a_namespace_that_is_gone_has_its_secrets_forgotten() -> None:
+    assert plan(None, None, [known("a")], NOW) == Plan(forget=("a",))
+
+
+def test_a_namespace_that_never_was_ours_is_left_alone() -> None:
+    assert plan(None, None, [], NOW) == Plan()

@@ -1,0 +1,101 @@
+"""Plans carried out against a real cluster agent. The Secrets are in memory, as in local mode; the tests in
+tests/endtoend have a real API server's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from blessings import Principal
+from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
+from tests.csrs import csr_of
+from webhook.cluster_agent_client import ClusterAgentClient, ClusterAgentError
+from webhook.reconciler.memory_secrets import MemorySecrets
+from webhook.reconciler.plan import Plan
+from webhook.reconciler.reconcile import reconcile
+from webhook.reconciler.secret_store import Conflict, StoredSecret
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
+    with running_cluster_agent(tmp_path_factory.mktemp("agent")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def agent(running: RunningClusterAgent) -> Iterator[ClusterAgentClient]:
+    with client_of(running, "webhook") as client:
+        for secret in client.secrets():
+            client.forget_secret(secret.id)
+        yield client
+
+
+def client_of(running: RunningClusterAgent, extension: str) -> ClusterAgentClient:
+    principal = Principal.create()
+    blessing = running.control_plane.bless(
+        principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(days=1)
+    )
+    return ClusterAgentClient(running.url, SERVER_NAME, principal, blessing, running.server_roots)
+
+
+def look(agent: ClusterAgentClient, store: MemorySecrets, accounts: set[str] | None) -> Plan:
+    known = [secret for secret in agent.secrets() if secret.namespace == "shop"]
+    return reconcile("shop", accounts, known, agent=agent, store=store, now=datetime.now(UTC))
+
+
+def test_the_stored_credential_gives_a_pod_its_name(
+    running: RunningClusterAgent, agent: ClusterAgentClient
+) -> None:
+    store = MemorySecrets()
+    assert look(agent, store, {"web"}).issue == ("web",)
+    assert look(agent, store, {"web"}) == Plan()
+    credential = json.loads(store.secrets["shop"]["web"])
+    with running.credential_client(credential) as pod:
+        body = {"csr": csr_of(Principal.create()), "token": pod_token(running.tokens)}
+        assert pod.post("/v1/seek-blessings", json=body).status_code == 200
+
+
+def test_a_namespace_without_its_label_has_nothing_left(agent: ClusterAgentClient) -> None:
+    store = MemorySecrets()
+    look(agent, store, {"web", "default"})
+    look(agent, store, None)
+    assert store.secrets == {}
+    assert agent.secrets() == []
+
+
+def test_whoever_loses_the_race_leaves_no_secret_behind(agent: ClusterAgentClient) -> None:
+    class RacedSecrets(MemorySecrets):
+        """Another replica writes between our read and our write."""
+
+        def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+            self.secrets[namespace] = {"web": "the other's"}
+            super().write(namespace, data, over)
+
+    store = RacedSecrets()
+    with pytest.raises(Conflict):
+        look(agent, store, {"web"})
+    assert store.secrets == {"shop": {"web": "the other's"}}
+    assert agent.secrets() == []
+
+
+def test_a_refusal_says_why(running: RunningClusterAgent) -> None:
+    with client_of(running, "somebody") as stranger, pytest.raises(ClusterAgentError) as caught:
+        stranger.secrets()
+    assert caught.value.reason == "NotAnAdministrator"
+
+
+def test_an_agent_under_another_name_is_not_talked_to(running: RunningClusterAgent) -> None:
+    principal = Principal.create()
+    blessing = running.control_plane.bless(
+        principal.public_key, "webhook", now=datetime.now(UTC), lifetime=timedelta(days=1)
+    )
+    with (
+        ClusterAgentClient(
+            running.url, "somebody.else.svc", principal, blessing, running.server_roots
+        ) as client,
+        pytest.raises(ClusterAgentError, match="Hostname mismatch"),
+    ):
+        client.secrets()

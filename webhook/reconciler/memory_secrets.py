@@ -1,0 +1,31 @@
+"""Bootstrap Secrets in memory: local mode has no cluster to keep them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from webhook.reconciler.secret_store import Conflict, StoredSecret
+
+
+class MemorySecrets:
+    """A SecretStore whose `secrets` (namespace → service account → credential document) anybody may read."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, dict[str, str]] = {}
+
+    def read(self, namespace: str) -> StoredSecret | None:
+        data = self.secrets.get(namespace)
+        return None if data is None else StoredSecret(dict(data), json.dumps(data, sort_keys=True))
+
+    def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+        self._check(namespace, over)
+        self.secrets[namespace] = dict(data)
+
+    def delete(self, namespace: str, over: StoredSecret) -> None:
+        self._check(namespace, over)
+        del self.secrets[namespace]
+
+    def _check(self, namespace: str, over: StoredSecret | None) -> None:
+        if self.read(namespace) != over:
+            raise Conflict(f"the Secret of {namespace} was written by somebody else")
