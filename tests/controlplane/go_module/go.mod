@@ -1,4 +1,4 @@
-module vanadium.io/cluster/tests/controlplane/programs
+module vanadium.io/cluster/tests/controlplane/go_module
 
 go 1.26.0
 

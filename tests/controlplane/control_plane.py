@@ -1,0 +1,232 @@
+"""One control plane: started in order, ready when the API server says so, stopped without leftovers."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.controlplane.pki import write_pki
+from tests.controlplane.programs import Programs
+
+_READY_SECONDS = 90
+_STOP_SECONDS = 10
+_PR_SET_PDEATHSIG = 1
+SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: None
+    nonResourceURLs: ["/healthz*", "/readyz*", "/livez*", "/version"]
+  - level: Metadata
+"""
+
+
+class ControlPlaneError(Exception):
+    """A program did not start, or ended; the message has the end of its log."""
+
+
+class ControlPlane:
+    """A running control plane, as a context manager.
+
+    Attributes:
+        url: the API server's address.
+        kubeconfig: a file for the administrator, in group system:masters.
+        ca_certificate: file with the authority of the API server's certificate.
+        audit_log: file with a JSON line for each request that it answered.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.admin_token = secrets.token_hex(16)
+
+    def __enter__(self) -> Self:
+        self.directory = Path(tempfile.mkdtemp(prefix="vanadium-controlplane-", dir=_fast_directory()))
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs kubectl as the administrator. With `check`, a failure raises with what it said."""
+        done = subprocess.run(
+            [self._programs["kubectl"], "--kubeconfig", self.kubeconfig, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+        if check and done.returncode != 0:
+            raise ControlPlaneError(f"kubectl {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
+        return done
+
+    def kubeconfig_for(self, token: str, name: str) -> Path:
+        """A kubeconfig file for whoever has `token`."""
+        path = self.directory / f"{name}.kubeconfig"
+        cluster = {"server": self.url, "certificate-authority": str(self.ca_certificate)}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+            "current-context": "test",
+        }
+        path.write_text(json.dumps(content))
+        path.chmod(0o600)
+        return path
+
+    def stop(self) -> None:
+        """Ends the programs, the API server's clients first, and removes every file."""
+        for process in reversed(self._processes.values()):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def log_of(self, program: str) -> str:
+        return (self.directory / f"{program}.log").read_text(errors="replace")
+
+    def _start(self) -> None:
+        write_pki(self.directory)
+        client_port, peer_port, api_port = _free_ports(3)
+        self.url = f"https://127.0.0.1:{api_port}"
+        self.ca_certificate = self.directory / "ca.crt"
+        self.audit_log = self.directory / "audit.log"
+        (self.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
+        controllers = {name: secrets.token_hex(16) for name in ("kube-controller-manager", "kube-scheduler")}
+        tokens = [f'{self.admin_token},admin,admin,"system:masters"']
+        tokens += [f"{token},system:{name},{name}" for name, token in controllers.items()]
+        (self.directory / "tokens.csv").write_text("\n".join(tokens) + "\n")
+        self.kubeconfig = self.kubeconfig_for(self.admin_token, "admin")
+
+        self._run("etcd", *self._etcd_flags(client_port, peer_port))
+        self._run("kube-apiserver", *self._apiserver_flags(client_port, api_port))
+        self._wait_until_ready()
+        for name, token in controllers.items():
+            kubeconfig = self.kubeconfig_for(token, name)
+            flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+            if name == "kube-controller-manager":
+                flags += [
+                    f"--service-account-private-key-file={self.directory}/service-account.key",
+                    f"--root-ca-file={self.ca_certificate}",
+                    "--use-service-account-credentials=true",
+                ]
+            self._run(name, *flags)
+
+    def _etcd_flags(self, client_port: int, peer_port: int) -> list[str]:
+        client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+        return [
+            f"--data-dir={self.directory}/etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",  # what a test control plane stores need not survive a power cut
+        ]
+
+    def _apiserver_flags(self, client_port: int, api_port: int) -> list[str]:
+        return [
+            f"--etcd-servers=http://127.0.0.1:{client_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",  # loopback is no address for a Service
+            f"--secure-port={api_port}",
+            f"--tls-cert-file={self.directory}/apiserver.crt",
+            f"--tls-private-key-file={self.directory}/apiserver.key",
+            "--authorization-mode=Node,RBAC",
+            f"--token-auth-file={self.directory}/tokens.csv",
+            f"--service-account-issuer={SERVICE_ACCOUNT_ISSUER}",
+            f"--service-account-key-file={self.directory}/service-account.pub",
+            f"--service-account-signing-key-file={self.directory}/service-account.key",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--audit-policy-file={self.directory}/audit-policy.yaml",
+            f"--audit-log-path={self.audit_log}",
+            "--audit-log-mode=blocking-strict",
+        ]
+
+    def _run(self, name: str, *flags: str) -> None:
+        log = (self.directory / f"{name}.log").open("wb")
+        with log:
+            self._processes[name] = subprocess.Popen(
+                [self._programs[name], *flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,
+                cwd=self.directory,
+            )
+
+    def _wait_until_ready(self) -> None:
+        trust = ssl.create_default_context(cafile=str(self.ca_certificate))
+        request = urllib.request.Request(  # noqa: S310 - our own https address
+            f"{self.url}/readyz", headers={"Authorization": f"Bearer {self.admin_token}"}
+        )
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise ControlPlaneError(self._complaint(f"{name} ended with {process.returncode}", name))
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(request, context=trust, timeout=2),  # noqa: S310
+            ):
+                return
+            time.sleep(0.1)
+        raise ControlPlaneError(self._complaint(f"not ready after {_READY_SECONDS} s", "kube-apiserver"))
+
+    def _complaint(self, what: str, program: str) -> str:
+        tail = "\n".join(self.log_of(program).splitlines()[-20:])
+        return f"{what}; the end of its log:\n{tail}"
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _fast_directory() -> str | None:
+    """Memory where there is some to be had as a directory: etcd writes much."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 1 << 30 else None
+
+
+def _die_with_parent() -> None:
+    """On Linux, a killed test run takes its control plane with it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
