@@ -42,7 +42,7 @@ NODE_STATUS = {
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", "real")
     yield "real"
-    control_plane.kubectl("delete", "namespace", "real", "--wait=true")
+    control_plane.kubectl("delete", "namespace", "real", "--wait=false")
 
 
 def wait_for(what: str, check: Callable[[], Any], seconds: float = 30) -> Any:

@@ -1,0 +1,136 @@
+"""The program: settings in, an identity kept and served, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import structlog
+import uvicorn
+from grpclib.server import Server as GRPCServer
+from starlette.types import ASGIApp
+
+from pod_agent import health
+from pod_agent.agent_protocol import AgentProtocol
+from pod_agent.errors import PodAgentError, SettingsError
+from pod_agent.identity import CurrentIdentity
+from pod_agent.keeper import Keeper
+from pod_agent.seeking import ClusterAgentSeeker
+from pod_agent.settings import Settings, read_settings
+from pod_agent.sockets import listen_unix, remove_socket
+from pod_agent.workload.server import WorkloadAPI
+
+_SHUTDOWN_SECONDS = 1
+
+_log = structlog.get_logger("pod_agent")
+
+
+def main() -> None:
+    """Entry point of the `pod-agent` program. Exits with 2 for a wrong setting."""
+    try:
+        settings = read_settings(sys.argv[1:], os.environ)
+        _configure_logging(settings.log_level)
+        asyncio.run(_run(settings))
+    except PodAgentError as error:
+        sys.stderr.write(f"pod-agent: {error}\n")
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+
+
+async def _run(settings: Settings) -> None:
+    current = CurrentIdentity(_now)
+    metrics = health.Metrics(current, _now)
+    keeper = Keeper(
+        ClusterAgentSeeker(settings, _now), current, metrics, now=_now, chance=random.SystemRandom().random
+    )
+    agent_path = settings.socket_directory / "agent.sock"
+    workload_path = settings.socket_directory / "workload.sock"
+    workload = GRPCServer([WorkloadAPI(current)])
+    servers = [
+        (_server(AgentProtocol(current).app()), listen_unix(agent_path)),
+        (_server(health.create_app(current, metrics)), _listen(settings.health_host, settings.health_port)),
+    ]
+    await workload.start(sock=listen_unix(workload_path))
+    _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    keeping = asyncio.create_task(keeper.keep())
+    serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopping, keeping, *serving], return_when=asyncio.FIRST_COMPLETED)
+
+    keeping.cancel()
+    await current.close()
+    workload.close()
+    for server, _ in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    await workload.wait_closed()
+    for path in (agent_path, workload_path):
+        remove_socket(path)
+    _log.info("stopped")
+    for task in done - {stopping}:
+        task.result()  # what ended without being told to, ended by an error
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `_run`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"--health-host, --health-port: cannot listen on {host} port {port}: {error.strerror}"
+        ) from error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _configure_logging(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

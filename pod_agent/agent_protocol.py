@@ -1,0 +1,129 @@
+"""The agent protocol on agent.sock: JSON over HTTP/1.1 on a Unix socket. The key never leaves.
+
+    GET  /v1/names    {"version", "names"}
+    GET  /v1/chain    {"version", "chain", "notAfter", "renewAt", "publicKey"}
+    GET  /v1/roots    {"roots": [{"certificate", "pattern"}]}
+    POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
+    GET  /v1/watch    one line as of /v1/chain for each rotation; `?after=<version>` leaves out what is known
+
+Before the first blessing, and after the last one's end: 503 NotYetBlessed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from blessings import fingerprint
+from blessings.principal import SIGNATURE_ALGORITHM
+from pod_agent.identity import CurrentIdentity, Identity
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class AgentProtocol:
+    """The routes, over the identity that is current."""
+
+    def __init__(self, current: CurrentIdentity) -> None:
+        self._current = current
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/names", self.names),
+                Route("/v1/chain", self.chain),
+                Route("/v1/roots", self.roots),
+                Route("/v1/sign", self.sign, methods=["POST"]),
+                Route("/v1/watch", self.watch),
+            ],
+            exception_handlers={_ProtocolError: _answer},
+        )
+
+    async def names(self, _request: Request) -> Response:
+        identity = self._identity()
+        return JSONResponse({"version": identity.version, "names": [str(identity.name)]})
+
+    async def chain(self, _request: Request) -> Response:
+        return JSONResponse(describe(self._identity()))
+
+    async def roots(self, _request: Request) -> Response:
+        return JSONResponse({"roots": self._identity().roots.to_json()})
+
+    async def sign(self, request: Request) -> Response:
+        principal = self._identity().principal
+        try:
+            message = base64.b64decode(json.loads(await _body(request))["message"], validate=True)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _ProtocolError(400, "MalformedRequest", 'expected {"message": "<base64>"}') from error
+        return JSONResponse(
+            {
+                "signature": base64.b64encode(principal.sign(message)).decode(),
+                "algorithm": SIGNATURE_ALGORITHM,
+                "publicKey": fingerprint(principal.public_key),
+            }
+        )
+
+    async def watch(self, request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal():
+            raise _ProtocolError(400, "MalformedRequest", "after is a version, a whole number")
+        return StreamingResponse(self._lines(int(after)), media_type="application/x-ndjson")
+
+    async def _lines(self, after: int) -> AsyncIterator[str]:
+        async for identity in self._current.changes(after):
+            yield json.dumps(describe(identity)) + "\n"
+
+    def _identity(self) -> Identity:
+        identity = self._current.value
+        if identity is None:
+            raise _ProtocolError(503, "NotYetBlessed", "there is no valid blessing now; try again")
+        return identity
+
+
+def describe(identity: Identity) -> dict[str, Any]:
+    """What /v1/chain answers."""
+    return {
+        "version": identity.version,
+        "chain": identity.blessing.to_pem(),
+        "notAfter": _rfc3339(identity.not_after),
+        "renewAt": _rfc3339(identity.renew_at),
+        "publicKey": fingerprint(identity.principal.public_key),
+    }
+
+
+class _ProtocolError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, _ProtocolError):
+        raise error
+    headers = {"Retry-After": "1"} if error.status == 503 else None
+    content = {"error": {"reason": error.reason, "message": str(error)}}
+    return JSONResponse(content, error.status, headers)
+
+
+async def _body(request: Request) -> bytes:
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BODY_BYTES:
+            raise _ProtocolError(413, "BodyTooLarge", f"a request may have {MAX_BODY_BYTES} bytes")
+    return bytes(content)
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,117 @@
+"""A typed client of the agent protocol, for the application's side of the socket.
+
+agent = AgentClient()                 # the socket that V23_AGENT_PATH names
+agent.names()                         # [Name('acme:prod:shop:web:web-1')]
+agent.sign(b"message").signature
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from blessings import Blessing, Name, Roots
+
+VARIABLE = "V23_AGENT_PATH"
+_TIMEOUT_SECONDS = 10.0
+
+
+class AgentError(Exception):
+    """The pod agent is not there, or has no blessing yet. `reason` is its word for it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ServedBlessing:
+    """The blessing served now. `version` counts the rotations since the pod agent's start."""
+
+    version: int
+    blessing: Blessing
+    not_after: datetime
+    renew_at: datetime
+    public_key: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`blessings.verify_signature` checks it with the key of that fingerprint."""
+
+    signature: bytes
+    algorithm: str
+    public_key: str
+
+
+class AgentClient:
+    """Calls the pod agent. `path` is its agent.sock; by default what V23_AGENT_PATH says."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Raises AgentError when neither is given."""
+        chosen = path or os.environ.get(VARIABLE)
+        if not chosen:
+            raise AgentError("NoSocket", f"no pod agent: {VARIABLE} is not set; is the Pod injected?")
+        transport = httpx.HTTPTransport(uds=os.fspath(chosen))
+        self._client = httpx.Client(transport=transport, base_url="http://agent", timeout=_TIMEOUT_SECONDS)
+
+    def names(self) -> list[Name]:
+        """The names that the pod has now. Raises AgentError."""
+        return [Name.parse(name) for name in self._call("GET", "/v1/names")["names"]]
+
+    def chain(self) -> ServedBlessing:
+        """The blessing that is served now. Raises AgentError."""
+        return _served(self._call("GET", "/v1/chain"))
+
+    def roots(self) -> Roots:
+        """The roots to judge peers by. Raises AgentError."""
+        return Roots.from_json(self._call("GET", "/v1/roots")["roots"])
+
+    def sign(self, message: bytes) -> Signature:
+        """Signs with the pod's key, which stays where it is. Raises AgentError."""
+        answer = self._call("POST", "/v1/sign", {"message": base64.b64encode(message).decode()})
+        signature = base64.b64decode(answer["signature"])
+        return Signature(signature, answer["algorithm"], answer["publicKey"])
+
+    def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
+        """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError."""
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=None)
+        try:
+            with self._client.stream(
+                "GET", "/v1/watch", params={"after": after}, timeout=timeout
+            ) as response:
+                for line in response.iter_lines():
+                    yield _served(json.loads(line))
+        except httpx.HTTPError as error:
+            raise AgentError("Unreachable", f"the pod agent's stream ended: {error}") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, json=body)
+            answer: dict[str, Any] = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise AgentError("Unreachable", f"no answer from the pod agent: {error}") from error
+        if response.is_success:
+            return answer
+        refusal = answer.get("error") or {}
+        raise AgentError(str(refusal.get("reason")), str(refusal.get("message")))
+
+
+def _served(answer: dict[str, Any]) -> ServedBlessing:
+    return ServedBlessing(
+        version=answer["version"],
+        blessing=Blessing.from_pem(answer["chain"]),
+        not_after=datetime.fromisoformat(answer["notAfter"]),
+        renew_at=datetime.fromisoformat(answer["renewAt"]),
+        public_key=answer["publicKey"],
+    )

@@ -1,0 +1,39 @@
+"""The bootstrap credential, as the mounted Secret holds it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from blessings import Blessing, BlessingsError, Name, Principal, Roots
+from pod_agent.errors import NotMounted
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A client certificate for the first call, the application that it is for, and whom to trust for it."""
+
+    application: Name
+    principal: Principal
+    blessing: Blessing
+    cluster_agent_roots: Roots
+
+
+def parse_credential(text: str) -> Credential:
+    """The credential in a JSON document. Raises NotMounted, which never repeats what is in it."""
+    try:
+        document = json.loads(text)
+        if document["version"] != _VERSION:
+            raise NotMounted(
+                "BadCredential", f"the credential has version {document['version']!r}, not {_VERSION}"
+            )
+        return Credential(
+            application=Name.parse(document["application"]),
+            principal=Principal.from_pem(document["privateKey"].encode()),
+            blessing=Blessing.from_pem(document["certificateChain"]),
+            cluster_agent_roots=Roots.from_pem(document["clusterAgentRoots"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, BlessingsError) as error:
+        raise NotMounted("BadCredential", f"the credential cannot be used: {type(error).__name__}") from error

@@ -1,0 +1,68 @@
+"""What the kubelet and Prometheus ask: /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pod_agent.identity import CurrentIdentity
+
+
+class Metrics:
+    """The metrics of one pod agent, in a registry of its own."""
+
+    def __init__(self, current: CurrentIdentity, now: Callable[[], datetime]) -> None:
+        self.registry = CollectorRegistry()
+        self._seeks = Counter(
+            "vanadium_pod_agent_seeks",
+            "Attempts to get a blessing, by result: Blessed, or the reason of the failure.",
+            ["result"],
+            registry=self.registry,
+        )
+        left = Gauge(
+            "vanadium_pod_agent_blessing_seconds_left",
+            "Seconds until the blessing that is served ends; 0 without one.",
+            registry=self.registry,
+        )
+        version = Gauge(
+            "vanadium_pod_agent_blessing_version",
+            "How many blessings were served since the start; 0 without a valid one.",
+            registry=self.registry,
+        )
+
+        def seconds_left() -> float:
+            identity = current.value
+            return (identity.not_after - now()).total_seconds() if identity else 0.0
+
+        left.set_function(seconds_left)
+        version.set_function(lambda: float(current.value.version) if current.value else 0.0)
+
+    def sought(self, result: str) -> None:
+        self._seeks.labels(result).inc()
+
+
+def create_app(current: CurrentIdentity, metrics: Metrics) -> Starlette:
+    """The application: alive as long as it answers, ready while it has a valid blessing to serve."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        identity = current.value
+        if identity is None:
+            return JSONResponse({"ready": False, "reason": "NotYetBlessed"}, 503)
+        return JSONResponse({"ready": True, "name": str(identity.name)})
+
+    async def exposition(_request: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)]
+    )

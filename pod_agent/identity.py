@@ -1,0 +1,69 @@
+"""The identity that is served now, as a value, and who wants to know of the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from blessings import Blessing, Name, Principal, Roots
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key, its verified blessing, and the roots to judge peers by. `version` counts from 1."""
+
+    version: int
+    principal: Principal
+    blessing: Blessing
+    name: Name
+    roots: Roots
+    renew_at: datetime
+
+    @property
+    def not_after(self) -> datetime:
+        return self.blessing.not_after
+
+
+class CurrentIdentity:
+    """Holds one identity, and wakes whoever watches when it changes or is taken away."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._identity: Identity | None = None
+        self._changed = asyncio.Condition()
+        self._closed = False
+
+    @property
+    def value(self) -> Identity | None:
+        """The identity to serve; None before the first one and after the last one's end."""
+        identity = self._identity
+        return identity if identity is not None and self._now() < identity.not_after else None
+
+    async def set(self, identity: Identity | None) -> None:
+        async with self._changed:
+            self._identity = identity
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Ends every `changes`."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def changes(self, after: int = 0) -> AsyncIterator[Identity]:
+        """The identity now, if its version is above `after`, and each later one, until `close`."""
+        seen = after
+        while (identity := await self._next(seen)) is not None:
+            seen = identity.version
+            yield identity
+
+    async def _next(self, after: int) -> Identity | None:
+        async with self._changed:
+            while not self._closed:
+                identity = self.value
+                if identity is not None and identity.version > after:
+                    return identity
+                await self._changed.wait()
+        return None

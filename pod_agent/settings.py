@@ -1,0 +1,100 @@
+"""The pod agent's settings, from flags (`--health-port 8194`) and environment
+(`VANADIUM_POD_AGENT_HEALTH_PORT`); a flag wins. docs/settings.md lists them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from pod_agent.errors import SettingsError
+
+PREFIX = "VANADIUM_POD_AGENT_"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the program was told. The defaults are those of an injected Pod."""
+
+    cluster_agent_url: str = "https://cluster-agent.vanadium-system.svc:8193"
+    cluster_agent_server_name: str = "cluster-agent.vanadium-system.svc"
+    credential_file: Path = Path("/var/run/secrets/vanadium.io/bootstrap/credential.json")
+    token_file: Path = Path("/var/run/secrets/vanadium.io/token/token")
+    socket_directory: Path = Path("/run/vanadium")
+    health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet asks at the Pod's address
+    health_port: int = 8194
+    ttl_seconds: int | None = None
+    log_level: str = "info"
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """The settings of this process. Raises SettingsError, which names the wrong one and what it expects."""
+    defaults = Settings()
+    given = vars(_parser().parse_args(arguments))
+
+    def text(name: str, default: str) -> str:
+        flag = given[name]
+        return str(flag) if flag is not None else environment.get(PREFIX + name.upper(), default)
+
+    ttl = text("ttl_seconds", "")
+    return Settings(
+        cluster_agent_url=_https(text("cluster_agent_url", defaults.cluster_agent_url)),
+        cluster_agent_server_name=text("cluster_agent_server_name", defaults.cluster_agent_server_name),
+        credential_file=Path(text("credential_file", str(defaults.credential_file))),
+        token_file=Path(text("token_file", str(defaults.token_file))),
+        socket_directory=Path(text("socket_directory", str(defaults.socket_directory))),
+        health_host=text("health_host", defaults.health_host),
+        health_port=_whole("health_port", text("health_port", str(defaults.health_port)), 0, 65535),
+        ttl_seconds=_whole("ttl_seconds", ttl, 1, 86400) if ttl else None,
+        log_level=_one_of("log_level", text("log_level", defaults.log_level), _LOG_LEVELS),
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pod-agent", description="Identity sidecar of one Pod.", allow_abbrev=False)
+    meanings = {
+        "cluster_agent_url": "where the cluster agent is, https://host:port",
+        "cluster_agent_server_name": "DNS name that its certificate must have, whatever host the URL names",
+        "credential_file": "bootstrap credential, a JSON document",
+        "token_file": "service-account token bound to this Pod",
+        "socket_directory": "where agent.sock and workload.sock are made",
+        "health_host": "address of /healthz, /readyz and /metrics",
+        "health_port": "its port",
+        "ttl_seconds": "ask for a shorter life of the blessing",
+        "log_level": ", ".join(_LOG_LEVELS),
+    }
+    for name, meaning in meanings.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{meaning} ({PREFIX}{name.upper()})")
+    return parser
+
+
+def _https(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.hostname:
+        raise SettingsError(_wrong("cluster_agent_url", value, "https://<host>:<port>"))
+    return value
+
+
+def _whole(name: str, value: str, least: int, most: int) -> int:
+    if not value.isdecimal() or not least <= int(value) <= most:
+        raise SettingsError(_wrong(name, value, f"a whole number from {least} to {most}"))
+    return int(value)
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise SettingsError(_wrong(name, value, f"one of {', '.join(allowed)}"))
+    return value
+
+
+def _wrong(name: str, value: str, expected: str) -> str:
+    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}): expected {expected}, got {value!r}"

@@ -1,0 +1,1 @@
+"""Generated from workload.proto; `make protocol` does it anew."""

@@ -1,0 +1,82 @@
+"""FetchX509SVID and FetchX509Bundles: what is now, then each rotation, until the caller or we go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+
+from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.workload.protocol.workload_grpc import SpiffeWorkloadAPIBase
+from pod_agent.workload.protocol.workload_pb2 import (
+    X509SVID,
+    X509BundlesRequest,
+    X509BundlesResponse,
+    X509SVIDRequest,
+    X509SVIDResponse,
+)
+
+# Workload Endpoint, section 6.1: proof that the caller is no tricked HTTP client.
+_SECURITY_HEADER = "workload.spiffe.io"
+
+
+class WorkloadAPI(SpiffeWorkloadAPIBase):
+    """Serves the current identity."""
+
+    def __init__(self, current: CurrentIdentity) -> None:
+        self._current = current
+
+    async def FetchX509SVID(self, stream: Stream[X509SVIDRequest, X509SVIDResponse]) -> None:  # noqa: N802
+        async for identity in self._identities(stream):
+            await stream.send_message(svid_response(identity))
+
+    async def FetchX509Bundles(  # noqa: N802
+        self, stream: Stream[X509BundlesRequest, X509BundlesResponse]
+    ) -> None:
+        async for identity in self._identities(stream):
+            await stream.send_message(X509BundlesResponse(bundles=bundles(identity)))
+
+    async def _identities(
+        self,
+        stream: Stream[X509SVIDRequest, X509SVIDResponse] | Stream[X509BundlesRequest, X509BundlesResponse],
+    ) -> AsyncIterator[Identity]:
+        metadata = stream.metadata
+        if metadata is None or metadata.get(_SECURITY_HEADER) != "true":
+            raise GRPCError(
+                Status.INVALID_ARGUMENT, f"security header missing: send metadata {_SECURITY_HEADER}: true"
+            )
+        await stream.recv_message()
+        if self._current.value is None:
+            # Workload API, section 5.2.1: there is no identity for the caller (yet); clients try again.
+            raise GRPCError(Status.PERMISSION_DENIED, "no identity issued yet")
+        async for identity in self._current.changes():
+            yield identity
+
+
+def svid_response(identity: Identity) -> X509SVIDResponse:
+    """The answer that carries `identity`."""
+    trust_domain = identity.name.trust_domain
+    all_bundles = bundles(identity)
+    svid = X509SVID(
+        spiffe_id=identity.name.spiffe_id,
+        x509_svid=b"".join(one.public_bytes(Encoding.DER) for one in identity.blessing.certificates),
+        x509_svid_key=identity.principal.signing_key.private_bytes(
+            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+        ),
+        bundle=all_bundles.pop(trust_domain),
+    )
+    return X509SVIDResponse(svids=[svid], federated_bundles=all_bundles)
+
+
+def bundles(identity: Identity) -> dict[str, bytes]:
+    """Trust domain → its roots, DER concatenated. A root's trust domain is the root of its pattern."""
+    found: dict[str, bytes] = {identity.name.trust_domain: b""}
+    for root in identity.roots:
+        if root.pattern.name is None:
+            continue
+        domain = root.pattern.name.trust_domain
+        found[domain] = found.get(domain, b"") + root.certificate.public_bytes(Encoding.DER)
+    return found
