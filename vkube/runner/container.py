@@ -1,0 +1,267 @@
+"""One container: its process started, probed, and started again as its restart policy says."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vkube.runner.errors import NotMountable, UnsupportedPod
+from vkube.runner.probes import ask
+from vkube.runner.process import Command, Process
+
+_RETRY_SECONDS = 0.5
+_RESET_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """Pauses before restarts: doubling from `first` to `longest`, as a kubelet's."""
+
+    first: float = 10.0
+    longest: float = 300.0
+
+    def pause(self, restarts: int) -> float:
+        return min(self.first * float(2 ** min(restarts, 10)), self.longest)
+
+
+@dataclass(frozen=True)
+class State:
+    """A container's state as its status shows it: exactly one of waiting, running, terminated."""
+
+    kind: str
+    detail: Mapping[str, Any]
+
+    @classmethod
+    def waiting(cls, reason: str, message: str = "") -> State:
+        return cls("waiting", {"reason": reason, "message": message} if message else {"reason": reason})
+
+    def json(self) -> dict[str, Any]:
+        return {self.kind: dict(self.detail)}
+
+
+class Container:
+    """Runs one container of a Pod.
+
+    Attributes:
+        state, last_state: as of now and before the last restart.
+        started: set once the container started and its startup probe succeeded.
+        ready: whether it would get traffic.
+        restarts: how often it was started again.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        restart_policy: str,
+        *,
+        pod_ip: str,
+        log_directory: Path,
+        command: Callable[[], Awaitable[Command]],
+        changed: Callable[[], None],
+        on_line: Callable[[str, str], None],
+        back_off: BackOff,
+    ) -> None:
+        self.name: str = spec["name"]
+        self.spec = spec
+        self.state = State.waiting("PodInitializing")
+        self.last_state: State | None = None
+        self.started = asyncio.Event()
+        self.ready = False
+        self.restarts = 0
+        self._policy = restart_policy
+        self._pod_ip = pod_ip
+        self._log_directory = log_directory
+        self._command = command
+        self._changed = changed
+        self._on_line = on_line
+        self._back_off = back_off
+        self._process: Process | None = None
+        self._stopping = asyncio.Event()
+
+    @property
+    def exit_code(self) -> int | None:
+        """That of the last end; None while it runs or waits."""
+        return self.state.detail["exitCode"] if self.state.kind == "terminated" else None
+
+    @property
+    def log_file(self) -> Path:
+        return self._log_directory / f"{self.name}.log"
+
+    async def run(self) -> int:
+        """Runs until the restart policy says that this was all, or `stop`; the last exit code."""
+        while True:
+            began = datetime.now(UTC)
+            code = await self._run_once()
+            if code is None:  # stopped before it was started
+                return 0
+            if self._stopping.is_set() or not self._restarts_after(code):
+                return code
+            if (datetime.now(UTC) - began).total_seconds() > _RESET_SECONDS:
+                self.restarts = 0
+            pause = self._back_off.pause(self.restarts)
+            self.last_state = self.state
+            self._set(State.waiting("CrashLoopBackOff", f"starting again in {pause:g} s"))
+            await self._pause(pause)
+            if self._stopping.is_set():
+                self._set(self.last_state)
+                return code
+            self.restarts += 1
+
+    async def stop(self, grace_seconds: float) -> None:
+        """SIGTERM, after the grace SIGKILL; returns when nothing runs any more."""
+        self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        process.signal(signal.SIGTERM)
+        ended = asyncio.create_task(process.wait())
+        _, late = await asyncio.wait([ended], timeout=grace_seconds)
+        if late:
+            process.signal(signal.SIGKILL)
+            await ended
+
+    async def execute(self, argv: Sequence[str]) -> tuple[int, str]:
+        """Runs a command beside the container, with its environment; its exit code and output."""
+        own = await self._command()
+        lines: list[str] = []
+        process = await Process.start(Command(argv, own.environment, own.directory), lines.append)
+        return await process.wait(), "\n".join(lines)
+
+    def _restarts_after(self, code: int) -> bool:
+        return self._policy == "Always" or (self._policy == "OnFailure" and code != 0)
+
+    async def _run_once(self) -> int | None:
+        command = await self._wait_for_command()
+        if command is None:
+            return None
+        self._log_directory.mkdir(parents=True, exist_ok=True)
+        if self.log_file.exists():
+            self.log_file.rename(self.log_file.with_suffix(".previous"))
+        with self.log_file.open("w") as log:
+
+            def note(line: str) -> None:
+                log.write(line + "\n")
+                log.flush()
+                self._on_line(self.name, line)
+
+            try:
+                self._process = await Process.start(command, note)
+            except UnsupportedPod as error:
+                return self._ended(128, datetime.now(UTC), f"StartError: {error}")
+            began = datetime.now(UTC)
+            self._set(State("running", {"startedAt": rfc3339(began)}))
+            watching = asyncio.create_task(self._probe(self._process))
+            try:
+                code = await self._process.wait()
+            finally:
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
+                self._process = None
+        return self._ended(code, began, "Completed" if code == 0 else "Error")
+
+    def _ended(self, code: int, began: datetime, reason: str) -> int:
+        self.started.clear()
+        self.ready = False
+        word, _, message = reason.partition(": ")
+        detail = {
+            "exitCode": code,
+            "reason": word,
+            "startedAt": rfc3339(began),
+            "finishedAt": rfc3339(datetime.now(UTC)),
+        }
+        self._set(State("terminated", {**detail, "message": message} if message else detail))
+        return code
+
+    async def _wait_for_command(self) -> Command | None:
+        """The command, once all that it refers to is there; None when stopped before."""
+        while not self._stopping.is_set():
+            try:
+                return await self._command()
+            except NotMountable as error:
+                self._set(State.waiting("CreateContainerConfigError", str(error)))
+            except UnsupportedPod as error:
+                self._set(State.waiting("ErrImageNeverPull", str(error)))
+            await self._pause(_RETRY_SECONDS)
+        return None
+
+    async def _probe(self, process: Process) -> None:
+        """Startup first, then liveness and readiness beside each other; a dead container is killed."""
+
+        async def execute(argv: Sequence[str]) -> int:
+            return (await self.execute(argv))[0]
+
+        def asking(probe: Mapping[str, Any]) -> Awaitable[bool]:
+            return ask(probe, self.spec, self._pod_ip, execute)
+
+        startup = self.spec.get("startupProbe")
+        if startup and not await _succeeds(startup, asking):
+            process.signal(signal.SIGTERM)
+            return
+        self.started.set()
+        self.ready = "readinessProbe" not in self.spec
+        self._changed()
+        probes = []
+        if readiness := self.spec.get("readinessProbe"):
+            probes.append(self._follow_readiness(readiness, asking))
+        if liveness := self.spec.get("livenessProbe"):
+            probes.append(self._follow_liveness(liveness, asking, process))
+        await asyncio.gather(*probes)
+
+    async def _follow_readiness(
+        self, probe: Mapping[str, Any], asking: Callable[[Mapping[str, Any]], Awaitable[bool]]
+    ) -> None:
+        await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
+        failures = 0
+        while True:
+            failures = 0 if await asking(probe) else failures + 1
+            ready = failures == 0 or (self.ready and failures < (probe.get("failureThreshold") or 3))
+            if ready != self.ready:
+                self.ready = ready
+                self._changed()
+            await asyncio.sleep(probe.get("periodSeconds") or 10)
+
+    async def _follow_liveness(
+        self,
+        probe: Mapping[str, Any],
+        asking: Callable[[Mapping[str, Any]], Awaitable[bool]],
+        process: Process,
+    ) -> None:
+        await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
+        failures = 0
+        while failures < (probe.get("failureThreshold") or 3):
+            failures = 0 if await asking(probe) else failures + 1
+            await asyncio.sleep(probe.get("periodSeconds") or 10)
+        process.signal(signal.SIGTERM)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _set(self, state: State) -> None:
+        if state != self.state:
+            self.state = state
+            self._changed()
+
+
+async def _succeeds(probe: Mapping[str, Any], asking: Callable[[Mapping[str, Any]], Awaitable[bool]]) -> bool:
+    """Whether a startup probe succeeds before its failures run out."""
+    await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
+    # A kubelet's shortest period is a second; asking sooner only makes local mode quicker.
+    period = min(float(probe.get("periodSeconds") or 10), 0.25)
+    deadline = (probe.get("failureThreshold") or 3) * (probe.get("periodSeconds") or 10)
+    for _ in range(max(1, int(deadline / period))):
+        if await asking(probe):
+            return True
+        await asyncio.sleep(period)
+    return False
+
+
+def rfc3339(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

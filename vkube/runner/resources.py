@@ -1,0 +1,27 @@
+"""What Pods need from a cluster besides themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+
+class Resources(Protocol):
+    """A cluster, or local mode's stand-ins for its objects."""
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """The data of a Secret; None when there is none."""
+
+    async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
+        """The data of a ConfigMap; None when there is none."""
+
+    async def token(
+        self,
+        namespace: str,
+        service_account: str,
+        audience: str,
+        expiration_seconds: int,
+        pod_name: str,
+        pod_uid: str,
+    ) -> tuple[str, datetime]:
+        """A token bound to the Pod, and when it expires. Raises NotMountable."""
