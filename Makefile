@@ -41,7 +41,7 @@ test: install ## every test; builds the control plane for them where it is missi
 
 .PHONY: demo
 demo: install ## the product in local mode, step by step, in under a minute
-	$(BIN)/python -m examples.fortune.demo
+	$(BIN)/python examples/demo.py
 
 .PHONY: controlplane
 controlplane: install ## build or find the Kubernetes programs that tests need

@@ -1,0 +1,67 @@
+"""The client: a call over mTLS, after a look at who answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from typing import Any
+
+from blessings import Blessing, Name, Pattern, Verdict, fingerprint, verify
+from blessings.tls import require_peer_blessing
+from fortune.identity import ReplicaIdentity, peer_name
+
+_TIMEOUT_SECONDS = 10.0
+
+
+class FortuneError(Exception):
+    """The server refused, or is not who it should be."""
+
+
+def call(
+    identity: ReplicaIdentity, address: tuple[str, int], expected: Pattern, method: str, argument: str | None
+) -> tuple[Name, Any]:
+    """The server's name and its answer. Raises FortuneError, VerificationError, OSError."""
+    with _connected(identity, address) as secure:
+        server = peer_name(secure, identity.roots)
+        if not expected.matches(server):
+            raise FortuneError(f"{server} answers at {address[0]}:{address[1]}, expected {expected}")
+        connection = HTTPConnection(address[0], address[1])
+        connection.sock = secure
+        connection.request("POST", f"/{method}", json.dumps(argument))
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    if response.status != 200:
+        raise FortuneError(answer["error"])
+    return server, answer
+
+
+def identify(identity: ReplicaIdentity, address: tuple[str, int]) -> tuple[Blessing, Verdict]:
+    """What the server presents, and what of it is valid. Raises OSError, BlessingsError."""
+    with _connected(identity, address) as secure:
+        blessing = require_peer_blessing(secure)
+    return blessing, verify([blessing], identity.roots, now=datetime.now(UTC))
+
+
+@contextmanager
+def _connected(identity: ReplicaIdentity, address: tuple[str, int]) -> Iterator[ssl.SSLSocket]:
+    with (
+        socket.create_connection(address, timeout=_TIMEOUT_SECONDS) as plain,
+        identity.client().wrap_socket(plain) as secure,
+    ):
+        yield secure
+
+
+def description(blessing: Blessing, verdict: Verdict) -> str:
+    """Three lines, as the original's `identify` printed them, and a reason for what is not valid."""
+    lines = [
+        f"PRESENTED: {blessing.presented}",
+        f"VALID:     [{', '.join(str(name) for name in verdict.valid)}]",
+        f"PUBLICKEY: {fingerprint(blessing.public_key)}",
+    ]
+    lines += [f"REJECTED:  {one.presented}: {one.reason}: {one.message}" for one in verdict.rejected]
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""This replica's identity, from the SPIFFE Workload API by a client that knows nothing of blessings."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from spiffe import X509Source
+
+from blessings import Blessing, Name, Pattern, Principal, Roots, verify_blessing
+from blessings.tls import client_context, load_identity, require_peer_blessing, server_context
+
+_TIMEOUT_SECONDS = 30.0
+
+
+class ReplicaIdentity:
+    """Key, blessing and roots of now. Each new connection takes them from `server` or `client`."""
+
+    def __init__(self) -> None:
+        """Waits for the first blessing on the socket that SPIFFE_ENDPOINT_SOCKET names."""
+        self._source = X509Source(timeout_in_seconds=_TIMEOUT_SECONDS)
+        principal, blessing = self._current()
+        self.name: Name = blessing.presented
+        self.server: ssl.SSLContext = server_context(
+            principal, blessing, self.roots, client_certificate=ssl.CERT_REQUIRED
+        )
+        # A rotation is put into the context in use: the next connection has it, open ones live on.
+        self._source.subscribe_for_updates(self._rotate)
+
+    @property
+    def roots(self) -> Roots:
+        bundles = self._source.get_x509_context().x509_bundle_set.bundles
+        return Roots.of(*(authority for bundle in bundles for authority in bundle.x509_authorities))
+
+    def client(self) -> ssl.SSLContext:
+        return client_context(*self._current(), self.roots)
+
+    def _current(self) -> tuple[Principal, Blessing]:
+        svid = self._source.get_x509_context().default_svid
+        key = svid.private_key
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"expected an EC key, got {type(key).__name__}")
+        return Principal(key), Blessing(tuple(svid.cert_chain))
+
+    def _rotate(self) -> None:
+        principal, blessing = self._current()
+        load_identity(self.server, blessing.to_pem(), principal.to_pem().decode())
+        self.server.load_verify_locations(cadata=self.roots.to_pem())
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def peer_name(connection: ssl.SSLSocket, roots: Roots) -> Name:
+    """The peer's valid name. Raises VerificationError, or InvalidCertificate when it presented nothing."""
+    return verify_blessing(require_peer_blessing(connection), roots, now=datetime.now(UTC))
+
+
+def own_application(name: Name) -> Pattern:
+    """All replicas of the application that `name` is a replica of."""
+    return Pattern(Name(name.components[:-1]))

@@ -1,0 +1,79 @@
+"""One of our services as a local process: started, asked until it is ready, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from vkube.errors import LocalModeError
+from vkube.runner.process import Command, Process
+
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 5.0
+
+
+class Service:
+    """A running service. `log` is the file with what it printed."""
+
+    def __init__(self, name: str, process: Process, log: Path) -> None:
+        self._name = name
+        self._process = process
+        self.log = log
+        self.ended = asyncio.create_task(process.wait())
+
+    @classmethod
+    async def start(cls, name: str, module: str, settings: Mapping[str, object], directory: Path) -> Service:
+        """Starts `python -m <module>` with `settings` as its flags. Raises RunnerError."""
+        flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+        log = directory / f"{name}.log"
+        file = log.open("w")
+
+        def note(line: str) -> None:
+            file.write(line + "\n")
+            file.flush()
+
+        command = Command([sys.executable, "-m", module, *flags], dict(os.environ), directory)
+        service = cls(name, await Process.start(command, note), log)
+        service.ended.add_done_callback(lambda _: file.close())
+        return service
+
+    async def ready(self, client: httpx.AsyncClient, url: str) -> None:
+        """Returns when `url` answers 200. Raises LocalModeError when it ends or does not in time."""
+        for _ in range(int(_READY_SECONDS / 0.05)):
+            if self.ended.done():
+                raise LocalModeError(f"the {self._name} ended with {self.ended.result()}:\n{self._tail()}")
+            try:
+                if (await client.get(url)).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            await asyncio.sleep(0.05)
+        raise LocalModeError(f"the {self._name} is not ready after {_READY_SECONDS:g} s:\n{self._tail()}")
+
+    async def stop(self) -> None:
+        """SIGTERM, after some seconds SIGKILL."""
+        if self.ended.done():
+            return
+        self._process.signal(signal.SIGTERM)
+        _, late = await asyncio.wait([self.ended], timeout=_STOP_SECONDS)
+        if late:
+            self._process.signal(signal.SIGKILL)
+            await self.ended
+
+    def _tail(self) -> str:
+        return "\n".join(self.log.read_text().splitlines()[-10:])
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
