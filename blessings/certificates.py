@@ -2,14 +2,16 @@
 
 | | signing certificate (root, application) | leaf (replica, service) |
 |---|---|---|
-| blessing name | private extension NAME_OID, not critical | its SPIFFE ID |
+| blessing name | its subject, one DC attribute a component | its SPIFFE ID, and the subject likewise |
 | URI SAN | the trust domain, without a path | the SPIFFE ID of its name |
 | basic constraints | CA:TRUE, path length unless a root | CA:FALSE |
 | key usage | keyCertSign, cRLSign | digitalSignature |
 | extended key usage | none | clientAuth and serverAuth, or one of them |
 
 A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), which is why
-the name of an application certificate stands in an extension of its own.
+the name of an application certificate stands in its subject. DC (RFC 4519) is the one attribute of names
+that has no upper bound below our components' 253 characters. A private extension under a 2.25.<UUID> object
+identifier will not do: Go's parser reads no arc above 31 bits, so every Go program would refuse the chain.
 
 Sources: RFC 5280; https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
 """
@@ -29,9 +31,6 @@ from blessings.errors import InvalidCertificate, InvalidKey, InvalidName
 from blessings.names import Name
 from blessings.principal import PublicKey, check_public_key
 
-# 2.25.<UUID> needs no registration (ITU-T X.667).
-NAME_OID = ObjectIdentifier("2.25.220742051690041082731809325875301712601")
-
 # Verifiers' clocks may be behind ours.
 BACKDATE = timedelta(seconds=60)
 
@@ -46,7 +45,6 @@ _UNDERSTOOD_CRITICAL = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
-_UTF8_STRING_TAG = 0x0C
 
 
 def build_signing_certificate(
@@ -67,7 +65,6 @@ def build_signing_certificate(
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name.trust_domain)]), critical=False
         )
-        .add_extension(x509.UnrecognizedExtension(NAME_OID, _encode_utf8_string(str(name))), critical=False)
     )
     return builder.sign(issuer_key, hashes.SHA256())
 
@@ -113,7 +110,7 @@ def name_of(certificate: x509.Certificate) -> Name:
             if len(name.components) < 2:
                 raise InvalidCertificate(f"a leaf's SPIFFE ID needs a path, got {uris[0]!r}")
             return name
-        name = Name.parse(_decode_utf8_string(_name_extension(extensions)))
+        name = _name_of_subject(certificate.subject)
     except InvalidName as error:
         raise InvalidCertificate(f"the certificate's name is malformed: {error}") from error
     if uris[0] != name.trust_domain:
@@ -214,7 +211,7 @@ def _common(
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _common_name(name))])
+    subject = _subject(name)
     key_identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     if issuer is None:
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier)
@@ -235,9 +232,18 @@ def _common(
     )
 
 
-def _common_name(name: Name) -> str:
-    # X.520 allows 64 characters. This one is for people reading a certificate: nothing is decided by it.
-    return str(name)[-64:]
+def _subject(name: Name) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one) for one in name.components])
+
+
+def _name_of_subject(subject: x509.Name) -> Name:
+    attributes = [attribute for rdn in subject.rdns for attribute in rdn]
+    if len(attributes) != len(subject.rdns) or any(one.oid != NameOID.DOMAIN_COMPONENT for one in attributes):
+        raise InvalidCertificate(
+            f"the subject of a signing certificate is its name, one DC a component; it is "
+            f"{subject.rfc4514_string()[:300]!r}"
+        )
+    return Name(tuple(str(one.value) for one in attributes))
 
 
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
@@ -260,31 +266,3 @@ def _uris(extensions: x509.Extensions) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return sans.get_values_for_type(x509.UniformResourceIdentifier)
-
-
-def _name_extension(extensions: x509.Extensions) -> bytes:
-    for extension in extensions:
-        if extension.oid == NAME_OID and isinstance(extension.value, x509.UnrecognizedExtension):
-            return extension.value.value
-    raise InvalidCertificate(f"a signing certificate names itself in extension {NAME_OID.dotted_string}")
-
-
-def _encode_utf8_string(text: str) -> bytes:
-    """DER UTF8String (X.690): tag, length, bytes."""
-    data = text.encode()
-    if len(data) < 0x80:
-        return bytes([_UTF8_STRING_TAG, len(data)]) + data
-    length = len(data).to_bytes((len(data).bit_length() + 7) // 8, "big")
-    return bytes([_UTF8_STRING_TAG, 0x80 | len(length)]) + length + data
-
-
-def _decode_utf8_string(der: bytes) -> str:
-    # Only the one encoding that _encode_utf8_string makes is accepted, as DER demands.
-    header = 2 if len(der) > 1 and der[1] < 0x80 else 2 + (der[1] & 0x7F if len(der) > 1 else 0)
-    try:
-        text = der[header:].decode()
-    except UnicodeDecodeError as error:
-        raise InvalidCertificate("the certificate's name is no UTF-8") from error
-    if _encode_utf8_string(text) != der:
-        raise InvalidCertificate("the certificate's name is no DER UTF8String")
-    return text

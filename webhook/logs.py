@@ -36,6 +36,8 @@ def configure(level: str) -> None:
             ],
         )
     )
+    # A line for every call to the cluster agent says nothing that the reconciler does not say better.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -1,0 +1,269 @@
+"""The product installed on a test control plane: `kubectl apply -k deploy`, and what a node would add.
+
+The webhook and the cluster agent run as processes beside the API server, each with the rights of its own
+service account and no more. A Service of type ExternalName leads the API server to the webhook, since a
+control plane on loopback has no network for ClusterIPs. The Pods of users run by the runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from kubernetes import client, config
+
+from tests.cluster_agents import free_port
+from tests.controlplane.control_plane import ControlPlane
+from vkube.runner import BackOff, Node, RunningPod, Surroundings
+from vkube.runner.kubernetes_node import KubernetesNode
+from vkube.runner.kubernetes_resources import KubernetesResources
+
+_T = TypeVar("_T")
+CHECKOUT = Path(__file__).parents[2]
+SYSTEM = "vanadium-system"
+NODE = "runner"
+
+
+class Runner:
+    """The runner as a node of the control plane, in an event loop of its own."""
+
+    def __init__(self, control_plane: ControlPlane, directory: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runner", daemon=True)
+        api = config.new_client_from_config(str(control_plane.kubeconfig))  # type: ignore[no-untyped-call]
+        surroundings = Surroundings(
+            KubernetesResources(client.CoreV1Api(api)),
+            images={"vanadium/pod-agent": ["python", "-m", "pod_agent"]},
+            extra_environment={"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/examples/fortune"},
+            back_off=BackOff(first=0.5, longest=5),
+            refresh_seconds=0.5,
+        )
+        self._api = api
+        self._directory = directory
+        self._surroundings = surroundings
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        stop, ready = asyncio.Event(), threading.Event()
+
+        async def run() -> None:
+            self._node = KubernetesNode(self._api, NODE, Node(self._directory, self._surroundings))
+            async with self._node.running():
+                ready.set()
+                await stop.wait()
+
+        ended = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        try:
+            while not ready.wait(0.1):
+                if ended.done():
+                    ended.result()
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(stop.set)
+            ended.result(60)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def pod(self, name: str) -> RunningPod:
+        (found,) = [pod for pod in self._node.pods.values() if pod.name == name]
+        return found
+
+    def execute(self, pod: str, container: str, *argv: str) -> tuple[int, str]:
+        """What `kubectl exec` would do."""
+        return self._do(self.pod(pod).execute(container, argv))
+
+    def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+
+@dataclass
+class Installation:
+    """The installed product."""
+
+    control_plane: ControlPlane
+    runner: Runner
+    cluster_agent_url: str
+    cluster_agent_health_url: str
+    logs: Path
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        return self.control_plane.kubectl(*arguments, stdin=stdin, check=check).stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        stdin = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
+        self.kubectl("apply", "-f", "-", stdin=stdin)
+
+    def credential(self, namespace: str, service_account: str) -> dict[str, Any]:
+        """The bootstrap credential in the namespace's Secret."""
+        data = self.get("secret", "vanadium-bootstrap", "-n", namespace)["data"]
+        credential: dict[str, Any] = json.loads(base64.b64decode(data[service_account]))
+        return credential
+
+    def ready_pods(self, namespace: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+        """The namespace's Pods once `count` are ready, and no others are left."""
+
+        def look() -> list[dict[str, Any]]:
+            pods: list[dict[str, Any]] = self.get("pods", "-n", namespace)["items"]
+            return pods if len(pods) == count and all(map(_is_ready, pods)) else []
+
+        return wait_for(f"{count} ready pods in {namespace}", look, seconds, lambda: self._story(namespace))
+
+    def _story(self, namespace: str) -> str:
+        pods = self.kubectl("get", "pods", "-n", namespace, "-o", "yaml", check=False)
+        events = self.kubectl("get", "events", "-n", namespace, check=False)
+        logs = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs.glob("*.log"))
+        return f"{pods[-6000:]}\n{events}\n{logs}"
+
+
+@contextmanager
+def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installation]:
+    """Installs by the manifests in deploy/, and runs what they would run."""
+    control_plane.kubectl("apply", "-k", "deploy")
+    # Their Pods cannot run here; the same programs do, below.
+    control_plane.kubectl("scale", "deployment", "--all", "--replicas=0", "-n", SYSTEM)
+    webhook_port, agent_port, health_port = free_port(), free_port(), free_port()
+    _lead_to_loopback(control_plane, webhook_port)
+    agent_url = f"https://127.0.0.1:{agent_port}"
+    with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as short:
+        runner = Runner(control_plane, Path(short))
+        with (
+            _program(
+                "webhook",
+                logs,
+                kubeconfig=control_plane.kubeconfig_for(_token(control_plane, "webhook"), "webhook"),
+                host="127.0.0.1",
+                port=webhook_port,
+                pod_agent_image="vanadium/pod-agent",
+                cluster_agent_url=agent_url,
+            ),
+            _program(
+                "cluster_agent",
+                logs,
+                name_prefix="acme:prod",
+                host="127.0.0.1",
+                port=agent_port,
+                health_port=health_port,
+                data_directory=logs / "data",
+                serving_directory=_serving_files(control_plane, logs / "serving"),
+                kubernetes_api_url=control_plane.url,
+                kubernetes_ca_file=control_plane.ca_certificate,
+                kubernetes_token_file=_token_file(control_plane, logs),
+                ttl_seconds=60,
+                minimum_ttl_seconds=1,
+            ),
+            runner.running(),
+        ):
+            installed = Installation(
+                control_plane, runner, agent_url, f"http://127.0.0.1:{health_port}", logs
+            )
+            _wait_until_served(installed, webhook_port)
+            yield installed
+
+
+def wait_for(
+    what: str, check: Callable[[], _T], seconds: float = 30, story: Callable[[], str] = lambda: ""
+) -> _T:
+    """What `check` answers, once it is true. Fails with the story when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds:g} s\n{story()}")
+
+
+def _lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
+    service = {"spec": {"type": "ExternalName", "externalName": "localhost", "selector": None}}
+    control_plane.kubectl(
+        "patch", "service", "webhook", "-n", SYSTEM, "--type=merge", "-p", json.dumps(service)
+    )
+    patch = [{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": port}]
+    control_plane.kubectl(
+        "patch", "mutatingwebhookconfiguration", "vanadium-webhook", "--type=json", "-p", json.dumps(patch)
+    )
+
+
+def _token(control_plane: ControlPlane, service_account: str) -> str:
+    return control_plane.kubectl("create", "token", service_account, "-n", SYSTEM).stdout.strip()
+
+
+def _token_file(control_plane: ControlPlane, directory: Path) -> Path:
+    file = directory / "cluster-agent.token"
+    file.write_text(_token(control_plane, "cluster-agent"))
+    return file
+
+
+def _serving_files(control_plane: ControlPlane, directory: Path) -> Path:
+    """The Secret that the webhook makes, as the kubelet would mount it."""
+
+    def look() -> dict[str, str]:
+        got = control_plane.kubectl(
+            "get", "secret", "cluster-agent-serving", "-n", SYSTEM, "-o", "json", check=False
+        )
+        return json.loads(got.stdout)["data"] if got.returncode == 0 else {}
+
+    data = wait_for("Secret cluster-agent-serving", look)
+    directory.mkdir()
+    for name, value in data.items():
+        (directory / name).write_bytes(base64.b64decode(value))
+    return directory
+
+
+@contextmanager
+def _program(module: str, logs: Path, **settings: object) -> Iterator[None]:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    with (logs / f"{module}.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", module, *flags], stderr=log, cwd=CHECKOUT)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_served(installed: Installation, webhook_port: int) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def ready() -> bool:
+        try:
+            agent = httpx.get(f"{installed.cluster_agent_health_url}/readyz")
+            webhook = httpx.get(f"https://127.0.0.1:{webhook_port}/readyz", verify=context)
+        except httpx.TransportError:
+            return False
+        entries = installed.get("mutatingwebhookconfiguration", "vanadium-webhook")["webhooks"]
+        published = all(entry["clientConfig"].get("caBundle") for entry in entries)
+        return agent.is_success and webhook.is_success and published
+
+    wait_for("webhook and cluster agent", ready, 60, lambda: installed._story(SYSTEM))
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return not pod["metadata"].get("deletionTimestamp") and any(
+        one["type"] == "Ready" and one["status"] == "True" for one in conditions
+    )

@@ -1,0 +1,242 @@
+"""From `kubectl apply` to an application that uses its replica's blessing, on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from blessings import Blessing, Principal, Roots
+from blessings.tls import client_context
+from tests.csrs import csr_of
+from tests.endtoend.installation import CHECKOUT, Installation, wait_for
+
+MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
+
+
+@pytest.fixture(scope="module")
+def shop(installed: Installation) -> Iterator[list[dict[str, Any]]]:
+    """The sample application as its manifest says: namespace shop, three ready Pods."""
+    installed.apply(*MANIFESTS)
+    yield installed.ready_pods("shop", 3)
+    installed.kubectl("delete", "namespace", "shop", "--wait=false")
+
+
+def name_of(pod: dict[str, Any]) -> str:
+    name: str = pod["metadata"]["name"]
+    return name
+
+
+def seek(installed: Installation, credential: dict[str, Any], token: str) -> httpx.Response:
+    """SeekBlessings as whoever has `credential` would call it."""
+    principal = Principal.from_pem(credential["privateKey"].encode())
+    blessing = Blessing.from_pem(credential["certificateChain"])
+    context = client_context(principal, blessing, Roots.from_pem(credential["clusterAgentRoots"]))
+    body = {"csr": csr_of(Principal.create()), "token": token}
+    with httpx.Client(verify=context) as client:
+        return client.post(f"{installed.cluster_agent_url}/v1/seek-blessings", json=body)
+
+
+def reason(response: httpx.Response) -> str:
+    answer: str = response.json().get("error", {}).get("reason", f"issued: {response.text}")
+    return answer
+
+
+def test_three_replicas_of_a_plain_deployment_have_three_names_and_call_each_other(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    caller, *others = shop
+    assert len({name_of(pod) for pod in shop}) == 3
+    for server in others:
+        address = f"{server['status']['podIP']}:2345"
+        code, seen = installed.runner.execute(
+            name_of(caller), "fortune", "python", "-m", "fortune", "identify", "--connect", address
+        )
+        assert code == 0, seen
+        assert f"VALID:     [acme:prod:shop:fortune:{name_of(server)}]" in seen
+        code, answer = installed.runner.execute(
+            name_of(caller), "fortune", "python", "-m", "fortune", "get", "--connect", address
+        )
+        assert code == 0, answer
+        assert answer.startswith(f"acme:prod:shop:fortune:{name_of(server)}: ")
+        assert f"acme:prod:shop:fortune:{name_of(caller)} " in installed.runner.pod(name_of(server)).log_of(
+            "fortune"
+        )
+
+
+def test_a_replica_of_another_application_is_not_served(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    intruder = json.loads(json.dumps(MANIFESTS))
+    namespace, account, deployment, _ = intruder
+    namespace["metadata"]["name"] = "elsewhere"
+    account["metadata"]["namespace"] = deployment["metadata"]["namespace"] = "elsewhere"
+    deployment["spec"]["replicas"] = 1
+    installed.apply(namespace, account, deployment)
+    (pod,) = installed.ready_pods("elsewhere", 1)
+    address = f"{shop[0]['status']['podIP']}:2345"
+    pattern = ("--expect", "acme:prod:shop:fortune")
+    code, said = installed.runner.execute(
+        name_of(pod), "fortune", "python", "-m", "fortune", "get", "--connect", address, *pattern
+    )
+    installed.kubectl("delete", "namespace", "elsewhere", "--wait=false")
+    assert code == 1
+    assert f"acme:prod:elsewhere:fortune:{name_of(pod)} is not allowed here" in said
+    assert "allowed are acme:prod:shop:fortune" in said
+
+
+def test_a_pod_mounts_its_own_applications_key_only(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    (volume,) = [one for one in shop[0]["spec"]["volumes"] if one["name"] == "vanadium-bootstrap"]
+    assert volume["secret"]["items"] == [{"key": "fortune", "path": "credential.json"}]
+    stored = installed.get("secret", "vanadium-bootstrap", "-n", "shop")
+    assert sorted(stored["data"]) == ["default", "fortune"]
+    assert stored["type"] == "vanadium.io/bootstrap"
+
+
+def test_attack_a_secret_copied_from_the_cluster_gets_nothing_and_is_reported(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    stolen = installed.credential("shop", "fortune")
+    assert reason(seek(installed, stolen, "")) == "TokenMissing"
+    unbound = installed.kubectl(
+        "create", "token", "fortune", "-n", "shop", "--audience=vanadium-cluster-agent"
+    ).strip()
+    assert reason(seek(installed, stolen, unbound)) == "TokenNotBoundToPod"
+    pod = name_of(shop[0])
+    api_token = installed.kubectl(
+        "create", "token", "fortune", "-n", "shop", "--bound-object-kind=Pod", f"--bound-object-name={pod}"
+    ).strip()
+    assert reason(seek(installed, stolen, api_token)) == "TokenNotAuthenticated"
+
+    def reported() -> bool:
+        events = installed.get("events", "-n", "shop")["items"]
+        return any(event["reason"] == "BootstrapCredentialMisused" for event in events)
+
+    wait_for("an Event on the namespace", reported)
+    metrics = httpx.get(f"{installed.cluster_agent_health_url}/metrics", follow_redirects=True).text
+    assert 'vanadium_cluster_agent_tripwires_total{namespace="shop",reason="TokenMissing"}' in metrics
+
+
+def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    pod = name_of(installed.ready_pods("shop", 3)[0])
+    token = installed.kubectl(
+        "create", "token", "fortune", "-n", "shop", "--audience=vanadium-cluster-agent",
+        "--bound-object-kind=Pod", f"--bound-object-name={pod}",
+    ).strip()  # fmt: skip
+    credential = installed.credential("shop", "fortune")
+    first = seek(installed, credential, token)
+    assert first.status_code == 200, first.text
+    installed.kubectl("delete", "pod", pod, "-n", "shop")
+    # The API server may answer from its cache of authenticated tokens for ten seconds.
+    wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated", 20)
+    names = {name_of(one) for one in installed.ready_pods("shop", 3)}
+    assert pod not in names
+
+
+def test_an_unlabelled_namespaces_pods_are_untouched_byte_for_byte(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "plain"},
+        "spec": {"containers": [{"name": "c", "image": "none"}], "nodeName": "nowhere"},
+    }
+    installed.kubectl("create", "namespace", "unlabelled")
+    wait_for("default service account", lambda: _exists(installed, "serviceaccount/default", "unlabelled"))
+
+    def created() -> dict[str, Any]:
+        pod_json = json.dumps(pod)
+        answer = installed.kubectl(
+            "create", "-n", "unlabelled", "--dry-run=server", "-o", "json", "-f", "-", stdin=pod_json
+        )
+        made: dict[str, Any] = json.loads(answer)
+        return made
+
+    with_webhook = created()
+    saved = installed.get("mutatingwebhookconfiguration", "vanadium-webhook")
+    installed.kubectl("delete", "mutatingwebhookconfiguration", "vanadium-webhook")
+    try:
+        without = created()
+    finally:
+        saved["metadata"] = {"name": "vanadium-webhook", "labels": saved["metadata"]["labels"]}
+        installed.kubectl("create", "-f", "-", stdin=json.dumps(saved))
+    assert _without_chance(with_webhook) == _without_chance(without)
+    installed.kubectl("delete", "namespace", "unlabelled", "--wait=false")
+
+
+def _exists(installed: Installation, what: str, namespace: str) -> str:
+    return installed.kubectl("get", what, "-n", namespace, "-o", "name", check=False)
+
+
+def _without_chance(pod: dict[str, Any]) -> str:
+    """The Pod's JSON but for what the API server draws anew each time: its UID, times, one volume's name."""
+    for field in ("uid", "creationTimestamp"):
+        del pod["metadata"][field]
+    for entry in pod["metadata"].get("managedFields", []):
+        del entry["time"]
+    text = json.dumps(pod)
+    for volume in pod["spec"]["volumes"]:
+        text = text.replace(volume["name"], "kube-api-access")
+    return text
+
+
+def test_a_server_side_dry_run_is_injected_and_writes_nothing(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    credential_before = installed.get("secret", "vanadium-bootstrap", "-n", "shop")["metadata"][
+        "resourceVersion"
+    ]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "dry-", "namespace": "shop"},
+        "spec": {"serviceAccountName": "fortune", "containers": [{"name": "c", "image": "none"}]},
+    }
+    answer = installed.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod))
+    names = [container["name"] for container in json.loads(answer)["spec"]["initContainers"]]
+    assert names == ["vanadium-pod-agent"]
+    assert not [
+        one for one in installed.get("pods", "-n", "shop")["items"] if name_of(one).startswith("dry-")
+    ]
+    after = installed.get("secret", "vanadium-bootstrap", "-n", "shop")["metadata"]["resourceVersion"]
+    assert after == credential_before
+
+
+def test_the_bootstrap_secret_comes_and_goes_with_the_label(installed: Installation) -> None:
+    def secret() -> str:
+        return _exists(installed, "secret/vanadium-bootstrap", "labelled")
+
+    installed.kubectl("create", "namespace", "labelled")
+    assert not secret()
+    installed.kubectl("label", "namespace", "labelled", "vanadium.io/inject=enabled")
+    wait_for("the Secret", secret)
+    installed.kubectl("create", "serviceaccount", "later", "-n", "labelled")
+    wait_for(
+        "its key", lambda: "later" in installed.get("secret", "vanadium-bootstrap", "-n", "labelled")["data"]
+    )
+    credential = installed.credential("labelled", "later")
+    installed.kubectl("label", "namespace", "labelled", "vanadium.io/inject-")
+    wait_for("no Secret", lambda: not secret())
+    assert reason(seek(installed, credential, "")) == "SecretForgotten"
+    installed.kubectl("delete", "namespace", "labelled", "--wait=false")
+
+
+def test_the_logs_hold_no_secret(installed: Installation, shop: list[dict[str, Any]]) -> None:
+    credential = installed.credential("shop", "fortune")
+    key_line = credential["privateKey"].splitlines()[1]
+    logs = [*Path(installed.logs).glob("*.log")]
+    assert len(logs) == 2
+    for log in logs:
+        text = log.read_text()
+        assert key_line not in text
+        assert "eyJ" not in text, "a token"
