@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from blessings import Blessing, Name, Pattern, Verdict, fingerprint, verify
@@ -32,9 +32,12 @@ def call(
             raise FortuneError(f"{server} answers at {address[0]}:{address[1]}, expected {expected}")
         connection = HTTPConnection(address[0], address[1])
         connection.sock = secure
-        connection.request("POST", f"/{method}", json.dumps(argument))
-        response = connection.getresponse()
-        answer = json.loads(response.read())
+        try:
+            connection.request("POST", f"/{method}", json.dumps(argument))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        except (HTTPException, ValueError) as error:
+            raise FortuneError(f"{server} gave no answer: {error!r}") from error
     if response.status != 200:
         raise FortuneError(answer["error"])
     return server, answer

@@ -44,15 +44,18 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
 
     def do_POST(self) -> None:
-        if not self._authorised():
-            return
-        method = self.path.removeprefix("/")
         length = self.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > _LONGEST_FORTUNE_BYTES:
             self._answer(413, {"error": f"a fortune has at most {_LONGEST_FORTUNE_BYTES} bytes"})
             return
+        # Read before anything is answered: closing with unread data would reset the connection, and the
+        # caller would not learn why.
+        body = self.rfile.read(int(length))
+        if not self._authorised():
+            return
+        method = self.path.removeprefix("/")
         try:
-            argument = json.loads(self.rfile.read(int(length)) or b"null")
+            argument = json.loads(body or b"null")
         except ValueError:
             self._answer(400, {"error": "the body is no JSON"})
             return
