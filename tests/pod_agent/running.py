@@ -1,0 +1,116 @@
+"""The program `pod-agent` as a process, against a real cluster agent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from pod_agent.client import AgentClient, AgentError
+from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, pod_token
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class RunningPodAgent:
+    """Its sockets, its health address, and the files that a kubelet would mount."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+    health_url: str
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.directory / "agent.sock"
+
+    @property
+    def workload_socket(self) -> str:
+        return f"unix://{self.directory}/workload.sock"
+
+    @cached_property
+    def _client(self) -> AgentClient:
+        return AgentClient(self.agent_socket)
+
+    def wait_until_blessed(self) -> None:
+        """By its health port: httpx leaks the Unix socket of a connection that is refused."""
+        eventually("a blessing", lambda: httpx.get(f"{self.health_url}/readyz").is_success)
+
+    def client(self) -> AgentClient:
+        """A client of its agent.sock, closed with it."""
+        return self._client
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def resident_kilobytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
+
+def mount(directory: Path, agent: RunningClusterAgent, pod: str = "web-1") -> None:
+    """The credential and the token of `pod`, as files."""
+    (directory / "credential.json").write_text(json.dumps(agent.new_secret()["credential"]))
+    (directory / "token").write_text(pod_token(agent.tokens, pod))
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="pa-") as directory:
+        yield Path(directory)
+
+
+@contextmanager
+def running_pod_agent(directory: Path, url: str, **settings: object) -> Iterator[RunningPodAgent]:
+    """Starts the program with everything in `directory`."""
+    port = free_port()
+    flags = {
+        "cluster_agent_url": url.replace("localhost", "127.0.0.1"),
+        "cluster_agent_server_name": SERVER_NAME,
+        "credential_file": directory / "credential.json",
+        "token_file": directory / "token",
+        "socket_directory": directory,
+        "health_host": "127.0.0.1",
+        "health_port": port,
+        **settings,
+    }
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "pod_agent", *arguments], stderr=log)
+    running = RunningPodAgent(process, directory, f"http://127.0.0.1:{port}")
+    try:
+        yield running
+    finally:
+        running.client().close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def eventually(what: str, check: Callable[[], _T], seconds: float = 20) -> _T:
+    """What `check` answers, once it is true; an OSError or AgentError counts as not yet."""
+    deadline = time.monotonic() + seconds
+    problem: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
+            if found := check():
+                return found
+        except (OSError, AgentError, httpx.TransportError) as error:
+            problem = error
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {seconds:g} s ({problem})")

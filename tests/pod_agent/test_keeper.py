@@ -1,0 +1,213 @@
+"""Renewal over many lifetimes, turned by a fake clock. The seeker is a double that signs with real keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from blessings import Authority, Blessing, Name, Principal, Roots
+from blessings.errors import BlessingsError
+from pod_agent.credential import parse_credential
+from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
+from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.keeper import Keeper
+from pod_agent.renewal import pause_before_retry, renewal_time
+from pod_agent.seeking import Answer, believe
+from tests.chains import NOW
+from tests.clock import Clock
+
+TTL = timedelta(hours=1)
+APPLICATION = Name.parse("acme:prod:shop:web")
+
+
+class SigningSeeker:
+    """Blesses by an authority in memory; `fails` may raise instead."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.root = Authority.create_root(
+            Name.parse("acme"), Principal.create(), now=NOW, lifetime=timedelta(days=3650)
+        )
+        self.renewed: list[bool] = []
+        self.fails: Callable[[], SeekError | None] = lambda: None
+
+    async def seek(self, current: Identity | None) -> Answer:
+        if error := self.fails():
+            raise error
+        self.renewed.append(current is not None)
+        principal = Principal.create()
+        blessing = self.root.bless(
+            principal.public_key, "prod:shop:web:web-1", now=self.clock(), lifetime=TTL
+        )
+        return Answer(principal, blessing, blessing.presented, Roots.of(self.root.certificate))
+
+
+class Results:
+    """An observer that counts."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[str] = Counter()
+
+    def sought(self, result: str) -> None:
+        self.counted[result] += 1
+
+
+class World:
+    """A keeper whose sleeps turn the clock, until `until`."""
+
+    def __init__(self, until: timedelta) -> None:
+        self.clock = Clock(NOW)
+        self.end = NOW + until
+        self.seeker = SigningSeeker(self.clock)
+        self.results = Results()
+        self.current = CurrentIdentity(self.clock)
+        self.gaps = timedelta(0)
+
+    async def sleep(self, seconds: float) -> None:
+        if self.clock() >= self.end:
+            raise asyncio.CancelledError
+        if self.current.value is None:
+            self.gaps += timedelta(seconds=seconds)
+        self.clock.turn(seconds=seconds)
+        await asyncio.sleep(0)
+
+    async def run(self, chance: float = 0.5) -> None:
+        keeper = Keeper(
+            self.seeker,
+            self.current,
+            self.results,
+            now=self.clock,
+            chance=lambda: chance,
+            sleep=self.sleep,
+        )
+        with pytest.raises(asyncio.CancelledError):
+            await keeper.keep()
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+async def test_over_a_week_it_renews_at_half_life_and_is_never_without(chance: float) -> None:
+    world = World(timedelta(days=7))
+    await world.run(chance)
+    assert world.gaps == timedelta(0)
+    assert 7 * 24 * 2 / 1.11 <= world.results.counted["Blessed"] <= 7 * 24 * 2 / 0.89
+    assert world.seeker.renewed[0] is False
+    assert all(world.seeker.renewed[1:])
+
+
+async def test_an_outage_of_half_a_life_goes_unnoticed_and_a_longer_one_ends_by_itself() -> None:
+    world = World(timedelta(hours=12))
+    away = (NOW + timedelta(hours=2), NOW + timedelta(hours=5))
+
+    def fails() -> SeekError | None:
+        is_away = away[0] <= world.clock() < away[1]
+        return Unreachable("Unreachable", "away") if is_away else None
+
+    world.seeker.fails = fails
+    await world.run()
+    assert timedelta(hours=1, minutes=55) < world.gaps < timedelta(hours=2, minutes=35)
+    assert world.results.counted["Unreachable"] > 100
+    assert world.current.value is not None
+
+
+async def test_a_refused_renewal_starts_over_with_the_credential() -> None:
+    world = World(timedelta(hours=2))
+    refusals = [Refused("SecretForgotten", "gone")]
+    world.seeker.fails = lambda: refusals.pop() if refusals and world.current.value is not None else None
+    await world.run()
+    assert world.seeker.renewed[:3] == [False, False, True]
+
+
+async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
+    clock = Clock(NOW)
+    seeker, current = SigningSeeker(clock), CurrentIdentity(clock)
+    seen: list[int] = []
+
+    async def watch() -> None:
+        seen.extend([identity.version async for identity in current.changes()])
+
+    watching = asyncio.create_task(watch())
+    for version in (1, 2, 3):
+        answer = await seeker.seek(None)
+        await current.set(
+            Identity(version, answer.principal, answer.blessing, answer.name, answer.roots, clock())
+        )
+        await asyncio.sleep(0.01)
+    await current.close()
+    await watching
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("chance", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
+def test_renewal_is_at_half_of_what_is_left_give_or_take_a_tenth(chance: float, minutes: int) -> None:
+    assert renewal_time(NOW, NOW + TTL, chance) == NOW + timedelta(minutes=minutes)
+
+
+def test_retries_back_off_to_half_a_minute_and_respect_what_was_asked() -> None:
+    pauses = [pause_before_retry(failures, 1.0, None).total_seconds() for failures in range(1, 12)]
+    assert pauses[:3] == [0.5, 1.0, 2.0]
+    assert max(pauses) == 30.0
+    assert pause_before_retry(1, 0.0, None).total_seconds() == 0.25
+    assert pause_before_retry(1, 0.0, 7.0).total_seconds() == 7.0
+    assert pause_before_retry(1, 0.0, 1e9).total_seconds() == 30.0
+
+
+def answer_of(blessing: Blessing, root: Authority) -> dict[str, object]:
+    return {"chain": blessing.to_pem(), "roots": Roots.of(root.certificate).to_json()}
+
+
+def rejected(document: dict[str, object], principal: Principal, current: Identity | None = None) -> str:
+    with pytest.raises(Untrustworthy) as caught:
+        believe(document, principal, APPLICATION, current, NOW)
+    return caught.value.reason
+
+
+def test_attack_answers_that_are_not_what_was_asked_for_are_not_believed() -> None:
+    seeker = SigningSeeker(Clock(NOW))
+    principal, other = Principal.create(), Principal.create()
+
+    def blessing(key: Principal, name: str, now: datetime = NOW) -> Blessing:
+        return seeker.root.bless(key.public_key, name, now=now, lifetime=TTL)
+
+    good = blessing(principal, "prod:shop:web:web-1")
+    answer = believe(answer_of(good, seeker.root), principal, APPLICATION, None, NOW)
+    assert str(answer.name) == "acme:prod:shop:web:web-1"
+    current = Identity(1, principal, good, answer.name, answer.roots, NOW)
+
+    assert rejected(answer_of(blessing(other, "prod:shop:web:web-1"), seeker.root), principal) == "OtherKey"
+    for name in ("prod:shop:admin:web-1", "prod:shop:web", "prod:shop:web:web-1:more", "prod:shop:website:w"):
+        assert rejected(answer_of(blessing(principal, name), seeker.root), principal) == "OtherName"
+    assert (
+        rejected(answer_of(blessing(principal, "prod:shop:web:web-2"), seeker.root), principal, current)
+        == "OtherName"
+    )
+    stranger = SigningSeeker(Clock(NOW)).root
+    assert rejected(answer_of(good, stranger), principal) == "ChainInvalid"
+    late = NOW - timedelta(hours=2)
+    assert (
+        rejected(
+            answer_of(blessing(principal, "prod:shop:web:w", late + timedelta(hours=3)), seeker.root),
+            principal,
+        )
+        == "ChainInvalid"
+    )
+    malformed: list[dict[str, object]] = [
+        {},
+        {"chain": "x", "roots": []},
+        {"chain": good.to_pem()},
+        {"chain": 7, "roots": 7},
+    ]
+    for document in malformed:
+        assert rejected(document, principal) == "AnswerMalformed"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "application": "x"}', "null"]
+)
+def test_a_damaged_credential_is_named_without_its_content(text: str) -> None:
+    with pytest.raises(NotMounted, match="credential") as caught:
+        parse_credential(text)
+    assert not isinstance(caught.value, BlessingsError)

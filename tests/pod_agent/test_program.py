@@ -1,0 +1,259 @@
+"""The sidecar as a process, against a real cluster agent, and an unmodified SPIFFE client against it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from spiffe import WorkloadApiClient, X509Source
+from spiffe.workloadapi.errors import FetchX509SvidError
+
+from blessings import fingerprint, verify_signature
+from pod_agent.client import AgentError
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory
+
+TTL_SECONDS = 4
+
+
+@pytest.fixture(scope="module")
+def cluster_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
+    directory = tmp_path_factory.mktemp("agent")
+    with running_cluster_agent(directory, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent:
+        yield agent
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with short_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def blessed(cluster_agent: RunningClusterAgent, directory: Path) -> Iterator[RunningPodAgent]:
+    mount(directory, cluster_agent)
+    with running_pod_agent(directory, cluster_agent.url) as running:
+        running.wait_until_blessed()
+        yield running
+
+
+def test_the_agent_protocol_serves_names_chain_roots_and_signatures(blessed: RunningPodAgent) -> None:
+    agent = blessed.client()
+    assert [str(name) for name in agent.names()] == ["acme:prod:shop:web:web-1"]
+    served = agent.chain()
+    assert fingerprint(served.blessing.public_key) == served.public_key
+    assert [str(root.pattern) for root in agent.roots()] == ["acme"]
+    signature = agent.sign(b"message")
+    assert signature.public_key == served.public_key
+    assert verify_signature(served.blessing.public_key, b"message", signature.signature)
+
+
+def test_watching_shows_each_renewal_with_a_new_key_and_the_same_name(blessed: RunningPodAgent) -> None:
+    seen = list(islice(blessed.client().watch(), 3))
+    assert [one.version for one in seen] == [1, 2, 3]
+    assert len({one.public_key for one in seen}) == 3
+    assert {str(one.blessing.presented) for one in seen} == {"acme:prod:shop:web:web-1"}
+
+
+def test_an_unmodified_spiffe_client_follows_a_rotation(blessed: RunningPodAgent) -> None:
+    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=10) as source:
+        first = source.get_x509_context().default_svid
+        assert str(first.spiffe_id) == "spiffe://acme/prod/shop/web/web-1"
+        assert len(first.cert_chain) == 2
+        (bundle,) = source.get_x509_context().x509_bundle_set.bundles
+        assert str(bundle.trust_domain) == "acme"
+        assert len(bundle.x509_authorities) == 1
+        eventually("a rotation", lambda: source.get_x509_context().default_svid is not first)
+        again = source.get_x509_context().default_svid
+        assert again.spiffe_id == first.spiffe_id
+        assert _public(again.private_key) == _public(again.leaf)
+        assert _public(again.private_key) != _public(first.private_key)
+
+
+def test_the_spiffe_client_fetches_bundles(blessed: RunningPodAgent) -> None:
+    client = WorkloadApiClient(blessed.workload_socket)
+    assert [str(bundle.trust_domain) for bundle in client.fetch_x509_bundles().bundles] == ["acme"]
+    client.close()
+
+
+def test_a_workload_call_without_the_security_header_is_refused(blessed: RunningPodAgent) -> None:
+    with grpc.insecure_channel(blessed.workload_socket.replace("unix://", "unix:")) as channel:
+        call: Any = channel.unary_stream("/SpiffeWorkloadAPI/FetchX509SVID")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call(b""))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        jwt: Any = channel.unary_unary("/SpiffeWorkloadAPI/FetchJWTSVID")
+        with pytest.raises(grpc.RpcError) as caught:
+            jwt(b"", metadata=[("workload.spiffe.io", "true")])
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_it_waits_for_an_absent_cluster_agent_and_says_so(tmp_path: Path, directory: Path) -> None:
+    with running_cluster_agent(tmp_path) as agent:
+        mount(directory, agent)
+    with running_pod_agent(directory, agent.url) as running:
+        eventually("health", lambda: httpx.get(f"{running.health_url}/healthz").is_success)
+        assert httpx.get(f"{running.health_url}/readyz").status_code == 503
+        with pytest.raises(AgentError, match="no valid blessing"):
+            running.client().names()
+        client = WorkloadApiClient(running.workload_socket)
+        with pytest.raises(FetchX509SvidError, match="no identity issued"):
+            client.fetch_x509_svid()
+        client.close()
+        assert "Unreachable" in running.log()
+
+
+def test_it_is_blessed_once_the_cluster_agent_and_the_mounts_are_there(
+    tmp_path: Path, directory: Path
+) -> None:
+    with running_pod_agent(directory, "https://127.0.0.1:1") as early:
+        eventually("a log line", lambda: "NotMounted" in early.log())
+    with running_cluster_agent(tmp_path) as agent, running_pod_agent(directory, agent.url) as running:
+        eventually("it is up", lambda: httpx.get(f"{running.health_url}/healthz").is_success)
+        mount(directory, agent)
+        running.wait_until_blessed()
+        assert httpx.get(f"{running.health_url}/readyz").json()["name"] == "acme:prod:shop:web:web-1"
+
+
+def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
+    tmp_path: Path, directory: Path
+) -> None:
+    with running_cluster_agent(tmp_path, ttl_seconds=3, minimum_ttl_seconds=1) as agent:
+        mount(directory, agent)
+        with running_pod_agent(directory, agent.url) as running:
+            running.wait_until_blessed()
+            agent.process.send_signal(signal.SIGKILL)
+            agent.process.wait()
+            eventually("a failed renewal", lambda: "blessing not renewed" in running.log())
+            assert running.client().names()
+            eventually("unready", lambda: httpx.get(f"{running.health_url}/readyz").status_code == 503)
+            with pytest.raises(AgentError, match="no valid blessing"):
+                running.client().names()
+
+
+def test_a_forgotten_secret_is_left_for_the_one_mounted_now(
+    cluster_agent: RunningClusterAgent, blessed: RunningPodAgent, directory: Path
+) -> None:
+    before = blessed.client().chain()
+    old = json.loads((directory / "credential.json").read_text())
+    mount(directory, cluster_agent)
+    with cluster_agent.control_plane_client() as administrator:
+        administrator.post("/v1/forget-secret", json={"id": old["id"]}).raise_for_status()
+    eventually("a refusal", lambda: "SecretForgotten" in blessed.log())
+    after = next(blessed.client().watch(after=before.version))
+    assert str(after.blessing.presented) == "acme:prod:shop:web:web-1"
+
+
+def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
+    cluster_agent: RunningClusterAgent, directory: Path, tmp_path: Path
+) -> None:
+    mount(directory, cluster_agent)
+    wrong_name = {"cluster_agent_server_name": "webhook.vanadium-system.svc"}
+    with running_pod_agent(directory, cluster_agent.url, **wrong_name) as running:
+        eventually("a refusal", lambda: "Hostname mismatch" in running.log())
+    with running_cluster_agent(tmp_path) as imposter, running_pod_agent(directory, imposter.url) as running:
+        eventually("a refusal", lambda: "certificate verify failed" in running.log())
+        assert "blessed" not in running.log().replace("no blessing", "").replace("NotYetBlessed", "")
+
+
+def test_a_restarted_container_takes_its_sockets_over_and_serves_again(
+    cluster_agent: RunningClusterAgent, directory: Path
+) -> None:
+    mount(directory, cluster_agent)
+    with running_pod_agent(directory, cluster_agent.url) as first:
+        first.wait_until_blessed()
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        assert first.agent_socket.exists()
+        with running_pod_agent(directory, cluster_agent.url) as second:
+            second.wait_until_blessed()
+
+
+def test_it_ends_quickly_with_streams_open_and_leaves_no_socket(blessed: RunningPodAgent) -> None:
+    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=10):
+        watching = blessed.client().watch()
+        next(watching)
+        blessed.process.send_signal(signal.SIGTERM)
+        assert blessed.process.wait(5) == 0
+        assert list(watching) == []
+    assert sorted(os.listdir(blessed.directory)) == ["credential.json", "log", "token"]
+
+
+def test_the_sockets_are_for_every_user_of_the_pod(blessed: RunningPodAgent) -> None:
+    for name in ("agent.sock", "workload.sock"):
+        assert stat.S_IMODE((blessed.directory / name).stat().st_mode) == 0o666
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_attack_something_else_in_the_sockets_place_is_neither_followed_nor_removed(
+    directory: Path, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    if kind == "file":
+        (directory / "agent.sock").write_text("precious")
+    else:
+        (directory / "agent.sock").symlink_to(target)
+    with running_pod_agent(directory, "https://127.0.0.1:1") as running:
+        assert running.process.wait(10) == 2
+        assert "exists and is no socket" in running.log()
+    assert target.read_text() == "precious"
+    assert (directory / "agent.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"[]", 400), (b'{"message": "%"}', 400), (b'{"message": 7}', 400), (b"x" * 70_000, 413)],
+)
+def test_a_malformed_request_to_sign_is_refused(blessed: RunningPodAgent, body: bytes, status: int) -> None:
+    transport = httpx.HTTPTransport(uds=str(blessed.agent_socket))
+    with httpx.Client(transport=transport, base_url="http://agent") as client:
+        assert client.post("/v1/sign", content=body).status_code == status
+        good = {"message": base64.b64encode(b"still here").decode()}
+        assert client.post("/v1/sign", json=good).is_success
+
+
+def test_the_log_and_the_metrics_tell_of_it_without_a_secret(
+    blessed: RunningPodAgent, directory: Path
+) -> None:
+    metrics = httpx.get(f"{blessed.health_url}/metrics").text
+    assert 'vanadium_pod_agent_seeks_total{result="Blessed"} 1.0' in metrics
+    credential = json.loads((directory / "credential.json").read_text())
+    assert (directory / "token").read_text() not in blessed.log()
+    assert credential["privateKey"].splitlines()[1] not in blessed.log()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cluster_agent_url": "http://x"}, "--cluster-agent-url (VANADIUM_POD_AGENT_CLUSTER_AGENT_URL)"),
+        ({"health_port": "99999"}, "--health-port (VANADIUM_POD_AGENT_HEALTH_PORT)"),
+        ({"ttl_seconds": "soon"}, "--ttl-seconds (VANADIUM_POD_AGENT_TTL_SECONDS)"),
+        ({"log_level": "loud"}, "--log-level (VANADIUM_POD_AGENT_LOG_LEVEL)"),
+        ({"unknown": "x"}, "unrecognized arguments: --unknown=x"),
+    ],
+)
+def test_a_wrong_setting_stops_the_program_with_its_name(
+    directory: Path, settings: dict[str, object], said: str
+) -> None:
+    url = str(settings.pop("cluster_agent_url", "https://127.0.0.1:1"))
+    with running_pod_agent(directory, url, **settings) as running:
+        assert running.process.wait(10) == 2
+        assert said in running.log()
+
+
+def _public(holder: object) -> bytes:
+    key = holder.public_key()  # type: ignore[attr-defined]  # a key or a certificate
+    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
