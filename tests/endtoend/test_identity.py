@@ -32,12 +32,20 @@ def name_of(pod: dict[str, Any]) -> str:
     return name
 
 
-def seek(installed: Installation, credential: dict[str, Any], token: str) -> httpx.Response:
-    """SeekBlessings as whoever has `credential` would call it."""
-    principal = Principal.from_pem(credential["privateKey"].encode())
-    blessing = Blessing.from_pem(credential["certificateChain"])
+def seek(
+    installed: Installation,
+    credential: dict[str, Any],
+    token: str,
+    key: Principal | None = None,
+    presented: tuple[Principal, Blessing] | None = None,
+) -> httpx.Response:
+    """SeekBlessings for `key`, as whoever has `credential` calls it, or `presented` as a replica."""
+    principal, blessing = presented or (
+        Principal.from_pem(credential["privateKey"].encode()),
+        Blessing.from_pem(credential["certificateChain"]),
+    )
     context = client_context(principal, blessing, Roots.from_pem(credential["clusterAgentRoots"]))
-    body = {"csr": csr_of(Principal.create()), "token": token}
+    body = {"csr": csr_of(key or Principal.create()), "token": token}
     with httpx.Client(verify=context) as client:
         return client.post(f"{installed.cluster_agent_url}/v1/seek-blessings", json=body)
 
@@ -133,11 +141,16 @@ def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
         "--bound-object-kind=Pod", f"--bound-object-name={pod}",
     ).strip()  # fmt: skip
     credential = installed.credential("shop", "fortune")
-    first = seek(installed, credential, token)
+    key = Principal.create()
+    first = seek(installed, credential, token, key)
     assert first.status_code == 200, first.text
+    replica = (key, Blessing.from_pem(first.json()["chain"]))
+    assert seek(installed, credential, token, presented=replica).status_code == 200
     installed.kubectl("delete", "pod", pod, "-n", "shop")
     # The API server may answer from its cache of authenticated tokens for ten seconds.
     wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated", 20)
+    renewal = seek(installed, credential, token, presented=replica)
+    assert reason(renewal) == "TokenNotAuthenticated"
     names = {name_of(one) for one in installed.ready_pods("shop", 3)}
     assert pod not in names
 

@@ -131,7 +131,12 @@ class Container:
         own = await self._command()
         lines: list[str] = []
         process = await Process.start(Command(argv, own.environment, own.directory), lines.append)
-        return await process.wait(), "\n".join(lines)
+        try:
+            return await process.wait(), "\n".join(lines)
+        except asyncio.CancelledError:  # a probe's time is over, or the Pod's
+            process.signal(signal.SIGKILL)
+            await process.wait()
+            raise
 
     def _restarts_after(self, code: int) -> bool:
         return self._policy == "Always" or (self._policy == "OnFailure" and code != 0)

@@ -1,0 +1,170 @@
+"""The manifests of deploy/ on a real API server: what it accepts, and what each part may and may not do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.controlplane.control_plane import ControlPlane
+from tests.endtoend.installation import SYSTEM, wait_for
+
+WEBHOOK = f"system:serviceaccount:{SYSTEM}:webhook"
+CLUSTER_AGENT = f"system:serviceaccount:{SYSTEM}:cluster-agent"
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "plain"},
+    "spec": {"containers": [{"name": "c", "image": "none"}]},
+}
+
+
+@pytest.fixture(scope="module")
+def applied(control_plane: ControlPlane) -> ControlPlane:
+    control_plane.kubectl("apply", "-k", "deploy")
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def webhook(applied: ControlPlane) -> Path:
+    """A kubeconfig of the webhook's service account."""
+    token = applied.kubectl("create", "token", "webhook", "-n", SYSTEM).stdout.strip()
+    return applied.kubeconfig_for(token, "webhook")
+
+
+@pytest.fixture
+def namespace(applied: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"deploy-{abs(hash(request.node.nodeid)) % 10**8}"
+    applied.kubectl("create", "namespace", name)
+    wait_for("default service account", lambda: _can_get(applied, name, "serviceaccount/default"))
+    yield name
+    applied.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _can_get(control_plane: ControlPlane, namespace: str, what: str) -> bool:
+    return control_plane.kubectl("get", what, "-n", namespace, check=False).returncode == 0
+
+
+def secret(name: str, kind: str, **metadata: Any) -> str:
+    body = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": name, **metadata}}
+    # Without these, a kubernetes.io/tls Secret is refused before any policy looks at it.
+    return json.dumps({**body, "data": {"tls.crt": "", "tls.key": ""}})
+
+
+def test_applying_again_changes_nothing(applied: ControlPlane) -> None:
+    applied.kubectl("apply", "-k", "deploy")
+    # Exit code 1 would say that there are differences.
+    assert applied.kubectl("diff", "-k", "deploy").stdout == ""
+
+
+def test_the_control_planes_own_pods_pass_pod_security_restricted(applied: ControlPlane) -> None:
+    def made() -> bool:
+        pods = json.loads(applied.kubectl("get", "pods", "-n", SYSTEM, "-o", "json").stdout)["items"]
+        names = {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods}
+        return names == {"webhook", "cluster-agent"}
+
+    wait_for("Pods of both Deployments", made)
+
+
+def test_the_control_planes_own_pods_are_not_sent_to_the_webhook(applied: ControlPlane) -> None:
+    applied.kubectl("label", "namespace", SYSTEM, "vanadium.io/inject=enabled")
+    try:
+        answer = applied.kubectl(
+            "get", "mutatingwebhookconfiguration", "vanadium-webhook", "-o", "json"
+        ).stdout
+        (entry,) = json.loads(answer)["webhooks"]
+        (expression,) = entry["namespaceSelector"]["matchExpressions"]
+        assert expression["operator"] == "NotIn"
+        assert SYSTEM in expression["values"]
+    finally:
+        applied.kubectl("label", "namespace", SYSTEM, "vanadium.io/inject-")
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "resource", "allowed"),
+    [
+        (WEBHOOK, "list", "namespaces", True),
+        (WEBHOOK, "watch", "serviceaccounts", True),
+        (WEBHOOK, "get", "secrets/vanadium-bootstrap", True),
+        (WEBHOOK, "get", "secrets/another", False),
+        (WEBHOOK, "list", "secrets", False),
+        (WEBHOOK, "watch", "secrets", False),
+        (WEBHOOK, "delete", "secrets/another", False),
+        (WEBHOOK, "patch", "mutatingwebhookconfigurations/vanadium-webhook", True),
+        (WEBHOOK, "patch", "mutatingwebhookconfigurations/another", False),
+        (WEBHOOK, "create", "mutatingwebhookconfigurations", False),
+        (WEBHOOK, "create", "pods", False),
+        (WEBHOOK, "create", "serviceaccounts/token", False),
+        (CLUSTER_AGENT, "create", "tokenreviews.authentication.k8s.io", True),
+        (CLUSTER_AGENT, "create", "subjectaccessreviews.authorization.k8s.io", False),
+        (CLUSTER_AGENT, "create", "events", True),
+        (CLUSTER_AGENT, "get", "secrets/vanadium-bootstrap", False),
+        (CLUSTER_AGENT, "list", "pods", False),
+    ],
+)
+def test_each_part_may_do_what_it_needs_and_no_more(
+    applied: ControlPlane, who: str, verb: str, resource: str, allowed: bool
+) -> None:
+    asked = applied.kubectl("auth", "can-i", verb, resource, "-A", f"--as={who}", check=False)
+    assert asked.stdout.strip() == ("yes" if allowed else "no")
+
+
+def test_the_webhook_can_keep_its_secret(applied: ControlPlane, webhook: Path, namespace: str) -> None:
+    kubeconfig = ("--kubeconfig", str(webhook), "-n", namespace)
+    bootstrap = secret("vanadium-bootstrap", "vanadium.io/bootstrap")
+    applied.kubectl(*kubeconfig, "create", "-f", "-", stdin=bootstrap)
+    applied.kubectl(*kubeconfig, "replace", "-f", "-", stdin=bootstrap)
+    applied.kubectl(*kubeconfig, "delete", "secret", "vanadium-bootstrap")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "kind"),
+    [
+        ("kube-system", "vanadium-bootstrap", "kubernetes.io/service-account-token"),
+        ("kube-system", "another", "vanadium.io/bootstrap"),
+        ("kube-system", "another", "Opaque"),
+        (SYSTEM, "webhook-serving", "kubernetes.io/service-account-token"),
+        (SYSTEM, "another", "kubernetes.io/tls"),
+    ],
+)
+def test_attack_the_webhooks_right_to_create_secrets_mints_no_token_of_another_service_account(
+    applied: ControlPlane, webhook: Path, where: str, name: str, kind: str
+) -> None:
+    account = {"kubernetes.io/service-account.name": "default"}
+    attempt = secret(name, kind, namespace=where, annotations=account)
+
+    def refusal() -> str:
+        tried = applied.kubectl(
+            "--kubeconfig", str(webhook), "create", "--dry-run=server", "-f", "-", stdin=attempt, check=False
+        )
+        return tried.stderr if "vanadium-webhook-secrets" in tried.stderr else ""
+
+    # A policy takes a moment to be in force after it was applied.
+    assert "nothing else" in wait_for("a refusal", refusal)
+
+
+def test_a_pod_that_was_asked_for_and_not_injected_is_refused_where_the_namespace_says_so(
+    applied: ControlPlane, namespace: str
+) -> None:
+    """The webhook is away here, and fails open: the policy has the last word."""
+
+    def create(pod: dict[str, Any] = POD) -> str:
+        made = applied.kubectl(
+            "create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(pod), check=False
+        )
+        return made.stderr
+
+    applied.kubectl("label", "namespace", namespace, "vanadium.io/inject=enabled")
+    assert "identity" not in create()
+    applied.kubectl("label", "namespace", namespace, "vanadium.io/enforce=warn")
+    assert "Warning: " in wait_for(
+        "a warning", lambda: said if "this Pod has none" in (said := create()) else ""
+    )
+    applied.kubectl("label", "namespace", namespace, "vanadium.io/enforce=deny", "--overwrite")
+    denied = wait_for("a refusal", lambda: said if "denied" in (said := create()) else "")
+    assert "label the Pod vanadium.io/inject=disabled" in denied
+    opted_out = {**POD, "metadata": {"name": "out", "labels": {"vanadium.io/inject": "disabled"}}}
+    assert create(opted_out) == ""

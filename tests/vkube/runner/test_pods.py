@@ -1,0 +1,219 @@
+"""Pods as real processes: order, restarts, probes, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.vkube.runner.resources import MemoryResources
+from vkube.runner import BackOff, Node, RunnerError, RunningPod, Surroundings, UnsupportedPod
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def resources() -> MemoryResources:
+    return MemoryResources()
+
+
+@pytest_asyncio.fixture
+async def node(resources: MemoryResources) -> AsyncIterator[Node]:
+    with tempfile.TemporaryDirectory(prefix="vk-") as directory:
+        surroundings = Surroundings(
+            resources, images={"example/app": ["python", "-c", SLEEP]}, back_off=BackOff(0.05, 0.2)
+        )
+        made = Node(Path(directory), surroundings)
+        yield made
+        await made.stop(grace_seconds=2)
+
+
+def container(name: str, code: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "command": ["python", "-c", code], **more}
+
+
+def pod(*containers: dict[str, Any], init: list[dict[str, Any]] | None = None, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+        "spec": {"containers": list(containers), "initContainers": init or [], **spec},
+    }
+
+
+def append(word: str) -> str:
+    """Code that notes `word` in the shared file."""
+    return f"import os; open(os.environ['NOTES'], 'a').write('{word} ')"
+
+
+NOTED = {
+    "env": [{"name": "NOTES", "value": "/notes/file"}],
+    "volumeMounts": [{"name": "notes", "mountPath": "/notes"}],
+}
+NOTES = {"volumes": [{"name": "notes", "emptyDir": {}}]}
+
+
+def notes(running: RunningPod, name: str) -> str:
+    return running.path_in(name, "/notes/file").read_text().strip()
+
+
+async def test_init_containers_run_in_order_and_a_sidecar_serves_before_the_next(node: Node) -> None:
+    sidecar = container(
+        "sidecar",
+        append("sidecar")
+        + "; import time; time.sleep(0.3); open(os.environ['NOTES'] + '.up', 'w'); time.sleep(60)",
+        restartPolicy="Always",
+        startupProbe={
+            "exec": {"command": ["python", "-c", "import os; os.stat(os.environ['NOTES'] + '.up')"]},
+            "periodSeconds": 1,
+            "failureThreshold": 10,
+            "timeoutSeconds": 5,
+        },
+        **NOTED,
+    )
+    started = append("init") + "; os.stat(os.environ['NOTES'] + '.up')"
+    running = await node.run(
+        pod(
+            container("app", append("app"), **NOTED),
+            init=[container("first", append("first"), **NOTED), sidecar, container("init", started, **NOTED)],
+            restartPolicy="Never",
+            **NOTES,
+        )
+    )
+    status = await asyncio.wait_for(running.wait_finished(), 20)
+    assert notes(running, "app") == "first sidecar init app"
+    assert status["phase"] == "Succeeded"
+    assert status["initContainerStatuses"][1]["state"]["terminated"]["exitCode"] == 143
+
+
+async def test_a_failing_init_container_fails_a_pod_that_is_never_restarted(node: Node) -> None:
+    running = await node.run(
+        pod(container("app", SLEEP), init=[container("init", "exit(3)")], restartPolicy="Never")
+    )
+    with pytest.raises(RunnerError, match="ended"):
+        await running.wait_ready(10)
+    assert running.status["phase"] == "Failed"
+    assert running.status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+async def test_a_container_is_restarted_as_the_policy_says(node: Node) -> None:
+    code = append("run") + "; exit(1 if open(os.environ['NOTES']).read().count('run') < 3 else 0)"
+    running = await node.run(pod(container("app", code, **NOTED), restartPolicy="OnFailure", **NOTES))
+    status = await asyncio.wait_for(running.wait_finished(), 20)
+    assert status["phase"] == "Succeeded"
+    assert status["containerStatuses"][0]["restartCount"] == 2
+    assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
+
+
+async def test_a_container_whose_liveness_fails_is_killed_and_started_again(node: Node) -> None:
+    probe = {"exec": {"command": ["python", "-c", "exit(1)"]}, "periodSeconds": 0.1, "failureThreshold": 1}
+    running = await node.run(pod(container("app", SLEEP, livenessProbe=probe)))
+    await until(lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
+
+
+async def test_two_pods_listen_on_the_same_port_at_addresses_of_their_own(node: Node) -> None:
+    code = (
+        "import os, socket; s = socket.create_server((os.environ['IP'], 18181))\n"
+        "while True: s.accept()[0].close()"
+    )
+    server = container(
+        "app",
+        code,
+        env=[{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        readinessProbe={"tcpSocket": {"port": 18181}, "periodSeconds": 0.1},
+    )
+    first, second = await node.run(pod(server)), await node.run(pod(server))
+    await asyncio.gather(first.wait_ready(10), second.wait_ready(10))
+    assert first.ip != second.ip
+
+
+async def test_a_pod_waits_for_its_secret_and_starts_when_it_is_there(
+    node: Node, resources: MemoryResources
+) -> None:
+    running = await node.run(
+        pod(container("app", SLEEP), volumes=[{"name": "v", "secret": {"secretName": "s"}}])
+    )
+    await asyncio.sleep(0.3)
+    assert "Secret n/s does not exist" in running.status["message"]
+    resources.secrets["n", "s"] = {"k": b"v"}
+    await running.wait_ready(10)
+
+
+async def test_termination_is_asked_for_and_then_enforced(node: Node) -> None:
+    polite = container(
+        "polite",
+        "import signal, time; signal.signal(15, lambda *_: exit(7)); print('up', flush=True); time.sleep(60)",
+    )
+    stubborn = container(
+        "stubborn",
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+    )
+    running = await node.run(pod(polite, stubborn))
+    await running.wait_ready(10)
+    await until(lambda: bool(running.log_of("polite") and running.log_of("stubborn")))
+    await node.stop_pod(running, grace_seconds=1)
+    codes = [one["state"]["terminated"]["exitCode"] for one in running.status["containerStatuses"]]
+    assert codes == [7, 137]
+
+
+async def test_children_of_a_container_end_with_it(node: Node) -> None:
+    code = (
+        "import subprocess, sys, time; "
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    running = await node.run(pod(container("app", code)))
+    await until(lambda: bool(running.log_of("app").strip()))
+    child = int(running.log_of("app"))
+    await node.stop_pod(running, grace_seconds=1)
+    await until(lambda: not _is_alive(child))
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Returns when `check` holds; fails after 10 s."""
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - what is waited for is another process's doing
+            await asyncio.sleep(0.02)
+
+
+def reason_of(running: RunningPod, container: int) -> str | None:
+    """Why a container waits, if it does."""
+    waiting = running.status["containerStatuses"][container]["state"].get("waiting", {})
+    reason: str | None = waiting.get("reason")
+    return reason
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, 0)
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    return False
+
+
+async def test_an_image_runs_what_it_is_mapped_to_and_an_unknown_one_says_so(node: Node) -> None:
+    known = {"name": "known", "image": "example/app:1.2@sha256:00"}
+    unknown = {"name": "unknown", "image": "registry.example:5000/other:1"}
+    running = await node.run(pod(known, unknown))
+    await until(lambda: bool(running.log_of("known")) and reason_of(running, 1) == "ErrImageNeverPull")
+    waiting = running.status["containerStatuses"][1]["state"]["waiting"]
+    assert "does not know what 'registry.example:5000/other:1' runs" in waiting["message"]
+
+
+async def test_exec_runs_in_the_containers_surroundings(node: Node) -> None:
+    running = await node.run(pod(container("app", SLEEP, **NOTED), **NOTES))
+    await running.wait_ready(10)
+    code, output = await running.execute(
+        "app", ["python", "-c", "import os; print(os.environ['NOTES']); exit(4)"]
+    )
+    assert code == 4
+    assert Path(output) == running.path_in("app", "/notes/file")
+
+
+def test_a_directory_too_deep_for_unix_sockets_is_refused() -> None:
+    with pytest.raises(UnsupportedPod, match="too long a path"):
+        Node(Path("/" + "x" * 80), Surroundings(MemoryResources(), {}))
