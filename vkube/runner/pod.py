@@ -62,7 +62,7 @@ class RunningPod:
         self._volumes = PodVolumes(pod, ip, directory, surroundings.resources)
         self._since = datetime.now(UTC)
         self._problem = ""
-        self._initialized = self._finished = self._failed_init = False
+        self._initialized = self._finished = self._failed_init = self._stopping = False
         spec = pod["spec"]
         policy = spec.get("restartPolicy") or "Always"
         self._init = [
@@ -129,16 +129,17 @@ class RunningPod:
             else _DEFAULT_GRACE_SECONDS
         )
         deadline = time.monotonic() + grace
+        self._stopping = True
         await asyncio.gather(*(one.stop(grace) for one in self._main))
         for container in reversed(self._init):
             await container.stop(max(0.5, deadline - time.monotonic()))
-        self._running.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._running
-        await asyncio.gather(*self._sidecars.values(), return_exceptions=True)
+        # Not cancelled: everything in it returns by itself now, after its own cleaning up.
+        await self._running
+        await asyncio.gather(*self._sidecars.values())
 
     async def _run(self) -> None:
-        await self._mount()
+        if not await self._mount():
+            return
         refreshing = asyncio.create_task(self._refresh())
         tasks: list[asyncio.Task[int]] = []
         try:
@@ -157,8 +158,9 @@ class RunningPod:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._note_change()
 
-    async def _mount(self) -> None:
-        while True:
+    async def _mount(self) -> bool:
+        """Mounts every volume, once all that they need is there; False when stopped before."""
+        while not self._stopping:
             try:
                 await self._volumes.refresh()
             except NotMountable as error:
@@ -166,8 +168,9 @@ class RunningPod:
                 self._note_change()
             else:
                 self._problem = ""
-                return
+                return True
             await asyncio.sleep(_RETRY_SECONDS)
+        return False
 
     async def _refresh(self) -> None:
         while True:
