@@ -40,16 +40,20 @@ class Settings(BaseSettings):
         description="tls.crt, tls.key and ca.crt of the control plane; read again when they change",
         default=Path("/var/run/secrets/vanadium.io/serving"),
     )
-    host: str = "0.0.0.0"  # noqa: S104 - a Pod's address is not known beforehand
-    port: int = Field(default=8193, ge=0, le=65535)
+    host: str = Field(default="0.0.0.0", description="address to listen at")  # noqa: S104 - a Pod has no other
+    port: int = Field(default=8193, ge=0, le=65535, description="port to listen at, TLS 1.3")
     health_port: int = Field(
         default=8194, ge=0, le=65535, description="plain HTTP: /healthz, /readyz, /metrics"
     )
     administrators: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("vanadium-control-plane:webhook",), description="patterns of names that may administer"
     )
-    attestor: Literal["token-review", "jwks"] = "token-review"
-    token_audience: str = Field(default="vanadium-cluster-agent", min_length=1)
+    attestor: Literal["token-review", "jwks"] = Field(
+        default="token-review", description="who judges tokens: the API server, or its published keys offline"
+    )
+    token_audience: str = Field(
+        default="vanadium-cluster-agent", min_length=1, description="audience that tokens must have"
+    )
     jwks_location: str = Field(
         default="", description="file or https:// address of the token issuer's key set"
     )
@@ -58,10 +62,16 @@ class Settings(BaseSettings):
         default=3600, le=_LONGEST_TTL_SECONDS, description="life of a replica certificate"
     )
     minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
-    kubernetes_api_url: str = "https://kubernetes.default.svc"
-    kubernetes_token_file: Path = _SERVICE_ACCOUNT / "token"
-    kubernetes_ca_file: Path = _SERVICE_ACCOUNT / "ca.crt"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    kubernetes_api_url: str = Field(
+        default="https://kubernetes.default.svc", description="for TokenReview and Events"
+    )
+    kubernetes_token_file: Path = Field(
+        default=_SERVICE_ACCOUNT / "token", description="our own token for it; read at each call"
+    )
+    kubernetes_ca_file: Path = Field(default=_SERVICE_ACCOUNT / "ca.crt", description="its authority")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least important level to log"
+    )
 
     @field_validator("administrators", mode="before")
     @classmethod

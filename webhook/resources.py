@@ -31,7 +31,7 @@ class Resources:
 
     cpu_request: str = "10m"
     cpu_limit: str = "500m"
-    memory_request: str = "64Mi"
+    memory_request: str = "80Mi"
     memory_limit: str = "128Mi"
 
     def changed(self, stated: dict[str, str]) -> Resources:
