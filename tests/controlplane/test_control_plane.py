@@ -39,10 +39,12 @@ NODE_STATUS = {
 
 
 @pytest.fixture
-def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    control_plane.kubectl("create", "namespace", "real")
-    yield "real"
-    control_plane.kubectl("delete", "namespace", "real", "--wait=false")
+def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
+    """One of the test's own: the last one's is still being deleted."""
+    name = request.node.name.replace("_", "-")[:50].rstrip("-")
+    control_plane.kubectl("create", "namespace", name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def wait_for(what: str, check: Callable[[], Any], seconds: float = 30) -> Any:

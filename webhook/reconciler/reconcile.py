@@ -31,6 +31,10 @@ def reconcile(
     """
     stored = store.read(namespace)
     todo = plan(service_accounts, stored.data if stored else None, known, now)
+    # Revoked first: a Secret that is about to go must not outlive its use.
+    for secret_id in todo.forget:
+        agent.forget_secret(secret_id)
+        _log.info("secret forgotten", namespace=namespace, id=secret_id)
     if todo.writes:
         _write(namespace, todo, stored, agent, store)
         _log.info(
@@ -40,9 +44,6 @@ def reconcile(
             removed=todo.remove,
             deleted=todo.delete,
         )
-    for secret_id in todo.forget:
-        agent.forget_secret(secret_id)
-        _log.info("secret forgotten", namespace=namespace, id=secret_id)
     return todo
 
 
