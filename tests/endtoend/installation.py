@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "vanadium-system"
 NODE = "runner"
+# Short, so that the tests see renewals against the real TokenReview.
+TTL_SECONDS = 20
 
 
 class Runner:
@@ -167,7 +169,7 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
                 kubernetes_api_url=control_plane.url,
                 kubernetes_ca_file=control_plane.ca_certificate,
                 kubernetes_token_file=_token_file(control_plane, logs),
-                ttl_seconds=60,
+                ttl_seconds=TTL_SECONDS,
                 minimum_ttl_seconds=1,
             ),
             runner.running(),

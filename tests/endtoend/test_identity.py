@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from spiffe import X509Source
 
 from blessings import Blessing, Principal, Roots
 from blessings.tls import client_context
 from tests.csrs import csr_of
-from tests.endtoend.installation import CHECKOUT, Installation, wait_for
+from tests.endtoend.installation import CHECKOUT, TTL_SECONDS, Installation, wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 
@@ -96,6 +97,21 @@ def test_a_replica_of_another_application_is_not_served(
     assert code == 1
     assert f"acme:prod:elsewhere:fortune:{name_of(pod)} is not allowed here" in said
     assert "allowed are acme:prod:shop:fortune" in said
+
+
+def test_an_unmodified_spiffe_client_in_a_pod_follows_a_rotation(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    pod = name_of(shop[0])
+    socket = installed.runner.pod(pod).path_in("fortune", "/run/vanadium/workload.sock")
+    with X509Source(socket_path=f"unix://{socket}", timeout_in_seconds=10) as source:
+        first = source.get_x509_context().default_svid
+        assert str(first.spiffe_id) == f"spiffe://acme/prod/shop/fortune/{pod}"
+        wait_for("a rotation", lambda: source.get_x509_context().default_svid is not first, TTL_SECONDS)
+        again = source.get_x509_context().default_svid
+    assert again.spiffe_id == first.spiffe_id
+    assert again.leaf.serial_number != first.leaf.serial_number
+    assert again.leaf.public_key() != first.leaf.public_key()
 
 
 def test_a_pod_mounts_its_own_applications_key_only(
