@@ -6,7 +6,7 @@ import signal
 import sys
 
 from tests.controlplane.control_plane import ControlPlane
-from tests.controlplane.programs import ProgramsUnavailableError, programs
+from tests.controlplane.programs import NAMES, ProgramsUnavailableError, programs
 
 
 def main(arguments: list[str]) -> int:
@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> int:
         print(f"no control plane: {error}", file=sys.stderr)
         return 1
     if arguments[0] != "up":
-        print(found.directory)
+        for name in NAMES:
+            print(found[name])
         return 0
     with ControlPlane(found) as running:
         print(running.kubeconfig, flush=True)

@@ -1,6 +1,6 @@
 """The Kubernetes programs: found, or built once from `go_module/`, a Go module of ours with pinned versions.
 
-They are taken from KUBEBUILDER_ASSETS when that is set (the convention of Kubernetes' envtest); else from a
+They are taken from KUBEBUILDER_ASSETS where that has them (the convention of Kubernetes' envtest); else from a
 cache outside of the checkout, whose key covers the sources and the platform, and into which they are built
 when they are missing. The build survives an interruption (a finished program is kept, a half one never
 seen), and two builds at once wait for each other.
@@ -38,12 +38,14 @@ class ProgramsUnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Programs:
-    """A directory that holds all of NAMES."""
+    """Where each of NAMES is: in the first of the directories that has it."""
 
-    directory: Path
+    directories: tuple[Path, ...]
 
     def __getitem__(self, name: str) -> Path:
-        return self.directory / name
+        """The last directory is where what nobody has would be built."""
+        candidates = [directory / name for directory in self.directories]
+        return next((path for path in candidates if os.access(path, os.X_OK)), candidates[-1])
 
     @property
     def missing(self) -> list[str]:
@@ -51,18 +53,22 @@ class Programs:
 
 
 def programs(say: Say, environment: Mapping[str, str] = os.environ) -> Programs:
-    """The programs, built now if need be; `say` is told of each step. Raises ProgramsUnavailableError."""
+    """The programs, built now if need be; `say` is told of each step. Raises ProgramsUnavailableError.
+
+    Envtest's own assets have no kube-controller-manager and no kube-scheduler: what KUBEBUILDER_ASSETS lacks
+    is taken from the cache. A directory that is not there at all is an error.
+    """
+    cache = cache_directory(environment) / "controlplane" / key(MODULE)
+    directories = (cache,)
     if assets := environment.get("KUBEBUILDER_ASSETS"):
-        found = Programs(Path(assets))
-        if found.missing:
+        if not Path(assets).is_dir():
             raise ProgramsUnavailableError(
-                f"KUBEBUILDER_ASSETS is {assets}, which lacks {', '.join(found.missing)}; "
-                "add them, or unset it to have all built"
+                f"KUBEBUILDER_ASSETS is {assets}, which is no directory; correct it, or unset it"
             )
-        return found
-    found = Programs(cache_directory(environment) / "controlplane" / key(MODULE))
+        directories = (Path(assets), cache)
+    found = Programs(directories)
     if found.missing:
-        _build(found, say, environment)
+        _build(found, cache, say, environment)
     return found
 
 
@@ -81,15 +87,15 @@ def key(module: Path) -> str:
     return f"{KUBERNETES_VERSION}-{digest.hexdigest()[:16]}"
 
 
-def _build(found: Programs, say: Say, environment: Mapping[str, str]) -> None:
-    found.directory.mkdir(parents=True, exist_ok=True)
-    with _lock(found.directory / "lock", say):
+def _build(found: Programs, cache: Path, say: Say, environment: Mapping[str, str]) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    with _lock(cache / "lock", say):
         if not found.missing:  # somebody else built them while we waited
             return
         go = go_toolchain(say, environment)
-        say(f"building {', '.join(found.missing)} into {found.directory} (about 10 minutes on 2 cores, once)")
+        say(f"building {', '.join(found.missing)} into {cache} (about 10 minutes on 2 cores, once)")
         for name in found.missing:
-            build_one(go, name, found[name], say, environment)
+            build_one(go, name, cache / name, say, environment)
 
 
 def build_one(go: Path, name: str, target: Path, say: Say, environment: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def test_an_interrupted_build_leaves_no_half_program_and_keeps_the_finished_ones
     with pytest.raises(ProgramsUnavailableError, match="could not build kube-scheduler"):
         programs(print, where)
     directory = tmp_path / "cache" / "controlplane" / key(module.MODULE)
-    assert Programs(directory).missing == ["kube-scheduler", "kubectl"]
+    assert Programs((directory,)).missing == ["kube-scheduler", "kubectl"]
 
 
 def test_a_failed_build_shows_what_the_compiler_said(tmp_path: Path) -> None:
@@ -73,6 +73,16 @@ def test_the_key_changes_with_the_sources(tmp_path: Path) -> None:
     assert key(tmp_path) != before
 
 
-def test_kubebuilder_assets_that_lack_a_program_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ProgramsUnavailableError, match="lacks etcd, kube-apiserver"):
-        programs(print, {"KUBEBUILDER_ASSETS": str(tmp_path)})
+def test_what_kubebuilder_assets_lack_is_built(tmp_path: Path) -> None:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    for name in ("etcd", "kube-apiserver", "kubectl"):
+        (assets / name).touch(0o755)
+    found = programs(print, {**environment(tmp_path), "KUBEBUILDER_ASSETS": str(assets)})
+    assert found["etcd"] == assets / "etcd"
+    assert len(built(tmp_path)) == 2
+
+
+def test_kubebuilder_assets_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ProgramsUnavailableError, match="none, which is no directory"):
+        programs(print, {"KUBEBUILDER_ASSETS": str(tmp_path / "none")})
