@@ -1,4 +1,4 @@
-"""The Kubernetes programs: found, or built once from `go_module/`, a Go module of ours with pinned versions.
+"""The Kubernetes programs: found, or built once from `go_module/`, a Go module with pinned versions.
 
 They are taken from KUBEBUILDER_ASSETS where that has them (the convention of Kubernetes' envtest); else from a
 cache outside of the checkout, whose key covers the sources and the platform, and into which they are built
@@ -59,7 +59,7 @@ def programs(say: Say, environment: Mapping[str, str] = os.environ) -> Programs:
     is taken from the cache. A directory that is not there at all is an error.
     """
     cache = cache_directory(environment) / "controlplane" / key(MODULE)
-    directories = (cache,)
+    directories: tuple[Path, ...] = (cache,)
     if assets := environment.get("KUBEBUILDER_ASSETS"):
         if not Path(assets).is_dir():
             raise ProgramsUnavailableError(
