@@ -1,7 +1,7 @@
 """The Kubernetes programs: found, or built once from `go_module/`, a Go module with pinned versions.
 
-They are taken from KUBEBUILDER_ASSETS where that has them (the convention of Kubernetes' envtest); else from a
-cache outside of the checkout, whose key covers the sources and the platform, and into which they are built
+They are taken from KUBEBUILDER_ASSETS where that has them (the convention of Kubernetes' envtest); else from
+a cache outside of the checkout, whose key covers the sources and the platform, and into which they are built
 when they are missing. The build survives an interruption (a finished program is kept, a half one never
 seen), and two builds at once wait for each other.
 """
