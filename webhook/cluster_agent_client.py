@@ -56,6 +56,7 @@ class ClusterAgentClient:
         self, url: str, server_name: str, principal: Principal, blessing: Blessing, roots: Roots
     ) -> None:
         """`server_name` is what the agent's certificate must be for, whatever host `url` names."""
+        self.roots = roots
         context = client_context(principal, blessing, roots)
         context.check_hostname = True
         self._client = httpx.Client(base_url=url, verify=context, timeout=_TIMEOUT_SECONDS)

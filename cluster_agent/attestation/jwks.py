@@ -41,6 +41,8 @@ class KeySource:
         if key_id not in self._keys and self._may_read():
             self._read_at = self._now()
             self._keys = await self._read()
+        if not self._keys:
+            raise Unavailable("KeySetUnavailable", f"the key set {self._location} could not be read yet")
         if key_id not in self._keys:
             raise TokenRefused(
                 "TokenNotAuthenticated", "the token is signed by a key that its issuer does not have"

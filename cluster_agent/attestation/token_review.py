@@ -36,7 +36,7 @@ class TokenReviewAttestor:
         }
         try:
             answer = await self._api.create(_PATH, review)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError, ValueError) as error:  # no answer, no token of ours, no JSON
             raise Unavailable(
                 "TokenReviewUnavailable", f"the API server did not review the token: {type(error).__name__}"
             ) from error

@@ -15,22 +15,25 @@ GRACE = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do for one namespace. `delete` stands for the whole Secret."""
+    """What to do for one namespace. `trust` are the entries that need the roots of now; `delete` stands for
+    the whole Secret."""
 
     issue: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     delete: bool = False
 
     @property
     def writes(self) -> bool:
-        return bool(self.issue or self.remove or self.delete)
+        return bool(self.issue or self.trust or self.remove or self.delete)
 
 
 def plan(
     service_accounts: Collection[str] | None,
     stored: Mapping[str, str] | None,
     known: Collection[KnownSecret],
+    roots_pem: str,
     now: datetime,
 ) -> Plan:
     """What brings a namespace's Secret to what it should be.
@@ -39,6 +42,8 @@ def plan(
         service_accounts: those of the namespace; None when it is not labelled, or gone.
         stored: the Secret's data (service account → credential document); None when there is no Secret.
         known: the namespace's secrets at the cluster agent.
+        roots_pem: the control plane's roots, which every entry must carry. A successor is published a week
+            before it signs; by then every pod agent must trust it.
         now: the time.
     """
     if service_accounts is None:
@@ -49,11 +54,17 @@ def plan(
         for account, document in (stored or {}).items()
         if (identifier := _id_of(document)) in by_id and by_id[identifier].service_account == account
     }
+    issue = tuple(
+        account
+        for account in sorted(service_accounts)
+        if account not in current or _is_due(current[account], now)
+    )
     return Plan(
-        issue=tuple(
+        issue=issue,
+        trust=tuple(
             account
-            for account in sorted(service_accounts)
-            if account not in current or _is_due(current[account], now)
+            for account in sorted(set(current) & set(service_accounts) - set(issue))
+            if json.loads((stored or {})[account]).get("clusterAgentRoots") != roots_pem
         ),
         remove=tuple(account for account in sorted(stored or {}) if account not in service_accounts),
         forget=tuple(secret.id for secret in known if _is_over(secret, service_accounts, current, now)),

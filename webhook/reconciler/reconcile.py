@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import ExitStack
 from datetime import datetime
 
 import structlog
 
 from webhook.cluster_agent_client import ClusterAgentClient, KnownSecret
 from webhook.reconciler.plan import Plan, plan
-from webhook.reconciler.secret_store import Conflict, SecretStore, StoredSecret
+from webhook.reconciler.secret_store import SecretStore, StoredSecret
 
 _log = structlog.stdlib.get_logger("webhook.reconciler")
 
@@ -30,7 +31,8 @@ def reconcile(
     ClusterAgentError when the cluster agent refuses or is away.
     """
     stored = store.read(namespace)
-    todo = plan(service_accounts, stored.data if stored else None, known, now)
+    roots_pem = agent.roots.to_pem()
+    todo = plan(service_accounts, stored.data if stored else None, known, roots_pem, now)
     # Revoked first: a Secret that is about to go must not outlive its use.
     for secret_id in todo.forget:
         agent.forget_secret(secret_id)
@@ -41,6 +43,7 @@ def reconcile(
             "bootstrap secret written",
             namespace=namespace,
             issued=todo.issue,
+            trusting=todo.trust,
             removed=todo.remove,
             deleted=todo.delete,
         )
@@ -53,19 +56,16 @@ def _write(
     if todo.delete and stored is not None:
         store.delete(namespace, stored)
         return
-    data = {
-        account: text
-        for account, text in (stored.data if stored else {}).items()
-        if account not in todo.remove
-    }
-    made: list[str] = []
-    try:
+    entries = stored.data if stored else {}
+    data = {account: text for account, text in entries.items() if account not in todo.remove}
+    roots = {"clusterAgentRoots": agent.roots.to_pem()}
+    for account in todo.trust:
+        data[account] = json.dumps({**json.loads(data[account]), **roots})
+    # Whatever goes wrong, a credential that nobody will ever have is not left behind at the cluster agent.
+    with ExitStack() as undo:
         for account in todo.issue:
             secret = agent.new_secret(namespace, account)
-            made.append(secret.id)
-            data[account] = json.dumps(secret.credential)
+            undo.callback(agent.forget_secret, secret.id)
+            data[account] = json.dumps({**secret.credential, **roots})
         store.write(namespace, data, stored)
-    except Conflict:
-        for secret_id in made:
-            agent.forget_secret(secret_id)
-        raise
+        undo.pop_all()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests.chains import NOW
 from webhook.cluster_agent_client import KnownSecret
-from webhook.reconciler.plan import GRACE, Plan, plan
+from webhook.reconciler.plan import GRACE, Plan
+from webhook.reconciler.plan import plan as planned
 
 LIFE = timedelta(days=90)
 
@@ -18,8 +19,14 @@ def known(identifier: str, account: str = "web", age: timedelta = timedelta(days
     return KnownSecret(identifier, "shop", account, NOW - age, NOW - age + LIFE)
 
 
-def document(identifier: str) -> str:
-    return json.dumps({"version": 1, "id": identifier, "privateKey": "…"})
+def document(identifier: str, roots: str = "roots") -> str:
+    return json.dumps({"version": 1, "id": identifier, "privateKey": "…", "clusterAgentRoots": roots})
+
+
+def plan(
+    accounts: set[str] | None, stored: dict[str, str] | None, secrets: list[KnownSecret], now: datetime
+) -> Plan:
+    return planned(accounts, stored, secrets, "roots", now)
 
 
 def test_every_service_account_of_a_new_namespace_gets_a_credential() -> None:
@@ -80,3 +87,10 @@ def test_a_namespace_that_is_gone_has_its_secrets_forgotten() -> None:
 
 def test_a_namespace_that_never_was_ours_is_left_alone() -> None:
     assert plan(None, None, [], NOW) == Plan()
+
+
+def test_an_entry_gets_the_roots_of_now_without_a_new_credential() -> None:
+    stored = {"web": document("a", "yesterday's roots"), "gone": document("b", "yesterday's roots")}
+    assert plan({"web"}, stored, [known("a"), known("b", "gone")], NOW) == Plan(
+        trust=("web",), remove=("gone",), forget=("b",)
+    )

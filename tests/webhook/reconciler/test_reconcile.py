@@ -81,6 +81,27 @@ def test_whoever_loses_the_race_leaves_no_secret_behind(agent: ClusterAgentClien
     assert agent.secrets() == []
 
 
+def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: ClusterAgentClient) -> None:
+    class FullSecrets(MemorySecrets):
+        """A quota is used up, say."""
+
+        def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+            raise OSError("quota exceeded")
+
+    with pytest.raises(OSError, match="quota"):
+        look(agent, FullSecrets(), {"web", "default"})
+    assert agent.secrets() == []
+
+
+def test_the_stored_credential_trusts_the_roots_of_now(agent: ClusterAgentClient) -> None:
+    store = MemorySecrets()
+    look(agent, store, {"web"})
+    first = json.loads(store.secrets["shop"]["web"])
+    store.secrets["shop"]["web"] = json.dumps({**first, "clusterAgentRoots": "those of last year"})
+    assert look(agent, store, {"web"}) == Plan(trust=("web",))
+    assert json.loads(store.secrets["shop"]["web"]) == first
+
+
 def test_a_refusal_says_why(running: RunningClusterAgent) -> None:
     with client_of(running, "somebody") as stranger, pytest.raises(ClusterAgentError) as caught:
         stranger.secrets()

@@ -1,0 +1,46 @@
+"""The issuer's keys: read when needed, and what is said when they cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster_agent.attestation import TokenRefused
+from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.errors import Unavailable
+from tests.clock import Clock
+from tests.cluster_agents import AUDIENCE, ISSUER, pod_token
+from vkube.local.token_issuer import TokenIssuer
+
+
+async def test_a_key_set_that_cannot_be_read_accuses_nobody(tmp_path: Path) -> None:
+    clock = Clock()
+    tokens = TokenIssuer(ISSUER, clock)
+    async with httpx.AsyncClient() as client:
+        keys = KeySource(str(tmp_path / "jwks.json"), client, clock)
+        attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
+        for _ in range(2):  # the second time without trying to read again
+            with pytest.raises(Unavailable):
+                await attestor.attest(pod_token(tokens))
+        (tmp_path / "jwks.json").write_text(tokens.jwks())
+        clock.turn(seconds=30)
+        assert (await attestor.attest(pod_token(tokens))).name == "web-1"
+
+
+async def test_a_new_key_of_the_issuer_is_found_but_not_looked_for_at_every_forgery(tmp_path: Path) -> None:
+    clock = Clock()
+    old, new = TokenIssuer(ISSUER, clock), TokenIssuer(ISSUER, clock)
+    file = tmp_path / "jwks.json"
+    file.write_text(old.jwks())
+    async with httpx.AsyncClient() as client:
+        attestor = JwksAttestor(
+            KeySource(str(file), client, clock), issuer=ISSUER, audience=AUDIENCE, now=clock
+        )
+        await attestor.attest(pod_token(old))
+        file.write_text(new.jwks())
+        with pytest.raises(TokenRefused):
+            await attestor.attest(pod_token(new))
+        clock.turn(seconds=30)
+        await attestor.attest(pod_token(new))
