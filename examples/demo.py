@@ -24,7 +24,7 @@ from rich.markup import escape
 
 from blessings import Blessing, Principal, Roots
 from blessings.tls import client_context
-from pod_agent.client import AgentClient
+from pod_agent.client import AgentClient, AgentError
 from vkube.errors import VkubeError
 from vkube.local.cluster import LocalCluster, LocalSettings, Started, local_cluster
 from vkube.local.manifests import read
@@ -170,7 +170,7 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         asyncio.run(demo())
-    except (DemoError, VkubeError, TimeoutError) as error:
+    except (DemoError, VkubeError, AgentError, httpx.HTTPError, TimeoutError) as error:
         console.print(f"\n[bold red]The demo failed: {escape(str(error) or type(error).__name__)}[/bold red]")
         return 1
     return 0
