@@ -241,6 +241,40 @@ def test_a_server_side_dry_run_is_injected_and_writes_nothing(
     assert after == credential_before
 
 
+def test_a_job_has_an_identity_from_its_init_containers_on_and_finishes(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    show = "from pod_agent.client import AgentClient; print(*AgentClient().names())"
+    container = {"image": "none", "command": ["python", "-c", show]}
+    spec = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "fortune",
+        "initContainers": [{"name": "before", **container}],
+        "containers": [{"name": "job", **container}],
+    }
+    installed.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "once", "namespace": "shop"},
+            "spec": {"template": {"spec": spec}, "backoffLimit": 0},
+        }
+    )
+
+    def completed() -> bool:
+        status = installed.get("job", "once", "-n", "shop")["status"]
+        return any(
+            one["type"] == "Complete" and one["status"] == "True" for one in status.get("conditions", [])
+        )
+
+    wait_for("the Job's completion", completed, 60)
+    (pod,) = installed.get("pods", "-n", "shop", "-l", "job-name=once")["items"]
+    running = installed.runner.pod(name_of(pod))
+    for name in ("before", "job"):
+        assert running.log_of(name).strip() == f"acme:prod:shop:fortune:{name_of(pod)}"
+    installed.kubectl("delete", "job", "once", "-n", "shop")
+
+
 def test_the_bootstrap_secret_comes_and_goes_with_the_label(installed: Installation) -> None:
     def secret() -> str:
         return _exists(installed, "secret/vanadium-bootstrap", "labelled")
