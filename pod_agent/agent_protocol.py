@@ -6,6 +6,7 @@
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
     GET  /v1/watch    one line as of /v1/chain for each rotation; `?after=<version>` leaves out what is known
 
+Versions start anew with the pod agent: when a watch ends, watch again without `after`.
 Before the first blessing, and after the last one's end: 503 NotYetBlessed.
 """
 

@@ -82,7 +82,10 @@ class AgentClient:
         return Signature(signature, answer["algorithm"], answer["publicKey"])
 
     def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
-        """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError."""
+        """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError.
+
+        Versions start anew with the pod agent: when this ends, watch again without `after`.
+        """
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=None)
         try:
             with self._client.stream(

@@ -25,25 +25,31 @@ class SettingsError(PodAgentError):
 class SeekError(PodAgentError):
     """SeekBlessings brought nothing. `reason` is one word, for the metric."""
 
-    reason: str
+    # What a renewal may meet that a new start with the bootstrap credential can mend. The last is all
+    # that a client learns when TLS 1.3 does not accept its certificate: the alert is often lost.
+    _START_OVER: ClassVar[frozenset[str]] = frozenset(
+        {
+            "NotAReplica",
+            "UnknownSecret",
+            "SecretForgotten",
+            "ClientCertificateInvalid",
+            "ConnectionEnded",
+        }
+    )
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
 
+    @property
+    def start_over(self) -> bool:
+        """Whether the bootstrap credential may be let in where the replica certificate was not."""
+        return self.reason in self._START_OVER
+
 
 class Refused(SeekError):
     """The cluster agent refused."""
-
-    # What a renewal may be told that a new start with the bootstrap credential can mend.
-    _START_OVER: ClassVar[frozenset[str]] = frozenset(
-        {"NotAReplica", "UnknownSecret", "SecretForgotten", "ClientCertificateInvalid"}
-    )
-
-    @property
-    def start_over(self) -> bool:
-        return self.reason in self._START_OVER
 
 
 class Unreachable(SeekError):

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from pod_agent.errors import Refused, SeekError
+from pod_agent.errors import SeekError
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.renewal import pause_before_retry, renewal_time
 from pod_agent.seeking import Seeker
@@ -86,7 +86,8 @@ class Keeper:
     def _note(self, error: SeekError, failures: int, held: Identity | None) -> None:
         self._observer.sought(error.reason)
         # A replica certificate that is no longer known: the bootstrap credential may still be good.
-        self._start_over = isinstance(error, Refused) and error.start_over
+        # Until a blessing comes: an attempt that then finds nobody says nothing against it.
+        self._start_over = self._start_over or error.start_over
         _log.warning(
             "no blessing yet" if held is None else "blessing not renewed",
             reason=error.reason,

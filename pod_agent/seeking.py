@@ -33,6 +33,8 @@ from pod_agent.settings import Settings
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LONGEST_ANSWER_BYTES = 1 << 20
+# The handshake was done, as we saw it, and no answer came.
+_ENDED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class ClusterAgentSeeker:
             ):
                 document = _parse(await _read_limited(response))
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:
-            raise Unreachable("Unreachable", f"{url}: {error or type(error).__name__}") from error
+            reason = "ConnectionEnded" if isinstance(error, _ENDED) else "Unreachable"
+            raise Unreachable(reason, f"{url}: {error or type(error).__name__}") from error
         if response.is_success:
             return document
         raise _refusal(response, document)

@@ -163,7 +163,7 @@ def running_cluster_agent(directory: Path, **settings: object) -> Iterator[Runni
     tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
     (directory / "jwks.json").write_text(tokens.jwks())
     control_plane = _write_serving_files(directory / "serving")
-    port, health_port = free_port(), free_port()
+    port, health_port = settings.get("port", free_port()), free_port()
     flags = {
         "name_prefix": "acme:prod",
         "host": "127.0.0.1",

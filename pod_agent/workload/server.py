@@ -72,11 +72,16 @@ def svid_response(identity: Identity) -> X509SVIDResponse:
 
 
 def bundles(identity: Identity) -> dict[str, bytes]:
-    """Trust domain → its roots, DER concatenated. A root's trust domain is the root of its pattern."""
+    """Trust domain → its roots, DER concatenated.
+
+    Only roots that are trusted for a whole domain: SPIFFE's bundles know no patterns, so a root trusted for
+    a part of the names would be believed for all of them.
+    """
     found: dict[str, bytes] = {identity.name.trust_domain: b""}
     for root in identity.roots:
-        if root.pattern.name is None:
+        pattern = root.pattern
+        if pattern.name is None or pattern.exact or len(pattern.name.components) != 1:
             continue
-        domain = root.pattern.name.trust_domain
+        domain = pattern.name.trust_domain
         found[domain] = found.get(domain, b"") + root.certificate.public_bytes(Encoding.DER)
     return found

@@ -121,6 +121,14 @@ async def test_a_refused_renewal_starts_over_with_the_credential() -> None:
     assert world.seeker.renewed[:3] == [False, False, True]
 
 
+async def test_a_refused_renewal_starts_over_although_the_next_attempt_finds_nobody() -> None:
+    world = World(timedelta(hours=2))
+    failures: list[SeekError] = [Unreachable("Unreachable", "away"), Refused("SecretForgotten", "gone")]
+    world.seeker.fails = lambda: failures.pop() if failures and world.current.value is not None else None
+    await world.run()
+    assert world.seeker.renewed[:3] == [False, False, True]
+
+
 async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
     clock = Clock(NOW)
     seeker, current = SigningSeeker(clock), CurrentIdentity(clock)

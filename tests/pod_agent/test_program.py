@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,26 @@ def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
     with running_cluster_agent(tmp_path) as imposter, running_pod_agent(directory, imposter.url) as running:
         eventually("a refusal", lambda: "certificate verify failed" in running.log())
         assert "blessed" not in running.log().replace("no blessing", "").replace("NotYetBlessed", "")
+
+
+def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_credential(
+    tmp_path: Path, directory: Path
+) -> None:
+    with running_cluster_agent(tmp_path, ttl_seconds=20, minimum_ttl_seconds=1) as agent:
+        mount(directory, agent)
+        port = agent.url.rpartition(":")[2]
+        with running_pod_agent(directory, agent.url) as running:
+            running.wait_until_blessed()
+            before = running.client().chain()
+            agent.process.send_signal(signal.SIGKILL)
+            agent.process.wait()
+            shutil.rmtree(agent.data_directory)  # and with it the identity root
+            anew = {"port": port, "ttl_seconds": 20, "minimum_ttl_seconds": 1}
+            with running_cluster_agent(tmp_path, **anew) as other:
+                mount(directory, other)
+                after = next(running.client().watch(after=before.version))
+    left = before.not_after - (after.not_after - timedelta(seconds=20))
+    assert left > timedelta(seconds=3), "it waited for the old certificate's end"
 
 
 def test_a_restarted_container_takes_its_sockets_over_and_serves_again(
