@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import json
 import secrets
 import shutil
@@ -12,20 +13,26 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.controlplane.pki import write_pki
 from tests.controlplane.programs import Programs
+from tests.kubectl import Kubectl
+from tests.owned_directory import OwnedDirectory, clean
 
 _READY_SECONDS = 90
 _STOP_SECONDS = 10
+_PREFIX = "vanadium-controlplane-"
 _PR_SET_PDEATHSIG = 1
+LOOPBACK = "127.0.0.1"
+# Its own programs, by user and group.
+_CONTROLLERS = {"system:kube-controller-manager": "system:masters", "system:kube-scheduler": "system:masters"}
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 _AUDIT_POLICY = """\
@@ -46,6 +53,9 @@ class ControlPlaneError(Exception):
 class ControlPlane:
     """A running control plane, as a context manager.
 
+    It listens on `address`, which nodes must be able to reach; loopback serves a control plane without nodes.
+    `users` are further users and their group, whose kubeconfigs `kubeconfig_of` gives.
+
     Attributes:
         url: the API server's address.
         kubeconfig: a file for the administrator, in group system:masters.
@@ -53,13 +63,26 @@ class ControlPlane:
         audit_log: file with a JSON line for each request that it answered.
     """
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        *,
+        address: str = LOOPBACK,
+        service_cidr: str = "10.96.0.0/16",
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self._programs = programs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._address = address
+        self._service_cidr = service_cidr
+        self._users = {**_CONTROLLERS, **(users or {})}
+        self._tokens = {user: secrets.token_hex(16) for user in self._users}
         self.admin_token = secrets.token_hex(16)
 
     def __enter__(self) -> Self:
-        self.directory = Path(tempfile.mkdtemp(prefix="vanadium-controlplane-", dir=_fast_directory()))
+        clean(_PREFIX, _fast_directory())  # what a crash left
+        self._owned = OwnedDirectory(_PREFIX, _fast_directory())
+        self.directory = self._owned.path
         try:
             self._start()
         except BaseException:
@@ -72,21 +95,10 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
-    def kubectl(
-        self, *arguments: str, stdin: str | None = None, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl as the administrator. With `check`, a failure raises with what it said."""
-        done = subprocess.run(
-            [self._programs["kubectl"], "--kubeconfig", self.kubeconfig, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[2],
-        )
-        if check and done.returncode != 0:
-            raise ControlPlaneError(f"kubectl {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
-        return done
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl as the administrator."""
+        return Kubectl(self._programs["kubectl"], self.kubeconfig)
 
     def kubeconfig_for(self, token: str, name: str) -> Path:
         """A kubeconfig file for whoever has `token`."""
@@ -104,6 +116,10 @@ class ControlPlane:
         path.chmod(0o600)
         return path
 
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig file of one of `users`, or of a controller."""
+        return self.kubeconfig_for(self._tokens[user], user.replace(":", "-"))
+
     def stop(self) -> None:
         """Ends the programs, the API server's clients first, and removes every file."""
         for process in reversed(self._processes.values()):
@@ -114,29 +130,28 @@ class ControlPlane:
                 process.kill()
                 process.wait()
         self._processes.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._owned.remove()
 
     def log_of(self, program: str) -> str:
         return (self.directory / f"{program}.log").read_text(errors="replace")
 
     def _start(self) -> None:
-        write_pki(self.directory)
+        write_pki(self.directory, self._address, _first_address(self._service_cidr))
         client_port, peer_port, api_port = _free_ports(3)
-        self.url = f"https://127.0.0.1:{api_port}"
+        self.url = f"https://{self._address}:{api_port}"
         self.ca_certificate = self.directory / "ca.crt"
         self.audit_log = self.directory / "audit.log"
         (self.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
-        controllers = {name: secrets.token_hex(16) for name in ("kube-controller-manager", "kube-scheduler")}
         tokens = [f'{self.admin_token},admin,admin,"system:masters"']
-        tokens += [f"{token},system:{name},{name}" for name, token in controllers.items()]
+        tokens += [f'{self._tokens[user]},{user},{user},"{group}"' for user, group in self._users.items()]
         (self.directory / "tokens.csv").write_text("\n".join(tokens) + "\n")
         self.kubeconfig = self.kubeconfig_for(self.admin_token, "admin")
 
         self._run("etcd", *self._etcd_flags(client_port, peer_port))
         self._run("kube-apiserver", *self._apiserver_flags(client_port, api_port))
         self._wait_until_ready()
-        for name, token in controllers.items():
-            kubeconfig = self.kubeconfig_for(token, name)
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            kubeconfig = self.kubeconfig_of(f"system:{name}")
             flags = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
             if name == "kube-controller-manager":
                 flags += [
@@ -161,9 +176,10 @@ class ControlPlane:
     def _apiserver_flags(self, client_port: int, api_port: int) -> list[str]:
         return [
             f"--etcd-servers=http://127.0.0.1:{client_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",  # loopback is no address for a Service
+            f"--bind-address={self._address}",
+            f"--advertise-address={self._address}",
+            # Loopback is no address for a Service.
+            f"--endpoint-reconciler-type={'none' if self._address == LOOPBACK else 'lease'}",
             f"--secure-port={api_port}",
             f"--tls-cert-file={self.directory}/apiserver.crt",
             f"--tls-private-key-file={self.directory}/apiserver.key",
@@ -172,7 +188,12 @@ class ControlPlane:
             f"--service-account-issuer={SERVICE_ACCOUNT_ISSUER}",
             f"--service-account-key-file={self.directory}/service-account.pub",
             f"--service-account-signing-key-file={self.directory}/service-account.key",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={self._service_cidr}",
+            "--enable-admission-plugins=NodeRestriction",
+            # For logs and exec, which it asks of the kubelet.
+            f"--kubelet-client-certificate={self.directory}/kubelet-client.crt",
+            f"--kubelet-client-key={self.directory}/kubelet-client.key",
+            f"--kubelet-certificate-authority={self.ca_certificate}",
             f"--audit-policy-file={self.directory}/audit-policy.yaml",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-mode=blocking-strict",
@@ -212,6 +233,11 @@ class ControlPlane:
         return f"{what}; the end of its log:\n{tail}"
 
 
+def _first_address(cidr: str) -> str:
+    """The address of the Service `kubernetes`."""
+    return str(next(ipaddress.ip_network(cidr).hosts()))
+
+
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -227,6 +253,9 @@ def _fast_directory() -> str | None:
 
 
 def _die_with_parent() -> None:
-    """On Linux, a killed test run takes its control plane with it."""
+    """On Linux, a killed test run takes its control plane with it.
+
+    Not by a request to end: an API server would wait on, without its etcd.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

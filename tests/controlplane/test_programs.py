@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.controlplane import programs as module
-from tests.controlplane.programs import NAMES, Programs, ProgramsUnavailableError, build_one, key, programs
+from tests.controlplane.programs import (
+    CONTROL_PLANE,
+    NAMES,
+    Programs,
+    ProgramsUnavailableError,
+    build_one,
+    key,
+    programs,
+)
 
 GO = """\
 #!/bin/sh
@@ -63,7 +71,7 @@ def test_an_interrupted_build_leaves_no_half_program_and_keeps_the_finished_ones
 def test_a_failed_build_shows_what_the_compiler_said(tmp_path: Path) -> None:
     where = environment(tmp_path, "echo no such module >&2; exit 1")
     with pytest.raises(ProgramsUnavailableError, match="no such module"):
-        build_one(tmp_path / "tools" / "go", "etcd", tmp_path / "etcd", print, where)
+        build_one(tmp_path / "tools" / "go", CONTROL_PLANE, "etcd", tmp_path / "etcd", print, where)
 
 
 def test_the_key_changes_with_the_sources(tmp_path: Path) -> None:

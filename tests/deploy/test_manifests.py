@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.controlplane.control_plane import ControlPlane
-from tests.endtoend.installation import SYSTEM, wait_for
+from tests.endtoend.installation import SYSTEM
+from tests.kubectl import wait_for
 
 WEBHOOK = f"system:serviceaccount:{SYSTEM}:webhook"
 CLUSTER_AGENT = f"system:serviceaccount:{SYSTEM}:cluster-agent"

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +27,12 @@ from kubernetes import client, config
 
 from tests.cluster_agents import free_port
 from tests.controlplane.control_plane import ControlPlane
+from tests.kubectl import CHECKOUT, wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
 
 _T = TypeVar("_T")
-CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "vanadium-system"
 NODE = "runner"
 # Short, so that the tests see renewals against the real TokenReview.
@@ -108,11 +107,10 @@ class Installation:
         return self.control_plane.kubectl(*arguments, stdin=stdin, check=check).stdout
 
     def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return self.control_plane.kubectl.get(*arguments)
 
     def apply(self, *manifests: dict[str, Any]) -> None:
-        stdin = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
-        self.kubectl("apply", "-f", "-", stdin=stdin)
+        self.control_plane.kubectl.apply(*manifests)
 
     def credential(self, namespace: str, service_account: str) -> dict[str, Any]:
         """The bootstrap credential in the namespace's Secret."""
@@ -120,20 +118,16 @@ class Installation:
         credential: dict[str, Any] = json.loads(base64.b64decode(data[service_account]))
         return credential
 
-    def ready_pods(self, namespace: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+    def ready_pods(self, namespace: str, count: int) -> list[dict[str, Any]]:
         """The namespace's Pods once `count` are ready, and no others are left."""
+        try:
+            return self.control_plane.kubectl.ready_pods(namespace, count)
+        except AssertionError as error:
+            error.add_note(self.logs_end())
+            raise
 
-        def look() -> list[dict[str, Any]]:
-            pods: list[dict[str, Any]] = self.get("pods", "-n", namespace)["items"]
-            return pods if len(pods) == count and all(map(_is_ready, pods)) else []
-
-        return wait_for(f"{count} ready pods in {namespace}", look, seconds, lambda: self._story(namespace))
-
-    def _story(self, namespace: str) -> str:
-        pods = self.kubectl("get", "pods", "-n", namespace, "-o", "yaml", check=False)
-        events = self.kubectl("get", "events", "-n", namespace, check=False)
-        logs = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs.glob("*.log"))
-        return f"{pods[-6000:]}\n{events}\n{logs}"
+    def logs_end(self) -> str:
+        return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs.glob("*.log"))
 
 
 @contextmanager
@@ -179,18 +173,6 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
             )
             _wait_until_served(installed, webhook_port)
             yield installed
-
-
-def wait_for(
-    what: str, check: Callable[[], _T], seconds: float = 30, story: Callable[[], str] = lambda: ""
-) -> _T:
-    """What `check` answers, once it is true. Fails with the story when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds:g} s\n{story()}")
 
 
 def _lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
@@ -261,11 +243,4 @@ def _wait_until_served(installed: Installation, webhook_port: int) -> None:
         published = all(entry["clientConfig"].get("caBundle") for entry in entries)
         return agent.is_success and webhook.is_success and published
 
-    wait_for("webhook and cluster agent", ready, 60, lambda: installed._story(SYSTEM))
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return not pod["metadata"].get("deletionTimestamp") and any(
-        one["type"] == "Ready" and one["status"] == "True" for one in conditions
-    )
+    wait_for("webhook and cluster agent", ready, 60, installed.logs_end)

@@ -15,7 +15,8 @@ from spiffe import X509Source
 from blessings import Blessing, Principal, Roots
 from blessings.tls import client_context
 from tests.csrs import csr_of
-from tests.endtoend.installation import CHECKOUT, TTL_SECONDS, Installation, wait_for
+from tests.endtoend.installation import TTL_SECONDS, Installation
+from tests.kubectl import CHECKOUT, wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 

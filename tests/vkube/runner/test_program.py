@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.controlplane.control_plane import ControlPlane
-from tests.endtoend.installation import wait_for
+from tests.kubectl import wait_for
 
 CHECKOUT = Path(__file__).parents[3]
 

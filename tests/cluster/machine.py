@@ -1,0 +1,174 @@
+"""The machine that a node believes to be: namespaces of its own, joined to ours by one pair of links.
+
+Everything in it ends with its first process, which the kernel kills when the process that made it is gone:
+its processes, mounts, links, addresses and rules are nobody else's, and nothing is left after a crash but the
+directory and empty control groups, which `clean` removes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+from tests import owned_directory
+from tests.cluster.cgroups import make_cgroups, remove_cgroups
+from tests.cluster.network import HOST_LINK, Network
+from tests.owned_directory import OwnedDirectory
+
+_T = TypeVar("_T")
+_PREFIX = "vanadium-node-"
+_PR_SET_PDEATHSIG = 1
+_NSENTER = ["nsenter", "--net", "--mount", "--pid", "--uts"]
+
+
+class MachineError(Exception):
+    """A step did not succeed; the message has the command and what it said."""
+
+
+class Machine:
+    """A machine within this one, as a context manager.
+
+    Attributes:
+        directory: its files, under the same path inside and out.
+        cgroup: name of its control group, below the root of each hierarchy.
+    """
+
+    def __init__(self, network: Network, *, path: str) -> None:
+        self._network = network
+        self._path = path
+
+    def __enter__(self) -> Self:
+        clean()
+        self._owned = OwnedDirectory(_PREFIX)
+        self.directory = self._owned.path
+        self.cgroup = self.directory.name
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kills every process in it, and removes what the kernel does not."""
+        if hasattr(self, "_unshare"):
+            self._unshare.kill()
+            self._unshare.wait()
+        _wait_until(lambda: not _link_exists(HOST_LINK), "the link is gone")
+        remove_cgroups(self.cgroup)
+        self._owned.remove()
+
+    def run(self, *argv: str | Path, check: bool = True) -> str:
+        """Runs a command inside to its end, and answers what it printed. Raises MachineError."""
+        return _run(*self._enter(), *argv, environment=self._environment(), check=check)
+
+    def start(self, log: IO[bytes], *argv: str | Path) -> subprocess.Popen[bytes]:
+        """Starts a program inside; what is returned is the program's parent, and ends with it."""
+        return subprocess.Popen(
+            [*self._enter(), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self._environment(),
+        )
+
+    @staticmethod
+    def end(process: subprocess.Popen[bytes], how: signal.Signals, seconds: float = 20) -> None:
+        """Sends `how` to the program that `start` started, and waits for its end."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            subprocess.run(["kill", f"-{how.value}", child], check=False)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            for child in children:
+                subprocess.run(["kill", "-9", child], check=False)
+            process.wait()
+
+    def _enter(self) -> list[str]:
+        return [*_NSENTER, f"--target={self._init}", "--"]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {"PATH": self._path, "HOME": "/root"}
+
+    def _start(self) -> None:
+        make_cgroups(self.cgroup)
+        self._unshare = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--pid", "--uts", "--propagation=private", "--kill-child",
+             "--mount-proc", sys.executable, Path(__file__).with_name("init.py")],
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,
+        )  # fmt: skip
+        children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
+        self._init = int(_wait_until(lambda: children.read_text().strip(), "the first process"))
+        # Its namespaces are made once its /proc is the new one.
+        _wait_until(lambda: _is_python(self._init), "the first process has its namespaces")
+        for step in _mounts(self.directory):
+            self.run(*step)
+        for step in self._network.host_steps(self._init):
+            _run(*step, environment=self._environment())
+        for step in self._network.node_steps():
+            self.run(*step)
+
+
+def clean() -> None:
+    """Removes what a crashed machine left: its directory and its control groups."""
+    owned_directory.clean(_PREFIX, before=lambda directory: remove_cgroups(directory.name))
+
+
+def _mounts(directory: Path) -> list[Sequence[str]]:
+    """What its programs write to the system's directories goes to layers that end with it."""
+    upper, work, containerd = directory / "var", directory / ".var", directory / "containerd"
+    for one in (upper, work, containerd):
+        one.mkdir()
+    return [
+        # Mounts below are its own already; the kubelet wants those that it makes to reach its containers.
+        ("mount", "--make-rshared", "/"),
+        ("mount", "-t", "tmpfs", "tmpfs", "/run"),
+        ("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/var,upperdir={upper},workdir={work}", "/var"),
+        # An overlay's upper layer cannot lie on an overlay: containerd's files are a plain directory.
+        ("mkdir", "-p", "/var/lib/containerd"),
+        ("mount", "--bind", str(containerd), "/var/lib/containerd"),
+    ]
+
+
+def _run(*argv: str | Path, environment: Mapping[str, str], check: bool = True) -> str:
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
+    )
+    if check and done.returncode != 0:
+        raise MachineError(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _wait_until(look: Callable[[], _T], what: str, seconds: float = 10) -> _T:
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise MachineError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.01)
+    return found
+
+
+def _is_python(process: int) -> bool:
+    return b"init.py" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def _link_exists(name: str) -> bool:
+    return Path(f"/sys/class/net/{name}").exists()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,89 @@
+"""kubectl as the tests use it, and waiting for what it shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+CHECKOUT = Path(__file__).parents[1]
+
+
+class KubectlError(Exception):
+    """kubectl failed; the message has its arguments and what it said."""
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """A kubectl program for one cluster; `context` is the kubeconfig's current one when it is empty."""
+
+    program: Path
+    kubeconfig: Path
+    context: str = ""
+
+    def __call__(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs it in the checkout. With `check`, raises KubectlError when it fails."""
+        context = [f"--context={self.context}"] if self.context else []
+        done = subprocess.run(
+            [self.program, "--kubeconfig", self.kubeconfig, *context, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=CHECKOUT,
+        )
+        if check and done.returncode != 0:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
+        return done
+
+    def get(self, *arguments: str) -> Any:
+        """What `kubectl get` answers, as JSON."""
+        return json.loads(self("get", *arguments, "-o", "json").stdout)
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        items = {"apiVersion": "v1", "kind": "List", "items": manifests}
+        self("apply", "-f", "-", stdin=json.dumps(items))
+
+    def exists(self, *arguments: str) -> bool:
+        return bool(self("get", *arguments, "-o", "name", "--ignore-not-found").stdout)
+
+    def ready_pods(self, namespace: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+        """The namespace's Pods once `count` are ready, and no others are left."""
+
+        def look() -> list[dict[str, Any]]:
+            pods: list[dict[str, Any]] = self.get("pods", "-n", namespace)["items"]
+            return pods if len(pods) == count and all(map(is_ready, pods)) else []
+
+        return wait_for(f"{count} ready pods in {namespace}", look, seconds, lambda: self.story(namespace))
+
+    def story(self, namespace: str) -> str:
+        """What there is to know of a namespace's Pods when a test fails."""
+        pods = self("get", "pods", "-n", namespace, "-o", "yaml", check=False).stdout
+        events = self("get", "events", "-n", namespace, check=False).stdout
+        return f"{pods[-6000:]}\n{events}"
+
+
+def wait_for(
+    what: str, check: Callable[[], _T], seconds: float = 30, story: Callable[[], str] = lambda: ""
+) -> _T:
+    """What `check` answers, once it is true. Fails with the story when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds:g} s\n{story()}")
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return not pod["metadata"].get("deletionTimestamp") and any(
+        one["type"] == "Ready" and one["status"] == "True" for one in conditions
+    )
