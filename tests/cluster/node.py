@@ -24,6 +24,9 @@ USERS = {KUBELET_USER: "system:nodes", PROXY_USER: "system:node-proxiers", DNS_U
 _CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
+_VOLUMES = 8
+
+
 class NodeError(Exception):
     """A program ended or did not become ready; the message has the end of its log."""
 
@@ -65,7 +68,7 @@ class Node:
     def join(self, control_plane: ControlPlane) -> None:
         """Becomes a node of a control plane that listens on `network.host` and knows `USERS`."""
         self._control_plane = control_plane
-        control_plane.kubectl.apply(*_dns_rights())
+        control_plane.kubectl.apply(*_dns_rights(), *self._volumes())
         pki = control_plane.directory
         issue(pki, "kubelet", KUBELET_USER, [NAME, self._network.node])
         files = {
@@ -133,6 +136,27 @@ class Node:
             f"--hostname-override={NAME}",
             f"--node-ip={self._network.node}",
         ]
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        """What a cluster's storage provisioner would make on demand: a few volumes, each a directory.
+
+        Anybody may write to them: the kubelet gives a hostPath to no group (fsGroup).
+        """
+        volumes = []
+        for number in range(_VOLUMES):
+            directory = self.machine.directory / f"volume-{number}"
+            directory.mkdir()
+            directory.chmod(0o777)
+            spec = {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": str(directory), "type": "Directory"},
+            }
+            metadata = {"name": directory.name}
+            volumes.append(
+                {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+            )
+        return volumes
 
     def _containerd_configuration(self) -> str:
         (plugins,) = {str(self._programs[name].parent) for name in ("bridge", "host-local", "loopback")}

@@ -1,0 +1,239 @@
+"""What users deploy, on a real node: each kind of workload gets its identity, and works as it did without."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import POD_AGENT, agent_container, container_status, execute, name_of
+from tests.cluster.workloads import (
+    PRINT_NAMES,
+    STAY,
+    container,
+    deployment,
+    job,
+    job_spec,
+    namespace,
+    pod,
+    pod_template,
+)
+from tests.kubectl import CHECKOUT, Kubectl, wait_for
+
+MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
+PLACE = "workloads"
+# Every process of the sidecar's user, and whether the API's token is there.
+LOOK_FOR_API_TOKEN = (
+    "python", "-c",
+    "import pathlib; print(pathlib.Path('/var/run/secrets/kubernetes.io/serviceaccount/token').exists())",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kubectl(installed: Cluster) -> Iterator[Kubectl]:
+    kubectl = installed.kubectl
+    kubectl.apply(namespace(PLACE))
+    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", PLACE))
+    yield kubectl
+    kubectl("delete", "namespace", PLACE)
+
+
+@pytest.fixture(scope="module")
+def shop(installed: Cluster) -> Iterator[list[dict[str, Any]]]:
+    """The sample application as its manifest says, in a namespace under Pod Security `restricted`."""
+    installed.kubectl.apply(*MANIFESTS)
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    installed.kubectl("label", "namespace", "shop", restricted, "--overwrite")
+    yield installed.kubectl.ready_pods("shop", 3, 120)
+    installed.kubectl("delete", "namespace", "shop")
+
+
+def finished_pod(kubectl: Kubectl, job_name: str, seconds: float = 90) -> dict[str, Any]:
+    """The Pod of a Job that has completed."""
+
+    def completed() -> bool:
+        status = kubectl.get("job", job_name, "-n", PLACE)["status"]
+        return any(
+            one["type"] == "Complete" and one["status"] == "True" for one in status.get("conditions", [])
+        )
+
+    wait_for(f"Job {job_name}", completed, seconds, lambda: kubectl.story(PLACE))
+    (found,) = kubectl.get("pods", "-n", PLACE, "-l", f"job-name={job_name}")["items"]
+    result: dict[str, Any] = found
+    return result
+
+
+def log_of(kubectl: Kubectl, pod_name: str, container_name: str) -> str:
+    return kubectl("logs", "-n", PLACE, pod_name, "-c", container_name).stdout.strip()
+
+
+def ready(kubectl: Kubectl, name: str, seconds: float = 60) -> dict[str, Any]:
+    """The Pod of that name, once it is ready."""
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, f"--timeout={seconds}s")
+    found: dict[str, Any] = kubectl.get("pod", name, "-n", PLACE)
+    return found
+
+
+def names_in(kubectl: Kubectl, pod_name: str, container_name: str = "app") -> str:
+    code, printed = execute(kubectl, PLACE, pod_name, container_name, *PRINT_NAMES)
+    assert code == 0, printed
+    return printed.strip()
+
+
+def test_three_replicas_have_three_names_and_call_each_other_over_mtls(
+    installed: Cluster, shop: list[dict[str, Any]]
+) -> None:
+    assert len({name_of(one) for one in shop}) == 3
+    caller = name_of(shop[0])
+    for server in shop[1:]:
+        address = f"{server['status']['podIP']}:2345"
+        code, seen = execute(
+            installed.kubectl, "shop", caller, "fortune", "python", "-m", "fortune", "identify", "--connect", address
+        )
+        assert code == 0, seen
+        assert f"VALID:     [acme:prod:shop:fortune:{name_of(server)}]" in seen
+
+
+def test_a_caller_finds_the_replicas_by_their_service(
+    installed: Cluster, shop: list[dict[str, Any]]
+) -> None:
+    service = "fortune.shop.svc.cluster.local:2345"
+    call = ("python", "-m", "fortune", "get", "--connect", service, "--expect", "acme:prod:shop:fortune")
+    code, answer = execute(installed.kubectl, "shop", name_of(shop[0]), "fortune", *call)
+    assert code == 0, answer
+    assert re.match(r"acme:prod:shop:fortune:fortune-\S+: ", answer)
+
+
+def test_the_sidecar_runs_as_nobody_with_a_read_only_root_and_no_api_token(
+    installed: Cluster, shop: list[dict[str, Any]]
+) -> None:
+    pod_name = name_of(shop[0])
+    identity = "import os; print(os.getuid(), os.access('/', os.W_OK), os.access('/tmp', os.W_OK))"
+    code, printed = execute(installed.kubectl, "shop", pod_name, POD_AGENT, PYTHON, "-c", identity)
+    assert (code, printed.strip()) == (0, "65532 False False")
+    code, printed = execute(installed.kubectl, "shop", pod_name, POD_AGENT, PYTHON, *LOOK_FOR_API_TOKEN[1:])
+    assert (code, printed.strip()) == (0, "False")
+
+
+def test_a_job_has_an_identity_from_its_init_container_on_and_finishes(kubectl: Kubectl) -> None:
+    spec = {
+        "initContainers": [container(*PRINT_NAMES, name="before")],
+        "containers": [container(*PRINT_NAMES)],
+    }
+    kubectl.apply(job(PLACE, "once", spec))
+    pod_name = name_of(finished_pod(kubectl, "once"))
+    expected = f"acme:prod:{PLACE}:default:{pod_name}"
+    assert log_of(kubectl, pod_name, "before") == expected
+    assert log_of(kubectl, pod_name, "app") == expected
+
+
+def test_the_jobs_of_a_cron_job_finish(kubectl: Kubectl) -> None:
+    kubectl.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "often", "namespace": PLACE},
+            "spec": {
+                "schedule": "0 0 1 1 *",
+                "jobTemplate": {"spec": job_spec("often", {"containers": [container(*PRINT_NAMES)]})},
+            },
+        }
+    )
+    # What the controller does when the time has come, without waiting for the minute.
+    kubectl("create", "job", "--from=cronjob/often", "often-now", "-n", PLACE)
+    pod_name = name_of(finished_pod(kubectl, "often-now"))
+    assert log_of(kubectl, pod_name, "app") == f"acme:prod:{PLACE}:default:{pod_name}"
+
+
+def test_the_pods_of_a_stateful_set_keep_their_names_with_new_keys(kubectl: Kubectl) -> None:
+    kubectl.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "db", "namespace": PLACE},
+            "spec": {
+                "replicas": 2,
+                "serviceName": "db",
+                "selector": {"matchLabels": {"app": "db"}},
+                "template": pod_template("db", {}),
+            },
+        }
+    )
+    kubectl("rollout", "status", "statefulset/db", "-n", PLACE, "--timeout=90s")
+    for ordinal in (0, 1):
+        assert names_in(kubectl, f"db-{ordinal}") == f"acme:prod:{PLACE}:default:db-{ordinal}"
+    key = ("python", "-c", "from pod_agent.client import AgentClient; print(AgentClient().chain().public_key)")
+    before = execute(kubectl, PLACE, "db-0", "app", *key)
+    uid = kubectl.get("pod", "db-0", "-n", PLACE)["metadata"]["uid"]
+    kubectl("delete", "pod", "db-0", "-n", PLACE)
+    wait_for("another db-0", lambda: kubectl.get("pods", "-n", PLACE) and _other_uid(kubectl, "db-0", uid))
+    ready(kubectl, "db-0")
+    assert names_in(kubectl, "db-0") == f"acme:prod:{PLACE}:default:db-0"
+    after = execute(kubectl, PLACE, "db-0", "app", *key)
+    assert before[0] == after[0] == 0
+    assert before[1] != after[1]
+
+
+def test_a_pod_with_a_read_only_root_and_one_without_an_api_token_have_identities(kubectl: Kubectl) -> None:
+    kubectl.apply(pod(PLACE, "no-token", {"automountServiceAccountToken": False}))
+    ready(kubectl, "no-token")
+    assert names_in(kubectl, "no-token") == f"acme:prod:{PLACE}:default:no-token"
+    assert execute(kubectl, PLACE, "no-token", "app", *LOOK_FOR_API_TOKEN)[1].strip() == "False"
+
+
+def test_a_pod_on_the_nodes_network_has_an_identity_when_it_asks_for_one(installed: Cluster) -> None:
+    kubectl = installed.kubectl
+    privileged = namespace("on-the-node")
+    privileged["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
+    kubectl.apply(privileged)
+    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", "on-the-node"))
+    try:
+        spec = {"hostNetwork": True}
+        kubectl.apply(
+            pod("on-the-node", "unasked", spec),
+            pod("on-the-node", "asked", spec, **{"vanadium.io/inject": "enabled"}),
+        )
+        pods = {name_of(one): one for one in kubectl.ready_pods("on-the-node", 2)}
+        assert "initContainers" not in pods["unasked"]["spec"]
+        assert agent_container(pods["asked"])["ready"]
+        assert execute(kubectl, "on-the-node", "asked", "app", *PRINT_NAMES) == (
+            0, "acme:prod:on-the-node:default:asked\n",
+        )  # fmt: skip
+    finally:
+        kubectl("delete", "namespace", "on-the-node")
+
+
+def test_a_pod_of_two_containers_lets_only_the_named_one_see_the_sockets(kubectl: Kubectl) -> None:
+    one = pod(PLACE, "two", {"containers": [container(*STAY, name="inside"), container(*STAY, name="outside")]})
+    one["metadata"]["annotations"] = {"vanadium.io/containers": "inside"}
+    kubectl.apply(one)
+    ready(kubectl, "two")
+    assert names_in(kubectl, "two", "inside") == f"acme:prod:{PLACE}:default:two"
+    code, printed = execute(kubectl, PLACE, "two", "outside", "python", "-c", "import os; print(os.environ)")
+    assert code == 0
+    assert "V23_AGENT_PATH" not in printed
+    looking = "import os; print(os.path.exists('/run/vanadium'))"
+    assert execute(kubectl, PLACE, "two", "outside", "python", "-c", looking) == (0, "False\n")
+
+
+def test_a_deployment_scales_up_and_down(kubectl: Kubectl) -> None:
+    kubectl.apply(deployment(PLACE, "many", 2))
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=90s")
+    kubectl("scale", "deployment/many", "--replicas=5", "-n", PLACE)
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=90s")
+    pods = kubectl.get("pods", "-n", PLACE, "-l", "app=many")["items"]
+    assert {names_in(kubectl, name_of(one)) for one in pods} == {
+        f"acme:prod:{PLACE}:default:{name_of(one)}" for one in pods
+    }
+    assert all(container_status(one, "app")["restartCount"] == 0 for one in pods)
+    kubectl("delete", "deployment", "many", "-n", PLACE)
+
+
+def _other_uid(kubectl: Kubectl, name: str, uid: str) -> bool:
+    found = kubectl("get", "pod", name, "-n", PLACE, "-o", "json", "--ignore-not-found").stdout
+    return bool(found) and json.loads(found)["metadata"]["uid"] != uid

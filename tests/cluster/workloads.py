@@ -1,0 +1,91 @@
+"""The plain manifests that the tests on a cluster apply: nothing in them knows of blessings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The sample application's image: it has Python, the typed client and an unmodified SPIFFE client.
+IMAGE = "vanadium/fortune:0.1.0"
+# Prints the replica's name as the agent protocol gives it, at once.
+PRINT_NAMES = ("python", "-c", "from pod_agent.client import AgentClient; print(*AgentClient().names())")
+# Stays, and ends at once when told to.
+STAY = ("python", "-c", "import signal; signal.sigwait([signal.SIGTERM])")
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def namespace(name: str, **labels: str) -> dict[str, Any]:
+    """A labelled namespace under Pod Security `restricted`; `labels` are further ones of ours."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "vanadium.io/inject": "enabled",
+                "pod-security.kubernetes.io/enforce": "restricted",
+                **{f"vanadium.io/{key}": value for key, value in labels.items()},
+            },
+        },
+    }
+
+
+def container(*command: str, name: str = "app") -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(command),
+        "securityContext": RESTRICTED,
+    }
+
+
+def deployment(where: str, name: str, replicas: int, template: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": where},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": pod_template(name, template or {}),
+        },
+    }
+
+
+def pod_template(name: str, spec: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "labels": {"app": name},
+            "annotations": {f"vanadium.io/{key}": value for key, value in annotations.items()},
+        },
+        "spec": {"containers": [container(*STAY)], "terminationGracePeriodSeconds": 2, **spec},
+    }
+
+
+def pod(where: str, name: str, spec: dict[str, Any], **labels: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": where, "labels": labels},
+        "spec": pod_template(name, spec)["spec"],
+    }
+
+
+def job(where: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": where},
+        "spec": job_spec(name, spec),
+    }
+
+
+def job_spec(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"backoffLimit": 0, "template": pod_template(name, {"restartPolicy": "Never", **spec})}
