@@ -1,0 +1,211 @@
+"""Assembles what a final image consists of, within the build stage of its container file.
+
+    python root.py interpreter ENVIRONMENT ROOT [--without MODULE]...
+    python root.py program ENVIRONMENT ROOT PACKAGE...
+
+The first writes into ROOT the interpreter that runs this, the standard library, the virtual environment
+ENVIRONMENT with its packages, and the shared libraries that all of these load: nothing else, so an image has
+no shell, package manager or tool in it, for an intruder as for the nodes that pull it. The second writes our
+own packages, a layer of their own, so that a change of ours leaves the large layer as it was.
+
+Libraries are stored as bytecode alone (half the size); ours keep their sources, so that a traceback shows the
+line. Bytecode is checked against neither time nor source: the root file system is read-only. All times are
+zero: equal inputs give equal layers. It asks the interpreter and `ldd` where things are, so it makes no
+assumption of one base image's paths (/usr/local in python:3.11-slim, /usr in Debian's own).
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+# Of the standard library: no program of ours runs a test, a GUI, an installer or a compiler.
+_NOT_NEEDED = frozenset(
+    (
+        "__phello__",
+        "dist-packages",
+        "distutils",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "msilib",
+        "pydoc_data",
+        "site-packages",
+        "test",
+        "tkinter",
+        "turtle",
+        "turtledemo",
+        "venv",
+        "EXTERNALLY-MANAGED",
+        "curses",
+        "_curses",
+        "_curses_panel",
+        "readline",
+        "_tkinter",
+        "dbm",
+        "_dbm",
+        "_gdbm",
+        "nis",
+        "ossaudiodev",
+        "audioop",
+        "spwd",
+        "_crypt",
+        "crypt",
+        "_codecs_cn",
+        "_codecs_hk",
+        "_codecs_iso2022",
+        "_codecs_jp",
+        "_codecs_kr",
+        "_codecs_tw",
+        "_ctypes_test",
+        "_testbuffer",
+        "_testcapi",
+        "_testclinic",
+        "_testimportmultiple",
+        "_testinternalcapi",
+        "_testmultiphase",
+        "_xxsubinterpreters",
+        "_xxtestfuzz",
+        "xxlimited",
+        "xxlimited_35",
+        "_lsprof",
+    )
+)
+_NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
+_USER = "vanadium:x:65532:65532::/:/sbin/nologin\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=("interpreter", "program"))
+    parser.add_argument("environment", type=Path)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("packages", type=Path, nargs="*")
+    parser.add_argument("--without", action="append", default=[])
+    given = parser.parse_args()
+    if given.what == "interpreter":
+        _interpreter(given.environment, given.root, frozenset(given.without))
+    else:
+        _program(given.environment, given.root, given.packages)
+    for path in (given.root, *given.root.rglob("*")):
+        os.utime(path, (0, 0), follow_symlinks=False)
+
+
+def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None:
+    interpreter = Path(sys.executable).resolve()
+    library = Path(sysconfig.get_path("stdlib"))
+    _copy(interpreter, root)
+    packages = _packages_of(environment)
+    _copy_tree(library, root, without | _NOT_NEEDED)
+    _copy_tree(packages, root, without | {"test", "tests", "_virtualenv"})
+    for directory in (library, packages):
+        _to_bytecode(_within(root, directory), root, keep_sources=False)
+    _copy(environment / "pyvenv.cfg", root)
+    binaries = _within(root, environment / "bin")
+    binaries.mkdir()
+    (binaries / "python").symlink_to(interpreter)
+    _copy_shared_libraries(root)
+    etc = root / "etc"
+    (etc / "passwd").write_text(_USER)
+    (etc / "group").write_text("vanadium:x:65532:\n")
+    (etc / "nsswitch.conf").write_text("hosts: files dns\n")
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)
+
+
+def _program(environment: Path, root: Path, packages: Iterable[Path]) -> None:
+    target = _within(root, _packages_of(environment))
+    for package in packages:
+        for source in sorted(package.rglob("*.py")):
+            copy = target / package.name / source.relative_to(package)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    _to_bytecode(target, root, keep_sources=True)
+
+
+def _packages_of(environment: Path) -> Path:
+    return next((environment / "lib").glob("python3.*/site-packages"))
+
+
+def _within(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _copy(path: Path, root: Path) -> None:
+    copy = _within(root, path)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, copy)
+
+
+def _copy_tree(directory: Path, root: Path, without: frozenset[str]) -> None:
+    """`without` names modules, at any depth: files by what stands before their first dot, and directories."""
+
+    def ignored(_: str, names: list[str]) -> list[str]:
+        return [
+            name
+            for name in names
+            if name.split(".")[0] in without
+            or name == "__pycache__"
+            or name.startswith("config-")
+            or name.endswith(_NO_SOURCES)
+        ]
+
+    # Links are followed: Debian's library has some that lead into /etc. A dangling one is nobody's module.
+    shutil.copytree(directory, _within(root, directory), ignore=ignored, ignore_dangling_symlinks=True)
+
+
+def _to_bytecode(directory: Path, root: Path, *, keep_sources: bool) -> None:
+    compiled = compileall.compile_dir(
+        directory,
+        maxlevels=50,
+        quiet=1,
+        legacy=not keep_sources,
+        stripdir=str(root),
+        prependdir="/",
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+    if not compiled:
+        sys.exit(f"not everything under {directory} could be compiled; see above")
+    if not keep_sources:
+        for source in directory.rglob("*.py"):
+            source.unlink()
+
+
+def _copy_shared_libraries(root: Path) -> None:
+    """What ldd says of every program and extension module in `root`, and the loader's list of directories."""
+    for name in ("lib", "lib64"):  # merged into /usr on today's Debian: paths below them go through the link
+        if Path("/", name).is_symlink():
+            (root / name).symlink_to(os.readlink(f"/{name}"))
+    binaries = [
+        path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and _is_elf(path)
+    ]
+    listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    if missing := re.findall(r"^\s*(\S+) => not found", listed, re.MULTILINE):
+        sys.exit(f"shared libraries that are not installed: {', '.join(sorted(set(missing)))}")
+    for found in sorted(set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", listed, re.MULTILINE))):
+        path = Path(found).parent.resolve() / Path(found).name
+        if not path.is_relative_to(root):
+            _copy(path, root)
+    etc = root / "etc"
+    etc.mkdir()
+    shutil.copy("/etc/ld.so.conf", etc)
+    shutil.copytree("/etc/ld.so.conf.d", etc / "ld.so.conf.d")
+    subprocess.run(["/sbin/ldconfig", "-X", "-r", root], check=True)
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""`python:3.11-slim`, made of Debian packages: what the container files start from, without a registry.
+
+Debian 12 has that Python. Its paths differ from those of the image of the same name on Docker Hub (/usr,
+where that has /usr/local); the container files ask the interpreter, and assume neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.cluster.buildah import Store
+from tests.cluster.errors import ImagesUnavailableError
+from tests.cluster.registries import apt_configuration
+from tests.controlplane.programs import Say
+
+REFERENCE = "docker.io/library/python:3.11-slim"
+_SUITE = "bookworm"
+# libstdc++6: Docker Hub's image has it, because it has apt.
+_PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates,libstdc++6"
+# Docker Hub's image lets pip install, and its apt knows nothing of this machine's proxies.
+_AFTERWARDS = (
+    'rm "$1"/usr/lib/python3.11/EXTERNALLY-MANAGED',
+    'rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap',
+)
+_WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+def key() -> str:
+    """A name that changes with what the base is made of."""
+    recipe = repr((_SUITE, _PACKAGES, _AFTERWARDS, _WITHOUT))
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+def ensure(store: Store, cache: Path, say: Say, environment: Mapping[str, str]) -> None:
+    """Puts the base into `store`; its packages are fetched once. Raises ImagesUnavailableError."""
+    archive = cache / f"base-{key()}.tar"
+    if not archive.exists():
+        say(f"  {REFERENCE}: making it of Debian packages (about a minute and a half, once)")
+        began = time.monotonic()
+        unfinished = archive.with_name(f".{archive.name[:-4]}.unfinished.tar")
+        _make(unfinished, store.scratch, environment)
+        unfinished.rename(archive)
+        for older in cache.glob("base-*.tar"):
+            if older != archive:
+                older.unlink()
+        say(f"  {REFERENCE}: done in {time.monotonic() - began:.0f} s")
+    # By its key too: the store may hold one of another recipe under the common name.
+    ours = f"localhost/base:{key()}"
+    if not store.has(ours):
+        store.import_root(archive, ours)
+    store.tag(ours, REFERENCE)
+
+
+def _make(target: Path, scratch: Path, environment: Mapping[str, str]) -> None:
+    options = [
+        "--variant=essential",
+        f"--include={_PACKAGES}",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _WITHOUT),
+        *(f"--customize-hook={command}" for command in _AFTERWARDS),
+    ]
+    if configuration := apt_configuration(environment):
+        (scratch / "apt.conf").write_text(configuration)
+        options.append(f"--aptopt={scratch / 'apt.conf'}")
+    mirror = environment.get("VANADIUM_DEBIAN_MIRROR")
+    command = ["mmdebstrap", *options, _SUITE, str(target), *([mirror] if mirror else [])]
+    made = subprocess.run(
+        command, env={**environment, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        target.unlink(missing_ok=True)
+        tail = "\n".join((made.stdout + made.stderr).splitlines()[-20:])
+        raise ImagesUnavailableError(
+            f"mmdebstrap could not make {REFERENCE} (exit {made.returncode}); "
+            f"VANADIUM_DEBIAN_MIRROR chooses another mirror than deb.debian.org. It said:\n{tail}"
+        )

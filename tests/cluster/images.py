@@ -1,0 +1,223 @@
+"""The images, built here and kept as OCI archives, for a node that has no registry to pull from.
+
+    python -m tests.cluster.images build   # build what is missing; print each reference and its archive
+    python -m tests.cluster.images sizes   # and how large they are
+
+The container files are the users' own. Only what they start from is ours: `python:3.11-slim` is made of
+Debian packages under that name (`base_image`), because nothing here pulls from a registry.
+
+Archives are in `tests.controlplane.programs.cache_directory()/images`, by a key over everything that goes
+into them. A build can be interrupted at any point (an archive appears whole or not at all), and two at once
+wait for each other. Import one with `ctr -n k8s.io images import ARCHIVE`: it carries its full reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import base_image, buildah
+from tests.cluster.errors import ImagesUnavailableError
+from tests.controlplane.programs import (
+    ProgramsUnavailableError,
+    Say,
+    cache_directory,
+    go_toolchain,
+    locked,
+)
+
+CHECKOUT = Path(__file__).parents[2]
+PAUSE = "registry.k8s.io/pause:3.10"
+# Archives of older sources that are kept, so that going back and forth between two of them builds nothing.
+_KEPT = 3
+
+
+@dataclass(frozen=True)
+class Image:
+    """The reference that containerd knows it by, and what it is built from, within the checkout."""
+
+    reference: str
+    container_file: str
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.reference.rsplit("/", 1)[-1].split(":")[0]
+
+
+_DEPENDENCIES = ("pyproject.toml", "uv.lock", "deploy/images/root.py", ".dockerignore")
+_PYTHON_IMAGES = (
+    Image(
+        "docker.io/vanadium/pod-agent:0.1.0",
+        "deploy/images/pod-agent.Containerfile",
+        (*_DEPENDENCIES, "blessings", "pod_agent"),
+    ),
+    Image(
+        "docker.io/vanadium/cluster-agent:0.1.0",
+        "deploy/images/cluster-agent.Containerfile",
+        (*_DEPENDENCIES, "blessings", "cluster_agent"),
+    ),
+    Image(
+        "docker.io/vanadium/webhook:0.1.0",
+        "deploy/images/webhook.Containerfile",
+        (*_DEPENDENCIES, "blessings", "certs", "webhook"),
+    ),
+    Image(
+        "docker.io/vanadium/fortune:0.1.0",
+        "examples/fortune/Containerfile",
+        (*_DEPENDENCIES, "blessings", "examples/fortune/fortune"),
+    ),
+)
+_PAUSE_IMAGE = Image(PAUSE, "tests/cluster/pause/Containerfile", ("tests/cluster/pause/main.go",))
+IMAGES = (*_PYTHON_IMAGES, _PAUSE_IMAGE)
+
+
+def images(say: Say, environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
+    """Each image's reference and its archive, built now if need be; `say` is told of each step.
+
+    Raises ImagesUnavailableError, which names what is missing and how to get it. What is built already needs
+    neither root nor any program.
+    """
+    cache = cache_directory(environment) / "images"
+    archives = {image: cache / f"{image.name}-{key(image)}.tar" for image in IMAGES}
+    if _missing(archives):
+        buildah.check_requirements(environment)
+        cache.mkdir(parents=True, exist_ok=True)
+        with locked(cache / "lock", say):
+            _build(_missing(archives), cache, say, environment)
+            for image, archive in archives.items():
+                _forget_older(image, archive)
+    for archive in archives.values():
+        os.utime(archive)
+    return {image.reference: archive for image, archive in archives.items()}
+
+
+def key(image: Image, checkout: Path = CHECKOUT) -> str:
+    """A name that changes with everything that goes into the image, and with the platform."""
+    digest = hashlib.sha256(f"{platform.machine()} {base_image.key()}".encode())
+    for path in (image.container_file, *image.sources):
+        for file in _files(checkout / path):
+            digest.update(f"{file.relative_to(checkout)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(path.rglob("*.py"))
+    else:
+        yield path
+
+
+def _missing(archives: Mapping[Image, Path]) -> dict[Image, Path]:
+    return {image: archive for image, archive in archives.items() if not archive.exists()}
+
+
+def _build(missing: Mapping[Image, Path], cache: Path, say: Say, environment: Mapping[str, str]) -> None:
+    if not missing:  # somebody else built them while we waited
+        return
+    say(f"building {', '.join(image.name for image in missing)} into {cache}")
+    with buildah.Store(cache / "store", cache / "store.log", environment) as store:
+        if any(image in missing for image in _PYTHON_IMAGES):
+            base_image.ensure(store, cache, say, environment)
+        for image, archive in missing.items():
+            began = time.monotonic()
+            context = _pause_context(store.scratch, say, environment) if image == _PAUSE_IMAGE else CHECKOUT
+            store.build(image.reference, CHECKOUT / image.container_file, context)
+            unfinished = archive.with_name(f".{archive.name}.unfinished")
+            store.save(image.reference, unfinished)
+            unfinished.rename(archive)
+            say(f"  {image.name}: done in {time.monotonic() - began:.0f} s")
+
+
+def _pause_context(scratch: Path, say: Say, environment: Mapping[str, str]) -> Path:
+    try:
+        go = go_toolchain(say, environment)
+    except ProgramsUnavailableError as error:
+        raise ImagesUnavailableError(str(error)) from error
+    context = scratch / "pause"
+    context.mkdir()
+    command = [
+        str(go),
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags=-s -w",
+        "-o",
+        str(context / "pause"),
+    ]
+    compiled = subprocess.run(
+        [*command, str(CHECKOUT / "tests/cluster/pause/main.go")],
+        env={**environment, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if compiled.returncode != 0:
+        raise ImagesUnavailableError(f"go could not build pause:\n{compiled.stderr}")
+    return context
+
+
+def _forget_older(image: Image, newest: Path) -> None:
+    others = [path for path in newest.parent.glob(f"{image.name}-{'[0-9a-f]' * 16}.tar") if path != newest]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT - 1 :]:
+        path.unlink()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes: what a registry would send, and what the layers hold once unpacked."""
+
+    compressed: int
+    unpacked: int
+    largest_layer: int
+
+
+def sizes(archive: Path) -> Sizes:
+    """Of an OCI archive (https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md)."""
+    with tarfile.open(archive) as tar:
+
+        def blob(digest: str) -> bytes:
+            file = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert file is not None
+            return file.read()
+
+        index = tar.extractfile("index.json")
+        assert index is not None
+        manifest = json.loads(blob(json.load(index)["manifests"][0]["digest"]))
+        layers = [layer["digest"] for layer in manifest["layers"]]
+        compressed = [layer["size"] for layer in manifest["layers"]]
+        unpacked = sum(len(gzip.decompress(blob(layer))) for layer in layers)
+    return Sizes(sum(compressed), unpacked, max(compressed))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images")
+    parser.add_argument("command", choices=("build", "sizes"))
+    command = parser.parse_args().command
+    try:
+        built = images(lambda line: print(line, file=sys.stderr, flush=True))
+    except ImagesUnavailableError as error:
+        sys.exit(f"the images cannot be built: {error}")
+    if command == "build":
+        for reference, archive in built.items():
+            print(reference, archive)
+        return
+    print(f"{'image':40} {'pulled':>9} {'unpacked':>9}")
+    for reference, archive in built.items():
+        measured = sizes(archive)
+        print(f"{reference:40} {measured.compressed / 1e6:6.1f} MB {measured.unpacked / 1e6:6.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
