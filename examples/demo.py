@@ -18,12 +18,10 @@ from pathlib import Path
 
 import httpx
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 from rich.markup import escape
+from stolen_secret import refusal, seek
 
-from blessings import Blessing, Principal, Roots
-from blessings.tls import client_context
 from pod_agent.client import AgentClient, AgentError
 from vkube.errors import VkubeError
 from vkube.local.cluster import LocalCluster, LocalSettings, Started, local_cluster
@@ -134,16 +132,7 @@ async def show_stolen_secret(cluster: LocalCluster) -> None:
 
 async def seek_with(cluster: LocalCluster, credential: dict[str, str], token: str) -> str:
     """What the cluster agent answers to whoever has the credential and the token."""
-    context = client_context(
-        Principal.from_pem(credential["privateKey"].encode()),
-        Blessing.from_pem(credential["certificateChain"]),
-        Roots.from_pem(credential["clusterAgentRoots"]),
-    )
-    body = {"csr": Principal.create().csr().public_bytes(Encoding.PEM).decode(), "token": token}
-    async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-        response = await client.post(f"{cluster.cluster_agent_url}/v1/seek-blessings", json=body)
-    error = response.json().get("error", {})
-    return f"{response.status_code} {error.get('reason')}: {error.get('message')}"
+    return refusal(await asyncio.to_thread(seek, cluster.cluster_agent_url, credential, token))
 
 
 async def fortune(replica: Started, *arguments: str) -> str:

@@ -1,35 +1,61 @@
-"""What all tests share: the control plane, once a session, and what happens where there can be none.
+"""What all tests share: a control plane, a cluster with a node, and what happens where there can be none.
 
-Without the Kubernetes programs the tests that need them are left out, and the summary says which and why.
-Where CI is set, or VANADIUM_REQUIRE_CONTROL_PLANE, that is a failure.
+What they run is found or built before the first test, with the progress in sight. Where that does not work,
+the tests that need it are left out, and the summary says which and why. Where CI is set, or
+VANADIUM_REQUIRE_CONTROL_PLANE, that is a failure.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
+from tests.cluster.errors import ImagesUnavailableError
 from tests.controlplane.control_plane import ControlPlane
-from tests.controlplane.programs import Programs, ProgramsUnavailableError, programs
-
-_PROGRAMS = pytest.StashKey[Programs]()
-_LEFT_OUT = pytest.StashKey[str]()
-_LEFT_OUT_TESTS = pytest.StashKey[list[str]]()
+from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@dataclass
+class Need:
+    """What a fixture needs of this machine, and what came of looking for it."""
+
+    what: str
+    find: Callable[[Say], Any]
+    found: Any = None
+    unavailable: str = "not looked for"
+    tests: list[str] = field(default_factory=list)
+
+
+def _needs() -> dict[str, Need]:
+    """By the name of the fixture, which is the marker of the tests that use it, too."""
+    return {
+        "control_plane": Need("a control plane", programs),
+        "cluster": Need("a cluster with a node", cluster_parts),
+    }
+
+
+_NEEDS = pytest.StashKey[dict[str, Need]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_NEEDS] = _needs()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "control_plane" in getattr(item, "fixturenames", ()):
-            item.add_marker("controlplane")
+        for name in config.stash[_NEEDS]:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Finds or builds the programs before the first test runs, with the progress in sight."""
-    needing = [item for item in session.items if item.get_closest_marker("controlplane")]
-    if not needing or session.config.option.collectonly:
+    """Finds or builds what is needed before the first test runs, with the progress in sight."""
+    if session.config.option.collectonly:
         return
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     capture: Any = session.config.pluginmanager.get_plugin("capturemanager")
@@ -39,33 +65,50 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             reporter.write_line(line)
             reporter.flush()
 
-    try:
-        session.config.stash[_PROGRAMS] = programs(say)
-    except ProgramsUnavailableError as error:
-        session.config.stash[_LEFT_OUT] = str(error)
-        session.config.stash[_LEFT_OUT_TESTS] = [item.nodeid for item in needing]
-        if not _required():
-            for item in needing:
-                item.add_marker(pytest.mark.skip(reason=f"no control plane: {error}"))
+    for name, need in session.config.stash[_NEEDS].items():
+        needing = [item for item in session.items if item.get_closest_marker(name)]
+        if not needing:
+            continue
+        try:
+            need.found = need.find(say)
+        except (ProgramsUnavailableError, ImagesUnavailableError) as error:
+            need.unavailable = str(error)
+            need.tests = [item.nodeid for item in needing]
+            if not _required():
+                for item in needing:
+                    item.add_marker(pytest.mark.skip(reason=f"no {name}: {error}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if reason := config.stash.get(_LEFT_OUT, None):
-        tests = config.stash[_LEFT_OUT_TESTS]
-        terminalreporter.section("left out for want of a control plane", red=True)
-        terminalreporter.write_line(f"{len(tests)} tests did not run: {reason}")
-        for test in tests:
-            terminalreporter.write_line(f"  {test}")
+    for need in config.stash[_NEEDS].values():
+        if need.tests:
+            terminalreporter.section(f"left out for want of {need.what}", red=True)
+            terminalreporter.write_line(f"{len(need.tests)} tests did not run: {need.unavailable}")
+            for test in need.tests:
+                terminalreporter.write_line(f"  {test}")
 
 
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """A running control plane, shared by the session: tests use namespaces of their own."""
-    found = request.config.stash.get(_PROGRAMS, None)
-    if found is None:
-        pytest.fail(f"no control plane: {request.config.stash.get(_LEFT_OUT, 'not looked for')}")
+    found: Programs = _found(request, "control_plane")
     with ControlPlane(found) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running cluster with a node, shared by the session: a real kubelet runs its Pods."""
+    found: Parts = _found(request, "cluster")
+    with running_cluster(found) as running:
+        yield running
+
+
+def _found(request: pytest.FixtureRequest, name: str) -> Any:
+    need = request.config.stash[_NEEDS][name]
+    if need.found is None:
+        pytest.fail(f"no {need.what}: {need.unavailable}")
+    return need.found
 
 
 def _required() -> bool:

@@ -109,6 +109,12 @@ def _warnings(
         )
     if pod.host_network:
         warnings.append("with hostNetwork, the pod agent takes port 8194 of the node")
+    if not pod.finds_services:
+        policy = "ClusterFirstWithHostNet" if pod.host_network else "ClusterFirst"
+        warnings.append(
+            f"the Pod does not resolve the names of Services, and the pod agent would not find the cluster "
+            f"agent: set dnsPolicy: {policy}"
+        )
     if pod.shares_processes:
         warnings.append("with a shared process namespace, a privileged container can read the identity's key")
     if not configuration.native_sidecar:

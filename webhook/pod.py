@@ -86,6 +86,17 @@ class Pod:
         return flag_at(self.spec, "hostNetwork", "spec")
 
     @property
+    def finds_services(self) -> bool:
+        """Whether the Pod resolves the names of Services: with the node's network, only when it says so.
+
+        https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy
+        """
+        policy = string_at(self.spec, "dnsPolicy", "spec") or "ClusterFirst"
+        wanted = "ClusterFirstWithHostNet" if self.host_network else "ClusterFirst"
+        # With `None`, the Pod names its own servers; ClusterFirstWithHostNet serves both networks.
+        return policy in (wanted, "ClusterFirstWithHostNet", "None")
+
+    @property
     def shares_processes(self) -> bool:
         return flag_at(self.spec, "shareProcessNamespace", "spec") or flag_at(self.spec, "hostPID", "spec")
 

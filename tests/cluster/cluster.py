@@ -9,15 +9,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.images import PAUSE, images
 from tests.cluster.network import Network
 from tests.cluster.node import NAME, USERS, Node
-from tests.cluster.programs import node_programs
+from tests.cluster.programs import NodePrograms, node_programs
 from tests.controlplane.control_plane import ControlPlane
-from tests.controlplane.programs import Say, programs
+from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 from tests.kubectl import Kubectl, wait_for
 
 # The context of KUBECONFIG that names an existing cluster to use instead of one of ours.
 CONTEXT_VARIABLE = "VANADIUM_TEST_CONTEXT"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster of ours is made of."""
+
+    control_plane: Programs
+    node: NodePrograms
+    images: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -28,27 +38,33 @@ class Cluster:
     node: Node | None
 
 
-@contextmanager
-def cluster(
-    say: Say, images: Mapping[str, Path], pause: str, environment: Mapping[str, str] = os.environ
-) -> Iterator[Cluster]:
-    """The existing cluster that the environment names, else one of ours with these images loaded.
+def cluster_parts(say: Say, environment: Mapping[str, str] = os.environ) -> Parts | Kubectl:
+    """What is needed to have a cluster: kubectl for the existing one that the environment names, else all the
+    parts of one, built now if need be.
 
-    An existing cluster must be able to pull the images, or have them. Raises ProgramsUnavailableError where
-    no node can run.
+    Raises ProgramsUnavailableError, ImagesUnavailableError where there can be none.
     """
     if context := environment.get(CONTEXT_VARIABLE):
-        yield Cluster(existing(context, environment), None)
+        return _existing(context, environment)
+    node = node_programs(say, environment)
+    return Parts(programs(say, environment), node, images(say, environment))
+
+
+@contextmanager
+def running_cluster(parts: Parts | Kubectl) -> Iterator[Cluster]:
+    """A cluster of ours with the images loaded, from start to end; or the existing one, which must be able to
+    pull the images, or have them."""
+    if isinstance(parts, Kubectl):
+        yield Cluster(parts, None)
         return
     network = Network()
-    node_has, control_plane_has = node_programs(say, environment), programs(say, environment)
     with (
-        Node(node_has, network, pause) as node,
+        Node(parts.node, network, PAUSE) as node,
         ControlPlane(
-            control_plane_has, address=network.host, service_cidr=network.services, users=USERS
+            parts.control_plane, address=network.host, service_cidr=network.services, users=USERS
         ) as control_plane,
     ):
-        for archive in images.values():
+        for archive in parts.images.values():
             node.load(archive)
         node.join(control_plane)
         kubectl = control_plane.kubectl
@@ -56,11 +72,13 @@ def cluster(
         yield Cluster(kubectl, node)
 
 
-def existing(context: str, environment: Mapping[str, str] = os.environ) -> Kubectl:
+def _existing(context: str, environment: Mapping[str, str]) -> Kubectl:
     """kubectl for a context of the user's own kubeconfig."""
     program = shutil.which("kubectl", path=environment.get("PATH"))
     if program is None:
-        raise FileNotFoundError(f"{CONTEXT_VARIABLE} names the cluster {context}, but no kubectl is on PATH")
+        raise ProgramsUnavailableError(
+            f"{CONTEXT_VARIABLE} names the cluster {context}, but no kubectl is on PATH"
+        )
     kubeconfig = environment.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     return Kubectl(Path(program), Path(kubeconfig), context)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.kubectl import CHECKOUT, Kubectl, is_ready, wait_for
+from tests.kubectl import Kubectl, wait_for
 
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"
@@ -54,7 +52,7 @@ def logs(kubectl: Kubectl) -> str:
 
 
 def everything(kubectl: Kubectl) -> set[str]:
-    """Every object of the cluster as kind, namespace and name, but for those that come and go by themselves."""
+    """Every object as kind, namespace and name, but for those that come and go by themselves."""
     listed = kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()
     kinds = [kind for kind in listed if kind.split(".")[0] not in ("events", "leases", "componentstatuses")]
     columns = "custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name"
@@ -63,9 +61,9 @@ def everything(kubectl: Kubectl) -> set[str]:
 
 
 def execute(kubectl: Kubectl, namespace: str, pod: str, container: str, *argv: str) -> tuple[int, str]:
-    """Runs a command in a container; its exit code and what it printed."""
+    """Runs a command in a container: its exit code, and what it printed; on failure also its complaints."""
     done = kubectl("exec", "-n", namespace, pod, "-c", container, "--", *argv, check=False)
-    return done.returncode, done.stdout + done.stderr
+    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
 def agent_container(pod: dict[str, Any]) -> dict[str, Any]:

@@ -43,9 +43,13 @@ class Machine:
     def __init__(self, network: Network, *, path: str) -> None:
         self._network = network
         self._path = path
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         clean()
+        _wait_until(
+            lambda: not _link_exists(HOST_LINK), f"the end of another node, which has {HOST_LINK}", 30
+        )
         self._owned = OwnedDirectory(_PREFIX)
         self.directory = self._owned.path
         self.cgroup = self.directory.name
@@ -65,7 +69,8 @@ class Machine:
         """Kills every process in it, and removes what the kernel does not."""
         if hasattr(self, "_unshare"):
             self._unshare.kill()
-            self._unshare.wait()
+            for process in (self._unshare, *self._started):
+                process.wait()
         _wait_until(lambda: not _link_exists(HOST_LINK), "the link is gone")
         remove_cgroups(self.cgroup)
         self._owned.remove()
@@ -76,13 +81,15 @@ class Machine:
 
     def start(self, log: IO[bytes], *argv: str | Path) -> subprocess.Popen[bytes]:
         """Starts a program inside; what is returned is the program's parent, and ends with it."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self._enter(), *argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=self._environment(),
         )
+        self._started.append(process)
+        return process
 
     @staticmethod
     def end(process: subprocess.Popen[bytes], how: signal.Signals, seconds: float = 20) -> None:

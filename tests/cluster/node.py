@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,12 +83,13 @@ class Node:
         self.start(*self.SERVICES[1:])
 
     def start(self, *services: str) -> None:
-        """Starts the named programs, and waits for containerd to answer."""
+        """Starts the named programs, containerd until it serves: a kubelet ends where it does not yet."""
         for service in services:
+            booted = self._booted()
             with self._log(service).open("ab") as log:
                 self._processes[service] = self.machine.start(log, *self._command(service))
             if service == "containerd":
-                self._until(lambda: self.machine.run("ctr", "version", check=False).count("Version"), service)
+                self._until(partial(self._has_booted_since, booted), service)
 
     def stop(self, *services: str, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends the named programs, and waits for their ends. Containers go on, as on any node."""
@@ -106,6 +108,14 @@ class Node:
         roots = [Path("/sys/fs/cgroup") / hierarchy, Path("/sys/fs/cgroup")]
         root = next(one / self.machine.cgroup for one in roots if (one / self.machine.cgroup).exists())
         return next(root.rglob(f"*{container_id}*"))
+
+    def _booted(self) -> int:
+        """How often containerd has said that it is there, all of its plugins included."""
+        log = self._log("containerd")
+        return log.read_text(errors="replace").count("successfully booted") if log.exists() else 0
+
+    def _has_booted_since(self, count: int) -> bool:
+        return self._booted() > count
 
     def _log(self, service: str) -> Path:
         return self.machine.directory / f"{service}.log"
@@ -166,6 +176,9 @@ version = 3
   address = "{_CONTAINERD_SOCKET}"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "{self._pause}"
+[plugins.'io.containerd.cri.v1.runtime']
+  # Root without CAP_SYS_RESOURCE, as within some virtual machines, may not lower it.
+  restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ["{plugins}"]
   conf_dir = "{self._etc}/cni"

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-# The sample application's image: it has Python, the typed client and an unmodified SPIFFE client.
+# The sample application's image: it has Python and an unmodified SPIFFE client.
 IMAGE = "vanadium/fortune:0.1.0"
-# Prints the replica's name as the agent protocol gives it, at once.
-PRINT_NAMES = ("python", "-c", "from pod_agent.client import AgentClient; print(*AgentClient().names())")
+# Prints the replica's SPIFFE ID, as the unmodified client gets it from the Workload API.
+_PRINT_ID = """
+from spiffe import X509Source
+with X509Source() as source:
+    print(source.get_x509_context().default_svid.spiffe_id)
+"""
+PRINT_ID = ("python", "-c", _PRINT_ID)
+# Prints what the agent protocol answers, as `curl --unix-socket $V23_AGENT_PATH http://agent/v1/...` would.
+_ASK_AGENT = """
+import http.client, os, socket, sys
+connection = http.client.HTTPConnection("agent")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(os.environ["V23_AGENT_PATH"])
+connection.request("GET", sys.argv[1])
+print(connection.getresponse().read().decode())
+"""
 # Stays, and ends at once when told to.
 STAY = ("python", "-c", "import signal; signal.sigwait([signal.SIGTERM])")
 RESTRICTED = {
@@ -18,6 +32,15 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+
+
+def ask_agent(path: str) -> tuple[str, ...]:
+    return ("python", "-c", _ASK_AGENT, path)
+
+
+def spiffe_id(namespace: str, pod_name: str, service_account: str = "default") -> str:
+    """Of a replica, under the prefix that deploy/ comes with."""
+    return f"spiffe://acme/prod/{namespace}/{service_account}/{pod_name}"
 
 
 def namespace(name: str, **labels: str) -> dict[str, Any]:
@@ -46,7 +69,9 @@ def container(*command: str, name: str = "app") -> dict[str, Any]:
     }
 
 
-def deployment(where: str, name: str, replicas: int, template: dict[str, Any] | None = None) -> dict[str, Any]:
+def deployment(
+    where: str, name: str, replicas: int, template: dict[str, Any] | None = None
+) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

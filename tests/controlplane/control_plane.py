@@ -194,6 +194,7 @@ class ControlPlane:
             f"--kubelet-client-certificate={self.directory}/kubelet-client.crt",
             f"--kubelet-client-key={self.directory}/kubelet-client.key",
             f"--kubelet-certificate-authority={self.ca_certificate}",
+            "--kubelet-preferred-address-types=InternalIP",
             f"--audit-policy-file={self.directory}/audit-policy.yaml",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-mode=blocking-strict",

@@ -239,3 +239,24 @@ def test_deciding_and_patching_load_nothing_that_could_reach_a_network() -> None
         [sys.executable, "-c", program], capture_output=True, check=True, text=True
     ).stdout
     assert json.loads(loaded) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"hostNetwork": True}, ["ClusterFirstWithHostNet"]),
+        ({"hostNetwork": True, "dnsPolicy": "ClusterFirst"}, ["ClusterFirstWithHostNet"]),
+        ({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}, []),
+        ({"dnsPolicy": "Default"}, ["ClusterFirst"]),
+        ({"dnsPolicy": "None"}, []),
+        ({"dnsPolicy": "ClusterFirst"}, []),
+        ({}, []),
+    ],
+)
+def test_a_pod_that_could_not_find_the_cluster_agent_is_warned_of(
+    spec: JSONObject, expected: list[str]
+) -> None:
+    subject = pod()
+    subject["spec"].update(spec)
+    warnings = inject(subject, CONFIGURATION).warnings
+    assert [one.rpartition(": ")[2] for one in warnings if "cluster agent" in one] == expected

@@ -19,7 +19,7 @@ def main() -> int:
     try:
         return _serve(identity, arguments) if arguments.command == "serve" else _call(identity, arguments)
     except (FortuneError, BlessingsError, OSError) as error:
-        print(f"fortune: {error}", file=sys.stderr)  # noqa: T201
+        print(f"fortune: {error}", file=sys.stderr)
         return 1
     finally:
         identity.close()
@@ -30,7 +30,7 @@ def _serve(identity: ReplicaIdentity, arguments: argparse.Namespace) -> int:
     server = FortuneServer(arguments.listen, identity, allowed)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     host, port = arguments.listen
-    print(f"{identity.name} serves at {host}:{port}", flush=True)  # noqa: T201
+    print(f"{identity.name} serves at {host}:{port}", flush=True)
     server.serve_forever()
     server.server_close()
     return 0
@@ -38,12 +38,12 @@ def _serve(identity: ReplicaIdentity, arguments: argparse.Namespace) -> int:
 
 def _call(identity: ReplicaIdentity, arguments: argparse.Namespace) -> int:
     if arguments.command == "identify":
-        print(description(*identify(identity, arguments.connect)))  # noqa: T201
+        print(description(*identify(identity, arguments.connect)))
         return 0
     expected = arguments.expect or own_application(identity.name)
     text = getattr(arguments, "text", None)
     server, answer = call(identity, arguments.connect, expected, arguments.command.capitalize(), text)
-    print(f"{server}: {answer}" if answer is not None else f"{server}: done")  # noqa: T201
+    print(f"{server}: {answer}" if answer is not None else f"{server}: done")
     return 0
 
 

@@ -97,4 +97,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        print(f"{getattr(self, 'caller', '?')} {format % args}", flush=True)  # noqa: T201 - the sample's log
+        print(f"{getattr(self, 'caller', '?')} {format % args}", flush=True)

@@ -1,0 +1,35 @@
+"""`build`, `up` and `clean`; see the package."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from tests.cluster.cluster import cluster_parts, running_cluster
+from tests.cluster.errors import ImagesUnavailableError
+from tests.cluster.machine import clean
+from tests.controlplane.programs import ProgramsUnavailableError
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] not in ("build", "up", "clean"):
+        print("usage: python -m tests.cluster build | up | clean", file=sys.stderr)
+        return 2
+    if arguments[0] == "clean":
+        clean()
+        return 0
+    try:
+        parts = cluster_parts(lambda line: print(line, file=sys.stderr, flush=True))
+    except (ProgramsUnavailableError, ImagesUnavailableError) as error:
+        print(f"no cluster: {error}", file=sys.stderr)
+        return 1
+    if arguments[0] == "up":
+        with running_cluster(parts) as running:
+            print(running.kubectl.kubeconfig, flush=True)
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    return 0
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    sys.exit(main(sys.argv[1:]))
