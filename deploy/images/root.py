@@ -28,58 +28,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-# Of the standard library: no program of ours runs a test, a GUI, an installer or a compiler.
-_NOT_NEEDED = frozenset(
-    (
-        "__phello__",
-        "dist-packages",
-        "distutils",
-        "ensurepip",
-        "idlelib",
-        "lib2to3",
-        "msilib",
-        "pydoc_data",
-        "site-packages",
-        "test",
-        "tkinter",
-        "turtle",
-        "turtledemo",
-        "venv",
-        "EXTERNALLY-MANAGED",
-        "curses",
-        "_curses",
-        "_curses_panel",
-        "readline",
-        "_tkinter",
-        "dbm",
-        "_dbm",
-        "_gdbm",
-        "nis",
-        "ossaudiodev",
-        "audioop",
-        "spwd",
-        "_crypt",
-        "crypt",
-        "_codecs_cn",
-        "_codecs_hk",
-        "_codecs_iso2022",
-        "_codecs_jp",
-        "_codecs_kr",
-        "_codecs_tw",
-        "_ctypes_test",
-        "_testbuffer",
-        "_testcapi",
-        "_testclinic",
-        "_testimportmultiple",
-        "_testinternalcapi",
-        "_testmultiphase",
-        "_xxsubinterpreters",
-        "_xxtestfuzz",
-        "xxlimited",
-        "xxlimited_35",
-        "_lsprof",
-    )
-)
+# Of the standard library: no program of ours tests, draws, installs, debugs, or speaks these protocols.
+_NOT_NEEDED = """
+    dist-packages site-packages EXTERNALLY-MANAGED __phello__ test unittest doctest _pyio _pydecimal
+    _osx_support idlelib tkinter _tkinter turtle turtledemo curses _curses _curses_panel readline
+    webbrowser this antigravity distutils ensurepip lib2to3 msilib venv pdb bdb cProfile profile pstats
+    trace tabnanny modulefinder pyclbr pickletools cgi cgitb xml xmlrpc plistlib mailbox mailcap imaplib
+    nntplib poplib smtpd smtplib telnetlib ftplib asyncore asynchat aifc audioop chunk imghdr
+    ossaudiodev sndhdr sunau wave uu xdrlib dbm _dbm _gdbm nis spwd crypt _crypt pydoc_data _codecs_cn
+    _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _multibytecodec _ctypes_test _lsprof
+    _testbuffer _testcapi _testclinic _testimportmultiple _testinternalcapi _testmultiphase
+    _xxsubinterpreters _xxtestfuzz xxlimited xxlimited_35
+"""
+# Of the packages: cryptography needs cffi's extension module, which is beside it, and not its compiler.
+_NOT_NEEDED_PACKAGES = frozenset(("test", "tests", "_testcapi", "_virtualenv", "cffi", "pycparser"))
 _NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
 _USER = "vanadium:x:65532:65532::/:/sbin/nologin\n"
 
@@ -105,15 +67,19 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None
     library = Path(sysconfig.get_path("stdlib"))
     _copy(interpreter, root)
     packages = _packages_of(environment)
-    _copy_tree(library, root, without | _NOT_NEEDED)
-    _copy_tree(packages, root, without | {"test", "tests", "_virtualenv"})
+    _copy_tree(library, root, without.union(_NOT_NEEDED.split()))
+    _copy_tree(packages, root, without | _NOT_NEEDED_PACKAGES)
     for directory in (library, packages):
         _to_bytecode(_within(root, directory), root, keep_sources=False)
+    for extension in _within(root, packages).rglob("*.so"):
+        subprocess.run(["strip", "--strip-unneeded", extension], check=True)  # noqa: S607
     _copy(environment / "pyvenv.cfg", root)
     binaries = _within(root, environment / "bin")
     binaries.mkdir()
     (binaries / "python").symlink_to(interpreter)
     _copy_shared_libraries(root)
+    for name in ("os-release", "debian_version"):
+        _copy(Path("/etc", name), root)
     etc = root / "etc"
     (etc / "passwd").write_text(_USER)
     (etc / "group").write_text("vanadium:x:65532:\n")
@@ -195,11 +161,27 @@ def _copy_shared_libraries(root: Path) -> None:
         path = Path(found).parent.resolve() / Path(found).name
         if not path.is_relative_to(root):
             _copy(path, root)
-    etc = root / "etc"
-    etc.mkdir()
-    shutil.copy("/etc/ld.so.conf", etc)
-    shutil.copytree("/etc/ld.so.conf.d", etc / "ld.so.conf.d")
+            _say_whence(Path(found), root)
+    _copy(Path("/etc/ld.so.conf"), root)
+    shutil.copytree("/etc/ld.so.conf.d", root / "etc/ld.so.conf.d")
     subprocess.run(["/sbin/ldconfig", "-X", "-r", root], check=True)
+
+
+def _say_whence(library: Path, root: Path) -> None:
+    """For scanners for known vulnerabilities: Debian's release, and a record of the library's package.
+
+    Where they look in images without a package manager, and as distroless images have it.
+    """
+    owner = _output("dpkg-query", "--search", str(library), str(library.resolve())).split(":")[0]
+    if not owner:
+        sys.exit(f"no Debian package has {library}")
+    records = root / "var/lib/dpkg/status.d"
+    records.mkdir(parents=True, exist_ok=True)
+    (records / owner).write_text(_output("dpkg-query", "--status", owner))
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _is_elf(path: Path) -> bool:

@@ -19,20 +19,19 @@ from tests.controlplane.programs import Say
 
 REFERENCE = "docker.io/library/python:3.11-slim"
 _SUITE = "bookworm"
-# libstdc++6: Docker Hub's image has it, because it has apt.
-_PACKAGES = "python3,python3-pip,python-is-python3,ca-certificates,libstdc++6"
-# Docker Hub's image lets pip install, and its apt knows nothing of this machine's proxies.
-_AFTERWARDS = (
-    'rm "$1"/usr/lib/python3.11/EXTERNALLY-MANAGED',
-    'rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap',
+_OPTIONS = (
+    "--variant=apt",
+    "--include=python3,python3-pip,python-is-python3,ca-certificates",
+    *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),
+    # Docker Hub's image lets pip install, and its apt knows nothing of this machine's proxies.
+    '--customize-hook=rm "$1"/usr/lib/python3.11/EXTERNALLY-MANAGED',
+    '--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap',
 )
-_WITHOUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
 def key() -> str:
     """A name that changes with what the base is made of."""
-    recipe = repr((_SUITE, _PACKAGES, _AFTERWARDS, _WITHOUT))
-    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((_SUITE, *_OPTIONS)).encode()).hexdigest()[:16]
 
 
 def ensure(store: Store, cache: Path, say: Say, environment: Mapping[str, str]) -> None:
@@ -56,12 +55,7 @@ def ensure(store: Store, cache: Path, say: Say, environment: Mapping[str, str]) 
 
 
 def _make(target: Path, scratch: Path, environment: Mapping[str, str]) -> None:
-    options = [
-        "--variant=essential",
-        f"--include={_PACKAGES}",
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _WITHOUT),
-        *(f"--customize-hook={command}" for command in _AFTERWARDS),
-    ]
+    options = list(_OPTIONS)
     if configuration := apt_configuration(environment):
         (scratch / "apt.conf").write_text(configuration)
         options.append(f"--aptopt={scratch / 'apt.conf'}")

@@ -32,6 +32,9 @@ _ALONE = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
+# Where buildah keeps what it knows of registries; there is no setting that puts that elsewhere.
+_SYSTEM = Path("/var/lib/containers")
+_HIDING_SYSTEM = ("sh", "-c", f'mount -t tmpfs tmpfs {_SYSTEM} && exec "$@"', "sh")
 
 
 def check_requirements(environment: Mapping[str, str]) -> None:
@@ -66,6 +69,8 @@ class Store:
         if len(list(self._directory.glob("*/*"))) > _MOST_LAYERS:
             shutil.rmtree(self._directory)
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._made_mount_point = not _SYSTEM.exists()
+        _SYSTEM.mkdir(exist_ok=True)
         self._log.write_bytes(b"")
         self._settings = {
             "CONTAINERS_STORAGE_CONF": self._file("storage.conf", self._storage()),
@@ -84,6 +89,8 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._temporary.cleanup()
+        if self._made_mount_point and not any(_SYSTEM.iterdir()):
+            _SYSTEM.rmdir()
 
     def has(self, reference: str) -> bool:
         return bool(self._ask("images", "--quiet", "--filter", f"reference={reference}"))
@@ -143,7 +150,7 @@ class Store:
 
     def _buildah(self, arguments: tuple[str, ...], *, stdout: IO[str] | int, stderr: IO[str]) -> str:
         done = subprocess.run(
-            [*_ALONE, "buildah", *arguments],
+            [*_ALONE, *_HIDING_SYSTEM, "buildah", *arguments],
             env={**self._environment, **self._settings},
             stdin=subprocess.DEVNULL,
             stdout=stdout,

@@ -22,11 +22,16 @@ _LOCAL_TO_THE_MACHINE = frozenset({"cert", "find-links", "cache-dir", "target", 
 
 
 def mounts(directory: Path, environment: Mapping[str, str]) -> dict[Path, str]:
-    """Files here, and the paths at which a build's steps see them. Those made now are in `directory`."""
+    """Files here, and the paths at which a build's steps see them.
+
+    Those made now are in `directory`, which nobody else may enter: an index's address can have a password.
+    """
     found = {
         _written(directory / "pip.conf", pip_configuration(environment)): "/etc/pip.conf",
         _written(directory / "uv.toml", uv_configuration(environment)): "/etc/uv/uv.toml",
     }
+    apt = _written(directory / "apt.conf", apt_configuration(environment))
+    found[apt] = "/etc/apt/apt.conf.d/99this-machine"
     authorities = environment.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     if authorities and Path(authorities).is_file():
         found[Path(authorities)] = _CERTIFICATES
@@ -85,6 +90,5 @@ def _quoted(value: str) -> str:
 
 
 def _written(path: Path, text: str) -> Path:
-    path.touch(mode=0o600)
     path.write_text(text)
     return path
