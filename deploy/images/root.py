@@ -71,13 +71,12 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None
     _copy_tree(packages, root, without | _NOT_NEEDED_PACKAGES)
     for directory in (library, packages):
         _to_bytecode(_within(root, directory), root, keep_sources=False)
-    for extension in _within(root, packages).rglob("*.so"):
-        subprocess.run(["strip", "--strip-unneeded", extension], check=True)  # noqa: S607
     _copy(environment / "pyvenv.cfg", root)
     binaries = _within(root, environment / "bin")
     binaries.mkdir()
     (binaries / "python").symlink_to(interpreter)
     _copy_shared_libraries(root)
+    _output("strip", "--strip-unneeded", *_binaries(root))
     for name in ("os-release", "debian_version"):
         _copy(Path("/etc", name), root)
     etc = root / "etc"
@@ -151,20 +150,18 @@ def _copy_shared_libraries(root: Path) -> None:
     for name in ("lib", "lib64"):  # merged into /usr on today's Debian: paths below them go through the link
         if Path("/", name).is_symlink():
             (root / name).symlink_to(os.readlink(f"/{name}"))
-    binaries = [
-        path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and _is_elf(path)
-    ]
-    listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    listed = _output("ldd", *_binaries(root))
     if missing := re.findall(r"^\s*(\S+) => not found", listed, re.MULTILINE):
         sys.exit(f"shared libraries that are not installed: {', '.join(sorted(set(missing)))}")
     for found in sorted(set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", listed, re.MULTILINE))):
         path = Path(found).parent.resolve() / Path(found).name
         if not path.is_relative_to(root):
             _copy(path, root)
-            _say_whence(Path(found), root)
+            if not path.is_relative_to("/usr/local"):  # where nothing is of a Debian package
+                _say_whence(Path(found), root)
     _copy(Path("/etc/ld.so.conf"), root)
     shutil.copytree("/etc/ld.so.conf.d", root / "etc/ld.so.conf.d")
-    subprocess.run(["/sbin/ldconfig", "-X", "-r", root], check=True)
+    _output("/sbin/ldconfig", "-X", "-r", root)
 
 
 def _say_whence(library: Path, root: Path) -> None:
@@ -172,21 +169,30 @@ def _say_whence(library: Path, root: Path) -> None:
 
     Where they look in images without a package manager, and as distroless images have it.
     """
-    owner = _output("dpkg-query", "--search", str(library), str(library.resolve())).split(":")[0]
-    if not owner:
-        sys.exit(f"no Debian package has {library}")
+    # Debian's packages name a library by the path of before or after the merge of /lib into /usr/lib.
+    names = {library, library.resolve(), Path("/", *library.resolve().parts[2:])}
+    asked = subprocess.run(["dpkg-query", "--search", *names], capture_output=True, text=True, check=False)  # noqa: S607
+    found = re.search(r"^([a-z0-9.+-]+)(?::\w+)?: /", asked.stdout, re.MULTILINE)
+    if not found:
+        sys.exit(f"no Debian package has {library}: {asked.stderr}")
     records = root / "var/lib/dpkg/status.d"
     records.mkdir(parents=True, exist_ok=True)
-    (records / owner).write_text(_output("dpkg-query", "--status", owner))
+    (records / found[1]).write_text(_output("dpkg-query", "--status", found[1]))
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def _output(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed: {done.stderr}")
+    return done.stdout
 
 
-def _is_elf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"\x7fELF"
+def _binaries(root: Path) -> list[Path]:
+    def is_elf(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+
+    return [path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and is_elf(path)]
 
 
 if __name__ == "__main__":

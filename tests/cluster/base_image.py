@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.cluster.archives import appearing_whole, use
 from tests.cluster.buildah import Store
 from tests.cluster.errors import ImagesUnavailableError
 from tests.cluster.registries import apt_configuration
@@ -40,13 +41,10 @@ def ensure(store: Store, cache: Path, say: Say, environment: Mapping[str, str]) 
     if not archive.exists():
         say(f"  {REFERENCE}: making it of Debian packages (about a minute and a half, once)")
         began = time.monotonic()
-        unfinished = archive.with_name(f".{archive.name[:-4]}.unfinished.tar")
-        _make(unfinished, store.scratch, environment)
-        unfinished.rename(archive)
-        for older in cache.glob("base-*.tar"):
-            if older != archive:
-                older.unlink()
+        with appearing_whole(archive) as unfinished:
+            _make(unfinished, store.scratch, environment)
         say(f"  {REFERENCE}: done in {time.monotonic() - began:.0f} s")
+    use(archive)
     # By its key too: the store may hold one of another recipe under the common name.
     ours = f"localhost/base:{key()}"
     if not store.has(ours):
@@ -65,7 +63,6 @@ def _make(target: Path, scratch: Path, environment: Mapping[str, str]) -> None:
         command, env={**environment, "TMPDIR": str(scratch)}, capture_output=True, text=True, check=False
     )
     if made.returncode != 0:
-        target.unlink(missing_ok=True)
         tail = "\n".join((made.stdout + made.stderr).splitlines()[-20:])
         raise ImagesUnavailableError(
             f"mmdebstrap could not make {REFERENCE} (exit {made.returncode}); "

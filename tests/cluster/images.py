@@ -14,20 +14,18 @@ wait for each other. Import one with `ctr -n k8s.io images import ARCHIVE`: it c
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
-import json
 import os
 import platform
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import base_image, buildah
+from tests.cluster.archives import appearing_whole, sizes, use
 from tests.cluster.errors import ImagesUnavailableError
 from tests.controlplane.programs import (
     ProgramsUnavailableError,
@@ -39,8 +37,6 @@ from tests.controlplane.programs import (
 
 CHECKOUT = Path(__file__).parents[2]
 PAUSE = "registry.k8s.io/pause:3.10"
-# Archives of older sources that are kept, so that going back and forth between two of them builds nothing.
-_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,8 @@ def images(say: Say, environment: Mapping[str, str] = os.environ) -> dict[str, P
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / "lock", say):
             _build(_missing(archives), cache, say, environment)
-            for image, archive in archives.items():
-                _forget_older(image, archive)
     for archive in archives.values():
-        os.utime(archive)
+        use(archive)
     return {image.reference: archive for image, archive in archives.items()}
 
 
@@ -134,9 +128,8 @@ def _build(missing: Mapping[Image, Path], cache: Path, say: Say, environment: Ma
             began = time.monotonic()
             context = _pause_context(store.scratch, say, environment) if image == _PAUSE_IMAGE else CHECKOUT
             store.build(image.reference, CHECKOUT / image.container_file, context)
-            unfinished = archive.with_name(f".{archive.name}.unfinished")
-            store.save(image.reference, unfinished)
-            unfinished.rename(archive)
+            with appearing_whole(archive) as unfinished:
+                store.save(image.reference, unfinished)
             say(f"  {image.name}: done in {time.monotonic() - began:.0f} s")
 
 
@@ -166,39 +159,6 @@ def _pause_context(scratch: Path, say: Say, environment: Mapping[str, str]) -> P
     if compiled.returncode != 0:
         raise ImagesUnavailableError(f"go could not build pause:\n{compiled.stderr}")
     return context
-
-
-def _forget_older(image: Image, newest: Path) -> None:
-    others = [path for path in newest.parent.glob(f"{image.name}-{'[0-9a-f]' * 16}.tar") if path != newest]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT - 1 :]:
-        path.unlink()
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes: what a registry would send, and what the layers hold once unpacked."""
-
-    compressed: int
-    unpacked: int
-    largest_layer: int
-
-
-def sizes(archive: Path) -> Sizes:
-    """Of an OCI archive (https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md)."""
-    with tarfile.open(archive) as tar:
-
-        def blob(digest: str) -> bytes:
-            file = tar.extractfile(f"blobs/{digest.replace(':', '/')}")
-            assert file is not None
-            return file.read()
-
-        index = tar.extractfile("index.json")
-        assert index is not None
-        manifest = json.loads(blob(json.load(index)["manifests"][0]["digest"]))
-        layers = [layer["digest"] for layer in manifest["layers"]]
-        compressed = [layer["size"] for layer in manifest["layers"]]
-        unpacked = sum(len(gzip.decompress(blob(layer))) for layer in layers)
-    return Sizes(sum(compressed), unpacked, max(compressed))
 
 
 def main() -> None:
