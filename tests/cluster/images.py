@@ -72,7 +72,7 @@ _PYTHON_IMAGES = (
     Image(
         "docker.io/vanadium/fortune:0.1.0",
         "examples/fortune/Containerfile",
-        (*_DEPENDENCIES, "blessings", "examples/fortune/fortune"),
+        (*_DEPENDENCIES, "blessings", "pod_agent", "examples/fortune/fortune"),
     ),
 )
 _PAUSE_IMAGE = Image(PAUSE, "tests/cluster/pause/Containerfile", ("tests/cluster/pause/main.go",))
