@@ -39,7 +39,7 @@ def ensure(store: Store, cache: Path, say: Say, environment: Mapping[str, str]) 
     """Puts the base into `store`; its packages are fetched once. Raises ImagesUnavailableError."""
     archive = cache / f"base-{key()}.tar"
     if not archive.exists():
-        say(f"  {REFERENCE}: making it of Debian packages (about a minute and a half, once)")
+        say(f"  {REFERENCE}: making it of Debian packages (about a minute, once)")
         began = time.monotonic()
         with appearing_whole(archive) as unfinished:
             _make(unfinished, store.scratch, environment)

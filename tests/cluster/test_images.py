@@ -1,4 +1,4 @@
-"""What goes into the images, what is kept of them, and, as root on Linux, that they run as a kubelet does it."""
+"""What goes into the images, what is kept of them, and, as root on Linux, that they run as on a node."""
 
 from __future__ import annotations
 
