@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -64,8 +63,10 @@ class Store:
         self._environment = environment
 
     def __enter__(self) -> Self:
-        self._temporary = tempfile.TemporaryDirectory(prefix="vanadium-images-")
-        self.scratch = Path(self._temporary.name)
+        # Always the same, so that what a killed build left goes with the next: passwords may be in it.
+        self.scratch = self._directory.with_name("scratch")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(mode=0o700, parents=True)
         if len(list(self._directory.glob("*/*"))) > _MOST_LAYERS:
             shutil.rmtree(self._directory)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._temporary.cleanup()
+        shutil.rmtree(self.scratch)
         if self._made_mount_point and not any(_SYSTEM.iterdir()):
             _SYSTEM.rmdir()
 

@@ -369,6 +369,7 @@ def test_a_change_of_our_sources_leaves_the_layer_of_libraries_as_it_was(
 
 
 @pytest.mark.node
-def test_a_build_leaves_no_mount_and_nothing_in_the_systems_image_store(built: dict[str, Path]) -> None:
+def test_a_build_leaves_no_mount_and_none_of_its_configuration(built: dict[str, Path]) -> None:
     del built
+    assert not (cache_directory() / "images/scratch").exists()
     assert str(cache_directory() / "images") not in Path("/proc/self/mountinfo").read_text()
