@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -22,6 +17,7 @@ from tests.cluster import base_image, buildah, images, registries
 from tests.cluster.archives import appearing_whole, configuration, layers, sizes, use
 from tests.cluster.errors import ImagesUnavailableError
 from tests.cluster.images import CHECKOUT, IMAGES, PAUSE, Image, key
+from tests.cluster.unpacked import Container
 from tests.controlplane.programs import cache_directory, locked
 
 BY_NAME = {image.name: image for image in IMAGES}
@@ -177,50 +173,6 @@ def _leave_out(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"no images: {reason}")
     pytest.skip(f"no images: {reason}")
-
-
-class Container:
-    """One image under runc: as its user, without capabilities or new privileges, on a read-only root."""
-
-    def __init__(self, archive: Path, directory: Path) -> None:
-        self.root = directory / "rootfs"
-        self._directory = directory
-        self._settings: dict[str, Any] = configuration(archive)
-        for _, layer in layers(archive):
-            with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
-                tar.extractall(self.root, filter="fully_trusted")  # noqa: S202 - our own
-        directory.chmod(0o755)
-        subprocess.run(["runc", "spec"], cwd=directory, check=True)
-        self._specification = json.loads((directory / "config.json").read_text())
-
-    def start(self, *arguments: str, entrypoint: list[str] | None = None) -> subprocess.Popen[str]:
-        spec = copy.deepcopy(self._specification)
-        user, group = map(int, self._settings["User"].split(":"))
-        spec["process"] |= {
-            "args": [*(entrypoint or self._settings["Entrypoint"]), *arguments],
-            "env": self._settings["Env"],
-            "user": {"uid": user, "gid": group},
-            "terminal": False,
-            "capabilities": {},
-            "noNewPrivileges": True,
-        }
-        spec["root"]["readonly"] = True
-        spec["mounts"].append(
-            {"destination": "/run/vanadium", "type": "tmpfs", "source": "tmpfs", "options": ["mode=0777"]}
-        )
-        (self._directory / "config.json").write_text(json.dumps(spec))
-        command = ["runc", "--root", str(self._directory / "runc"), "run", f"vanadium-{uuid.uuid4()}"]
-        return subprocess.Popen(
-            command, cwd=self._directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def run(self, *arguments: str, entrypoint: list[str] | None = None) -> tuple[int, str]:
-        process = self.start(*arguments, entrypoint=entrypoint)
-        output, _ = process.communicate(timeout=60)
-        return process.returncode, output
-
-    def python(self, code: str) -> tuple[int, str]:
-        return self.run(entrypoint=["/opt/vanadium/bin/python", "-I", "-c", code])
 
 
 @pytest.fixture(scope="session", params=[*PROGRAMS, "fortune"])
