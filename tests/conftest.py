@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
-from tests.cluster.errors import ImagesUnavailableError
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
+from tests.images.errors import ImagesUnavailableError
+from tests.images.unpacked import runnable_images
 
 
 @dataclass
@@ -35,6 +37,7 @@ def _needs() -> dict[str, Need]:
     """By the name of the fixture, which is the marker of the tests that use it, too."""
     return {
         "control_plane": Need("a control plane", programs),
+        "built_images": Need("images", runnable_images),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
 
@@ -102,6 +105,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     found: Parts = _found(request, "cluster")
     with running_cluster(found) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def built_images(request: pytest.FixtureRequest) -> dict[str, Path]:
+    """Each image's archive, by its short name."""
+    found: dict[str, Path] = _found(request, "built_images")
+    return found
 
 
 def _found(request: pytest.FixtureRequest, name: str) -> Any:

@@ -6,9 +6,9 @@ import signal
 import sys
 
 from tests.cluster.cluster import cluster_parts, running_cluster
-from tests.cluster.errors import ImagesUnavailableError
 from tests.cluster.machine import clean
 from tests.controlplane.programs import ProgramsUnavailableError
+from tests.images.errors import ImagesUnavailableError
 
 
 def main(arguments: list[str]) -> int:

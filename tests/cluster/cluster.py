@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.images import PAUSE, images
 from tests.cluster.network import Network
 from tests.cluster.node import NAME, USERS, Node
 from tests.cluster.programs import NodePrograms, node_programs
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
+from tests.images.images import PAUSE, images
 from tests.kubectl import Kubectl, wait_for
 
 # The context of KUBECONFIG that names an existing cluster to use instead of one of ours.

@@ -1,4 +1,4 @@
-"""What can stand in the way of a cluster for tests."""
+"""What can stand in the way of images."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.cluster.errors import ImagesUnavailableError
-from tests.cluster.registries import mounts
+from tests.images.errors import ImagesUnavailableError
+from tests.images.registries import mounts
 
 _PACKAGES = {
     "buildah": "buildah",

@@ -1,32 +1,16 @@
-"""The images, built here and kept as OCI archives, for a node that has no registry to pull from.
-
-    python -m tests.cluster.images build   # build what is missing; print each reference and its archive
-    python -m tests.cluster.images sizes   # and how large they are
-
-The container files are the users' own. Only what they start from is ours: `python:3.11-slim` is made of
-Debian packages under that name (`base_image`), because nothing here pulls from a registry.
-
-Archives are in `tests.controlplane.programs.cache_directory()/images`, by a key over everything that goes
-into them. A build can be interrupted at any point (an archive appears whole or not at all), and two at once
-wait for each other. Import one with `ctr -n k8s.io images import ARCHIVE`: it carries its full reference.
-"""
+"""Which images there are, what each is built from, and their archives, built now if need be."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import base_image, buildah
-from tests.cluster.archives import appearing_whole, sizes, use
-from tests.cluster.errors import ImagesUnavailableError
 from tests.controlplane.programs import (
     ProgramsUnavailableError,
     Say,
@@ -34,6 +18,9 @@ from tests.controlplane.programs import (
     go_toolchain,
     locked,
 )
+from tests.images import base_image, buildah
+from tests.images.archives import appearing_whole, use
+from tests.images.errors import ImagesUnavailableError
 
 CHECKOUT = Path(__file__).parents[2]
 PAUSE = "registry.k8s.io/pause:3.10"
@@ -75,7 +62,7 @@ _PYTHON_IMAGES = (
         (*_DEPENDENCIES, "blessings", "pod_agent", "examples/fortune/fortune"),
     ),
 )
-_PAUSE_IMAGE = Image(PAUSE, "tests/cluster/pause/Containerfile", ("tests/cluster/pause/main.go",))
+_PAUSE_IMAGE = Image(PAUSE, "tests/images/pause/Containerfile", ("tests/images/pause/main.go",))
 IMAGES = (*_PYTHON_IMAGES, _PAUSE_IMAGE)
 
 
@@ -150,7 +137,7 @@ def _pause_context(scratch: Path, say: Say, environment: Mapping[str, str]) -> P
         str(context / "pause"),
     ]
     compiled = subprocess.run(
-        [*command, str(CHECKOUT / "tests/cluster/pause/main.go")],
+        [*command, str(CHECKOUT / "tests/images/pause/main.go")],
         env={**environment, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
         capture_output=True,
         text=True,
@@ -159,25 +146,3 @@ def _pause_context(scratch: Path, say: Say, environment: Mapping[str, str]) -> P
     if compiled.returncode != 0:
         raise ImagesUnavailableError(f"go could not build pause:\n{compiled.stderr}")
     return context
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images")
-    parser.add_argument("command", choices=("build", "sizes"))
-    command = parser.parse_args().command
-    try:
-        built = images(lambda line: print(line, file=sys.stderr, flush=True))
-    except ImagesUnavailableError as error:
-        sys.exit(f"the images cannot be built: {error}")
-    if command == "build":
-        for reference, archive in built.items():
-            print(reference, archive)
-        return
-    print(f"{'image':40} {'pulled':>9} {'unpacked':>9}")
-    for reference, archive in built.items():
-        measured = sizes(archive)
-        print(f"{reference:40} {measured.compressed / 1e6:6.1f} MB {measured.unpacked / 1e6:6.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

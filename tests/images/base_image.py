@@ -12,11 +12,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster.archives import appearing_whole, use
-from tests.cluster.buildah import Store
-from tests.cluster.errors import ImagesUnavailableError
-from tests.cluster.registries import apt_configuration
 from tests.controlplane.programs import Say
+from tests.images.archives import appearing_whole, use
+from tests.images.buildah import Store
+from tests.images.errors import ImagesUnavailableError
+from tests.images.registries import apt_configuration
 
 REFERENCE = "docker.io/library/python:3.11-slim"
 _SUITE = "bookworm"

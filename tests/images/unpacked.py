@@ -5,13 +5,29 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
+import shutil
 import subprocess
 import tarfile
 import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.archives import configuration, layers
+from tests.controlplane.programs import Say
+from tests.images.archives import configuration, layers
+from tests.images.errors import ImagesUnavailableError
+from tests.images.images import IMAGES, images
+
+
+def runnable_images(say: Say) -> dict[str, Path]:
+    """Each image's archive by its short name, built now if need be, where runc is there to run it.
+
+    Raises ImagesUnavailableError.
+    """
+    found = images(say)
+    if os.geteuid() != 0 or not shutil.which("runc"):
+        raise ImagesUnavailableError("running an image takes root and runc (apt-get install runc)")
+    return {image.name: found[image.reference] for image in IMAGES}
 
 
 class Container:

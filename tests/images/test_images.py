@@ -9,16 +9,15 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from tests.cluster import base_image, buildah, images, registries
-from tests.cluster.archives import appearing_whole, configuration, layers, sizes, use
-from tests.cluster.errors import ImagesUnavailableError
-from tests.cluster.images import CHECKOUT, IMAGES, PAUSE, Image, key
-from tests.cluster.unpacked import Container
 from tests.controlplane.programs import cache_directory, locked
+from tests.images import base_image, buildah, images, registries
+from tests.images.archives import appearing_whole, configuration, layers, sizes, use
+from tests.images.errors import ImagesUnavailableError
+from tests.images.images import CHECKOUT, IMAGES, PAUSE, Image, key
+from tests.images.unpacked import Container
 
 BY_NAME = {image.name: image for image in IMAGES}
 PROGRAMS = {"pod-agent": "pod_agent", "cluster-agent": "cluster_agent", "webhook": "webhook"}
@@ -157,45 +156,25 @@ def test_uv_gets_this_machines_indexes() -> None:
 # Run as a kubelet runs them. Needs root.
 
 
-@pytest.fixture(scope="session")
-def built() -> dict[str, Path]:
-    """Each image's archive by its short name."""
-    try:
-        found = images.images(print)
-    except ImagesUnavailableError as error:
-        _leave_out(str(error))
-    if not shutil.which("runc"):
-        _leave_out("missing: runc (apt-get install runc)")
-    return {image.name: found[image.reference] for image in IMAGES}
-
-
-def _leave_out(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(f"no images: {reason}")
-    pytest.skip(f"no images: {reason}")
-
-
 @pytest.fixture(scope="session", params=[*PROGRAMS, "fortune"])
 def container(
-    request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, built_images: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
     directory = tmp_path_factory.mktemp(request.param)
-    yield Container(built[request.param], directory)
+    yield Container(built_images[request.param], directory)
     shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")
-def pod_agent(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Container:
-    return Container(built["pod-agent"], tmp_path_factory.mktemp("the-pod-agent"))
+def pod_agent(built_images: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Container:
+    return Container(built_images["pod-agent"], tmp_path_factory.mktemp("the-pod-agent"))
 
 
-@pytest.mark.node
 def test_the_image_starts_without_root_privileges_or_a_writable_file_system(container: Container) -> None:
     code, output = container.run("--help")
     assert (code, output.split()[0]) == (0, "usage:")
 
 
-@pytest.mark.node
 def test_every_module_of_ours_in_the_image_finds_what_it_imports(container: Container) -> None:
     code, output = container.python(
         "import importlib, os, pkgutil\n"
@@ -212,16 +191,16 @@ def test_every_module_of_ours_in_the_image_finds_what_it_imports(container: Cont
     assert "blessings.verification" in output
 
 
-@pytest.mark.node
-def test_the_image_has_the_typed_client_of_the_agent_protocol(built: dict[str, Path], tmp_path: Path) -> None:
+def test_the_image_has_the_typed_client_of_the_agent_protocol(
+    built_images: dict[str, Path], tmp_path: Path
+) -> None:
     """Of the sample application's: what docs/ tells applications to import."""
-    code, output = Container(built["fortune"], tmp_path).run(
+    code, output = Container(built_images["fortune"], tmp_path).run(
         entrypoint=["python", "-c", "import spiffe; from pod_agent.client import AgentClient"]
     )
     assert code == 0, output
 
 
-@pytest.mark.node
 def test_a_pod_agent_without_a_credential_says_so_and_waits(pod_agent: Container) -> None:
     process = pod_agent.start()
     assert process.stdout is not None
@@ -239,7 +218,6 @@ def test_a_pod_agent_without_a_credential_says_so_and_waits(pod_agent: Container
         process.communicate(timeout=10)
 
 
-@pytest.mark.node
 def test_the_image_has_no_shell_no_installer_and_no_privileged_file(container: Container) -> None:
     files = [path for path in container.root.rglob("*") if path.is_file() and not path.is_symlink()]
     programs = {
@@ -254,7 +232,6 @@ def test_the_image_has_no_shell_no_installer_and_no_privileged_file(container: C
     assert privileged == []
 
 
-@pytest.mark.node
 def test_nothing_in_the_image_belongs_to_its_user_or_is_writable_to_it(container: Container) -> None:
     writable = [
         path
@@ -264,7 +241,6 @@ def test_nothing_in_the_image_belongs_to_its_user_or_is_writable_to_it(container
     assert writable == [container.root / "tmp"]
 
 
-@pytest.mark.node
 def test_every_module_in_the_image_is_compiled(container: Container) -> None:
     sources = list(container.root.rglob("*.py"))
     assert sources
@@ -273,7 +249,6 @@ def test_every_module_in_the_image_is_compiled(container: Container) -> None:
     assert (container.root / "opt/vanadium/lib/python3.11/site-packages/cryptography/fernet.pyc").exists()
 
 
-@pytest.mark.node
 def test_the_image_says_which_debian_packages_are_in_it(container: Container) -> None:
     records = {path.name: path.read_text() for path in (container.root / "var/lib/dpkg/status.d").iterdir()}
     assert {"libc6", "libssl3"} <= set(records)
@@ -281,29 +256,28 @@ def test_the_image_says_which_debian_packages_are_in_it(container: Container) ->
     assert "ID=debian" in (container.root / "etc/os-release").read_text()
 
 
-@pytest.mark.node
 def test_how_this_machine_reaches_its_registries_is_not_in_the_image(
-    container: Container, built: dict[str, Path]
+    container: Container, built_images: dict[str, Path]
 ) -> None:
     for left in ("etc/pip.conf", "etc/uv", "etc/apt", "root", "etc/ssl"):
         assert not (container.root / left).exists()
-    for archive in built.values():
+    for archive in built_images.values():
         environment = configuration(archive)["Env"]
         assert isinstance(environment, list)
         assert [variable.split("=")[0] for variable in environment] == ["PATH"]
 
 
-@pytest.mark.node
-def test_the_pod_agents_image_is_the_smallest_and_stays_below_20_megabytes(built: dict[str, Path]) -> None:
-    pulled = {name: sizes(archive).compressed for name, archive in built.items()}
+def test_the_pod_agents_image_is_the_smallest_and_stays_below_20_megabytes(
+    built_images: dict[str, Path],
+) -> None:
+    pulled = {name: sizes(archive).compressed for name, archive in built_images.items()}
     del pulled["pause"]
     assert min(pulled, key=lambda name: pulled[name]) == "pod-agent"
     assert pulled["pod-agent"] < 20_000_000
 
 
-@pytest.mark.node
 def test_a_change_of_our_sources_leaves_the_layer_of_libraries_as_it_was(
-    built: dict[str, Path], tmp_path: Path
+    built_images: dict[str, Path], tmp_path: Path
 ) -> None:
     image = BY_NAME["pod-agent"]
     checkout = copied(tmp_path / "checkout", image)
@@ -314,14 +288,13 @@ def test_a_change_of_our_sources_leaves_the_layer_of_libraries_as_it_was(
         base_image.ensure(store, cache, print, os.environ)
         store.build("localhost/changed:1", checkout / image.container_file, checkout)
         store.save("localhost/changed:1", tmp_path / "changed.tar")
-    libraries, program = layers(built["pod-agent"])
+    libraries, program = layers(built_images["pod-agent"])
     libraries_after, program_after = layers(tmp_path / "changed.tar")
     assert libraries_after == libraries
     assert program_after != program
 
 
-@pytest.mark.node
-def test_a_build_leaves_no_mount_and_none_of_its_configuration(built: dict[str, Path]) -> None:
-    del built
+def test_a_build_leaves_no_mount_and_none_of_its_configuration(built_images: dict[str, Path]) -> None:
+    del built_images
     assert not (cache_directory() / "images/scratch").exists()
     assert str(cache_directory() / "images") not in Path("/proc/self/mountinfo").read_text()
