@@ -19,6 +19,8 @@ from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 from tests.images.errors import ImagesUnavailableError
+from tests.images.previous import Release
+from tests.images.previous import previous_release as find_previous_release
 from tests.images.unpacked import runnable_images
 
 
@@ -38,6 +40,7 @@ def _needs() -> dict[str, Need]:
     return {
         "control_plane": Need("a control plane", programs),
         "built_images": Need("images", runnable_images),
+        "previous_release": Need("the previous release", find_previous_release),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
 
@@ -97,6 +100,13 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     found: Programs = _found(request, "control_plane")
     with ControlPlane(found) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def previous_release(request: pytest.FixtureRequest) -> Release:
+    """The version before this one, of which installations are upgraded."""
+    found: Release = _found(request, "previous_release")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # The sample application's image: it has Python and an unmodified SPIFFE client.
-IMAGE = "vanadium/fortune:0.1.0"
+IMAGE = "vanadium/fortune:0.2.0"
 # Prints the replica's SPIFFE ID, as the unmodified client gets it from the Workload API.
 _PRINT_ID = """
 from spiffe import X509Source

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,22 +42,22 @@ class Image:
 _DEPENDENCIES = ("pyproject.toml", "uv.lock", "deploy/images/root.py", ".dockerignore")
 _PYTHON_IMAGES = (
     Image(
-        "docker.io/vanadium/pod-agent:0.1.0",
+        "docker.io/vanadium/pod-agent:0.2.0",
         "deploy/images/pod-agent.Containerfile",
         (*_DEPENDENCIES, "blessings", "pod_agent"),
     ),
     Image(
-        "docker.io/vanadium/cluster-agent:0.1.0",
+        "docker.io/vanadium/cluster-agent:0.2.0",
         "deploy/images/cluster-agent.Containerfile",
         (*_DEPENDENCIES, "blessings", "cluster_agent"),
     ),
     Image(
-        "docker.io/vanadium/webhook:0.1.0",
+        "docker.io/vanadium/webhook:0.2.0",
         "deploy/images/webhook.Containerfile",
         (*_DEPENDENCIES, "blessings", "certs", "webhook"),
     ),
     Image(
-        "docker.io/vanadium/fortune:0.1.0",
+        "docker.io/vanadium/fortune:0.2.0",
         "examples/fortune/Containerfile",
         (*_DEPENDENCIES, "blessings", "pod_agent", "examples/fortune/fortune"),
     ),
@@ -66,19 +66,26 @@ _PAUSE_IMAGE = Image(PAUSE, "tests/images/pause/Containerfile", ("tests/images/p
 IMAGES = (*_PYTHON_IMAGES, _PAUSE_IMAGE)
 
 
-def images(say: Say, environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Each image's reference and its archive, built now if need be; `say` is told of each step.
+def images(
+    say: Say,
+    environment: Mapping[str, str] = os.environ,
+    wanted: Sequence[Image] = IMAGES,
+    checkout: Path = CHECKOUT,
+) -> dict[str, Path]:
+    """Each wanted image's reference and its archive, built of `checkout` if need be.
+
+    `say` is told of each step.
 
     Raises ImagesUnavailableError, which names what is missing and how to get it. What is built already needs
     neither root nor any program.
     """
     cache = cache_directory(environment) / "images"
-    archives = {image: cache / f"{image.name}-{key(image)}.tar" for image in IMAGES}
+    archives = {image: cache / f"{image.name}-{key(image, checkout)}.tar" for image in wanted}
     if _missing(archives):
         buildah.check_requirements(environment)
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / "lock", say):
-            _build(_missing(archives), cache, say, environment)
+            _build(_missing(archives), checkout, cache, say, environment)
     for archive in archives.values():
         use(archive)
     return {image.reference: archive for image, archive in archives.items()}
@@ -104,17 +111,19 @@ def _missing(archives: Mapping[Image, Path]) -> dict[Image, Path]:
     return {image: archive for image, archive in archives.items() if not archive.exists()}
 
 
-def _build(missing: Mapping[Image, Path], cache: Path, say: Say, environment: Mapping[str, str]) -> None:
+def _build(
+    missing: Mapping[Image, Path], checkout: Path, cache: Path, say: Say, environment: Mapping[str, str]
+) -> None:
     if not missing:  # somebody else built them while we waited
         return
     say(f"building {', '.join(image.name for image in missing)} into {cache}")
     with buildah.Store(cache / "store", cache / "store.log", environment) as store:
-        if any(image in missing for image in _PYTHON_IMAGES):
+        if any(image != _PAUSE_IMAGE for image in missing):
             base_image.ensure(store, cache, say, environment)
         for image, archive in missing.items():
             began = time.monotonic()
-            context = _pause_context(store.scratch, say, environment) if image == _PAUSE_IMAGE else CHECKOUT
-            store.build(image.reference, CHECKOUT / image.container_file, context)
+            context = _pause_context(store.scratch, say, environment) if image == _PAUSE_IMAGE else checkout
+            store.build(image.reference, checkout / image.container_file, context)
             with appearing_whole(archive) as unfinished:
                 store.save(image.reference, unfinished)
             say(f"  {image.name}: done in {time.monotonic() - began:.0f} s")
