@@ -39,6 +39,10 @@ lint: install ## formatting, lint, types
 test: install ## every test; builds the control plane for them where it is missing
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+.PHONY: cluster-test
+cluster-test: install ## on a real node: install, every kind of workload, what goes wrong, upgrade, removal
+	VANADIUM_TEST_CONTEXT=$(VANADIUM_TEST_CONTEXT) $(BIN)/pytest tests/cluster --durations=10 $(PYTEST_ARGS)
+
 .PHONY: demo
 demo: install ## the product in local mode, step by step, in under a minute
 	$(BIN)/python examples/demo.py

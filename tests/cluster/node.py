@@ -68,7 +68,7 @@ class Node:
 
     def join(self, control_plane: ControlPlane) -> None:
         """Becomes a node of a control plane that listens on `network.host` and knows `USERS`."""
-        self._control_plane = control_plane
+        self.control_plane = control_plane
         control_plane.kubectl.apply(*_dns_rights(), *self._volumes())
         pki = control_plane.directory
         issue(pki, "kubelet", KUBELET_USER, [NAME, self._network.node])
@@ -142,7 +142,7 @@ class Node:
         return [
             program,
             f"--config={self._etc}/kubelet.json",
-            f"--kubeconfig={self._control_plane.kubeconfig_of(KUBELET_USER)}",
+            f"--kubeconfig={self.control_plane.kubeconfig_of(KUBELET_USER)}",
             f"--hostname-override={NAME}",
             f"--node-ip={self._network.node}",
         ]
@@ -219,13 +219,13 @@ version = 3
             "mode": "nftables",
             "hostnameOverride": NAME,
             "clusterCIDR": self._network.pods,
-            "clientConnection": {"kubeconfig": str(self._control_plane.kubeconfig_of(PROXY_USER))},
+            "clientConnection": {"kubeconfig": str(self.control_plane.kubeconfig_of(PROXY_USER))},
             # The kernel's limits belong to the machine.
             "conntrack": {"maxPerCore": 0, "min": 0},
         }
 
     def _corefile(self) -> str:
-        kubeconfig = self._control_plane.kubeconfig_of(DNS_USER)
+        kubeconfig = self.control_plane.kubeconfig_of(DNS_USER)
         return f"""\
 .:53 {{
     errors
