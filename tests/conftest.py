@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
+from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 from tests.images.errors import ImagesUnavailableError
@@ -39,6 +40,7 @@ def _needs() -> dict[str, Need]:
     """By the name of the fixture, which is the marker of the tests that use it, too."""
     return {
         "control_plane": Need("a control plane", programs),
+        "node_machine": Need("a machine for a node", can_run_node),
         "built_images": Need("images", runnable_images),
         "previous_release": Need("the previous release", find_previous_release),
         "cluster": Need("a cluster with a node", cluster_parts),
@@ -115,6 +117,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     found: Parts = _found(request, "cluster")
     with running_cluster(found) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def node_machine(request: pytest.FixtureRequest) -> None:
+    """This machine can be divided into one for a node."""
+    _found(request, "node_machine")
 
 
 @pytest.fixture(scope="session")

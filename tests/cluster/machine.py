@@ -19,7 +19,7 @@ from typing import IO, Self, TypeVar
 
 from tests import owned_directory
 from tests.cluster.cgroups import make_cgroups, remove_cgroups
-from tests.cluster.network import HOST_LINK, Network
+from tests.cluster.network import Network
 from tests.owned_directory import OwnedDirectory
 
 _T = TypeVar("_T")
@@ -47,9 +47,8 @@ class Machine:
 
     def __enter__(self) -> Self:
         clean()
-        _wait_until(
-            lambda: not _link_exists(HOST_LINK), f"the end of another node, which has {HOST_LINK}", 30
-        )
+        link = self._network.link
+        _wait_until(lambda: not _link_exists(link), f"the end of another node, which has {link}", 30)
         self._owned = OwnedDirectory(_PREFIX)
         self.directory = self._owned.path
         self.cgroup = self.directory.name
@@ -71,7 +70,7 @@ class Machine:
             self._unshare.kill()
             for process in (self._unshare, *self._started):
                 process.wait()
-        _wait_until(lambda: not _link_exists(HOST_LINK), "the link is gone")
+        _wait_until(lambda: not _link_exists(self._network.link), "the link is gone")
         remove_cgroups(self.cgroup)
         self._owned.remove()
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-HOST_LINK = "vanadium0"
 _NODE_LINK = "eth0"
 
 
 @dataclass(frozen=True)
 class Network:
-    """The addresses of one machine with one node. Only one runs at a time: the link's name is taken then."""
+    """The link and addresses of one node. Only one node of a network runs at a time: it has the link."""
 
+    link: str = "vanadium0"
     host: str = "10.213.0.1"
     node: str = "10.213.0.2"
     pods: str = "10.213.64.0/22"
@@ -26,9 +26,9 @@ class Network:
     def host_steps(self, init: int) -> list[Sequence[str]]:
         """What to run on this machine, for the node whose first process is `init`."""
         return [
-            ("ip", "link", "add", HOST_LINK, "type", "veth", "peer", "name", _NODE_LINK, "netns", str(init)),
-            ("ip", "address", "add", f"{self.host}/30", "dev", HOST_LINK),
-            ("ip", "link", "set", HOST_LINK, "up"),
+            ("ip", "link", "add", self.link, "type", "veth", "peer", "name", _NODE_LINK, "netns", str(init)),
+            ("ip", "address", "add", f"{self.host}/30", "dev", self.link),
+            ("ip", "link", "set", self.link, "up"),
             ("ip", "route", "add", self.pods, "via", self.node),
             ("ip", "route", "add", self.services, "via", self.node),
         ]

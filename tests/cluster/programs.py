@@ -67,22 +67,34 @@ class NodePrograms:
 
 def node_programs(say: Say, environment: Mapping[str, str] = os.environ) -> NodePrograms:
     """The programs of a node, built now if need be. Raises ProgramsUnavailableError with what is missing."""
-    if complaints := cannot_run_here():
-        raise ProgramsUnavailableError("no node can run here: " + "; ".join(complaints))
+    can_run_node(say, environment)
     return NodePrograms(
         programs(say, environment, KUBERNETES),
         programs(say, environment, CONTAINERS),
     )
 
 
-def cannot_run_here() -> list[str]:
-    """Why no node can run on this machine; empty when one can."""
-    if sys.platform != "linux":
-        return [f"a node needs Linux, this is {sys.platform}"]
+def can_run_node(_: Say, environment: Mapping[str, str] = os.environ) -> bool:
+    """True; raises ProgramsUnavailableError with all that is missing where no node can run."""
+    if complaints := cannot_run_here(environment):
+        raise ProgramsUnavailableError("no node can run here: " + "; ".join(complaints))
+    return True
+
+
+def cannot_run_here(
+    environment: Mapping[str, str],
+    *,
+    system: str = sys.platform,
+    user: int | None = None,
+    system_path: str = _SYSTEM_DIRECTORIES,
+) -> list[str]:
+    """Why no node can run on a machine; empty when one can. `user` is ours by default."""
+    if system != "linux":
+        return [f"a node needs Linux, this is {system}"]
     complaints = []
-    if os.geteuid() != 0:
+    if (os.geteuid() if user is None else user) != 0:
         complaints.append("a node makes namespaces, mounts and links, which needs root")
-    search = f"{os.environ.get('PATH', '')}:{_SYSTEM_DIRECTORIES}"
+    search = f"{environment.get('PATH', '')}:{system_path}"
     missing = sorted(name for name in _PACKAGES if shutil.which(name, path=search) is None)
     if missing:
         packages = sorted({_PACKAGES[name] for name in missing})
