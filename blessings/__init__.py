@@ -7,45 +7,105 @@
     blessing = root.bless(replica.public_key, "web:web-1", now=now, lifetime=one_hour)
     name = verify_blessing(blessing, Roots.of(root.certificate), now=now)   # acme:web:web-1
 
-It knows no network, no Kubernetes and no files; time comes in as a parameter.
+It knows no network and no Kubernetes; time comes in as a parameter. It knows no files either, but for two
+modules at its edge that nothing here imports: `blessings.tls`, because Python's ssl reads a key from a path
+only, and `blessings.directory`, because how a private key lies on a disk (modes, atomic writes, encryption)
+is a part of the security model that whoever uses the library alone should not have to write.
 """
 
+from blessings.access_lists import AccessList, Permissions
 from blessings.authority import Authority
+from blessings.blessed_principal import BlessedPrincipal, MemoryPrincipal
 from blessings.blessing import Blessing
+from blessings.blessing_store import BlessingStore
+from blessings.bundles import TrustBundle
+from blessings.caveats import (
+    Call,
+    Caveat,
+    CaveatRegistry,
+    Custom,
+    Expiry,
+    Methods,
+    PeerBlessings,
+    ThirdParty,
+    Unknown,
+)
+from blessings.delegation import delegate
+from blessings.discharges import Discharge, Discharges, discharge
+from blessings.discharging import DischargeCache
 from blessings.errors import (
     BlessingsError,
     CannotBless,
+    InvalidAccessList,
+    InvalidBundle,
+    InvalidCaveat,
     InvalidCertificate,
     InvalidKey,
     InvalidName,
     InvalidPattern,
+    InvalidStore,
+    ReadOnly,
     Reason,
+    UnacceptableKey,
     VerificationError,
 )
+from blessings.keys import KeyKind, PublicKey, fingerprint
 from blessings.names import Name
 from blessings.patterns import Pattern
-from blessings.principal import Principal, fingerprint, verify_signature
+from blessings.policy import SVIDS_ONLY, WITH_DELEGATION, Policy
+from blessings.principal import Principal, verify_signature
 from blessings.roots import Root, Roots
 from blessings.verification import Rejection, Verdict, verify, verify_blessing
 
 __all__ = [
+    "SVIDS_ONLY",
+    "WITH_DELEGATION",
+    "AccessList",
     "Authority",
+    "BlessedPrincipal",
     "Blessing",
+    "BlessingStore",
     "BlessingsError",
+    "Call",
     "CannotBless",
+    "Caveat",
+    "CaveatRegistry",
+    "Custom",
+    "Discharge",
+    "DischargeCache",
+    "Discharges",
+    "Expiry",
+    "InvalidAccessList",
+    "InvalidBundle",
+    "InvalidCaveat",
     "InvalidCertificate",
     "InvalidKey",
     "InvalidName",
     "InvalidPattern",
+    "InvalidStore",
+    "KeyKind",
+    "MemoryPrincipal",
+    "Methods",
     "Name",
     "Pattern",
+    "PeerBlessings",
+    "Permissions",
+    "Policy",
     "Principal",
+    "PublicKey",
+    "ReadOnly",
     "Reason",
     "Rejection",
     "Root",
     "Roots",
+    "ThirdParty",
+    "TrustBundle",
+    "UnacceptableKey",
+    "Unknown",
     "Verdict",
     "VerificationError",
+    "delegate",
+    "discharge",
     "fingerprint",
     "verify",
     "verify_blessing",

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ObjectIdentifier
 
 from blessings import certificates as profile
 from blessings.blessing import Blessing
-from blessings.errors import CannotBless
+from blessings.caveats import Caveat
+from blessings.delegation import check_valid_now
+from blessings.errors import CannotBless, InvalidCertificate
+from blessings.keys import PublicKey, encoded
 from blessings.names import Name
-from blessings.principal import Principal, PublicKey
+from blessings.principal import Principal
+from blessings.reading import NamedFacts, Role
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,11 @@ class Authority:
     blessing: Blessing
 
     def __post_init__(self) -> None:
-        certificate = self.certificate
-        if _encoded(profile.public_key_of(certificate)) != _encoded(self.principal.public_key):
-            raise CannotBless(f"the certificate of {self.name} belongs to another key")
-        if not profile.is_signing(certificate) or not profile.may_sign_certificates(certificate):
-            raise CannotBless(f"the certificate of {self.name} may not sign others")
+        facts = self._facts
+        if encoded(facts.public_key) != encoded(self.principal.public_key):
+            raise CannotBless(f"the certificate of {facts.name} belongs to another key")
+        if facts.role is not Role.SIGNER:
+            raise CannotBless(f"the certificate of {facts.name} may not sign others, it is a {facts.role}")
 
     @classmethod
     def create_root(
@@ -65,7 +68,14 @@ class Authority:
 
     @property
     def name(self) -> Name:
-        return self.blessing.presented
+        return self._facts.name
+
+    @property
+    def _facts(self) -> NamedFacts:
+        try:
+            return self.blessing.facts(0)
+        except InvalidCertificate as error:
+            raise CannotBless(f"the signing certificate is outside of the profile: {error}") from error
 
     @property
     def is_root(self) -> bool:
@@ -79,14 +89,16 @@ class Authority:
         now: datetime,
         lifetime: timedelta,
         path_length: int = 0,
+        caveats: Sequence[Caveat] = (),
     ) -> Blessing:
         """Lets `public_key` bless in its turn, under this authority's name and `extension`.
 
-        `path_length` is how many more signing certificates may follow below it. Raises CannotBless when
+        `path_length` is how many more signing certificates may follow below it. `caveats` hold for every
+        chain below it, and make it a certificate that no X.509 verifier accepts. Raises CannotBless when
         this authority is not valid now or its own path length leaves no room.
         """
-        self._check_time(now)
-        own_path_length = profile.path_length_of(self.certificate)
+        check_valid_now(self.blessing, now)
+        own_path_length = self._facts.path_length
         if own_path_length is not None and path_length >= own_path_length:
             raise CannotBless(
                 f"{self.name} may have {own_path_length} signing certificates below it, "
@@ -101,6 +113,7 @@ class Authority:
             not_before=begin,
             not_after=end,
             path_length=path_length,
+            caveats=caveats,
         )
         return self._chain(certificate)
 
@@ -113,15 +126,20 @@ class Authority:
         lifetime: timedelta,
         dns_names: Iterable[str] = (),
         usages: Sequence[ObjectIdentifier] = (profile.CLIENT, profile.SERVER),
+        caveats: Sequence[Caveat] = (),
     ) -> Blessing:
         """Names `public_key` with this authority's name and `extension`, in a leaf certificate.
 
         The leaf never outlives this authority's certificate. Raises CannotBless when this authority is not
-        valid now, or `public_key` is its own.
+        valid now, `public_key` is its own, or DNS names are asked for together with caveats: a leaf with
+        caveats is no SVID, and no X.509 verifier accepts it.
         """
-        self._check_time(now)
-        if _encoded(public_key) == _encoded(self.principal.public_key):
+        check_valid_now(self.blessing, now)
+        if encoded(public_key) == encoded(self.principal.public_key):
             raise CannotBless(f"{self.name} was asked to bless its own signing key")
+        names = tuple(dns_names)
+        if names and caveats:
+            raise CannotBless(f"a leaf with caveats has no alternative names, got {', '.join(names)[:300]}")
         begin, end = profile.validity(now, lifetime, self.certificate)
         certificate = profile.build_leaf_certificate(
             self.name.extend(extension),
@@ -130,21 +148,12 @@ class Authority:
             issuer_key=self.principal.signing_key,
             not_before=begin,
             not_after=end,
-            dns_names=dns_names,
+            dns_names=names,
             usages=usages,
+            caveats=caveats,
         )
         return self._chain(certificate)
 
     def _chain(self, certificate: x509.Certificate) -> Blessing:
         above = () if self.is_root else self.blessing.certificates
         return Blessing((certificate, *above))
-
-    def _check_time(self, now: datetime) -> None:
-        if now < self.blessing.not_before:
-            raise CannotBless(f"{self.name} is not valid before {self.blessing.not_before.isoformat()}")
-        if now >= self.blessing.not_after:
-            raise CannotBless(f"{self.name} expired at {self.blessing.not_after.isoformat()}")
-
-
-def _encoded(key: PublicKey) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -6,15 +6,17 @@ must know it already.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
 
 from blessings import certificates as profile
+from blessings import reading
 from blessings.errors import InvalidCertificate
+from blessings.keys import PublicKey
 from blessings.names import Name
-from blessings.principal import PublicKey
+from blessings.reading import NamedFacts
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Blessing:
     """A chain as somebody presents it. Nothing about it is proven before `verify`."""
 
     certificates: tuple[x509.Certificate, ...]
+    _facts: dict[int, NamedFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.certificates:
@@ -35,6 +38,14 @@ class Blessing:
     def to_pem(self) -> str:
         return profile.to_pem(self.certificates)
 
+    @classmethod
+    def from_der(cls, der: bytes) -> Blessing:
+        """The blessing of concatenated DER certificates, leaf first. Raises InvalidCertificate."""
+        return cls(profile.parse_der_chain(der))
+
+    def to_der(self) -> bytes:
+        return profile.to_der(self.certificates)
+
     @property
     def leaf(self) -> x509.Certificate:
         return self.certificates[0]
@@ -42,12 +53,12 @@ class Blessing:
     @property
     def presented(self) -> Name:
         """The name that the leaf claims. Raises InvalidCertificate when it claims none."""
-        return profile.name_of(self.leaf)
+        return reading.name_of(self.leaf)
 
     @property
     def public_key(self) -> PublicKey:
         """The key that is blessed. Raises InvalidKey."""
-        return profile.public_key_of(self.leaf)
+        return reading.public_key_of(self.leaf)
 
     @property
     def not_before(self) -> datetime:
@@ -57,3 +68,23 @@ class Blessing:
     def not_after(self) -> datetime:
         """When the first certificate of the chain ends."""
         return min(certificate.not_valid_after_utc for certificate in self.certificates)
+
+    def facts(self, position: int) -> NamedFacts:
+        """What the certificate at that place says, 0 for the leaf; each is read once.
+
+        Raises InvalidCertificate with the place and the field, for the key UnacceptableKey.
+        """
+        if position not in self._facts:
+            try:
+                self._facts[position] = reading.read(self.certificates[position])
+            except InvalidCertificate as error:
+                raise error.at(position) from error
+        return self._facts[position]
+
+    @property
+    def is_svid(self) -> bool:
+        """Whether it is an X.509-SVID for verifiers that know no blessings: nothing in it is restricted.
+
+        Raises InvalidCertificate.
+        """
+        return not any(self.facts(position).restricted for position in range(len(self.certificates)))

@@ -1,50 +1,49 @@
-"""The certificate profile: what a certificate of ours carries, and how it is read back.
+"""The certificate profile: how certificates are made, and how chains of them are spelled.
 
-| | signing certificate (root, application) | leaf (replica, service) |
-|---|---|---|
-| blessing name | its subject, one DC attribute a component | its SPIFFE ID, and the subject likewise |
-| URI SAN | the trust domain, without a path | the SPIFFE ID of its name |
-| basic constraints | CA:TRUE, path length unless a root | CA:FALSE |
-| key usage | keyCertSign, cRLSign | digitalSignature |
-| extended key usage | none | clientAuth and serverAuth, or one of them |
+| | signing certificate (root, application) | leaf (replica, service) | delegate, leaf with caveats |
+|---|---|---|---|
+| blessing name | its subject, one DC a component | its SPIFFE ID, and the subject likewise | its subject |
+| URI SAN | the trust domain, without a path | the SPIFFE ID of its name | none, nor any other |
+| basic constraints | CA:TRUE, path length unless a root | CA:FALSE | CA:FALSE |
+| key usage | keyCertSign, cRLSign | digitalSignature | digitalSignature |
+| extended key usage | none | clientAuth and serverAuth, or one of them | none |
+| restrictions (`blessings.extension`, critical) | with caveats | none | always |
 
 A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), which is why
 the name of an application certificate stands in its subject. DC (RFC 4519) is the one attribute of names
 that has no upper bound below our components' 253 characters. A private extension under a 2.25.<UUID> object
-identifier will not do: Go's parser reads no arc above 31 bits, so every Go program would refuse the chain.
+identifier will not do for what every program must read: Go's parser reads no arc above 31 bits, and refuses
+the certificate. For restrictions that is a refusal in its place.
 
 Sources: RFC 5280; https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from blessings.errors import InvalidCertificate, InvalidKey, InvalidName
+from blessings.caveats import Caveat
+from blessings.errors import InvalidCertificate, InvalidName
+from blessings.extension import Restrictions
+from blessings.keys import PrivateKey, PublicKey, certificate_hash
 from blessings.names import Name
-from blessings.principal import PublicKey, check_public_key
+from blessings.reading import Role
 
 # Verifiers' clocks may be behind ours.
 BACKDATE = timedelta(seconds=60)
+# Root, applications, replica and delegates together. Each costs a verifier one signature check.
+MAX_CHAIN_LENGTH = 16
 
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
-_UNDERSTOOD_CRITICAL = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-    }
-)
+_PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def build_signing_certificate(
@@ -52,10 +51,11 @@ def build_signing_certificate(
     public_key: PublicKey,
     *,
     issuer: x509.Certificate | None,
-    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer_key: PrivateKey,
     not_before: datetime,
     not_after: datetime,
     path_length: int | None,
+    caveats: Sequence[Caveat] = (),
 ) -> x509.Certificate:
     """A certificate that may sign others under `name`; self-signed when `issuer` is None."""
     builder = (
@@ -66,7 +66,9 @@ def build_signing_certificate(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name.trust_domain)]), critical=False
         )
     )
-    return builder.sign(issuer_key, hashes.SHA256())
+    if caveats:
+        builder = _restrict(builder, caveats, delegation=False)
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
 
 
 def build_leaf_certificate(
@@ -74,15 +76,20 @@ def build_leaf_certificate(
     public_key: PublicKey,
     *,
     issuer: x509.Certificate,
-    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer_key: PrivateKey,
     not_before: datetime,
     not_after: datetime,
     dns_names: Iterable[str],
     usages: Sequence[ObjectIdentifier],
+    caveats: Sequence[Caveat] = (),
 ) -> x509.Certificate:
-    """A certificate that identifies `name` and signs no other: an X.509-SVID."""
+    """A certificate that identifies `name` and signs no other: an X.509-SVID, unless it has caveats."""
     if len(name.components) < 2:
         raise InvalidName(f"a leaf's name extends its root, {str(name)!r} is a root alone")
+    if caveats:
+        return _build_restricted(
+            name, public_key, issuer, issuer_key, not_before, not_after, caveats, Role.LEAF
+        )
     sans: list[x509.GeneralName] = [x509.UniformResourceIdentifier(name.spiffe_id)]
     sans.extend(x509.DNSName(dns_name) for dns_name in dns_names)
     builder = (
@@ -92,81 +99,23 @@ def build_leaf_certificate(
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(sans), critical=False)
     )
-    return builder.sign(issuer_key, hashes.SHA256())
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
 
 
-def name_of(certificate: x509.Certificate) -> Name:
-    """The blessing name that a certificate claims. It proves nothing before verification.
-
-    Raises InvalidCertificate when the certificate carries none, more than one, or a malformed one.
-    """
-    extensions = extensions_of(certificate)
-    uris = _uris(extensions)
-    if len(uris) != 1:
-        raise InvalidCertificate(f"expected exactly one URI SAN, found {len(uris)}")
-    try:
-        if not is_signing(certificate):
-            name = Name.from_spiffe_id(uris[0])
-            if len(name.components) < 2:
-                raise InvalidCertificate(f"a leaf's SPIFFE ID needs a path, got {uris[0]!r}")
-            return name
-        name = _name_of_subject(certificate.subject)
-    except InvalidName as error:
-        raise InvalidCertificate(f"the certificate's name is malformed: {error}") from error
-    if uris[0] != name.trust_domain:
-        raise InvalidCertificate(
-            f"a signing certificate for {str(name)!r} must have the URI SAN {name.trust_domain!r}, "
-            f"got {uris[0]!r}"
-        )
-    return name
-
-
-def is_signing(certificate: x509.Certificate) -> bool:
-    """Whether basic constraints say CA:TRUE. Raises InvalidCertificate when there are none."""
-    try:
-        return extensions_of(certificate).get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound as error:
-        raise InvalidCertificate("the certificate has no basic constraints") from error
-
-
-def may_sign_certificates(certificate: x509.Certificate) -> bool:
-    """Whether key usage has keyCertSign. Raises InvalidCertificate when there is no key usage."""
-    try:
-        return extensions_of(certificate).get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except x509.ExtensionNotFound as error:
-        raise InvalidCertificate("the certificate has no key usage") from error
-
-
-def path_length_of(certificate: x509.Certificate) -> int | None:
-    """How many more signing certificates may follow below this one; None for no limit."""
-    return extensions_of(certificate).get_extension_for_class(x509.BasicConstraints).value.path_length
-
-
-def unknown_critical_extensions(certificate: x509.Certificate) -> list[str]:
-    """Dotted object identifiers of the critical extensions that this profile does not define."""
-    return [
-        extension.oid.dotted_string
-        for extension in extensions_of(certificate)
-        if extension.critical and extension.oid not in _UNDERSTOOD_CRITICAL
-    ]
-
-
-def public_key_of(certificate: x509.Certificate) -> PublicKey:
-    """The certificate's key. Raises InvalidKey for one that is not accepted."""
-    try:
-        return check_public_key(certificate.public_key())
-    except InvalidKey:
-        raise
-    except ValueError as error:
-        raise InvalidKey("the certificate's public key cannot be read") from error
-
-
-def extensions_of(certificate: x509.Certificate) -> x509.Extensions:
-    """The parsed extensions. Raises InvalidCertificate for duplicates and malformed values."""
-    try:
-        return certificate.extensions
-    except (ValueError, x509.DuplicateExtension) as error:
-        raise InvalidCertificate(f"the certificate's extensions cannot be read: {error}") from error
+def build_delegate_certificate(
+    name: Name,
+    public_key: PublicKey,
+    *,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    caveats: Sequence[Caveat],
+) -> x509.Certificate:
+    """By which a leaf, or a delegate of it, blesses another key. No plain X.509 verifier accepts it."""
+    return _build_restricted(
+        name, public_key, issuer, issuer_key, not_before, not_after, caveats, Role.DELEGATE
+    )
 
 
 def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
@@ -174,7 +123,9 @@ def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
     data = pem.encode() if isinstance(pem, str) else pem
     try:
         return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
+        for position, one in enumerate(_PEM_CERTIFICATE.findall(data)):
+            _check_pem(one, position)
         raise InvalidCertificate(f"this is no PEM certificate chain: {error}") from error
 
 
@@ -187,8 +138,29 @@ def parse_der(der: bytes) -> x509.Certificate:
     """The certificate that `der` encodes. Raises InvalidCertificate."""
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise InvalidCertificate(f"this is no DER certificate: {error}") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InvalidCertificate(f"this is no DER certificate: {error}", field="encoding") from error
+
+
+def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates of concatenated DER, as the Workload API has them. Raises InvalidCertificate."""
+    certificates: list[x509.Certificate] = []
+    rest = der
+    while rest:
+        try:
+            length = _der_length(rest)
+            certificates.append(parse_der(rest[:length]))
+        except InvalidCertificate as error:
+            raise error.at(len(certificates)) from error
+        rest = rest[length:]
+    if not certificates:
+        raise InvalidCertificate("this is no DER certificate chain: it is empty")
+    return tuple(certificates)
+
+
+def to_der(certificates: Iterable[x509.Certificate]) -> bytes:
+    """DER encodings one after the other."""
+    return b"".join(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 
 def validity(
@@ -236,16 +208,6 @@ def _subject(name: Name) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one) for one in name.components])
 
 
-def _name_of_subject(subject: x509.Name) -> Name:
-    attributes = [attribute for rdn in subject.rdns for attribute in rdn]
-    if len(attributes) != len(subject.rdns) or any(one.oid != NameOID.DOMAIN_COMPONENT for one in attributes):
-        raise InvalidCertificate(
-            f"the subject of a signing certificate is its name, one DC a component; it is "
-            f"{subject.rfc4514_string()[:300]!r}"
-        )
-    return Name(tuple(str(one.value) for one in attributes))
-
-
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not sign_certificates,
@@ -260,9 +222,49 @@ def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _uris(extensions: x509.Extensions) -> list[str]:
+def _restrict(
+    builder: x509.CertificateBuilder, caveats: Sequence[Caveat], *, delegation: bool
+) -> x509.CertificateBuilder:
+    return builder.add_extension(Restrictions(delegation, tuple(caveats)).to_extension(), critical=True)
+
+
+def _build_restricted(
+    name: Name,
+    public_key: PublicKey,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    caveats: Sequence[Caveat],
+    role: Role,
+) -> x509.Certificate:
+    builder = (
+        _common(name, public_key, issuer, not_before, not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+    )
+    builder = _restrict(builder, caveats, delegation=role is Role.DELEGATE)
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
+
+
+def _check_pem(pem: bytes, position: int) -> None:
     try:
-        sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return sans.get_values_for_type(x509.UniformResourceIdentifier)
+        x509.load_pem_x509_certificate(pem)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InvalidCertificate(
+            f"this is no PEM certificate: {error}", field="encoding", certificate=position
+        ) from error
+
+
+def _der_length(data: bytes) -> int:
+    """The length in bytes of the DER SEQUENCE that `data` begins with, its header included (X.690, 8.1.3)."""
+    octets = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
+    header = 2 + octets
+    if len(data) < header or data[0] != 0x30 or octets > 4 or data[1] == 0x80:
+        raise InvalidCertificate("a DER certificate begins with a SEQUENCE and its length", field="encoding")
+    length = header + (int.from_bytes(data[2:header], "big") if octets else data[1])
+    if length > len(data):
+        raise InvalidCertificate(
+            f"it says that it has {length} bytes, there are {len(data)}", field="encoding"
+        )
+    return length

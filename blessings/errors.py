@@ -3,9 +3,15 @@
 BlessingsError
 ├── InvalidName          a name or component that breaks the rules
 ├── InvalidPattern       a pattern that is neither a name, a name and `$`, nor `...`
+├── InvalidAccessList    an access list or permissions file outside of its form
 ├── InvalidCertificate   bytes that are no certificate chain, or one outside of the profile
+│   └── UnacceptableKey  a certificate whose key is of a kind or size that is not accepted
+├── InvalidCaveat        a caveat, discharge or extension outside of its form
+├── InvalidBundle        a trust bundle that is not in SPIFFE's format, or holds a key that is not accepted
 ├── InvalidKey           a key of a kind or size that is not accepted
-├── CannotBless          an authority that may not sign what it was asked to
+├── InvalidStore         a principal's directory that is damaged, or open to others
+├── CannotBless          an authority or principal that may not sign what it was asked to
+├── ReadOnly             a principal that its holder may use and not change
 └── VerificationError    a chain that proves no name; carries the Reason
 """
 
@@ -26,40 +32,102 @@ class InvalidPattern(BlessingsError, ValueError):
     """A blessing pattern does not follow the grammar."""
 
 
+class InvalidAccessList(BlessingsError, ValueError):
+    """An access list or permissions file is not of its form."""
+
+
 class InvalidCertificate(BlessingsError, ValueError):
-    """Bytes that hold no usable certificate, or a certificate outside of the profile."""
+    """Bytes that hold no usable certificate, or a certificate outside of the profile.
+
+    `certificate` is its place in the chain, 0 for the leaf, and `field` the RFC 5280 name of what is wrong
+    in it; each is None where there is none to name. The message says both.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, certificate: int | None = None) -> None:
+        self.problem = message
+        self.field = field
+        self.certificate = certificate
+        super().__init__(located(message, field, certificate))
+
+    def at(self, certificate: int) -> InvalidCertificate:
+        """The same error, of the certificate at that place in a chain."""
+        return type(self)(self.problem, field=self.field, certificate=certificate)
+
+
+class UnacceptableKey(InvalidCertificate):
+    """A certificate of a chain holds a key of a kind or size that is not accepted."""
+
+
+class InvalidCaveat(BlessingsError, ValueError):
+    """A caveat, a discharge or a caveats extension is not of its form."""
+
+
+class InvalidBundle(BlessingsError, ValueError):
+    """A trust bundle is not in SPIFFE's format, or holds what is not accepted."""
 
 
 class InvalidKey(BlessingsError, ValueError):
     """A key of a kind, curve or encoding that is not accepted."""
 
 
+class InvalidStore(BlessingsError):
+    """A principal's directory is damaged, or readable by others."""
+
+
 class CannotBless(BlessingsError):
-    """An authority was asked for a certificate that it may not make."""
+    """An authority or principal was asked for a certificate that it may not make."""
+
+
+class ReadOnly(BlessingsError):
+    """A principal that was asked to change, and may only be used."""
 
 
 class Reason(StrEnum):
     """Why a chain proves no name. The values are stable: they appear in answers and metrics."""
 
-    EMPTY_CHAIN = "EmptyChain"
     CHAIN_TOO_LONG = "ChainTooLong"
+    CYCLIC = "Cyclic"
+    OUT_OF_ORDER = "OutOfOrder"
     MALFORMED = "Malformed"
     WEAK_KEY = "WeakKey"
+    KEY_NOT_ACCEPTED = "KeyNotAccepted"
     UNKNOWN_CRITICAL_EXTENSION = "UnknownCriticalExtension"
+    ISSUER_MISMATCH = "IssuerMismatch"
     BAD_SIGNATURE = "BadSignature"
     NOT_YET_VALID = "NotYetValid"
     EXPIRED = "Expired"
+    TIMES_DO_NOT_NEST = "TimesDoNotNest"
     NOT_AN_AUTHORITY = "NotAnAuthority"
     NOT_A_LEAF = "NotALeaf"
     PATH_TOO_LONG = "PathTooLong"
     NAME_NOT_EXTENDED = "NameNotExtended"
+    DELEGATION_NOT_ACCEPTED = "DelegationNotAccepted"
     UNRECOGNISED_ROOT = "UnrecognisedRoot"
     ROOT_NOT_TRUSTED_FOR_NAME = "RootNotTrustedForName"
+    CAVEAT_FAILED = "CaveatFailed"
+    UNKNOWN_CAVEAT = "UnknownCaveat"
+    MISSING_DISCHARGE = "MissingDischarge"
 
 
 class VerificationError(BlessingsError):
-    """A chain proves no name; `reason` says why in one word, the message in a sentence."""
+    """A chain proves no name; `reason` says why in one word, the message in a sentence.
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
+    `certificate` is the place in the chain of the certificate that is wrong, 0 for the leaf and the chain's
+    length for the root that would have signed its last one; `field` is what is wrong in it, by its RFC 5280
+    name. Each is None where there is none to name.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, certificate: int | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(located(message, field, certificate))
         self.reason = reason
+        self.certificate = certificate
+        self.field = field
+
+
+def located(message: str, field: str | None, certificate: int | None) -> str:
+    """`certificate 1, keyUsage: <message>`, as far as it is known."""
+    places = [f"certificate {certificate}"] if certificate is not None else []
+    places += [field] if field is not None else []
+    return f"{', '.join(places)}: {message}" if places else message

@@ -9,52 +9,63 @@ The private key stays in the memory of the process that made it.
 
 from __future__ import annotations
 
-import hashlib
-
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
+from blessings import keys
 from blessings.errors import InvalidKey
-
-PublicKey = ec.EllipticCurvePublicKey
+from blessings.keys import EVERY_KIND, KeyKind, PrivateKey
+from blessings.keys import PublicKey as PublicKey
+from blessings.keys import check_public_key as check_public_key
+from blessings.keys import fingerprint as fingerprint
 
 SIGNATURE_ALGORITHM = "ecdsa-p256-sha256"
-# A signature for an application must never pass for one on a certificate or a TLS handshake,
+_ALGORITHMS = {KeyKind.P256: SIGNATURE_ALGORITHM, KeyKind.ED25519: "ed25519"}
+# A signature for an application must never pass for one on a certificate, a discharge or a TLS handshake,
 # so what is signed starts with a purpose, as in the original.
-_PURPOSE = b"vanadium blessings, message signature, version 1\x00"
+MESSAGE = b"vanadium blessings, message signature, version 1\x00"
+DISCHARGE = b"vanadium blessings, discharge, version 1\x00"
 
 
 class Principal:
-    """A P-256 key pair."""
+    """A key pair, on P-256 unless asked for Ed25519."""
 
-    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
-        """Raises InvalidKey for a curve other than P-256."""
-        check_public_key(private_key.public_key())
+    def __init__(self, private_key: PrivateKey) -> None:
+        """Raises InvalidKey for a key of another kind."""
+        check_public_key(private_key.public_key(), EVERY_KIND)
         self._private_key = private_key
 
     @classmethod
-    def create(cls) -> Principal:
+    def create(cls, kind: KeyKind = KeyKind.P256) -> Principal:
         """A principal with a new key from the system's randomness."""
-        return cls(ec.generate_private_key(ec.SECP256R1()))
+        return cls(keys.generate(kind))
 
     @classmethod
-    def from_pem(cls, pem: bytes) -> Principal:
-        """The principal whose PKCS #8 private key is `pem`. Raises InvalidKey."""
+    def from_pem(cls, pem: bytes, passphrase: bytes | None = None) -> Principal:
+        """The principal whose PKCS #8 private key is `pem`. Raises InvalidKey.
+
+        A passphrase is asked for exactly when the key is encrypted.
+        """
         try:
-            key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
-            raise InvalidKey("this is no unencrypted PEM private key") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise InvalidKey(f"a principal's key is an EC key on P-256, got {type(key).__name__}")
+            key = load_pem_private_key(pem, password=passphrase)
+        except TypeError as error:
+            what = (
+                "is not encrypted" if passphrase is not None else "is encrypted, and no passphrase was given"
+            )
+            raise InvalidKey(f"the PEM private key {what}") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            what = "no PEM private key" if passphrase is None else "no private key of this passphrase"
+            raise InvalidKey(f"this is {what}") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+            raise InvalidKey(f"a principal's key is one on P-256 or Ed25519, got {type(key).__name__}")
         return cls(key)
 
     @property
@@ -62,23 +73,36 @@ class Principal:
         return self._private_key.public_key()
 
     @property
-    def signing_key(self) -> ec.EllipticCurvePrivateKey:
+    def signing_key(self) -> PrivateKey:
         """The private key itself, for `cryptography`'s certificate builders."""
         return self._private_key
 
+    @property
+    def signature_algorithm(self) -> str:
+        """The name of what `sign` makes: `ecdsa-p256-sha256` or `ed25519`."""
+        return _ALGORITHMS[keys.kind_of(self.public_key)]
+
     def sign(self, message: bytes) -> bytes:
-        """A DER ECDSA signature over the purpose prefix and `message`; `verify_signature` checks it."""
-        return self._private_key.sign(_PURPOSE + message, ec.ECDSA(hashes.SHA256()))
+        """A signature over the purpose prefix and `message`; `verify_signature` checks it."""
+        return keys.sign(self._private_key, MESSAGE + message)
+
+    def sign_discharge(self, content: bytes) -> bytes:
+        """A signature that makes `content` a discharge; no `sign` makes the same."""
+        return keys.sign(self._private_key, DISCHARGE + content)
 
     def csr(self) -> x509.CertificateSigningRequest:
         """A PKCS #10 request (RFC 2986) that proves possession of the key and asks for no name:
         who this is, the issuer decides from other evidence."""
         builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
-        return builder.sign(self._private_key, hashes.SHA256())
+        return builder.sign(self._private_key, keys.certificate_hash(self._private_key))
 
-    def to_pem(self) -> bytes:
-        """The private key as unencrypted PKCS #8 PEM. For stores and TLS libraries only."""
-        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    def to_pem(self, passphrase: bytes | None = None) -> bytes:
+        """The private key as PKCS #8 PEM, encrypted when a passphrase is given.
+
+        Unencrypted it is for stores and TLS libraries only.
+        """
+        protection = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
 
     def __repr__(self) -> str:
         return f"Principal({fingerprint(self.public_key)})"
@@ -86,23 +110,9 @@ class Principal:
 
 def verify_signature(public_key: PublicKey, message: bytes, signature: bytes) -> bool:
     """Whether `signature` was made by `Principal.sign` over `message` with that key."""
-    try:
-        public_key.verify(signature, _PURPOSE + message, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
-        return False
-    return True
+    return keys.is_signed(public_key, MESSAGE + message, signature)
 
 
-def check_public_key(key: object) -> PublicKey:
-    """`key` itself when it is one that we accept. Raises InvalidKey for anything but EC on P-256."""
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise InvalidKey(f"only EC keys on P-256 are accepted, got {type(key).__name__}")
-    if not isinstance(key.curve, ec.SECP256R1):
-        raise InvalidKey(f"only EC keys on P-256 are accepted, got one on {key.curve.name}")
-    return key
-
-
-def fingerprint(public_key: PublicKey) -> str:
-    """SHA-256 over the key's DER SubjectPublicKeyInfo (RFC 5280), as `3d:92:…`, 32 bytes."""
-    der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).digest().hex(":")
+def verify_discharge_signature(public_key: PublicKey, content: bytes, signature: bytes) -> bool:
+    """Whether `signature` was made by `Principal.sign_discharge` over `content` with that key."""
+    return keys.is_signed(public_key, DISCHARGE + content, signature)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography import x509
 
 from blessings import certificates as profile
+from blessings import reading
 from blessings.errors import InvalidCertificate
 from blessings.names import Name
 from blessings.patterns import Pattern
+from blessings.reading import CertificateFacts
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,14 @@ class Root:
     @classmethod
     def of(cls, certificate: x509.Certificate) -> Root:
         """A root trusted for its own name and every extension of it. Raises InvalidCertificate."""
-        if not profile.is_signing(certificate):
+        if not reading.is_signing(certificate):
             raise InvalidCertificate("a root is a signing certificate, this one is a leaf")
-        return cls(certificate, Pattern(profile.name_of(certificate)))
+        return cls(certificate, Pattern(reading.name_of(certificate)))
+
+    @cached_property
+    def facts(self) -> CertificateFacts:
+        """What the certificate says; read once. Raises InvalidCertificate."""
+        return reading.read_root(self.certificate)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Verification: which names a presented chain proves, and why not the others.
 
-The checks, in their order: the chain's length; for each certificate from the leaf up its key, critical
-extensions, time, and role; each one's signature by the next; each name an extension of its issuer's by
-whole components; the root recognised, valid now, and trusted for the leaf's name.
+The checks, in their order: the chain's length; for each certificate from the leaf up its form, key, critical
+extensions and time; for each two neighbours the signature, and names and times that nest; the roles; the
+root recognised, valid now, and trusted for the leaf's name; every caveat of every certificate.
 """
 
 from __future__ import annotations
@@ -10,27 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from blessings import certificates as profile
 from blessings.blessing import Blessing
-from blessings.errors import InvalidCertificate, InvalidKey, Reason, VerificationError
+from blessings.caveats import Call
+from blessings.certificates import MAX_CHAIN_LENGTH as MAX_CHAIN_LENGTH
+from blessings.checking import Checker
+from blessings.discharges import Discharges
+from blessings.errors import InvalidCertificate, Reason, UnacceptableKey, VerificationError
 from blessings.names import Name
+from blessings.policy import SVIDS_ONLY, Policy
+from blessings.reading import CertificateFacts, NamedFacts, Role
 from blessings.roots import Root, Roots
 
-MAX_CHAIN_LENGTH = 10
+_ANY_CALL = Call()
+_NONE = Discharges()
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A presented blessing that proves nothing. `presented` is None when it does not even claim a name."""
+    """A presented blessing that proves nothing. `presented` is None when it does not even claim a name.
+
+    `certificate` and `field` say where it is wrong, as in VerificationError.
+    """
 
     presented: Name | None
     reason: Reason
     message: str
+    certificate: int | None = None
+    field: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,123 +51,287 @@ class Verdict:
     rejected: tuple[Rejection, ...]
 
 
-def verify(blessings: Iterable[Blessing], roots: Roots, *, now: datetime) -> Verdict:
+def verify(
+    blessings: Iterable[Blessing],
+    roots: Roots,
+    *,
+    now: datetime,
+    policy: Policy = SVIDS_ONLY,
+    call: Call = _ANY_CALL,
+    discharges: Discharges = _NONE,
+) -> Verdict:
     """Judges each blessing on its own; none of them is dropped without a reason."""
     valid: list[Name] = []
     rejected: list[Rejection] = []
     for blessing in blessings:
         try:
-            valid.append(verify_blessing(blessing, roots, now=now))
+            name = verify_blessing(blessing, roots, now=now, policy=policy, call=call, discharges=discharges)
+            valid.append(name)
         except VerificationError as error:
-            rejected.append(Rejection(_claimed_name(blessing), error.reason, str(error)))
+            where = (error.certificate, error.field)
+            rejected.append(Rejection(_claimed_name(blessing), error.reason, str(error), *where))
     return Verdict(tuple(valid), tuple(rejected))
 
 
-def verify_blessing(blessing: Blessing, roots: Roots, *, now: datetime) -> Name:
-    """The name that `blessing` proves at the time `now`. Raises VerificationError."""
+def verify_blessing(
+    blessing: Blessing,
+    roots: Roots,
+    *,
+    now: datetime,
+    policy: Policy = SVIDS_ONLY,
+    call: Call = _ANY_CALL,
+    discharges: Discharges = _NONE,
+) -> Name:
+    """The name that `blessing` proves at the time `now`, for this use of it. Raises VerificationError.
+
+    `call` is what caveats are judged by: a method or peer caveat fails where nothing is said of it.
+    """
     chain = _without_root(blessing.certificates, roots)
+    _check_shape(chain, policy)
+    try:
+        facts = [_check_certificate(blessing, place, now, policy) for place in range(len(chain))]
+    except InvalidCertificate as error:
+        raise _as_verification_error(error) from error
+    for place in range(len(chain) - 1):
+        _check_signature(chain, place)
+        _check_nested(facts[place], facts[place + 1], place)
+    _check_roles(facts, policy)
+    root = _check_root(chain, facts, roots, now, policy)
+    checker = Checker(now, call, policy.registry, discharges)
+    for place, one in enumerate([*facts, root]):
+        _check_caveats(one, checker, place)
+    return facts[0].name
+
+
+def _check_shape(chain: tuple[x509.Certificate, ...], policy: Policy) -> None:
     if not chain:
         raise VerificationError(Reason.NOT_A_LEAF, "the chain is a root alone, which identifies nobody")
-    if len(chain) > MAX_CHAIN_LENGTH:
+    if len(chain) > policy.max_chain_length:
         raise VerificationError(
             Reason.CHAIN_TOO_LONG,
-            f"the chain has {len(chain)} certificates, at most {MAX_CHAIN_LENGTH} are read",
+            f"the chain has {len(chain)} certificates, at most {policy.max_chain_length} are read",
         )
-    try:
-        _check_certificates(chain, now)
-        for position, (subject, issuer) in enumerate(pairwise(chain)):
-            _check_issued(subject, issuer, f"certificate {position}")
-        return _check_root(chain, roots, now)
-    except InvalidCertificate as error:
-        raise VerificationError(Reason.MALFORMED, str(error)) from error
+    places: dict[x509.Certificate, int] = {}
+    for place, certificate in enumerate(chain):
+        earlier = places.setdefault(certificate, place)
+        if earlier != place:
+            raise VerificationError(
+                Reason.CYCLIC, f"it is the certificate {earlier} once more", certificate=place
+            )
 
 
-def _check_certificates(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
-    for position, certificate in enumerate(chain):
-        where = f"certificate {position}"
-        _check_alone(certificate, where, now)
-        if position == 0:
-            if profile.is_signing(certificate) or profile.may_sign_certificates(certificate):
-                raise VerificationError(Reason.NOT_A_LEAF, f"{where} signs others, so it identifies nobody")
-        else:
-            _check_role_of_signer(certificate, position - 1, where)
+def _check_certificate(blessing: Blessing, place: int, now: datetime, policy: Policy) -> NamedFacts:
+    facts = blessing.facts(place)
+    _check_alone(facts, place, now, policy)
+    return facts
 
 
-def _check_alone(certificate: x509.Certificate, where: str, now: datetime) -> None:
-    try:
-        profile.public_key_of(certificate)
-    except InvalidKey as error:
-        raise VerificationError(Reason.WEAK_KEY, f"{where}: {error}") from error
-    if unknown := profile.unknown_critical_extensions(certificate):
+def _check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Policy) -> None:
+    if facts.key_kind not in policy.key_kinds:
         raise VerificationError(
-            Reason.UNKNOWN_CRITICAL_EXTENSION, f"{where} has the critical extension {', '.join(unknown)}"
+            Reason.KEY_NOT_ACCEPTED,
+            f"{facts.key_kind} keys are not accepted here",
+            certificate=place,
+            field="subjectPublicKeyInfo",
         )
-    if now < certificate.not_valid_before_utc:
+    if facts.unknown_critical:
         raise VerificationError(
-            Reason.NOT_YET_VALID, f"{where} is valid from {certificate.not_valid_before_utc.isoformat()}"
+            Reason.UNKNOWN_CRITICAL_EXTENSION,
+            f"it has the critical extension {', '.join(facts.unknown_critical)[:300]}",
+            certificate=place,
+            field="extensions",
         )
-    if now >= certificate.not_valid_after_utc:
+    if now < facts.not_before:
         raise VerificationError(
-            Reason.EXPIRED, f"{where} expired at {certificate.not_valid_after_utc.isoformat()}"
+            Reason.NOT_YET_VALID,
+            f"it is valid from {facts.not_before.isoformat()}",
+            certificate=place,
+            field="notBefore",
+        )
+    if now >= facts.not_after:
+        raise VerificationError(
+            Reason.EXPIRED,
+            f"it expired at {facts.not_after.isoformat()}",
+            certificate=place,
+            field="notAfter",
         )
 
 
-def _check_role_of_signer(certificate: x509.Certificate, signers_below: int, where: str) -> None:
-    if not profile.is_signing(certificate) or not profile.may_sign_certificates(certificate):
-        raise VerificationError(Reason.NOT_AN_AUTHORITY, f"{where} may not sign others")
-    path_length = profile.path_length_of(certificate)
-    if path_length is not None and signers_below > path_length:
+def _check_roles(facts: list[NamedFacts], policy: Policy) -> None:
+    """Delegates, then one leaf, then signing certificates, none of them with more below than it allows."""
+    delegates = 0
+    while delegates < len(facts) and facts[delegates].role is Role.DELEGATE:
+        delegates += 1
+    if delegates > policy.max_delegations:
+        raise VerificationError(
+            Reason.DELEGATION_NOT_ACCEPTED,
+            f"the chain has {delegates} delegates, {policy.max_delegations} are accepted here",
+            certificate=0,
+            field="restrictions",
+        )
+    if delegates == len(facts) or facts[delegates].role is Role.SIGNER:
+        if delegates == 0:
+            raise VerificationError(
+                Reason.NOT_A_LEAF,
+                "it signs others, so it identifies nobody",
+                certificate=0,
+                field="basicConstraints",
+            )
+        raise VerificationError(
+            Reason.NOT_A_LEAF,
+            "a delegate is blessed by a leaf or another delegate, and this one by neither",
+            certificate=delegates - 1,
+            field="restrictions",
+        )
+    for signers_below, place in enumerate(range(delegates + 1, len(facts))):
+        _check_signer(facts[place], signers_below, place)
+
+
+def _check_signer(facts: CertificateFacts, signers_below: int, place: int) -> None:
+    if facts.role is not Role.SIGNER:
+        raise VerificationError(
+            Reason.NOT_AN_AUTHORITY,
+            "it may not sign others, it is a leaf or a delegate",
+            certificate=place,
+            field="basicConstraints",
+        )
+    if facts.path_length is not None and signers_below > facts.path_length:
         raise VerificationError(
             Reason.PATH_TOO_LONG,
-            f"{where} allows {path_length} signing certificates below it, the chain has {signers_below}",
+            f"it allows {facts.path_length} signing certificates below it, the chain has {signers_below}",
+            certificate=place,
+            field="pathLenConstraint",
         )
 
 
-def _check_issued(subject: x509.Certificate, issuer: x509.Certificate, where: str) -> None:
-    if not _is_signed_by(subject, issuer):
-        raise VerificationError(Reason.BAD_SIGNATURE, f"{where} is not signed by the next one")
-    name, issuer_name = profile.name_of(subject), profile.name_of(issuer)
-    if not name.is_extension_of(issuer_name):
+def _check_nested(subject: NamedFacts, issuer: CertificateFacts, place: int) -> None:
+    if isinstance(issuer, NamedFacts) and not subject.name.is_extension_of(issuer.name):
         raise VerificationError(
-            Reason.NAME_NOT_EXTENDED, f"{where} says {name}, which does not extend its issuer's {issuer_name}"
+            Reason.NAME_NOT_EXTENDED,
+            f"it says {subject.name}, which does not extend its issuer's {issuer.name}",
+            certificate=place,
+            field="subjectAltName" if subject.role is Role.LEAF and not subject.restricted else "subject",
+        )
+    for field, inside, own, bound in (
+        ("notBefore", subject.not_before >= issuer.not_before, subject.not_before, issuer.not_before),
+        ("notAfter", subject.not_after <= issuer.not_after, subject.not_after, issuer.not_after),
+    ):
+        if not inside:
+            raise VerificationError(
+                Reason.TIMES_DO_NOT_NEST,
+                f"{own.isoformat()} is outside of its issuer's time, which has {bound.isoformat()}",
+                certificate=place,
+                field=field,
+            )
+
+
+def _check_signature(chain: tuple[x509.Certificate, ...], place: int) -> None:
+    if _is_signed_by(chain[place], chain[place + 1]):
+        return
+    _check_order(chain)
+    raise VerificationError(
+        Reason.BAD_SIGNATURE,
+        "it is not signed by the key of its issuer",
+        certificate=place,
+        field="signatureValue",
+    )
+
+
+def _check_order(chain: tuple[x509.Certificate, ...]) -> None:
+    """Says of a chain that does not hold together, whether its certificates are those of another order.
+
+    Only for what went wrong already: names are expensive to read, and equal names prove nothing.
+    """
+    try:
+        subjects = [certificate.subject for certificate in chain]
+        issuers = [certificate.issuer for certificate in chain]
+    except ValueError as error:
+        raise VerificationError(
+            Reason.MALFORMED, f"a subject or issuer of the chain cannot be read: {error}", field="issuer"
+        ) from error
+    last = len(chain) - 1
+    linked = [issuers[place] == subjects[place + 1] for place in range(last)]
+    for place, issuer in enumerate(issuers):
+        if issuer in subjects and (place == last or not linked[place]):
+            other = subjects.index(issuer)
+            reason, message = (
+                Reason.OUT_OF_ORDER,
+                f"its issuer is certificate {other}, which must be the next",
+            )
+            if other == place == last:
+                reason, message = Reason.UNRECOGNISED_ROOT, "it is a root that is not recognised"
+            elif other <= place and all(linked[other:place]):
+                reason, message = Reason.CYCLIC, f"its issuer is certificate {other}, and the chain a circle"
+            raise VerificationError(reason, message, certificate=place, field="issuer")
+    if not all(linked):
+        place = linked.index(False)
+        raise VerificationError(
+            Reason.ISSUER_MISMATCH,
+            f"its issuer {_spelled(issuers[place])} is not the subject of the next one, "
+            f"{_spelled(subjects[place + 1])}",
+            certificate=place,
+            field="issuer",
         )
 
 
-def _check_root(chain: tuple[x509.Certificate, ...], roots: Roots, now: datetime) -> Name:
+def _check_root(
+    chain: tuple[x509.Certificate, ...],
+    facts: list[NamedFacts],
+    roots: Roots,
+    now: datetime,
+    policy: Policy,
+) -> CertificateFacts:
+    place = len(chain)
     signers = [root for root in roots if _is_signed_by(chain[-1], root.certificate)]
     if not signers:
+        _check_order(chain)
         raise VerificationError(
             Reason.UNRECOGNISED_ROOT,
-            "no recognised root signed the chain's last certificate "
-            f"(issuer {chain[-1].issuer.rfc4514_string()!r})",
+            f"no recognised root signed it (issuer {_spelled(chain[-1].issuer)})",
+            certificate=place - 1,
+            field="issuer",
         )
-    name = profile.name_of(chain[0])
+    name = facts[0].name
     trusted = [root for root in signers if root.pattern.matches(name)]
     if not trusted:
         raise VerificationError(
             Reason.ROOT_NOT_TRUSTED_FOR_NAME,
             f"the root is trusted for {', '.join(str(root.pattern) for root in signers)}, not for {name}",
+            certificate=place,
         )
-    root = _valid_now(trusted, now)
-    _check_alone(root.certificate, "the root", now)
-    _check_role_of_signer(root.certificate, len(chain) - 1, "the root")
-    _check_issued(chain[-1], root.certificate, f"certificate {len(chain) - 1}")
-    return name
+    root = _facts_of_root(trusted, now, place)
+    _check_alone(root, place, now, policy)
+    _check_signer(root, sum(one.role is Role.SIGNER for one in facts), place)
+    _check_nested(facts[-1], root, place - 1)
+    return root
 
 
-def _valid_now(roots: list[Root], now: datetime) -> Root:
-    """A root of these that is valid now, else the first: its error then says what is wrong."""
-    for root in roots:
-        if root.certificate.not_valid_before_utc <= now < root.certificate.not_valid_after_utc:
-            return root
-    return roots[0]
+def _facts_of_root(roots: list[Root], now: datetime, place: int) -> CertificateFacts:
+    """Those of a root that is valid now, else of the first: its error then says what is wrong."""
+    try:
+        every = [root.facts for root in roots]
+    except InvalidCertificate as error:
+        raise _as_verification_error(error.at(place)) from error
+    return next((one for one in every if one.not_before <= now < one.not_after), every[0])
+
+
+def _check_caveats(facts: CertificateFacts, checker: Checker, place: int) -> None:
+    failure = checker.first_failure(facts.caveats)
+    if failure is not None:
+        raise VerificationError(
+            failure.reason,
+            failure.message,
+            certificate=place,
+            field=f"restrictions.caveats[{failure.position}]",
+        )
 
 
 def _is_signed_by(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         subject.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError):
-        # ValueError: the names differ; TypeError: a key of a kind that signs no certificates.
+        # ValueError: the names differ, or the algorithm does not fit the key; TypeError: a key of a kind that
+        # signs no certificates.
         return False
     return True
 
@@ -169,8 +343,17 @@ def _without_root(chain: tuple[x509.Certificate, ...], roots: Roots) -> tuple[x5
     return chain
 
 
+def _as_verification_error(error: InvalidCertificate) -> VerificationError:
+    reason = Reason.WEAK_KEY if isinstance(error, UnacceptableKey) else Reason.MALFORMED
+    return VerificationError(reason, error.problem, certificate=error.certificate, field=error.field)
+
+
 def _claimed_name(blessing: Blessing) -> Name | None:
     try:
         return blessing.presented
     except InvalidCertificate:
         return None
+
+
+def _spelled(name: x509.Name) -> str:
+    return repr(name.rfc4514_string()[:300])

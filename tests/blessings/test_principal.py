@@ -22,6 +22,7 @@ def test_a_signature_verifies_for_its_message_and_key_only() -> None:
 def test_attack_a_message_that_is_a_certificate_body_does_not_become_a_certificate_signature() -> None:
     principal = Principal.create()
     signature = principal.sign(b"to be signed")
+    assert isinstance(principal.public_key, ec.EllipticCurvePublicKey)
     with pytest.raises(InvalidSignature):
         principal.public_key.verify(signature, b"to be signed", ec.ECDSA(hashes.SHA256()))
 

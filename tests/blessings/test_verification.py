@@ -22,6 +22,7 @@ from blessings import (
     Name,
     Pattern,
     Principal,
+    PublicKey,
     Reason,
     Root,
     Roots,
@@ -133,7 +134,7 @@ def test_attack_a_changed_byte_in_the_signature() -> None:
 
 def test_attack_certificates_in_another_order() -> None:
     one = realm()
-    assert rejection(Blessing(one.blessing.certificates[::-1]), one.roots) is Reason.NOT_A_LEAF
+    assert rejection(Blessing(one.blessing.certificates[::-1]), one.roots) is Reason.OUT_OF_ORDER
 
 
 def test_attack_an_endless_chain() -> None:
@@ -242,7 +243,7 @@ def leaf_under(
     name: str | None,
     *extensions: x509.ExtensionType,
     sans: list[str] | None = None,
-    key: ec.EllipticCurvePublicKey | None = None,
+    key: PublicKey | None = None,
 ) -> Blessing:
     """A leaf that no Authority would make; `extensions` are critical ones."""
     uris = sans if sans is not None else [Name.parse(name or "").spiffe_id]
@@ -264,20 +265,20 @@ def signing_under(issuer: Authority, principal: Principal, name: str) -> Blessin
         principal.public_key,
         issuer=issuer.certificate,
         issuer_key=issuer.principal.signing_key,
-        not_before=NOW - HOUR,
+        not_before=NOW,
         not_after=NOW + HOUR,
         path_length=0,
     )
     return Blessing((certificate, *issuer.blessing.certificates))
 
 
-def _builder(issuer: Blessing, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(issuer: Blessing, key: PublicKey) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(issuer.leaf.subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - HOUR)
+        .not_valid_before(NOW)
         .not_valid_after(NOW + HOUR)
     )

@@ -17,7 +17,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from blessings import Principal, fingerprint
+from blessings import fingerprint
 
 
 class TokenIssuer:
@@ -26,12 +26,13 @@ class TokenIssuer:
     def __init__(self, issuer: str, now: Callable[[], datetime]) -> None:
         self.issuer = issuer
         self._now = now
-        self._principal = Principal.create()
-        self._key_id = fingerprint(self._principal.public_key).replace(":", "")[:32]
+        # ES256 is P-256 (RFC 7518, section 3.4).
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key_id = fingerprint(self._key.public_key()).replace(":", "")[:32]
 
     def jwks(self) -> str:
         """The key set document."""
-        key: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self._principal.public_key, as_dict=True)
+        key: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return json.dumps({"keys": [{**key, "kid": self._key_id, "use": "sig", "alg": "ES256"}]})
 
     def token(
@@ -61,8 +62,7 @@ class TokenIssuer:
                 "serviceaccount": {"name": service_account, "uid": _uid(namespace, service_account)},
             },
         }
-        key: ec.EllipticCurvePrivateKey = self._principal.signing_key
-        return jwt.encode(claims, key, algorithm="ES256", headers={"kid": self._key_id}), expiry
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id}), expiry
 
 
 def _uid(namespace: str, service_account: str) -> str:

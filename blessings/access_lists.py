@@ -1,0 +1,105 @@
+"""Access lists: who may, by their valid names; and permissions files, with an access list for each tag.
+
+    {"Admin": {"in": ["acme:ops"], "not_in": ["acme:ops:intern"]}, "Read": {"in": ["..."]}}
+
+A permissions file in JSON is read by `Permissions.parse`, which refuses a tag said twice. In YAML it is the
+same values: this package needs no YAML library, whoever has one passes what its safe loader gives on to
+`Permissions.from_value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from blessings import canonical
+from blessings.canonical import JSON
+from blessings.errors import InvalidAccessList, InvalidCaveat, InvalidPattern
+from blessings.names import Name
+from blessings.patterns import Pattern
+
+_IN, _NOT_IN = "in", "not_in"
+
+
+@dataclass(frozen=True)
+class AccessList:
+    """Allows when some valid name matches `allowed` and none is covered by `refused`.
+
+    Empty, it allows nobody. A name that is refused takes the others presented with it along: who has a
+    refused name is refused under every name.
+    """
+
+    allowed: tuple[Pattern, ...] = ()
+    refused: tuple[Pattern, ...] = ()
+
+    def allows(self, names: Iterable[Name]) -> bool:
+        """Whether who has proven exactly these names may. Presented names that are not valid don't count."""
+        proven = tuple(names)
+        return _any_matches(self.allowed, proven) and not _any_matches(self.refused, proven)
+
+    @classmethod
+    def from_value(cls, value: object, where: str = "access list") -> AccessList:
+        """Of `{"in": [...], "not_in": [...]}`, either left out. Raises InvalidAccessList."""
+        if not isinstance(value, Mapping):
+            raise InvalidAccessList(f"{where} must be an object with in and not_in, got {value!r:.100}")
+        if unknown := [key for key in value if key not in (_IN, _NOT_IN)]:
+            raise InvalidAccessList(f"{where} has in and not_in, and no {unknown[0]!r:.100}")
+        return cls(
+            _patterns(value.get(_IN, []), f"{where}.in"), _patterns(value.get(_NOT_IN, []), f"{where}.not_in")
+        )
+
+    def to_value(self) -> JSON:
+        return {_IN: [str(one) for one in self.allowed], _NOT_IN: [str(one) for one in self.refused]}
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """An access list for each tag, as `Admin`. A tag that is not there allows nobody."""
+
+    lists: Mapping[str, AccessList]
+
+    def allows(self, tag: str, names: Iterable[Name]) -> bool:
+        access_list = self.lists.get(tag)
+        return access_list is not None and access_list.allows(names)
+
+    @classmethod
+    def from_value(cls, value: object) -> Permissions:
+        """Of the values that a JSON or YAML file has. Raises InvalidAccessList, naming the tag."""
+        if not isinstance(value, Mapping):
+            raise InvalidAccessList(f"permissions must be an object of tags, got {value!r:.100}")
+        for tag in value:
+            if not isinstance(tag, str) or not tag:
+                raise InvalidAccessList(f"a tag is a word, got {tag!r:.100}")
+        lists = {tag: AccessList.from_value(one, str(tag)) for tag, one in value.items()}
+        return cls(MappingProxyType(lists))
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Permissions:
+        """The permissions of a JSON file of up to 16 KiB. Raises InvalidAccessList."""
+        try:
+            return cls.from_value(canonical.parse_any(text))
+        except InvalidCaveat as error:
+            raise InvalidAccessList(f"the permissions cannot be read: {error}") from error
+
+    def to_value(self) -> JSON:
+        """What a JSON or YAML file has; the inverse of `from_value`."""
+        return {tag: one.to_value() for tag, one in self.lists.items()}
+
+
+def _any_matches(patterns: Iterable[Pattern], names: tuple[Name, ...]) -> bool:
+    return any(pattern.matches(name) for pattern in patterns for name in names)
+
+
+def _patterns(value: object, where: str) -> tuple[Pattern, ...]:
+    if not isinstance(value, list):
+        raise InvalidAccessList(f"{where} must be a list of patterns, got {value!r:.100}")
+    patterns = []
+    for position, text in enumerate(value):
+        if not isinstance(text, str):
+            raise InvalidAccessList(f"{where}[{position}] must be a pattern, got {text!r:.100}")
+        try:
+            patterns.append(Pattern.parse(text))
+        except InvalidPattern as error:
+            raise InvalidAccessList(f"{where}[{position}]: {error}") from error
+    return tuple(patterns)

@@ -1,0 +1,205 @@
+"""A principal in a directory: its key, what it presents, and whom it recognises, across restarts.
+
+    principal = DirectoryPrincipal.create(Path("credentials"), passphrase=b"…")
+    principal = DirectoryPrincipal.open(Path("credentials"), passphrase=b"…")
+
+| file | what it is |
+|---|---|
+| key.pem | the private key, PKCS #8; encrypted when a passphrase was given |
+| blessings.json | the blessing store |
+| roots.json | the recognised roots |
+
+The directory has mode 0700 and its files 0600; a directory or file that others may use, or that is somebody
+else's, is not opened. A file is written beside its place, made durable, and renamed into it, so that a reader
+sees the old or the new one, whole. Two processes that change the same directory: the last one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from blessings.blessed_principal import MemoryPrincipal
+from blessings.blessing import Blessing
+from blessings.blessing_store import BlessingStore
+from blessings.caveats import Caveat
+from blessings.errors import BlessingsError, InvalidKey, InvalidStore
+from blessings.keys import KeyKind, PublicKey
+from blessings.names import Name
+from blessings.principal import Principal
+from blessings.roots import Roots
+
+KEY, BLESSINGS, ROOTS = "key.pem", "blessings.json", "roots.json"
+VERSION = 1
+MAX_FILE_BYTES = 4 * 1024 * 1024
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class DirectoryPrincipal:
+    """A principal kept in a directory. Implements `blessings.BlessedPrincipal`."""
+
+    def __init__(self, directory: Path, principal: MemoryPrincipal) -> None:
+        """For `create` and `open`."""
+        self._directory = directory
+        self._memory = principal
+
+    @classmethod
+    def create(
+        cls, directory: Path, *, kind: KeyKind = KeyKind.P256, passphrase: bytes | None = None
+    ) -> DirectoryPrincipal:
+        """A new key in `directory`, made unless it is there and empty. Raises InvalidStore, OSError."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owned(directory, os.stat(directory))
+        if any(directory.iterdir()):
+            raise InvalidStore(f"{directory} is not empty; a new principal needs a directory of its own")
+        memory = MemoryPrincipal(Principal.create(kind))
+        _write(directory / BLESSINGS, _spell(memory.blessings.to_json()))
+        _write(directory / ROOTS, _spell({"version": VERSION, "roots": memory.roots.to_json()}))
+        # Last, so that what has a key is complete.
+        _write(directory / KEY, memory.principal.to_pem(passphrase))
+        return cls(directory, memory)
+
+    @classmethod
+    def open(cls, directory: Path, *, passphrase: bytes | None = None) -> DirectoryPrincipal:
+        """The principal of `directory`.
+
+        Raises InvalidStore for a missing, damaged or exposed file, and when a blessing is another key's;
+        InvalidKey for a wrong passphrase, a missing one, or one for a key that is not encrypted.
+        """
+        try:
+            _check_owned(directory, os.stat(directory))
+            key = _read(directory / KEY)
+            blessings = BlessingStore.from_json(_parse(directory / BLESSINGS))
+            roots = _roots(directory / ROOTS)
+        except OSError as error:
+            raise InvalidStore(f"{directory} is no principal's directory: {error}") from error
+        try:
+            principal = Principal.from_pem(key, passphrase)
+        except InvalidKey as error:
+            raise InvalidKey(f"{directory / KEY}: {error}") from error
+        try:
+            return cls(directory, MemoryPrincipal(principal, blessings, roots))
+        except InvalidKey as error:
+            raise InvalidStore(f"{directory / BLESSINGS}: {error}") from error
+
+    @property
+    def principal(self) -> Principal:
+        """The key pair, for TLS and for discharges."""
+        return self._memory.principal
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._memory.public_key
+
+    @property
+    def blessings(self) -> BlessingStore:
+        return self._memory.blessings
+
+    @property
+    def roots(self) -> Roots:
+        return self._memory.roots
+
+    def sign(self, message: bytes) -> bytes:
+        return self._memory.sign(message)
+
+    def bless(
+        self,
+        public_key: PublicKey,
+        extension: str,
+        *,
+        now: datetime,
+        lifetime: timedelta,
+        caveats: Sequence[Caveat] = (),
+        blessing: Blessing | None = None,
+    ) -> Blessing:
+        return self._memory.bless(
+            public_key, extension, now=now, lifetime=lifetime, caveats=caveats, blessing=blessing
+        )
+
+    def bless_self(self, name: Name, *, now: datetime, lifetime: timedelta) -> Blessing:
+        return self._memory.bless_self(name, now=now, lifetime=lifetime)
+
+    def set_blessings(self, blessings: BlessingStore) -> None:
+        """Durable when it returns. Raises InvalidKey for a blessing of another key, OSError."""
+        changed = MemoryPrincipal(self.principal, blessings, self.roots)
+        _write(self._directory / BLESSINGS, _spell(blessings.to_json()))
+        self._memory = changed
+
+    def set_roots(self, roots: Roots) -> None:
+        """Durable when it returns. Raises OSError."""
+        _write(self._directory / ROOTS, _spell({"version": VERSION, "roots": roots.to_json()}))
+        self._memory.set_roots(roots)
+
+
+def _roots(path: Path) -> Roots:
+    value = _parse(path)
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        raise InvalidStore(f"{path} is no object of version {VERSION}")
+    try:
+        return Roots.from_json(value["roots"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidStore(f"{path} has roots, a list of certificate and pattern") from error
+    except BlessingsError as error:
+        raise InvalidStore(f"{path} cannot be read: {error}") from error
+
+
+def _parse(path: Path) -> object:
+    try:
+        value: object = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise InvalidStore(f"{path} is no JSON: {type(error).__name__}") from error
+    return value
+
+
+def _spell(value: object) -> bytes:
+    return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def _read(path: Path) -> bytes:
+    # Not through a link: what a link leads to may be exposed, or change, while the link is not.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidStore(f"{path} is no regular file")
+        _check_owned(path, status)
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidStore(f"{path} has more than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+def _check_owned(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        raise InvalidStore(
+            f"{path} has mode {mode:04o}, so others may use it; take that away: chmod go= {path}"
+        )
+    if status.st_uid != os.geteuid():
+        raise InvalidStore(f"{path} belongs to user {status.st_uid}, this program is user {os.geteuid()}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(
+            beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,42 @@
+"""Policy: what a verifier accepts, as one value.
+
+SVIDS_ONLY                       # the default: no delegates
+Policy(max_delegations=3)        # a leaf, and up to three delegates below it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blessings.caveats import CaveatRegistry
+from blessings.certificates import MAX_CHAIN_LENGTH
+from blessings.keys import EVERY_KIND, KeyKind
+
+NO_CUSTOM_CAVEATS = CaveatRegistry()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is accepted beyond what every chain must be.
+
+    max_delegations: how many delegates may stand below the leaf. 0, the default, accepts none: a program
+        that has not thought of delegation does not take part in it.
+    max_chain_length: how many certificates a chain may have without its root, at most 16.
+    key_kinds: the kinds of keys in the chain and the root.
+    registry: the user-defined caveats that this verifier knows.
+    """
+
+    max_delegations: int = 0
+    max_chain_length: int = MAX_CHAIN_LENGTH
+    key_kinds: frozenset[KeyKind] = EVERY_KIND
+    registry: CaveatRegistry = NO_CUSTOM_CAVEATS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_chain_length <= MAX_CHAIN_LENGTH:
+            raise ValueError(f"max_chain_length is 1 to {MAX_CHAIN_LENGTH}, got {self.max_chain_length}")
+        if self.max_delegations < 0:
+            raise ValueError(f"max_delegations is not negative, got {self.max_delegations}")
+
+
+SVIDS_ONLY = Policy()
+WITH_DELEGATION = Policy(max_delegations=MAX_CHAIN_LENGTH - 1)
