@@ -74,7 +74,7 @@ class DirectoryPrincipal:
         try:
             _check_owned(directory, os.stat(directory))
             key = _read(directory / KEY)
-            blessings = BlessingStore.from_json(_parse(directory / BLESSINGS))
+            blessings = _blessings(directory / BLESSINGS)
             roots = _roots(directory / ROOTS)
         except OSError as error:
             raise InvalidStore(f"{directory} is no principal's directory: {error}") from error
@@ -134,6 +134,14 @@ class DirectoryPrincipal:
         """Durable when it returns. Raises OSError."""
         _write(self._directory / ROOTS, _spell({"version": VERSION, "roots": roots.to_json()}))
         self._memory.set_roots(roots)
+
+
+def _blessings(path: Path) -> BlessingStore:
+    value = _parse(path)
+    try:
+        return BlessingStore.from_json(value)
+    except InvalidStore as error:
+        raise InvalidStore(f"{path}: {error}") from error
 
 
 def _roots(path: Path) -> Roots:

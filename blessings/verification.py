@@ -242,13 +242,8 @@ def _check_order(chain: tuple[x509.Certificate, ...]) -> None:
 
     Only for what went wrong already: names are expensive to read, and equal names prove nothing.
     """
-    try:
-        subjects = [certificate.subject for certificate in chain]
-        issuers = [certificate.issuer for certificate in chain]
-    except ValueError as error:
-        raise VerificationError(
-            Reason.MALFORMED, f"a subject or issuer of the chain cannot be read: {error}", field="issuer"
-        ) from error
+    names = [_names(certificate, place) for place, certificate in enumerate(chain)]
+    subjects, issuers = [subject for subject, _ in names], [issuer for _, issuer in names]
     last = len(chain) - 1
     linked = [issuers[place] == subjects[place + 1] for place in range(last)]
     for place, issuer in enumerate(issuers):
@@ -272,6 +267,19 @@ def _check_order(chain: tuple[x509.Certificate, ...]) -> None:
             certificate=place,
             field="issuer",
         )
+
+
+def _names(certificate: x509.Certificate, place: int) -> tuple[x509.Name, x509.Name]:
+    field = "subject"
+    try:
+        subject = certificate.subject
+        field = "issuer"
+        issuer = certificate.issuer
+    except ValueError as error:
+        raise VerificationError(
+            Reason.MALFORMED, f"it cannot be read: {error}", certificate=place, field=field
+        ) from error
+    return subject, issuer
 
 
 def _check_root(

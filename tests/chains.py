@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from blessings import Authority, Blessing, Name, Principal, Roots
+from blessings import Authority, Blessing, Caveat, Name, Principal, Roots, delegate
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 YEAR = timedelta(days=365)
@@ -24,6 +25,23 @@ class Realm:
     @property
     def roots(self) -> Roots:
         return Roots.of(self.root.certificate)
+
+    def delegated(self, *extensions: str, caveats: Sequence[Caveat] = ()) -> tuple[Principal, Blessing]:
+        """A delegate of the replica, a delegate of that, and so on; the caveats are on the last one."""
+        principal, blessing = self.replica, self.blessing
+        for position, extension in enumerate(extensions, 1):
+            delegate_key = Principal.create()
+            blessing = delegate(
+                principal,
+                blessing,
+                delegate_key.public_key,
+                extension,
+                now=NOW,
+                lifetime=HOUR,
+                caveats=caveats if position == len(extensions) else (),
+            )
+            principal = delegate_key
+        return principal, blessing
 
 
 def realm(root: str = "acme", application: str = "prod:shop:web", replica: str = "web-1") -> Realm:

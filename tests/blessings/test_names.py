@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from blessings import InvalidName, InvalidPattern, Name, Pattern
-
-component = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True).filter(
-    lambda text: text not in (".", "..", "...")
-)
-root = st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)
-names = st.builds(lambda first, rest: Name((first, *rest)), root, st.lists(component, max_size=5))
+from tests.blessings.strategies import component, names
 
 
 @given(names)

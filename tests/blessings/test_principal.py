@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from blessings import InvalidKey, Principal, fingerprint, verify_signature
+from blessings import InvalidKey, KeyKind, Principal, fingerprint, keys, verify_signature
 
 
 def test_a_signature_verifies_for_its_message_and_key_only() -> None:
@@ -45,3 +46,43 @@ def test_a_principal_survives_pem_and_shows_no_key() -> None:
 def test_pem_that_is_no_key_is_refused(pem: bytes) -> None:
     with pytest.raises(InvalidKey):
         Principal.from_pem(pem)
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
+@pytest.mark.parametrize("passphrase", [None, b"correct horse"])
+def test_a_key_of_each_kind_signs_and_survives_pem(kind: KeyKind, passphrase: bytes | None) -> None:
+    principal = Principal.create(kind)
+    again = Principal.from_pem(principal.to_pem(passphrase), passphrase)
+    assert again.public_key == principal.public_key
+    assert verify_signature(principal.public_key, b"message", again.sign(b"message"))
+    assert not verify_signature(principal.public_key, b"another", again.sign(b"message"))
+    assert principal.csr().is_signature_valid
+
+
+def test_each_kind_has_an_algorithm_name() -> None:
+    named = {kind: Principal.create(kind).signature_algorithm for kind in KeyKind}
+    assert named == {KeyKind.P256: "ecdsa-p256-sha256", KeyKind.ED25519: "ed25519"}
+
+
+def test_keys_of_another_kind_are_refused_everywhere() -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(InvalidKey, match="RSA"):
+        Principal.from_pem(pem)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    with pytest.raises(InvalidKey, match="RSA"):
+        keys.parse_public_key(public)
+    with pytest.raises(InvalidKey, match="no public key"):
+        keys.parse_public_key("")
+
+
+def test_ed25519_is_refused_where_nobody_asked_for_it() -> None:
+    with pytest.raises(InvalidKey, match="only P-256 keys"):
+        keys.check_public_key(Principal.create(KeyKind.ED25519).public_key)
+
+
+def test_a_public_key_survives_pem_and_der() -> None:
+    for kind in KeyKind:
+        key = Principal.create(kind).public_key
+        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        assert keys.parse_public_key(pem) == keys.parse_public_key(keys.encoded(key)) == key

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ObjectIdentifier
@@ -22,7 +19,6 @@ from blessings import (
     Name,
     Pattern,
     Principal,
-    PublicKey,
     Reason,
     Root,
     Roots,
@@ -30,7 +26,7 @@ from blessings import (
     verify,
     verify_blessing,
 )
-from blessings import certificates as profile
+from tests.blessings.forging import leaf_under, signing_under
 from tests.chains import HOUR, NOW, YEAR, Realm, realm
 
 
@@ -207,25 +203,6 @@ def test_an_authority_refuses_what_no_verifier_would_accept(attempt: Callable[[R
         attempt(realm())
 
 
-def test_openssl_accepts_an_svid_under_its_strict_rules(tmp_path: Path) -> None:
-    root = Authority.create_root(
-        Name.parse("acme"), Principal.create(), now=datetime.now().astimezone(), lifetime=YEAR
-    )
-    agent = Principal.create()
-    granted = root.grant(agent.public_key, "shop:web", now=datetime.now().astimezone(), lifetime=HOUR)
-    blessing = Authority(agent, granted).bless(
-        Principal.create().public_key, "web-1", now=datetime.now().astimezone(), lifetime=HOUR
-    )
-    (tmp_path / "roots.pem").write_text(Roots.of(root.certificate).to_pem())
-    (tmp_path / "chain.pem").write_text(blessing.to_pem())
-    judged = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslclient",
-         "-CAfile", "roots.pem", "-untrusted", "chain.pem", "chain.pem"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert judged.returncode == 0, judged.stderr
-
-
 def test_pem_that_is_none_is_refused() -> None:
     for pem in ("", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         with pytest.raises(InvalidCertificate):
@@ -235,50 +212,3 @@ def test_pem_that_is_none_is_refused() -> None:
 def test_roots_survive_their_json_form() -> None:
     roots = Roots((Root(realm().root.certificate, Pattern.parse("acme:prod")),))
     assert Roots.from_json(roots.to_json()) == roots
-
-
-def leaf_under(
-    signer: Principal,
-    issuer: Blessing,
-    name: str | None,
-    *extensions: x509.ExtensionType,
-    sans: list[str] | None = None,
-    key: PublicKey | None = None,
-) -> Blessing:
-    """A leaf that no Authority would make; `extensions` are critical ones."""
-    uris = sans if sans is not None else [Name.parse(name or "").spiffe_id]
-    builder = _builder(issuer, key or Principal.create().public_key)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(profile._key_usage(sign_certificates=False), critical=True)
-    if uris:
-        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=True)
-    return Blessing((builder.sign(signer.signing_key, hashes.SHA256()), *issuer.certificates))
-
-
-def signing_under(issuer: Authority, principal: Principal, name: str) -> Blessing:
-    """A signing certificate that no Authority would make."""
-    certificate = profile.build_signing_certificate(
-        Name.parse(name),
-        principal.public_key,
-        issuer=issuer.certificate,
-        issuer_key=issuer.principal.signing_key,
-        not_before=NOW,
-        not_after=NOW + HOUR,
-        path_length=0,
-    )
-    return Blessing((certificate, *issuer.blessing.certificates))
-
-
-def _builder(issuer: Blessing, key: PublicKey) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(issuer.leaf.subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW)
-        .not_valid_after(NOW + HOUR)
-    )
