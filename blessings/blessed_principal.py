@@ -28,7 +28,10 @@ from blessings.roots import Roots
 
 
 class BlessedPrincipal(Protocol):
-    """What a program needs of a principal. Every method may raise BlessingsError."""
+    """What a program needs of a principal. Every method may raise BlessingsError.
+
+    Where the key is in another process, each may also raise that process's client's error.
+    """
 
     @property
     def public_key(self) -> PublicKey: ...

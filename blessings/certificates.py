@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from blessings.caveats import Caveat
-from blessings.errors import InvalidCertificate, InvalidName
+from blessings.errors import CannotBless, InvalidCertificate, InvalidName
 from blessings.extension import Restrictions
 from blessings.keys import PrivateKey, PublicKey, certificate_hash
 from blessings.names import Name
@@ -166,9 +166,14 @@ def to_der(certificates: Iterable[x509.Certificate]) -> bytes:
 def validity(
     now: datetime, lifetime: timedelta, issuer: x509.Certificate | None
 ) -> tuple[datetime, datetime]:
-    """When a certificate made now begins and ends: backdated, and never outside of its issuer's time."""
+    """When a certificate made now begins and ends: backdated, and never outside of its issuer's time.
+
+    Raises CannotBless for a lifetime that is not positive.
+    """
     if now.tzinfo is None:
         raise ValueError("`now` needs a time zone")
+    if lifetime <= timedelta(0):
+        raise CannotBless(f"a lifetime is longer than nothing, got {lifetime.total_seconds():g} s")
     now = now.astimezone(UTC).replace(microsecond=0)
     begin, end = now - BACKDATE, now + lifetime
     if issuer is not None:

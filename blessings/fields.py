@@ -71,6 +71,13 @@ class Fields:
         except ValueError as error:
             raise self._wrong(key, expected) from error
 
+    def whole_number(self, key: str, most: int) -> int:
+        """0 to `most`."""
+        value = self._value[key]
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise self._wrong(key, f"a whole number from 0 to {most}")
+        return value
+
     def any(self, key: str) -> JSON:
         return self._value[key]
 

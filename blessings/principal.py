@@ -27,8 +27,7 @@ from blessings.keys import PublicKey as PublicKey
 from blessings.keys import check_public_key as check_public_key
 from blessings.keys import fingerprint as fingerprint
 
-SIGNATURE_ALGORITHM = "ecdsa-p256-sha256"
-_ALGORITHMS = {KeyKind.P256: SIGNATURE_ALGORITHM, KeyKind.ED25519: "ed25519"}
+_ALGORITHMS = {KeyKind.P256: "ecdsa-p256-sha256", KeyKind.ED25519: "ed25519"}
 # A signature for an application must never pass for one on a certificate, a discharge or a TLS handshake,
 # so what is signed starts with a purpose, as in the original.
 MESSAGE = b"vanadium blessings, message signature, version 1\x00"

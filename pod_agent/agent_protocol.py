@@ -4,6 +4,7 @@
     GET  /v1/chain    {"version", "chain", "notAfter", "renewAt", "publicKey"}
     GET  /v1/roots    {"roots": [{"certificate", "pattern"}]}
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
+    POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
     GET  /v1/watch    one line as of /v1/chain for each rotation; `?after=<version>` leaves out what is known
 
 Versions start anew with the pod agent: when a watch ends, watch again without `after`.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,8 +24,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from blessings import fingerprint
-from blessings.principal import SIGNATURE_ALGORITHM
+from blessings import BlessingsError, CannotBless, caveats, delegate, fingerprint
+from blessings.canonical import parse_any
+from blessings.fields import Fields
+from blessings.keys import parse_public_key
 from pod_agent.identity import CurrentIdentity, Identity
 
 MAX_BODY_BYTES = 64 * 1024
@@ -43,6 +46,7 @@ class AgentProtocol:
                 Route("/v1/chain", self.chain),
                 Route("/v1/roots", self.roots),
                 Route("/v1/sign", self.sign, methods=["POST"]),
+                Route("/v1/bless", self.bless, methods=["POST"]),
                 Route("/v1/watch", self.watch),
             ],
             exception_handlers={_ProtocolError: _answer},
@@ -67,10 +71,36 @@ class AgentProtocol:
         return JSONResponse(
             {
                 "signature": base64.b64encode(principal.sign(message)).decode(),
-                "algorithm": SIGNATURE_ALGORITHM,
+                "algorithm": principal.signature_algorithm,
                 "publicKey": fingerprint(principal.public_key),
             }
         )
+
+    async def bless(self, request: Request) -> Response:
+        """Blesses another key with the replica's blessing, by the agent's clock. It never outlives it."""
+        identity = self._identity()
+        body = await _body(request)
+        try:
+            fields = Fields(
+                parse_any(body), "the body", ("publicKey", "extension", "lifetimeSeconds", "caveats")
+            )
+            key = parse_public_key(fields.text("publicKey"))
+            restrictions = caveats.parse_all(fields.list("caveats"), "caveats")
+            lifetime = timedelta(seconds=fields.whole_number("lifetimeSeconds", 10**9))
+            blessing = delegate(
+                identity.principal,
+                identity.blessing,
+                key,
+                fields.text("extension"),
+                now=self._current.now(),
+                lifetime=lifetime,
+                caveats=restrictions,
+            )
+        except CannotBless as error:
+            raise _ProtocolError(400, "CannotBless", str(error)) from error
+        except BlessingsError as error:
+            raise _ProtocolError(400, "MalformedRequest", str(error)) from error
+        return JSONResponse({"chain": blessing.to_pem()})
 
     async def watch(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")

@@ -10,15 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import Blessing, Name, Roots
+from blessings import Blessing, Caveat, Name, PublicKey, Roots
+from blessings.caveats import encode as encode_caveats
 
 VARIABLE = "V23_AGENT_PATH"
 _TIMEOUT_SECONDS = 10.0
@@ -81,6 +83,27 @@ class AgentClient:
         signature = base64.b64decode(answer["signature"])
         return Signature(signature, answer["algorithm"], answer["publicKey"])
 
+    def bless(
+        self, public_key: PublicKey, extension: str, *, lifetime: timedelta, caveats: Sequence[Caveat] = ()
+    ) -> Blessing:
+        """Blesses another key with the pod's name and `extension`: a delegate of it. Raises AgentError.
+
+        `lifetime` is in whole seconds, from now on by the agent's clock, and ends with the pod's blessing.
+        """
+        answer = self._call(
+            "POST",
+            "/v1/bless",
+            {
+                "publicKey": public_key.public_bytes(
+                    Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+                ).decode(),
+                "extension": extension,
+                "lifetimeSeconds": int(lifetime.total_seconds()),
+                "caveats": encode_caveats(caveats),
+            },
+        )
+        return Blessing.from_pem(answer["chain"])
+
     def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
         """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError.
 
@@ -107,7 +130,7 @@ class AgentClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         try:
             response = self._client.request(method, path, json=body)
             answer: dict[str, Any] = response.json()

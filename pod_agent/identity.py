@@ -41,6 +41,10 @@ class CurrentIdentity:
         identity = self._identity
         return identity if identity is not None and self._now() < identity.not_after else None
 
+    def now(self) -> datetime:
+        """The clock that the identity is served by."""
+        return self._now()
+
     async def set(self, identity: Identity | None) -> None:
         async with self._changed:
             self._identity = identity
