@@ -19,6 +19,7 @@ from blessings.errors import InvalidAccessList, InvalidCaveat, InvalidPattern
 from blessings.names import Name
 from blessings.patterns import Pattern
 
+MAX_FILE_BYTES = 1024 * 1024
 _IN, _NOT_IN = "in", "not_in"
 
 
@@ -76,9 +77,9 @@ class Permissions:
 
     @classmethod
     def parse(cls, text: str | bytes) -> Permissions:
-        """The permissions of a JSON file of up to 16 KiB. Raises InvalidAccessList."""
+        """The permissions of a JSON file of up to 1 MiB. Raises InvalidAccessList."""
         try:
-            return cls.from_value(canonical.parse_any(text))
+            return cls.from_value(canonical.parse_any(text, MAX_FILE_BYTES))
         except InvalidCaveat as error:
             raise InvalidAccessList(f"the permissions cannot be read: {error}") from error
 

@@ -3,7 +3,7 @@
 | | its key | the rest |
 |---|---|---|
 | MemoryPrincipal | in this process | in this process |
-| blessings.directory.DirectoryPrincipal | in a directory, encrypted on request | beside it |
+| blessings.directory.DirectoryPrincipal | in a directory, sealed on request | beside it |
 | pod_agent.remote_principal.RemotePrincipal | in the pod agent | there too, and not to be changed from here |
 """
 

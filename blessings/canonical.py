@@ -35,10 +35,10 @@ def parse(data: bytes) -> JSON:
     return value
 
 
-def parse_any(data: bytes | str) -> JSON:
+def parse_any(data: bytes | str, most: int = MAX_BYTES) -> JSON:
     """The value of JSON in any spelling, of what this module allows. Raises InvalidCaveat."""
-    if len(data) > MAX_BYTES:
-        raise InvalidCaveat(f"the JSON has {len(data)} bytes, at most {MAX_BYTES} are read")
+    if len(data) > most:
+        raise InvalidCaveat(f"the JSON has {len(data)} bytes, at most {most} are read")
     try:
         value: object = json.loads(data, object_pairs_hook=_without_repeats)
     except InvalidCaveat:

@@ -5,7 +5,7 @@
 
 | file | what it is |
 |---|---|
-| key.pem | the private key, PKCS #8; encrypted when a passphrase was given |
+| key.pem, or key.json | the private key, PKCS #8; or sealed under a passphrase (`blessings.sealing`) |
 | blessings.json | the blessing store |
 | roots.json | the recognised roots |
 
@@ -33,8 +33,9 @@ from blessings.keys import KeyKind, PublicKey
 from blessings.names import Name
 from blessings.principal import Principal
 from blessings.roots import Roots
+from blessings.sealing import seal, unseal
 
-KEY, BLESSINGS, ROOTS = "key.pem", "blessings.json", "roots.json"
+KEY, SEALED_KEY, BLESSINGS, ROOTS = "key.pem", "key.json", "blessings.json", "roots.json"
 VERSION = 1
 MAX_FILE_BYTES = 4 * 1024 * 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -61,7 +62,11 @@ class DirectoryPrincipal:
         _write(directory / BLESSINGS, _spell(memory.blessings.to_json()))
         _write(directory / ROOTS, _spell({"version": VERSION, "roots": memory.roots.to_json()}))
         # Last, so that what has a key is complete.
-        _write(directory / KEY, memory.principal.to_pem(passphrase))
+        key = memory.principal.to_pem()
+        if passphrase is None:
+            _write(directory / KEY, key)
+        else:
+            _write(directory / SEALED_KEY, seal(key, passphrase))
         return cls(directory, memory)
 
     @classmethod
@@ -73,15 +78,16 @@ class DirectoryPrincipal:
         """
         try:
             _check_owned(directory, os.stat(directory))
-            key = _read(directory / KEY)
+            path = _key_path(directory)
+            key = _read(path)
             blessings = _blessings(directory / BLESSINGS)
             roots = _roots(directory / ROOTS)
         except OSError as error:
             raise InvalidStore(f"{directory} is no principal's directory: {error}") from error
         try:
-            principal = Principal.from_pem(key, passphrase)
+            principal = Principal.from_pem(_opened(key, path.name == SEALED_KEY, passphrase))
         except InvalidKey as error:
-            raise InvalidKey(f"{directory / KEY}: {error}") from error
+            raise InvalidKey(f"{path}: {error}") from error
         try:
             return cls(directory, MemoryPrincipal(principal, blessings, roots))
         except InvalidKey as error:
@@ -134,6 +140,22 @@ class DirectoryPrincipal:
         """Durable when it returns. Raises OSError."""
         _write(self._directory / ROOTS, _spell({"version": VERSION, "roots": roots.to_json()}))
         self._memory.set_roots(roots)
+
+
+def _key_path(directory: Path) -> Path:
+    """Where the key is. With both files, who put the second there could decide which one is used."""
+    keys = [path for path in (directory / KEY, directory / SEALED_KEY) if os.path.lexists(path)]
+    if len(keys) != 1:
+        raise InvalidStore(f"{directory} has {len(keys)} of the files {KEY} and {SEALED_KEY}, expected one")
+    return keys[0]
+
+
+def _opened(key: bytes, sealed: bool, passphrase: bytes | None) -> bytes:
+    if sealed and passphrase is None:
+        raise InvalidKey("the key is sealed, and no passphrase was given")
+    if not sealed and passphrase is not None:
+        raise InvalidKey("a passphrase was given, and the key is not sealed")
+    return key if passphrase is None else unseal(key, passphrase)
 
 
 def _blessings(path: Path) -> BlessingStore:

@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -48,21 +47,12 @@ class Principal:
         return cls(keys.generate(kind))
 
     @classmethod
-    def from_pem(cls, pem: bytes, passphrase: bytes | None = None) -> Principal:
-        """The principal whose PKCS #8 private key is `pem`. Raises InvalidKey.
-
-        A passphrase is asked for exactly when the key is encrypted.
-        """
+    def from_pem(cls, pem: bytes) -> Principal:
+        """The principal whose PKCS #8 private key is `pem`. Raises InvalidKey."""
         try:
-            key = load_pem_private_key(pem, password=passphrase)
-        except TypeError as error:
-            what = (
-                "is not encrypted" if passphrase is not None else "is encrypted, and no passphrase was given"
-            )
-            raise InvalidKey(f"the PEM private key {what}") from error
-        except (ValueError, UnsupportedAlgorithm) as error:
-            what = "no PEM private key" if passphrase is None else "no private key of this passphrase"
-            raise InvalidKey(f"this is {what}") from error
+            key = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise InvalidKey("this is no unencrypted PEM private key") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
             raise InvalidKey(f"a principal's key is one on P-256 or Ed25519, got {type(key).__name__}")
         return cls(key)
@@ -95,13 +85,9 @@ class Principal:
         builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
         return builder.sign(self._private_key, keys.certificate_hash(self._private_key))
 
-    def to_pem(self, passphrase: bytes | None = None) -> bytes:
-        """The private key as PKCS #8 PEM, encrypted when a passphrase is given.
-
-        Unencrypted it is for stores and TLS libraries only.
-        """
-        protection = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
-        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
+    def to_pem(self) -> bytes:
+        """The private key as unencrypted PKCS #8 PEM. For stores and TLS libraries only."""
+        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def __repr__(self) -> str:
         return f"Principal({fingerprint(self.public_key)})"

@@ -13,7 +13,13 @@ from typing import TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509.oid import ExtensionOID, NameOID, ObjectIdentifier, SignatureAlgorithmOID
+from cryptography.x509.oid import (
+    ExtendedKeyUsageOID,
+    ExtensionOID,
+    NameOID,
+    ObjectIdentifier,
+    SignatureAlgorithmOID,
+)
 
 from blessings import extension, keys
 from blessings.caveats import Caveat
@@ -29,6 +35,13 @@ _UNDERSTOOD_CRITICAL = frozenset(
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
         extension.OID,
+    }
+)
+_IDENTIFYING = frozenset(
+    {
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     }
 )
 _SIGNATURES = frozenset({SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ED25519})
@@ -91,7 +104,10 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
     constraints = _constraints(extensions)
     role = _role(constraints.ca, restrictions)
     _check_key_usage(extensions, role)
+    _check_extended_key_usage(extensions)
     _check_signature_algorithm(certificate)
+    if certificate.serial_number <= 0:
+        raise InvalidCertificate("a serial number is positive (RFC 5280)", field="serialNumber")
     not_before, not_after = _times(certificate)
     facts = CertificateFacts(
         role=role,
@@ -209,6 +225,17 @@ def _check_key_usage(extensions: x509.Extensions, role: Role) -> None:
         raise InvalidCertificate(f"a {role} must have digitalSignature", field="keyUsage")
 
 
+def _check_extended_key_usage(extensions: x509.Extensions) -> None:
+    """In a signing certificate too: X.509 verifiers take it for a limit of what is below."""
+    usages = _one(extensions, x509.ExtendedKeyUsage)
+    if usages is not None and _IDENTIFYING.isdisjoint(usages):
+        raise InvalidCertificate(
+            "it is for neither clients nor servers, but for "
+            f"{', '.join(one.dotted_string for one in usages)[:300]}",
+            field="extKeyUsage",
+        )
+
+
 def _check_signature_algorithm(certificate: x509.Certificate) -> None:
     algorithm: ObjectIdentifier = certificate.signature_algorithm_oid
     if algorithm not in _SIGNATURES:
@@ -281,7 +308,8 @@ def _name_of_subject(certificate: x509.Certificate) -> Name | None:
     """The name that the subject spells; None when it is not made of DC attributes."""
     try:
         rdns = certificate.subject.rdns
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
+        # TypeError: a BIT STRING where a text belongs.
         raise InvalidCertificate(f"it cannot be read: {error}", field="subject") from error
     attributes = [attribute for rdn in rdns for attribute in rdn]
     if not attributes or any(one.oid != NameOID.DOMAIN_COMPONENT for one in attributes):

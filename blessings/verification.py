@@ -275,7 +275,8 @@ def _names(certificate: x509.Certificate, place: int) -> tuple[x509.Name, x509.N
         subject = certificate.subject
         field = "issuer"
         issuer = certificate.issuer
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
+        # TypeError: a BIT STRING where a text belongs.
         raise VerificationError(
             Reason.MALFORMED, f"it cannot be read: {error}", certificate=place, field=field
         ) from error

@@ -37,6 +37,7 @@ from blessings import (
 )
 from blessings.canonical import JSON
 from blessings.checking import Checker, Failure
+from blessings.fields import Fields
 from tests.chains import HOUR, NOW, realm
 
 ONE = realm()
@@ -307,6 +308,13 @@ def test_restrictions_of_another_form_are_refused(content: bytes) -> None:
 def test_an_extension_value_that_is_not_der_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidCaveat, match="UTF8String"):
         extension.parse(value)
+
+
+@pytest.mark.parametrize("value", [True, "7", None, -1, 11, []])
+def test_a_number_outside_of_its_range_is_refused_by_name(value: JSON) -> None:
+    assert Fields({"n": 10}, "it", ("n",)).whole_number("n", 10) == 10
+    with pytest.raises(InvalidCaveat, match=r"it\.n must be a whole number"):
+        Fields({"n": value}, "it", ("n",)).whole_number("n", 10)
 
 
 def test_a_blessing_with_an_unknown_caveat_can_be_carried_and_shown() -> None:

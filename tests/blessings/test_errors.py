@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from blessings import (
     WITH_DELEGATION,
@@ -120,6 +120,7 @@ def test_what_the_forger_makes_unchanged_is_accepted() -> None:
         ({"uris": ("spiffe://acme",)}, "subjectAltName"),
         ({"uris": ("spiffe://acme/%41",)}, "subjectAltName"),
         ({"hash_algorithm": hashes.SHA384()}, "signatureAlgorithm"),
+        ({"extra": (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]),)}, "extKeyUsage"),
         ({"restrictions": CAVEATS}, "subjectAltName"),
         ({"restrictions": DELEGATION}, "subjectAltName"),
         ({"restrictions": CAVEATS, "critical": False}, "restrictions"),
@@ -220,14 +221,25 @@ def changed(certificate: x509.Certificate, place: int, old: bytes, new: bytes) -
     return x509.load_der_x509_certificate(der[:at] + new + der[at + len(old) :])
 
 
-def test_a_name_in_a_wrong_encoding_is_named() -> None:
-    """An IA5String (type 0x16) with a byte that is none of its characters, in issuer and subject."""
-    old, new = b"\x16\x04acme", b"\x16\x04acm\xe9"
+@pytest.mark.parametrize("new", [b"\x16\x04acm\xe9", b"\x03\x04\x00cme"])
+def test_a_name_in_a_wrong_encoding_is_named(new: bytes) -> None:
+    """An IA5String (type 0x16) with a byte that is none of its characters, or another type (a BIT STRING)."""
+    old = b"\x16\x04acme"
     leaf_certificate, application_certificate = ONE.blessing.certificates
     of_issuer = Blessing((changed(leaf_certificate, 0, old, new), application_certificate))
     assert refusal(of_issuer) == (Reason.MALFORMED, 0, "issuer")
     of_subject = Blessing((leaf_certificate, changed(application_certificate, 1, old, new)))
     assert refusal(of_subject) == (Reason.MALFORMED, 1, "subject")
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_a_serial_number_that_is_not_positive_is_named() -> None:
+    serial = ONE.blessing.leaf.serial_number
+    body = serial.to_bytes((serial.bit_length() + 8) // 8, "big")
+    field = b"\x02" + bytes([len(body)])
+    negative = changed(ONE.blessing.leaf, 0, field + body, field + b"\x80" + body[1:-1] + b"\x01")
+    forged = Blessing((negative, *ONE.blessing.certificates[1:]))
+    assert refusal(forged) == (Reason.MALFORMED, 0, "serialNumber")
 
 
 def test_an_unknown_critical_extension_is_named() -> None:

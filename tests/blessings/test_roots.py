@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from blessings import (
@@ -58,6 +60,13 @@ def test_a_time_without_a_zone_is_refused() -> None:
         Authority.create_root(
             Name.parse("acme"), Principal.create(), now=NOW.replace(tzinfo=None), lifetime=HOUR
         )
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(0), timedelta(seconds=-30)])
+def test_a_lifetime_that_is_none_is_refused(lifetime: timedelta) -> None:
+    """A negative one would end within the time that certificates are backdated by."""
+    with pytest.raises(CannotBless, match="lifetime"):
+        ONE.application.bless(Principal.create().public_key, "x", now=NOW, lifetime=lifetime)
 
 
 def test_what_a_root_says_is_read_once() -> None:
