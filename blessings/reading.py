@@ -6,7 +6,7 @@ it is judged. Each error names the field as RFC 5280 does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar, cast
@@ -17,8 +17,6 @@ from cryptography.x509.oid import (
     ExtendedKeyUsageOID,
     ExtensionOID,
     NameOID,
-    ObjectIdentifier,
-    SignatureAlgorithmOID,
 )
 
 from blessings import extension, keys
@@ -27,6 +25,7 @@ from blessings.errors import InvalidCaveat, InvalidCertificate, InvalidKey, Inva
 from blessings.extension import Restrictions
 from blessings.keys import EVERY_KIND, KeyKind, PublicKey
 from blessings.names import Name
+from blessings.signed_parts import SignedParts, split
 
 _UNDERSTOOD_CRITICAL = frozenset(
     {
@@ -44,7 +43,11 @@ _IDENTIFYING = frozenset(
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     }
 )
-_SIGNATURES = frozenset({SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ED25519})
+# In DER, and without parameters: RFC 5758, section 3.2, and RFC 8410, section 3.
+SIGNATURE_ALGORITHMS = {
+    KeyKind.P256: bytes.fromhex("300a06082a8648ce3d040302"),
+    KeyKind.ED25519: bytes.fromhex("300506032b6570"),
+}
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -61,10 +64,12 @@ class Role(StrEnum):
 class CertificateFacts:
     """The fields of one certificate that the profile gives a meaning to.
 
-    `restricted` says whether it has the restrictions extension, with caveats or as a delegate.
+    `parts` are the bytes that its signature is about; `restricted` says whether it has the restrictions
+    extension, with caveats or as a delegate.
     """
 
     role: Role
+    parts: SignedParts = field(repr=False)
     public_key: PublicKey
     key_kind: KeyKind
     not_before: datetime
@@ -105,12 +110,14 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
     role = _role(constraints.ca, restrictions)
     _check_key_usage(extensions, role)
     _check_extended_key_usage(extensions)
-    _check_signature_algorithm(certificate)
+    parts = split(certificate)
+    _check_signature_form(parts)
     if certificate.serial_number <= 0:
         raise InvalidCertificate("a serial number is positive (RFC 5280)", field="serialNumber")
     not_before, not_after = _times(certificate)
     facts = CertificateFacts(
         role=role,
+        parts=parts,
         public_key=key,
         key_kind=keys.kind_of(key),
         not_before=not_before,
@@ -236,13 +243,17 @@ def _check_extended_key_usage(extensions: x509.Extensions) -> None:
         )
 
 
-def _check_signature_algorithm(certificate: x509.Certificate) -> None:
-    algorithm: ObjectIdentifier = certificate.signature_algorithm_oid
-    if algorithm not in _SIGNATURES:
+def _check_signature_form(parts: SignedParts) -> None:
+    if parts.outer_algorithm not in SIGNATURE_ALGORITHMS.values():
         raise InvalidCertificate(
-            f"only ECDSA with SHA-256 and Ed25519 sign certificates, got {algorithm.dotted_string}",
+            "only ECDSA with SHA-256 and Ed25519 sign certificates, "
+            f"got the algorithm {parts.outer_algorithm.hex()[:100]}",
             field="signatureAlgorithm",
         )
+    if parts.inner_algorithm != parts.outer_algorithm:
+        raise InvalidCertificate("the algorithm inside is another than outside", field="signature")
+    if parts.unused_bits:
+        raise InvalidCertificate("the signature is no whole number of bytes", field="signatureValue")
 
 
 def _times(certificate: x509.Certificate) -> tuple[datetime, datetime]:

@@ -14,6 +14,7 @@ from blessings.errors import InvalidCertificate
 from blessings.names import Name
 from blessings.patterns import Pattern
 from blessings.reading import CertificateFacts
+from blessings.signed_parts import split
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Root:
         if not reading.is_signing(certificate):
             raise InvalidCertificate("a root is a signing certificate, this one is a leaf")
         return cls(certificate, Pattern(reading.name_of(certificate)))
+
+    @cached_property
+    def subject(self) -> bytes:
+        """The certificate's subject in DER; read once."""
+        return split(self.certificate).subject
 
     @cached_property
     def facts(self) -> CertificateFacts:

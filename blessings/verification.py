@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
+from blessings import keys
 from blessings.blessing import Blessing
 from blessings.caveats import Call
 from blessings.certificates import MAX_CHAIN_LENGTH as MAX_CHAIN_LENGTH
@@ -22,7 +22,7 @@ from blessings.discharges import Discharges
 from blessings.errors import InvalidCertificate, Reason, UnacceptableKey, VerificationError
 from blessings.names import Name
 from blessings.policy import SVIDS_ONLY, Policy
-from blessings.reading import CertificateFacts, NamedFacts, Role
+from blessings.reading import SIGNATURE_ALGORITHMS, CertificateFacts, NamedFacts, Role
 from blessings.roots import Root, Roots
 
 _ANY_CALL = Call()
@@ -93,10 +93,10 @@ def verify_blessing(
     except InvalidCertificate as error:
         raise _as_verification_error(error) from error
     for place in range(len(chain) - 1):
-        _check_signature(chain, place)
+        _check_signature(facts, place)
         _check_nested(facts[place], facts[place + 1], place)
     _check_roles(facts, policy)
-    root = _check_root(chain, facts, roots, now, policy)
+    root = _check_root(chain[-1], facts, roots, now, policy)
     checker = Checker(now, call, policy.registry, discharges)
     for place, one in enumerate([*facts, root]):
         _check_caveats(one, checker, place)
@@ -225,10 +225,10 @@ def _check_nested(subject: NamedFacts, issuer: CertificateFacts, place: int) -> 
             )
 
 
-def _check_signature(chain: tuple[x509.Certificate, ...], place: int) -> None:
-    if _is_signed_by(chain[place], chain[place + 1]):
+def _check_signature(facts: list[NamedFacts], place: int) -> None:
+    if _is_signed_by(facts[place], facts[place + 1]):
         return
-    _check_order(chain)
+    _check_order(facts)
     raise VerificationError(
         Reason.BAD_SIGNATURE,
         "it is not signed by the key of its issuer",
@@ -237,14 +237,14 @@ def _check_signature(chain: tuple[x509.Certificate, ...], place: int) -> None:
     )
 
 
-def _check_order(chain: tuple[x509.Certificate, ...]) -> None:
+def _check_order(facts: list[NamedFacts]) -> None:
     """Says of a chain that does not hold together, whether its certificates are those of another order.
 
-    Only for what went wrong already: names are expensive to read, and equal names prove nothing.
+    Only for what went wrong already: equal names prove nothing.
     """
-    names = [_names(certificate, place) for place, certificate in enumerate(chain)]
-    subjects, issuers = [subject for subject, _ in names], [issuer for _, issuer in names]
-    last = len(chain) - 1
+    subjects = [one.parts.subject for one in facts]
+    issuers = [one.parts.issuer for one in facts]
+    last = len(facts) - 1
     linked = [issuers[place] == subjects[place + 1] for place in range(last)]
     for place, issuer in enumerate(issuers):
         if issuer in subjects and (place == last or not linked[place]):
@@ -262,41 +262,22 @@ def _check_order(chain: tuple[x509.Certificate, ...]) -> None:
         place = linked.index(False)
         raise VerificationError(
             Reason.ISSUER_MISMATCH,
-            f"its issuer {_spelled(issuers[place])} is not the subject of the next one, "
-            f"{_spelled(subjects[place + 1])}",
+            f"its issuer is not the next one, {facts[place + 1].name}",
             certificate=place,
             field="issuer",
         )
 
 
-def _names(certificate: x509.Certificate, place: int) -> tuple[x509.Name, x509.Name]:
-    field = "subject"
-    try:
-        subject = certificate.subject
-        field = "issuer"
-        issuer = certificate.issuer
-    except (ValueError, TypeError) as error:
-        # TypeError: a BIT STRING where a text belongs.
-        raise VerificationError(
-            Reason.MALFORMED, f"it cannot be read: {error}", certificate=place, field=field
-        ) from error
-    return subject, issuer
-
-
 def _check_root(
-    chain: tuple[x509.Certificate, ...],
-    facts: list[NamedFacts],
-    roots: Roots,
-    now: datetime,
-    policy: Policy,
+    last: x509.Certificate, facts: list[NamedFacts], roots: Roots, now: datetime, policy: Policy
 ) -> CertificateFacts:
-    place = len(chain)
-    signers = [root for root in roots if _is_signed_by(chain[-1], root.certificate)]
+    place = len(facts)
+    signers = _signers(facts[-1], roots, place)
     if not signers:
-        _check_order(chain)
+        _check_order(facts)
         raise VerificationError(
             Reason.UNRECOGNISED_ROOT,
-            f"no recognised root signed it (issuer {_spelled(chain[-1].issuer)})",
+            f"no recognised root signed it (issuer {_issuer_of(last)})",
             certificate=place - 1,
             field="issuer",
         )
@@ -308,20 +289,32 @@ def _check_root(
             f"the root is trusted for {', '.join(str(root.pattern) for root in signers)}, not for {name}",
             certificate=place,
         )
-    root = _facts_of_root(trusted, now, place)
+    # One that is valid now, else the first: its error then says what is wrong.
+    every = [root.facts for root in trusted]
+    root = next((one for one in every if one.not_before <= now < one.not_after), every[0])
     _check_alone(root, place, now, policy)
     _check_signer(root, sum(one.role is Role.SIGNER for one in facts), place)
     _check_nested(facts[-1], root, place - 1)
     return root
 
 
-def _facts_of_root(roots: list[Root], now: datetime, place: int) -> CertificateFacts:
-    """Those of a root that is valid now, else of the first: its error then says what is wrong."""
-    try:
-        every = [root.facts for root in roots]
-    except InvalidCertificate as error:
-        raise _as_verification_error(error.at(place)) from error
-    return next((one for one in every if one.not_before <= now < one.not_after), every[0])
+def _signers(last: NamedFacts, roots: Roots, place: int) -> list[Root]:
+    """The roots that signed the chain's last certificate.
+
+    A root that is outside of the profile fails the chain when it has the issuer's name and no other signed.
+    """
+    signers, refused = [], None
+    for root in roots:
+        if root.subject != last.parts.issuer:
+            continue
+        try:
+            if _is_signed_by(last, root.facts):
+                signers.append(root)
+        except InvalidCertificate as error:
+            refused = error
+    if refused is not None and not signers:
+        raise _as_verification_error(refused.at(place)) from refused
+    return signers
 
 
 def _check_caveats(facts: CertificateFacts, checker: Checker, place: int) -> None:
@@ -335,14 +328,12 @@ def _check_caveats(facts: CertificateFacts, checker: Checker, place: int) -> Non
         )
 
 
-def _is_signed_by(subject: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        subject.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
-        # ValueError: the names differ, or the algorithm does not fit the key; TypeError: a key of a kind that
-        # signs no certificates.
-        return False
-    return True
+def _is_signed_by(subject: CertificateFacts, issuer: CertificateFacts) -> bool:
+    return (
+        subject.parts.issuer == issuer.parts.subject
+        and subject.parts.outer_algorithm == SIGNATURE_ALGORITHMS[issuer.key_kind]
+        and keys.is_signed(issuer.public_key, subject.parts.signed, subject.parts.signature)
+    )
 
 
 def _without_root(chain: tuple[x509.Certificate, ...], roots: Roots) -> tuple[x509.Certificate, ...]:
@@ -364,5 +355,9 @@ def _claimed_name(blessing: Blessing) -> Name | None:
         return None
 
 
-def _spelled(name: x509.Name) -> str:
-    return repr(name.rfc4514_string()[:300])
+def _issuer_of(certificate: x509.Certificate) -> str:
+    try:
+        return repr(certificate.issuer.rfc4514_string()[:300])
+    except (ValueError, TypeError):
+        # TypeError: a BIT STRING where a text belongs.
+        return "that cannot be read"

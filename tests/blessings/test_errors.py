@@ -227,9 +227,43 @@ def test_a_name_in_a_wrong_encoding_is_named(new: bytes) -> None:
     old = b"\x16\x04acme"
     leaf_certificate, application_certificate = ONE.blessing.certificates
     of_issuer = Blessing((changed(leaf_certificate, 0, old, new), application_certificate))
-    assert refusal(of_issuer) == (Reason.MALFORMED, 0, "issuer")
+    assert refusal(of_issuer) == (Reason.ISSUER_MISMATCH, 0, "issuer")
+    of_last = Blessing((leaf_certificate, changed(application_certificate, 0, old, new)))
+    assert refusal(of_last) == (Reason.UNRECOGNISED_ROOT, 1, "issuer")
     of_subject = Blessing((leaf_certificate, changed(application_certificate, 1, old, new)))
     assert refusal(of_subject) == (Reason.MALFORMED, 1, "subject")
+
+
+def test_a_signature_that_is_not_whole_bytes_is_named() -> None:
+    """Some parsers ignore the number of unused bits; the chain would have another spelling."""
+    made = leaf().leaf
+    while made.signature[-1] & 1:  # a bit that is said to be unused must be 0
+        made = leaf().leaf
+    signature = made.signature
+    whole = bytes([len(signature) + 1, 0]) + signature
+    spelled = changed(made, 0, whole, whole[:1] + b"\x01" + whole[2:])
+    forged = Blessing((spelled, *ONE.blessing.certificates[1:]))
+    assert refusal(forged) == (Reason.MALFORMED, 0, "signatureValue")
+
+
+def test_two_signature_algorithms_in_one_certificate_are_named() -> None:
+    ecdsa, ed25519 = (reading.SIGNATURE_ALGORITHMS[kind] for kind in KeyKind)
+    other = changed(ONE.blessing.leaf, 0, ecdsa, ecdsa[:-1] + b"\x03")
+    forged = Blessing((other, *ONE.blessing.certificates[1:]))
+    assert refusal(forged) == (Reason.MALFORMED, 0, "signature")
+    assert ed25519 != ecdsa
+
+
+def test_attack_a_key_that_signs_by_another_algorithm_than_its_own() -> None:
+    by_ed25519 = certificate(
+        Principal.create(KeyKind.ED25519),
+        ONE.application.certificate.subject,
+        ONE.replica.public_key,
+        usage=LEAF_USAGE,
+        uris=(SPIFFE_ID,),
+    )
+    forged = Blessing((by_ed25519, *ONE.application.blessing.certificates))
+    assert refusal(forged) == (Reason.BAD_SIGNATURE, 0, "signatureValue")
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
