@@ -17,6 +17,7 @@ from cryptography.x509.oid import (
     ExtendedKeyUsageOID,
     ExtensionOID,
     NameOID,
+    ObjectIdentifier,
 )
 
 from blessings import extension, keys
@@ -49,6 +50,7 @@ SIGNATURE_ALGORITHMS = {
     KeyKind.ED25519: bytes.fromhex("300506032b6570"),
 }
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+_Extensions = dict[ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
 
 class Role(StrEnum):
@@ -104,7 +106,7 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
         key = public_key_of(certificate)
     except InvalidKey as error:
         raise UnacceptableKey(str(error), field="subjectPublicKeyInfo") from error
-    extensions = extensions_of(certificate)
+    extensions = _extensions_of(certificate)
     restrictions = _restrictions(extensions)
     constraints = _constraints(extensions)
     role = _role(constraints.ca, restrictions)
@@ -126,9 +128,9 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
         restricted=restrictions is not None,
         caveats=() if restrictions is None else restrictions.caveats,
         unknown_critical=tuple(
-            one.oid.dotted_string
-            for one in extensions
-            if one.critical and one.oid not in _UNDERSTOOD_CRITICAL
+            oid.dotted_string
+            for oid, one in extensions.items()
+            if one.critical and oid not in _UNDERSTOOD_CRITICAL
         ),
     )
     name = _name(certificate, extensions, role, restrictions)
@@ -140,7 +142,7 @@ def name_of(certificate: x509.Certificate) -> Name:
 
     Raises InvalidCertificate when the certificate carries none, more than one, or a malformed one.
     """
-    extensions = extensions_of(certificate)
+    extensions = _extensions_of(certificate)
     restrictions = _restrictions(extensions)
     role = _role(is_signing(certificate), restrictions)
     name = _name(certificate, extensions, role, restrictions)
@@ -151,7 +153,7 @@ def name_of(certificate: x509.Certificate) -> Name:
 
 def is_signing(certificate: x509.Certificate) -> bool:
     """Whether basic constraints say CA:TRUE. Raises InvalidCertificate when there are none."""
-    return _constraints(extensions_of(certificate)).ca
+    return _constraints(_extensions_of(certificate)).ca
 
 
 def public_key_of(certificate: x509.Certificate) -> PublicKey:
@@ -164,10 +166,10 @@ def public_key_of(certificate: x509.Certificate) -> PublicKey:
         raise InvalidKey("the public key cannot be read, or is of a kind that is not accepted") from error
 
 
-def extensions_of(certificate: x509.Certificate) -> x509.Extensions:
-    """The parsed extensions. Raises InvalidCertificate for duplicates and malformed values."""
+def _extensions_of(certificate: x509.Certificate) -> _Extensions:
+    """The parsed extensions by identifier. Raises InvalidCertificate for duplicates and malformed values."""
     try:
-        return certificate.extensions
+        return {one.oid: one for one in certificate.extensions}
     except x509.DuplicateExtension as error:
         raise InvalidCertificate(
             f"the extension {error.oid.dotted_string} is there twice", field="extensions"
@@ -176,15 +178,12 @@ def extensions_of(certificate: x509.Certificate) -> x509.Extensions:
         raise InvalidCertificate(f"an extension cannot be read: {error}", field="extensions") from error
 
 
-def _one(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | None:
-    for one in extensions:
-        # By identifier: asking whether it is an instance costs as much as a tenth of a signature check.
-        if one.oid == kind.oid:
-            return cast(_Extension, one.value)
-    return None
+def _one(extensions: _Extensions, kind: type[_Extension]) -> _Extension | None:
+    found = extensions.get(kind.oid)
+    return None if found is None else cast(_Extension, found.value)
 
 
-def _constraints(extensions: x509.Extensions) -> x509.BasicConstraints:
+def _constraints(extensions: _Extensions) -> x509.BasicConstraints:
     constraints = _one(extensions, x509.BasicConstraints)
     if constraints is None:
         raise InvalidCertificate("there are no basic constraints", field="basicConstraints")
@@ -199,16 +198,16 @@ def _no_name(certificate: x509.Certificate) -> InvalidCertificate:
     )
 
 
-def _restrictions(extensions: x509.Extensions) -> Restrictions | None:
-    for one in extensions:
-        if one.oid == extension.OID:
-            if not one.critical:
-                raise InvalidCertificate("the extension is not critical", field="restrictions")
-            try:
-                return extension.parse(one.value.public_bytes())
-            except InvalidCaveat as error:
-                raise InvalidCertificate(str(error), field="restrictions") from error
-    return None
+def _restrictions(extensions: _Extensions) -> Restrictions | None:
+    found = extensions.get(extension.OID)
+    if found is None:
+        return None
+    if not found.critical:
+        raise InvalidCertificate("the extension is not critical", field="restrictions")
+    try:
+        return extension.parse(found.value.public_bytes())
+    except InvalidCaveat as error:
+        raise InvalidCertificate(str(error), field="restrictions") from error
 
 
 def _role(ca: bool, restrictions: Restrictions | None) -> Role:
@@ -219,7 +218,7 @@ def _role(ca: bool, restrictions: Restrictions | None) -> Role:
     return Role.SIGNER if ca else Role.LEAF
 
 
-def _check_key_usage(extensions: x509.Extensions, role: Role) -> None:
+def _check_key_usage(extensions: _Extensions, role: Role) -> None:
     usage = _one(extensions, x509.KeyUsage)
     if usage is None:
         raise InvalidCertificate("there is no key usage", field="keyUsage")
@@ -232,7 +231,7 @@ def _check_key_usage(extensions: x509.Extensions, role: Role) -> None:
         raise InvalidCertificate(f"a {role} must have digitalSignature", field="keyUsage")
 
 
-def _check_extended_key_usage(extensions: x509.Extensions) -> None:
+def _check_extended_key_usage(extensions: _Extensions) -> None:
     """In a signing certificate too: X.509 verifiers take it for a limit of what is below."""
     usages = _one(extensions, x509.ExtendedKeyUsage)
     if usages is not None and _IDENTIFYING.isdisjoint(usages):
@@ -267,7 +266,7 @@ def _times(certificate: x509.Certificate) -> tuple[datetime, datetime]:
 
 
 def _name(
-    certificate: x509.Certificate, extensions: x509.Extensions, role: Role, restrictions: Restrictions | None
+    certificate: x509.Certificate, extensions: _Extensions, role: Role, restrictions: Restrictions | None
 ) -> Name | None:
     sans = _one(extensions, x509.SubjectAlternativeName)
     uris = [] if sans is None else sans.get_values_for_type(x509.UniformResourceIdentifier)
