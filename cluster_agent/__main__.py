@@ -25,15 +25,16 @@ from cluster_agent.api import create_app
 from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
-from cluster_agent.data_directory import open_signing_room, open_store
-from cluster_agent.errors import ClusterAgentError, DataDirectoryError, SettingsError
+from cluster_agent.data_directory import make_signing_room, read_signing_room
+from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.metrics import Metrics
 from cluster_agent.servers import DRAIN_SECONDS, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
-from cluster_agent.store import SqliteStore
+from cluster_agent.signing import SigningRoom
+from cluster_agent.store import Store, open_store
 from cluster_agent.tls_extension import TlsExtensionProtocol
 from cluster_agent.tripwire import NamespaceEvents
 
@@ -58,11 +59,12 @@ def main() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    room = open_signing_room(settings.data_directory, settings.prefix.root, now=_now())
+    room = _signing_room(settings)
     serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
-    store = open_store(settings.data_directory)
+    store = await asyncio.to_thread(open_store, settings.store_url)
     metrics = Metrics()
     try:
+        await store.claim_authority(room.fingerprints)
         async with _attestation(settings) as (attestor, tripwires):
             agent = ClusterAgent(
                 prefix=settings.prefix,
@@ -95,6 +97,12 @@ async def _run(settings: Settings) -> None:
     finally:
         await store.close()
     _log.info("stopped")
+
+
+def _signing_room(settings: Settings) -> SigningRoom:
+    if settings.keys_directory is not None:
+        return read_signing_room(settings.keys_directory, settings.prefix.root)
+    return make_signing_room(settings.data_directory, settings.prefix.root, now=_now())
 
 
 async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metrics: Metrics) -> None:
@@ -174,9 +182,13 @@ def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
     return reload
 
 
-def _housekeeping(store: SqliteStore) -> Callable[[], Awaitable[None]]:
+def _housekeeping(store: Store) -> Callable[[], Awaitable[None]]:
     async def drop_expired() -> None:
-        _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
+        try:
+            if await store.lead():
+                _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
+        except Refusal as error:
+            _log.error("housekeeping waits", reason=error.reason, error=str(error))
 
     return drop_expired
 

@@ -1,28 +1,29 @@
-"""The agent's data directory: its keys as files of mode 0600, and the store.
+"""The agent's keys, as files.
 
-`root.pem` and `bootstrap.pem` hold a key and its certificate, `issuing.pem` a key. Each is written whole or
-not at all, so an interrupted first start can be started again.
+`root.pem` and `bootstrap.pem` hold a key and its certificate, `issuing.pem` a key. In the data directory of
+a single replica what is missing is made, with mode 0600, whole or not at all, so that an interrupted first
+start can be started again. Replicas that share a database read the same keys from a directory that they
+don't write to: a mounted Secret.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from blessings import Authority, Blessing, BlessingsError, Name, Principal
 from cluster_agent.errors import DataDirectoryError
 from cluster_agent.signing import BOOTSTRAP_ROOT, ROOT_LIFETIME, SigningRoom
-from cluster_agent.store import SqliteStore
+
+ROOT, ISSUING, BOOTSTRAP = "root.pem", "issuing.pem", "bootstrap.pem"
 
 
-def open_store(directory: Path) -> SqliteStore:
-    """The store in `directory`. Raises DataDirectoryError."""
-    return SqliteStore(directory / "cluster-agent.sqlite3")
-
-
-def open_signing_room(directory: Path, root_name: Name, *, now: datetime) -> SigningRoom:
+def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> SigningRoom:
     """The keys in `directory`; what is missing is made (quick start).
 
     Raises DataDirectoryError when a file cannot be used, or its root has another name.
@@ -31,25 +32,37 @@ def open_signing_room(directory: Path, root_name: Name, *, now: datetime) -> Sig
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DataDirectoryError(f"cannot make the data directory {directory}: {error}") from error
-    root = _authority(directory / "root.pem", root_name, now)
+    for name, authority in ((ROOT, root_name), (BOOTSTRAP, BOOTSTRAP_ROOT)):
+        _create_if_missing(directory / name, partial(_new_authority, authority, now))
+    _create_if_missing(directory / ISSUING, lambda: Principal.create().to_pem().decode())
+    return read_signing_room(directory, root_name)
+
+
+def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
+    """The keys in `directory`; nothing is made.
+
+    Raises DataDirectoryError when a file is missing or cannot be used, or its root has another name.
+    """
+    root = _authority(directory / ROOT)
     if root.name != root_name:
         raise DataDirectoryError(
-            f"{directory / 'root.pem'} is the root {root.name}, the name prefix asks for {root_name}; "
+            f"{directory / ROOT} is the root {root.name}, the name prefix asks for {root_name}; "
             "use another data directory, or the prefix that this one was made for"
         )
     return SigningRoom(
         root=root,
-        issuing=_principal(directory / "issuing.pem"),
-        bootstrap=_authority(directory / "bootstrap.pem", BOOTSTRAP_ROOT, now),
+        issuing=_principal(directory / ISSUING),
+        bootstrap=_authority(directory / BOOTSTRAP),
     )
 
 
-def _authority(path: Path, name: Name, now: datetime) -> Authority:
-    def create() -> str:
-        authority = Authority.create_root(name, Principal.create(), now=now, lifetime=ROOT_LIFETIME)
-        return authority.principal.to_pem().decode() + authority.blessing.to_pem()
+def _new_authority(name: Name, now: datetime) -> str:
+    authority = Authority.create_root(name, Principal.create(), now=now, lifetime=ROOT_LIFETIME)
+    return authority.principal.to_pem().decode() + authority.blessing.to_pem()
 
-    text = _read_or_create(path, create)
+
+def _authority(path: Path) -> Authority:
+    text = _read(path)
     try:
         return Authority(Principal.from_pem(text.encode()), Blessing.from_pem(text))
     except BlessingsError as error:
@@ -57,31 +70,45 @@ def _authority(path: Path, name: Name, now: datetime) -> Authority:
 
 
 def _principal(path: Path) -> Principal:
-    text = _read_or_create(path, lambda: Principal.create().to_pem().decode())
+    text = _read(path)
     try:
         return Principal.from_pem(text.encode())
     except BlessingsError as error:
         raise DataDirectoryError(f"{path} holds no usable key: {error}") from error
 
 
-def _read_or_create(path: Path, create: Callable[[], str]) -> str:
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise DataDirectoryError(
+            f"{path} is missing; make the keys once with cluster-agent-keys, and give them to every replica"
+        ) from error
+    except OSError as error:
+        raise DataDirectoryError(f"cannot read {path}: {error}") from error
+
+
+def _create_if_missing(path: Path, create: Callable[[], str]) -> None:
     try:
         if not path.exists():
             _write_durably(path, create())
-        return path.read_text()
     except OSError as error:
-        raise DataDirectoryError(f"cannot use {path}: {error}") from error
+        raise DataDirectoryError(f"cannot make {path}: {error}") from error
 
 
 def _write_durably(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.unlink(missing_ok=True)
+    """Writes a new file; one that somebody else wrote meanwhile stays."""
+    unfinished = path.with_suffix(f".{secrets.token_hex(8)}.unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(unfinished)
+    finally:
+        unfinished.unlink()
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

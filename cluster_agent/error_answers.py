@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster_agent.errors import Refusal, Unavailable
+from cluster_agent.errors import Refusal
 from cluster_agent.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -21,9 +21,8 @@ def answer_errors(app: FastAPI, metrics: Metrics) -> None:
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
         metrics.refused(request.url.path, refusal.reason)
         _log.warning("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
-        headers = (
-            {"Retry-After": str(refusal.retry_after_seconds)} if isinstance(refusal, Unavailable) else None
-        )
+        again = refusal.retry_after_seconds
+        headers = None if again is None else {"Retry-After": str(again)}
         return _error(refusal.status, refusal.reason, str(refusal), headers)
 
     @app.exception_handler(RequestValidationError)

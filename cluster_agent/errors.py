@@ -2,11 +2,13 @@
 
 ClusterAgentError
 ├── SettingsError           a setting is wrong; the program stops
-├── DataDirectoryError      keys or store on disk cannot be used
+├── DataDirectoryError      keys on disk cannot be used
+├── StoreError              the store cannot be used, or is another cluster agent's
 └── Refusal                 the call gets an error answer
     ├── BadRequest          400  the body, the CSR
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
     ├── Forbidden           403  proven, but not allowed this
+    ├── TooManyRequests     429  more than we take at once, or from one client; try again
     └── Unavailable         503  somebody that we depend on does not answer; try again
 """
 
@@ -24,7 +26,11 @@ class SettingsError(ClusterAgentError):
 
 
 class DataDirectoryError(ClusterAgentError):
-    """The data directory's keys or store cannot be used as they are."""
+    """The directory's keys or certificates cannot be used as they are."""
+
+
+class StoreError(ClusterAgentError):
+    """The store cannot be used as it is."""
 
 
 class Refusal(ClusterAgentError):
@@ -32,9 +38,11 @@ class Refusal(ClusterAgentError):
 
     status: ClassVar[int]
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, retry_after_seconds: int | None = None) -> None:
+        """`retry_after_seconds` is when it makes sense to try again, where it does."""
         super().__init__(message)
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
 
 
 class BadRequest(Refusal):
@@ -49,6 +57,15 @@ class Forbidden(Refusal):
     status = 403
 
 
+class TooManyRequests(Refusal):
+    status = 429
+
+    def __init__(self, reason: str, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(reason, message, retry_after_seconds=retry_after_seconds)
+
+
 class Unavailable(Refusal):
     status = 503
-    retry_after_seconds: ClassVar[int] = 2
+
+    def __init__(self, reason: str, message: str, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(reason, message, retry_after_seconds=retry_after_seconds)

@@ -18,7 +18,7 @@ from cluster_agent.callers import Caller, certificate_fingerprint, require_admin
 from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, Secret, TtlPolicy
 from cluster_agent.signing import BootstrapCredential, SigningRoom
-from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, SqliteStore
+from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store
 
 
 class Tripwire(Protocol):
@@ -53,7 +53,7 @@ class ClusterAgent:
     administrators: tuple[Pattern, ...]
     ttl: TtlPolicy
     room: SigningRoom
-    store: SqliteStore
+    store: Store
     attestor: Attestor
     tripwires: tuple[Tripwire, ...]
     now: Callable[[], datetime]
@@ -123,15 +123,16 @@ class ClusterAgent:
         """The secret that the caller's certificate entitles it under, and, for a renewal, what it was
         issued before."""
         earlier: Issuance | None = None
+        secret: Secret | None
         if caller.holds_bootstrap_credential:
             secret = await self.store.secret_of_certificate(caller.certificate_fingerprint)
         else:
-            earlier = await self.store.issuance(caller.certificate_fingerprint)
-            if earlier is None:
+            known = await self.store.issuance_with_secret(caller.certificate_fingerprint)
+            if known is None:
                 raise Forbidden(
                     "NotAReplica", f"{caller.name} is neither a bootstrap credential nor a replica known here"
                 )
-            secret = await self.store.secret(earlier.secret_id)
+            earlier, secret = known
         if secret is None:
             raise Forbidden("UnknownSecret", "no secret with this credential is known here")
         policy.check_not_forgotten(secret)

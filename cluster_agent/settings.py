@@ -8,13 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict
 
 from blessings import InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
 from cluster_agent.signing import BOOTSTRAP_ROOT
+from cluster_agent.store.database import database_url
 
 CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -35,6 +36,16 @@ class Settings(BaseSettings):
     )
     data_directory: Path = Field(
         description="keys and store; survives restarts", default=Path("/var/lib/vanadium")
+    )
+    keys_directory: Path | None = Field(
+        default=None,
+        description="root.pem, issuing.pem and bootstrap.pem, made by cluster-agent-keys and shared by all "
+        "replicas; without it they are made in the data directory",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://USER@HOST/DATABASE, for several replicas; without it, SQLite in the data "
+        "directory",
     )
     serving_directory: Path = Field(
         description="tls.crt, tls.key and ca.crt of the control plane; read again when they change",
@@ -99,6 +110,16 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from error
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            if value is not None:
+                database_url(value.get_secret_value())
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return value
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.ttl_seconds < self.minimum_ttl_seconds:
@@ -107,11 +128,21 @@ class Settings(BaseSettings):
             )
         if self.attestor == "jwks" and not (self.jwks_location and self.jwks_issuer):
             raise ValueError("attestor jwks needs jwks_location and jwks_issuer")
+        if self.database_url is not None and self.keys_directory is None:
+            raise ValueError(
+                "database_url needs keys_directory: replicas that share a store share their keys"
+            )
         return self
 
     @property
     def prefix(self) -> Name:
         return Name.parse(self.name_prefix)
+
+    @property
+    def store_url(self) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_directory / 'cluster-agent.sqlite3'}"
 
     @property
     def administrator_patterns(self) -> tuple[Pattern, ...]:

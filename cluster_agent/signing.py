@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from blessings import Authority, Blessing, Name, Principal, Roots
+from blessings import Authority, Blessing, Name, Principal, Roots, fingerprint
 from blessings.certificates import CLIENT
 from blessings.principal import PublicKey
 from cluster_agent.issuing_policy import needs_new_grant
@@ -39,6 +39,12 @@ class SigningRoom:
     issuing: Principal
     bootstrap: Authority
     _grants: dict[Name, Authority] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each key, by its role."""
+        keys = {"root": self.root.principal, "issuing": self.issuing, "bootstrap": self.bootstrap.principal}
+        return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
 
     @property
     def identity_roots(self) -> Roots:

@@ -21,10 +21,11 @@ from blessings import Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.callers import Caller, identify
-from cluster_agent.data_directory import open_signing_room, open_store
+from cluster_agent.data_directory import make_signing_room
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.issuing_policy import Secret, TtlPolicy
+from cluster_agent.store import open_store
 from tests.clock import Clock
 from vkube.local.token_issuer import TokenIssuer
 
@@ -47,20 +48,19 @@ class TripwireRecord:
 class AgentUnderClock:
     """The agent's core with a real store and real tokens, and a clock that the test turns."""
 
-    def __init__(self, directory: Path, *, ttl: timedelta = timedelta(hours=1)) -> None:
+    def __init__(self, directory: Path, store_url: str, *, ttl: timedelta = timedelta(hours=1)) -> None:
         self.clock = Clock()
-        self.directory = directory
         self.tokens = TokenIssuer(ISSUER, self.clock)
         self.tripwire = TripwireRecord([])
         (directory / "jwks.json").write_text(self.tokens.jwks())
         keys = KeySource(str(directory / "jwks.json"), httpx.AsyncClient(), self.clock)
         prefix = Name.parse("acme:prod")
-        self.store = open_store(directory)
+        self.store = open_store(store_url)
         self.agent = ClusterAgent(
             prefix=prefix,
             administrators=(Pattern.parse(ADMINISTRATOR),),
             ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
-            room=open_signing_room(directory, prefix.root, now=self.clock()),
+            room=make_signing_room(directory, prefix.root, now=self.clock()),
             store=self.store,
             attestor=JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=self.clock),
             tripwires=(self.tripwire,),
@@ -120,6 +120,7 @@ class RunningClusterAgent:
     control_plane: Authority
     log_file: Path
     data_directory: Path
+    flags: dict[str, object]
 
     @property
     def server_roots(self) -> Roots:
@@ -153,22 +154,31 @@ class RunningClusterAgent:
         answer: dict[str, Any] = response.json()
         return answer
 
+    @property
+    def keys_directory(self) -> Path:
+        return Path(str(self.flags.get("keys_directory", self.data_directory)))
+
     def log(self) -> str:
         return self.log_file.read_text()
 
 
 @contextmanager
 def running_cluster_agent(directory: Path, **settings: object) -> Iterator[RunningClusterAgent]:
-    """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes."""
+    """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes.
+
+    With a `database_url`, its keys are made beside, as an administrator would.
+    """
     tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
     (directory / "jwks.json").write_text(tokens.jwks())
     control_plane = _write_serving_files(directory / "serving")
-    port, health_port = settings.get("port", free_port()), free_port()
-    flags = {
+    if "database_url" in settings:
+        settings = {"keys_directory": directory / "keys", **settings}
+        make_signing_room(directory / "keys", Name.parse("acme"), now=datetime.now(UTC))
+    flags: dict[str, object] = {
         "name_prefix": "acme:prod",
         "host": "127.0.0.1",
-        "port": port,
-        "health_port": health_port,
+        "port": free_port(),
+        "health_port": free_port(),
         "data_directory": directory / "data",
         "serving_directory": directory / "serving",
         "attestor": "jwks",
@@ -176,6 +186,27 @@ def running_cluster_agent(directory: Path, **settings: object) -> Iterator[Runni
         "jwks_issuer": ISSUER,
         **settings,
     }
+    with _running(flags, tokens, control_plane, directory) as agent:
+        yield agent
+
+
+@contextmanager
+def another_replica(first: RunningClusterAgent, directory: Path) -> Iterator[RunningClusterAgent]:
+    """One more, with the settings of `first`, the same keys and database, and a data directory of its own."""
+    flags = {
+        **first.flags,
+        "port": free_port(),
+        "health_port": free_port(),
+        "data_directory": directory / "data",
+    }
+    with _running(flags, first.tokens, first.control_plane, directory) as agent:
+        yield agent
+
+
+@contextmanager
+def _running(
+    flags: dict[str, object], tokens: TokenIssuer, control_plane: Authority, directory: Path
+) -> Iterator[RunningClusterAgent]:
     arguments = [
         part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))
     ]
@@ -183,13 +214,14 @@ def running_cluster_agent(directory: Path, **settings: object) -> Iterator[Runni
     with log_file.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
     agent = RunningClusterAgent(
-        url=f"https://localhost:{port}",
-        health_url=f"http://127.0.0.1:{health_port}",
+        url=f"https://localhost:{flags['port']}",
+        health_url=f"http://127.0.0.1:{flags['health_port']}",
         process=process,
         tokens=tokens,
         control_plane=control_plane,
         log_file=log_file,
         data_directory=directory / "data",
+        flags=flags,
     )
     try:
         _wait_until_ready(agent)

@@ -1,15 +1,48 @@
-"""One running cluster agent for the tests that only ask it things."""
+"""The stores that every test of the cluster agent runs on, and one running agent for the tests that only ask
+it things."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.postgresql import Postgresql, PostgresqlUnavailableError, running_postgresql
+
+STORES = ("sqlite", "postgresql")
 
 
-@pytest.fixture(scope="package")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
-    with running_cluster_agent(tmp_path_factory.mktemp("agent")) as running:
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A running server, shared by the session: tests use databases of their own."""
+    try:
+        with running_postgresql() as server:
+            yield server
+    except PostgresqlUnavailableError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.fixture(scope="package", params=STORES)
+def agent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningClusterAgent]:
+    settings: dict[str, object] = {}
+    if request.param == "postgresql":
+        server: Postgresql = request.getfixturevalue("postgresql")
+        settings["database_url"] = server.new_database()
+    with running_cluster_agent(tmp_path_factory.mktemp("agent"), **settings) as running:
         yield running

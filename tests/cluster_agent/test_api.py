@@ -166,6 +166,8 @@ def test_an_answered_secret_survives_kill_9(tmp_path: Path) -> None:
 
 
 def test_the_key_files_are_for_their_owner_alone(agent: RunningClusterAgent) -> None:
-    assert agent.data_directory.stat().st_mode & 0o777 == 0o700
-    for path in agent.data_directory.glob("*.pem"):
+    assert agent.keys_directory.stat().st_mode & 0o777 == 0o700
+    paths = list(agent.keys_directory.glob("*.pem"))
+    assert len(paths) == 3
+    for path in paths:
         assert path.stat().st_mode & 0o777 == 0o600, path

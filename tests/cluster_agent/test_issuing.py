@@ -3,6 +3,8 @@ the tokens are real; only the clock is the test's."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import func, inspect, select
 
 from blessings import Authority, Blessing, Name, Principal, VerificationError, fingerprint, verify_blessing
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, Refusal
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
+from cluster_agent.store import tables
 from tests.cluster_agents import AgentUnderClock, pod_token
 from tests.csrs import csr_of
 from vkube.local.token_issuer import TokenIssuer
@@ -26,8 +30,10 @@ WEB = Application("shop", "web")
 
 
 @pytest.fixture
-def under(tmp_path: Path) -> AgentUnderClock:
-    return AgentUnderClock(tmp_path)
+async def under(tmp_path: Path, store_url: str) -> AsyncIterator[AgentUnderClock]:
+    agent = AgentUnderClock(tmp_path, store_url)
+    yield agent
+    await agent.store.close()
 
 
 async def secret_of(under: AgentUnderClock, application: Application = WEB) -> IssuedSecret:
@@ -45,11 +51,9 @@ async def seek(
 
 
 def issuances(under: AgentUnderClock) -> int:
-    connection = under.store._connection
-    count: int = under.store._executor.submit(
-        lambda: connection.execute("SELECT count(*) FROM issuances").fetchone()[0]
-    ).result()
-    return count
+    with under.store._database.reading.connect() as connection:
+        count: int = connection.execute(select(func.count()).select_from(tables.issuances)).scalar_one()
+        return count
 
 
 async def refused(under: AgentUnderClock, caller: Caller, token: str, csr: str | None = None) -> Refusal:
@@ -107,9 +111,9 @@ async def test_a_replica_renews_with_its_certificate_a_fresh_token_and_a_new_key
 
 
 async def test_a_replica_renews_for_60_days_while_application_certificates_come_and_go(
-    tmp_path: Path,
+    under: AgentUnderClock,
 ) -> None:
-    under = AgentUnderClock(tmp_path, ttl=timedelta(hours=24))
+    under.agent.ttl = replace(under.agent.ttl, default=timedelta(hours=24))
     current = await seek(under, under.caller((await secret_of(under)).credential.blessing), under.token())
     issuers = set()
     for _ in range(60 * 2):
@@ -354,11 +358,14 @@ async def test_an_expired_root_never_signs(under: AgentUnderClock) -> None:
 
 async def test_the_store_holds_no_usable_secret(under: AgentUnderClock) -> None:
     issued = await secret_of(under)
-    await under.store.close()
-    stored = b"".join(path.read_bytes() for path in under.directory.glob("cluster-agent.sqlite3*"))
-    for line in issued.credential.principal.to_pem().splitlines()[1:-1]:
+    stored = ""
+    with under.store._database.reading.connect() as connection:
+        for table in inspect(connection).get_table_names():
+            stored += repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all())  # noqa: S608
+    assert issued.secret.id in stored
+    for line in issued.credential.principal.to_pem().decode().splitlines()[1:-1]:
         assert line not in stored
-    assert b"PRIVATE KEY" not in stored
+    assert "PRIVATE KEY" not in stored
 
 
 def test_an_application_name_follows_from_namespace_and_service_account_alone() -> None:

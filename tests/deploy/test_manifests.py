@@ -61,6 +61,21 @@ def test_applying_again_changes_nothing(applied: ControlPlane) -> None:
     assert applied.kubectl("diff", "-k", "deploy").stdout == ""
 
 
+def test_the_postgresql_overlay_is_accepted_and_keeps_nothing_on_a_volume(applied: ControlPlane) -> None:
+    overlay = "deploy/overlays/postgresql"
+    answer = applied.kubectl("apply", "-k", overlay, "--dry-run=server", "-o", "json").stdout
+    items = json.loads(answer)["items"]
+    (agent,) = [
+        one for one in items if (one["kind"], one["metadata"]["name"]) == ("Deployment", "cluster-agent")
+    ]
+    assert agent["spec"]["replicas"] == 2
+    assert agent["spec"]["strategy"]["type"] == "RollingUpdate"
+    pod = agent["spec"]["template"]["spec"]
+    assert {one["name"] for one in pod["volumes"]} == {"keys", "serving"}
+    assert all(mount["readOnly"] for mount in pod["containers"][0]["volumeMounts"])
+    assert "PersistentVolumeClaim" not in {one["kind"] for one in items}
+
+
 def test_the_control_planes_own_pods_pass_pod_security_restricted(applied: ControlPlane) -> None:
     def made() -> bool:
         pods = json.loads(applied.kubectl("get", "pods", "-n", SYSTEM, "-o", "json").stdout)["items"]
@@ -91,6 +106,7 @@ def test_the_control_planes_own_pods_are_not_sent_to_the_webhook(applied: Contro
         (WEBHOOK, "watch", "serviceaccounts", True),
         (WEBHOOK, "get", "secrets/vanadium-bootstrap", True),
         (WEBHOOK, "get", "secrets/another", False),
+        (WEBHOOK, "get", "secrets/cluster-agent-keys", False),
         (WEBHOOK, "list", "secrets", False),
         (WEBHOOK, "watch", "secrets", False),
         (WEBHOOK, "delete", "secrets/another", False),

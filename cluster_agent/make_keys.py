@@ -1,0 +1,39 @@
+"""The program `cluster-agent-keys`: makes the keys that the replicas of a cluster agent share.
+
+cluster-agent-keys --name-prefix acme:prod keys/
+kubectl create secret generic cluster-agent-keys -n vanadium-system --from-file=keys/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blessings import InvalidName, Name, fingerprint
+from cluster_agent.data_directory import make_signing_room
+from cluster_agent.errors import DataDirectoryError
+
+
+def main() -> None:
+    """What is there already stays. Exits with 2 for a wrong argument, 1 for an unusable directory."""
+    parser = argparse.ArgumentParser(
+        prog="cluster-agent-keys", description="Makes the keys that the replicas of a cluster agent share."
+    )
+    parser.add_argument("--name-prefix", required=True, help="as for cluster-agent: acme:prod")
+    parser.add_argument("directory", type=Path, help="where root.pem, issuing.pem and bootstrap.pem go")
+    arguments = parser.parse_args()
+    try:
+        prefix = Name.parse(arguments.name_prefix)
+    except InvalidName as error:
+        parser.error(f"--name-prefix: {error}")
+    try:
+        room = make_signing_room(arguments.directory, prefix.root, now=datetime.now(UTC))
+    except DataDirectoryError as error:
+        sys.exit(f"cluster-agent-keys: {error}")
+    sys.stdout.write(f"root {room.root.name}, key {fingerprint(room.root.principal.public_key)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""What the cluster agent remembers: secrets by fingerprint, and what was issued. Never a usable secret.
+
+    store = open_store("sqlite:////var/lib/vanadium/cluster-agent.sqlite3")
+    await store.add_issuance(issuance)   # durable when it returns
+
+The same statements run on SQLite, for one replica of the agent, and on PostgreSQL, for several.
+"""
+
+from cluster_agent.store.records import KeyAlreadyIssued, SecretForgotten, Store, open_store
+
+__all__ = ["KeyAlreadyIssued", "SecretForgotten", "Store", "open_store"]

@@ -1,0 +1,65 @@
+"""Gathers what arrives while the database is busy, and hands it over at once.
+
+One commit, which waits for the disk, then stands for many issuances; nobody waits longer for it than for
+the commit before and their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from cluster_agent.errors import TooManyRequests
+
+_Item = TypeVar("_Item")
+_Outcome = TypeVar("_Outcome")
+
+MOST_AT_ONCE = 128
+
+
+class Batches(Generic[_Item, _Outcome]):
+    """A bounded queue before `work`, which takes many items and answers an outcome for each, in order."""
+
+    def __init__(
+        self, executor: Executor, work: Callable[[Sequence[_Item]], Sequence[_Outcome]], *, most_waiting: int
+    ) -> None:
+        self._executor = executor
+        self._work = work
+        self._most_waiting = most_waiting
+        self._waiting: deque[tuple[_Item, asyncio.Future[_Outcome]]] = deque()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def submit(self, item: _Item) -> _Outcome:
+        """The outcome of `item`. Raises TooManyRequests when too many wait, and whatever `work` raised."""
+        if len(self._waiting) >= self._most_waiting:
+            raise TooManyRequests("StoreBusy", f"{self._most_waiting} calls wait for the store; try again")
+        future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(self._drain())
+        return await future
+
+    async def idle(self) -> None:
+        """Returns when nothing is under way."""
+        while self._draining is not None and not self._draining.done():
+            await asyncio.wait([self._draining])
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+            done = loop.run_in_executor(self._executor, self._work, [item for item, _ in batch])
+            await asyncio.wait([done])
+            error = done.exception()
+            outcomes = [] if error else done.result()
+            for position, (_, future) in enumerate(batch):
+                # Who does not wait any more has no use for the outcome.
+                if future.done():
+                    continue
+                if error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(outcomes[position])

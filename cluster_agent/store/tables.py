@@ -1,0 +1,42 @@
+"""The tables as they are now; migrations/versions says how they came to be. Times are whole seconds since
+the epoch, UTC."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+
+METADATA = MetaData()
+# SQLite's strict tables know one integer, which is as wide as PostgreSQL's BIGINT.
+_SECONDS = BigInteger().with_variant(Integer, "sqlite")
+
+secrets = Table(
+    "secrets",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("service_account", Text, nullable=False),
+    Column("certificate_fingerprint", Text, nullable=False, unique=True),
+    Column("created_at", _SECONDS, nullable=False),
+    Column("not_after", _SECONDS, nullable=False),
+    Column("forgotten_at", _SECONDS),
+)
+
+issuances = Table(
+    "issuances",
+    METADATA,
+    Column("certificate_fingerprint", Text, primary_key=True),
+    Column("secret_id", Text, ForeignKey("secrets.id"), nullable=False),
+    Column("pod_name", Text, nullable=False),
+    Column("pod_uid", Text, nullable=False),
+    Column("public_key_fingerprint", Text, nullable=False, unique=True),
+    Column("not_after", _SECONDS, nullable=False),
+    Index("issuances_not_after", "not_after"),
+)
+
+# Whose database this is: replicas with other keys are not the same cluster agent.
+authority_keys = Table(
+    "authority_keys",
+    METADATA,
+    Column("role", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+)

@@ -1,0 +1,389 @@
+"""The store on both databases: its schema from the first version on, whose it is, and who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from cluster_agent.applications import Application
+from cluster_agent.errors import SettingsError, StoreError, TooManyRequests, Unavailable
+from cluster_agent.issuing_policy import Issuance, Secret
+from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store, open_store
+from cluster_agent.store.batches import Batches
+from cluster_agent.store.database import connect, database_url
+from cluster_agent.store.migration import migrate
+from cluster_agent.store.tables import METADATA
+from tests.postgresql import Postgresql
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SECRET = Secret(
+    id="secret-1",
+    application=Application("shop", "web"),
+    certificate_fingerprint="credential-1",
+    created_at=NOW,
+    not_after=NOW + timedelta(days=90),
+    forgotten=False,
+)
+# The schema of the store before there were migrations, as that program wrote it.
+BEFORE_MIGRATIONS = """
+CREATE TABLE secrets (
+  id TEXT PRIMARY KEY,
+  namespace TEXT NOT NULL,
+  service_account TEXT NOT NULL,
+  certificate_fingerprint TEXT NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL,
+  not_after INTEGER NOT NULL,
+  forgotten_at INTEGER
+) STRICT;
+CREATE TABLE issuances (
+  certificate_fingerprint TEXT PRIMARY KEY,
+  secret_id TEXT NOT NULL REFERENCES secrets (id),
+  pod_name TEXT NOT NULL,
+  pod_uid TEXT NOT NULL,
+  public_key_fingerprint TEXT NOT NULL UNIQUE,
+  not_after INTEGER NOT NULL
+) STRICT;
+CREATE INDEX issuances_not_after ON issuances (not_after);
+PRAGMA user_version = 1;
+"""
+
+
+def issuance(number: int, **changes: object) -> Issuance:
+    one = Issuance(
+        certificate_fingerprint=f"certificate-{number}",
+        secret_id=SECRET.id,
+        pod_name=f"web-{number}",
+        pod_uid=f"uid-{number}",
+        public_key_fingerprint=f"key-{number}",
+        not_after=NOW + timedelta(hours=1),
+    )
+    return replace(one, **changes)  # type: ignore[arg-type]  # the fields of an Issuance
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    store = open_store(url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_what_was_added_is_there_after_opening_again(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.add_secret(SECRET)
+        await store.add_issuance(issuance(1))
+    async with opened(store_url) as store:
+        assert await store.secret_of_certificate("credential-1") == SECRET
+        assert await store.issuance_with_secret("certificate-1") == (issuance(1), SECRET)
+        assert await store.live_secrets(NOW) == [SECRET]
+        assert await store.secret_of_certificate("other") is None
+        assert await store.issuance_with_secret("other") is None
+
+
+async def test_a_batch_tells_each_of_its_calls_its_own_outcome(store_url: str) -> None:
+    other = replace(SECRET, id="secret-2", certificate_fingerprint="credential-2")
+    async with opened(store_url) as store:
+        await store.add_secret(SECRET)
+        await store.add_secret(other)
+        await store.forget_secret(other.id, NOW)
+        await store.add_issuance(issuance(0))
+        outcomes = await asyncio.gather(
+            store.add_issuance(issuance(1)),
+            store.add_issuance(issuance(2, public_key_fingerprint="key-1")),
+            store.add_issuance(issuance(3, public_key_fingerprint="key-0")),
+            store.add_issuance(issuance(4, secret_id=other.id)),
+            store.add_issuance(issuance(5, secret_id="unknown")),
+            store.add_issuance(issuance(6)),
+            return_exceptions=True,
+        )
+        kinds = [None, KeyAlreadyIssued, KeyAlreadyIssued, SecretForgotten, SecretForgotten, None]
+        assert [None if one is None else type(one) for one in outcomes] == kinds
+        known = [await store.issuance_with_secret(f"certificate-{number}") for number in range(7)]
+        assert [one is not None for one in known] == [True, True, False, False, False, False, True]
+
+
+async def test_many_calls_at_once_all_end_and_are_all_recorded(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.add_secret(SECRET)
+        await asyncio.gather(*(store.add_issuance(issuance(number)) for number in range(500)))
+        known = await asyncio.gather(
+            *(store.issuance_with_secret(f"certificate-{number}") for number in range(500))
+        )
+        assert [one and one[0] for one in known] == [issuance(number) for number in range(500)]
+
+
+async def test_expired_issuances_are_dropped_and_no_others(store_url: str) -> None:
+    async with opened(store_url) as store:
+        await store.add_secret(SECRET)
+        await store.add_issuance(issuance(1))
+        await store.add_issuance(issuance(2, not_after=NOW + timedelta(hours=2)))
+        assert await store.drop_expired_issuances(NOW + timedelta(hours=1, seconds=1)) == 1
+        assert await store.issuance_with_secret("certificate-1") is None
+        assert await store.issuance_with_secret("certificate-2") is not None
+
+
+async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None:
+    release = threading.Event()
+
+    def work(items: object) -> list[str]:
+        release.wait(10)
+        return ["done"] * len(list(items))  # type: ignore[call-overload]  # a sequence
+
+    with ThreadPoolExecutor(1) as executor:
+        batches: Batches[int, str] = Batches(executor, work, most_waiting=2)
+        first = asyncio.create_task(batches.submit(0))
+        await asyncio.sleep(0.01)  # the first is taken out of the queue, and is being worked on
+        waiting = [asyncio.create_task(batches.submit(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyRequests):
+            await batches.submit(3)
+        release.set()
+        assert await asyncio.gather(first, *waiting) == ["done"] * 3
+
+
+async def test_a_failed_batch_fails_each_of_its_calls_and_the_next_is_tried() -> None:
+    answers: list[Exception | None] = [Unavailable("StoreUnavailable", "gone"), None]
+
+    def work(items: object) -> list[str]:
+        if (error := answers.pop(0)) is not None:
+            raise error
+        return ["done"]
+
+    with ThreadPoolExecutor(1) as executor:
+        batches: Batches[int, str] = Batches(executor, work, most_waiting=10)
+        failed = await asyncio.gather(batches.submit(1), batches.submit(2), return_exceptions=True)
+        assert [type(one) for one in failed] == [Unavailable, Unavailable]
+        assert await batches.submit(3) == "done"
+
+
+async def test_a_store_from_before_the_migrations_keeps_its_secrets_and_issuances(tmp_path: Path) -> None:
+    path = tmp_path / "cluster-agent.sqlite3"
+    seconds = int(NOW.timestamp())
+    with sqlite3.connect(path) as connection:
+        connection.executescript(BEFORE_MIGRATIONS)
+        connection.execute(
+            "INSERT INTO secrets VALUES ('secret-1', 'shop', 'web', 'credential-1', ?, ?, NULL)",
+            (seconds, seconds + 90 * 86400),
+        )
+        connection.execute(
+            "INSERT INTO secrets VALUES ('secret-0', 'shop', 'web', 'credential-0', ?, ?, ?)",
+            (seconds, seconds + 90 * 86400, seconds),
+        )
+        connection.execute(
+            "INSERT INTO issuances VALUES ('certificate-1', 'secret-1', 'web-1', 'uid-1', 'key-1', ?)",
+            (seconds + 3600,),
+        )
+    connection.close()
+    async with opened(f"sqlite:///{path}") as store:
+        assert await store.live_secrets(NOW) == [SECRET]
+        forgotten = await store.secret_of_certificate("credential-0")
+        assert forgotten is not None
+        assert forgotten.forgotten
+        assert await store.issuance_with_secret("certificate-1") == (issuance(1), SECRET)
+        with pytest.raises(KeyAlreadyIssued):
+            await store.add_issuance(issuance(2, public_key_fingerprint="key-1"))
+        await store.add_issuance(issuance(3))
+    async with opened(f"sqlite:///{path}") as store:
+        assert await store.issuance_with_secret("certificate-3") is not None
+    with sqlite3.connect(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    assert version > 1, "a program from before the migrations would write to it"
+
+
+def test_every_revision_upgrades_to_the_tables_that_the_program_uses(store_url: str) -> None:
+    database = connect(database_url(store_url))
+    for revision in ("0001", "head"):
+        migrate(database, revision)
+    with database.reading.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert [one for one in compare_metadata(context, METADATA) if "alembic_version" not in str(one)] == []
+    database.dispose()
+
+
+def test_replicas_that_start_together_migrate_once(store_url: str) -> None:
+    if store_url.startswith("sqlite"):
+        # The file itself must be there: switching to WAL is not something two can do at once.
+        connect(database_url(store_url)).reading.connect().close()
+    errors: list[Exception] = []
+
+    def start() -> None:
+        database = connect(database_url(store_url))
+        try:
+            migrate(database)
+        except StoreError as error:
+            errors.append(error)
+        finally:
+            database.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_store_of_a_newer_program_is_left_alone(store_url: str) -> None:
+    database = connect(database_url(store_url))
+    migrate(database)
+    with database.writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreError, match="schema revision 9999, which this program does not know"):
+        migrate(database)
+    database.dispose()
+
+
+def test_a_database_of_somebody_else_is_left_alone(store_url: str) -> None:
+    database = connect(database_url(store_url))
+    with database.writing.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE secrets (what TEXT)")
+    with pytest.raises(StoreError, match="none of ours"):
+        migrate(database)
+    database.dispose()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.sqlite3").write_text("no database, but long enough to be looked at" * 100)
+    with pytest.raises(StoreError, match=r"cannot use .*x\.sqlite3 as the store"):
+        open_store(f"sqlite:///{tmp_path / 'x.sqlite3'}")
+
+
+def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="as the store") as caught:
+        open_store(f"postgresql://agent:hidden@/vanadium?host={tmp_path}")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "nonsense", "oracle://agent:hidden@host/db"])
+def test_another_kind_of_database_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="expected postgresql://") as caught:
+        open_store(url)
+    assert "hidden" not in str(caught.value)
+
+
+async def test_replicas_with_other_keys_do_not_share_a_database(store_url: str) -> None:
+    keys = {"root": "aa", "issuing": "bb", "bootstrap": "cc"}
+    async with opened(store_url) as store:
+        await store.claim_authority(keys)
+        await store.claim_authority(keys)
+        with pytest.raises(StoreError, match="whose issuing key is bb, ours is dd"):
+            await store.claim_authority({**keys, "issuing": "dd"})
+
+
+async def test_one_of_several_replicas_leads_and_another_follows_it(postgresql: Postgresql) -> None:
+    url = postgresql.new_database()
+    async with AsyncExitStack() as replicas:
+        first = open_store(url)
+        others = [await replicas.enter_async_context(opened(url)) for _ in range(2)]
+        assert [await store.lead() for store in (first, *others)] == [True, False, False]
+        assert await first.lead(), "a leader stays one"
+        await first.close()
+        assert [await store.lead() for store in others] == [True, False]
+
+
+async def test_a_leader_whose_session_was_ended_notices(postgresql: Postgresql) -> None:
+    url = postgresql.new_database()
+    async with opened(url) as first, opened(url) as second:
+        assert await first.lead()
+        postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        assert await second.lead()
+        assert not await first.lead()
+
+
+async def test_the_single_replica_of_sqlite_leads(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path / 'store.sqlite3'}") as store:
+        assert await store.lead()
+
+
+async def test_commits_wait_for_the_disk_even_where_the_server_says_otherwise(
+    postgresql: Postgresql,
+) -> None:
+    url = postgresql.new_database()
+    name = url.split("/")[3].split("?")[0]
+    postgresql.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    async with opened(url) as store:
+        with store._database.writing.connect() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+async def test_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path / 'store.sqlite3'}") as store:
+        with store._database.writing.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+
+
+async def test_calls_are_refused_while_the_database_is_away_and_served_when_it_is_back(
+    postgresql: Postgresql,
+) -> None:
+    url = postgresql.new_database()
+    name = url.split("/")[3].split("?")[0]
+    async with opened(url) as store:
+        await store.add_secret(SECRET)
+        postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        postgresql.end_connections(name)
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            await store.add_issuance(issuance(1))
+        assert "INSERT" not in str(caught.value)
+        with pytest.raises(Unavailable):
+            await store.secret_of_certificate("credential-1")
+        postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await store.add_issuance(issuance(1))
+
+
+async def test_a_secret_that_another_replica_forgets_issues_nothing_more(postgresql: Postgresql) -> None:
+    url = postgresql.new_database()
+    async with opened(url) as first, opened(url) as second:
+        await first.add_secret(SECRET)
+        await second.add_issuance(issuance(1))
+        await first.forget_secret(SECRET.id, NOW)
+        with pytest.raises(SecretForgotten):
+            await second.add_issuance(issuance(2))
+
+
+async def test_forgetting_waits_for_an_issuance_that_is_being_recorded(postgresql: Postgresql) -> None:
+    """Else an issuance could be recorded after the answer that nothing more is issued."""
+    url = postgresql.new_database()
+    async with opened(url) as first, opened(url) as second:
+        await first.add_secret(SECRET)
+        with second._database.writing.begin() as connection:
+            second._record(connection, [issuance(1)])
+            forgetting = asyncio.create_task(first.forget_secret(SECRET.id, NOW))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            for _ in range(500):
+                if postgresql.execute(waiting)[0][0]:
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                raise AssertionError("ForgetSecret did not wait")
+            assert not forgetting.done()
+        assert await forgetting
+        assert await second.issuance_with_secret("certificate-1") is not None
+
+
+async def test_two_replicas_asked_for_the_same_keys_certify_each_once(postgresql: Postgresql) -> None:
+    url = postgresql.new_database()
+    async with opened(url) as first, opened(url) as second:
+        await first.add_secret(SECRET)
+        numbers = range(200)
+        ours = [first.add_issuance(issuance(number)) for number in numbers]
+        theirs = [
+            second.add_issuance(issuance(1000 + number, public_key_fingerprint=f"key-{number}"))
+            for number in reversed(numbers)
+        ]
+        outcomes = await asyncio.gather(*ours, *theirs, return_exceptions=True)
+        assert {type(one) for one in outcomes} == {type(None), KeyAlreadyIssued}
+        assert sum(one is None for one in outcomes) == len(numbers)

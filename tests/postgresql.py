@@ -1,0 +1,138 @@
+"""A real PostgreSQL server for tests, on a Unix socket in a directory of its own.
+
+The programs are Debian's (`apt-get install postgresql`), or those in VANADIUM_POSTGRESQL_BIN or on PATH. The
+server refuses to run as root; as root it is started as the user `postgres`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, make_url
+
+_SUPERUSER = "vanadium"
+
+
+class PostgresqlUnavailableError(Exception):
+    """There is no PostgreSQL here to start."""
+
+
+@dataclass
+class Postgresql:
+    """A running server."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    _numbers: Iterator[int]
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    def execute(self, statement: str) -> list[Any]:
+        """Runs a statement of the superuser on the server's own database."""
+        engine = create_engine(
+            make_url(self._url("postgres")).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            result = connection.exec_driver_sql(statement)
+            rows = list(result) if result.returns_rows else []
+        engine.dispose()
+        return rows
+
+    def end_connections(self, database: str) -> None:
+        """As a failover or a restart would."""
+        backends = f"FROM pg_stat_activity WHERE datname = '{database}'"
+        self.execute("SELECT pg_terminate_backend(pid) " + backends)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{_SUPERUSER}@/{database}?host={self.directory}"
+
+
+@contextmanager
+def running_postgresql() -> Iterator[Postgresql]:
+    """Starts a server. Raises PostgresqlUnavailableError, which says what is missing."""
+    programs = _programs()
+    # Not below pytest's directory: others than its user can't go there, and socket paths must be short.
+    directory = Path(tempfile.mkdtemp(prefix="vanadium-pg-", dir="/tmp"))
+    user = _unprivileged_user()
+    if user is not None:
+        shutil.chown(directory, user)
+    data = directory / "data"
+    try:
+        subprocess.run(
+            [programs / "initdb", "--pgdata", data, "--username", _SUPERUSER, "--auth", "trust", "--no-sync",
+             "--encoding", "UTF8", "--locale", "C"],
+            check=True, capture_output=True, user=user, cwd=directory,
+        )  # fmt: skip
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [programs / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=",
+                 "-c", "max_connections=200"],
+                stderr=log, user=user, cwd=directory,
+            )  # fmt: skip
+        server = Postgresql(directory, process, count())
+        try:
+            _wait_until_up(server)
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)  # "fast": connections that are open are ended
+            process.wait(30)
+    finally:
+        shutil.rmtree(directory)
+
+
+def _programs() -> Path:
+    named = os.environ.get("VANADIUM_POSTGRESQL_BIN")
+    on_path = shutil.which("postgres")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda one: int(one.parts[4]))
+    for found in (Path(named) if named else None, Path(on_path).parent if on_path else None):
+        if found is not None:
+            return found
+    if not debian:
+        raise PostgresqlUnavailableError(
+            "PostgreSQL's programs are not here: apt-get install postgresql, or set VANADIUM_POSTGRESQL_BIN"
+        )
+    return debian[-1].parent
+
+
+def _unprivileged_user() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise PostgresqlUnavailableError(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody"
+    )
+
+
+def _wait_until_up(server: Postgresql) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        # The socket is there before the server takes connections.
+        if (server.directory / "data" / "postmaster.pid").exists():
+            status = (server.directory / "data" / "postmaster.pid").read_text().splitlines()
+            if len(status) > 7 and status[7].strip() == "ready":
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"PostgreSQL did not start:\n{(server.directory / 'log').read_text()}")
