@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -109,13 +111,34 @@ def pod_token(tokens: TokenIssuer, pod: str = "web-1", **changes: Any) -> str:
     return token
 
 
+class Process(Protocol):
+    """What tests need of a running program; a Popen has it."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Start = Callable[[list[str], Path], Process]
+
+
+def start_program(arguments: list[str], log_file: Path) -> Process:
+    """The program `cluster-agent` with these flags, its standard error in `log_file`."""
+    with log_file.open("ab") as log:
+        return subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
+
+
 @dataclass
 class RunningClusterAgent:
     """The program `cluster-agent` with the jwks attestor, on a port of its own."""
 
     url: str
     health_url: str
-    process: subprocess.Popen[bytes]
+    process: Process
     tokens: TokenIssuer
     control_plane: Authority
     log_file: Path
@@ -163,7 +186,9 @@ class RunningClusterAgent:
 
 
 @contextmanager
-def running_cluster_agent(directory: Path, **settings: object) -> Iterator[RunningClusterAgent]:
+def running_cluster_agent(
+    directory: Path, *, start: Start = start_program, **settings: object
+) -> Iterator[RunningClusterAgent]:
     """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes.
 
     With a `database_url`, its keys are made beside, as an administrator would.
@@ -186,12 +211,14 @@ def running_cluster_agent(directory: Path, **settings: object) -> Iterator[Runni
         "jwks_issuer": ISSUER,
         **settings,
     }
-    with _running(flags, tokens, control_plane, directory) as agent:
+    with _running(flags, tokens, control_plane, directory, start) as agent:
         yield agent
 
 
 @contextmanager
-def another_replica(first: RunningClusterAgent, directory: Path) -> Iterator[RunningClusterAgent]:
+def another_replica(
+    first: RunningClusterAgent, directory: Path, *, start: Start = start_program
+) -> Iterator[RunningClusterAgent]:
     """One more, with the settings of `first`, the same keys and database, and a data directory of its own."""
     flags = {
         **first.flags,
@@ -199,20 +226,16 @@ def another_replica(first: RunningClusterAgent, directory: Path) -> Iterator[Run
         "health_port": free_port(),
         "data_directory": directory / "data",
     }
-    with _running(flags, first.tokens, first.control_plane, directory) as agent:
+    with _running(flags, first.tokens, first.control_plane, directory, start) as agent:
         yield agent
 
 
 @contextmanager
 def _running(
-    flags: dict[str, object], tokens: TokenIssuer, control_plane: Authority, directory: Path
+    flags: dict[str, object], tokens: TokenIssuer, control_plane: Authority, directory: Path, start: Start
 ) -> Iterator[RunningClusterAgent]:
-    arguments = [
-        part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))
-    ]
     log_file = directory / "cluster-agent.log"
-    with log_file.open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
+    process = start(as_arguments(flags), log_file)
     agent = RunningClusterAgent(
         url=f"https://localhost:{flags['port']}",
         health_url=f"http://127.0.0.1:{flags['health_port']}",
@@ -231,15 +254,29 @@ def _running(
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             process.wait()
 
 
+def as_arguments(flags: dict[str, object]) -> list[str]:
+    """The command line for these flags, underscores for dashes."""
+    return [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port that nobody listens at, and another one each time. From below those that the system hands out
+    by itself, which a client's connection could take before the program listens there."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
+    raise AssertionError("unreachable")
+
+
+_PORTS = cycle(range(20000 + os.getpid() % 10000, 32000))
 
 
 def _write_serving_files(directory: Path) -> Authority:
@@ -264,13 +301,15 @@ def _write_serving_files(directory: Path) -> Authority:
 
 def _wait_until_ready(agent: RunningClusterAgent) -> None:
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if agent.process.poll() is not None:
-            raise AssertionError(f"cluster-agent ended with {agent.process.returncode}:\n{agent.log()}")
-        try:
-            if httpx.get(agent.health_url + "/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
+    # Without the authorities of the web, which take longer to read than the agent to start.
+    with httpx.Client(base_url=agent.health_url, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
+        while time.monotonic() < deadline:
+            if agent.process.poll() is not None:
+                raise AssertionError(f"cluster-agent ended with {agent.process.poll()}:\n{agent.log()}")
+            try:
+                if client.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
     raise AssertionError(f"cluster-agent is not ready after 20 s:\n{agent.log()}")

@@ -35,12 +35,16 @@ class KeySource:
         self._now = now
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at: datetime | None = None
+        self._reading = asyncio.Lock()
 
     async def key(self, key_id: str) -> jwt.PyJWK:
         """Raises TokenRefused for a key that the issuer does not have, Unavailable when it can't be asked."""
-        if key_id not in self._keys and self._may_read():
-            self._read_at = self._now()
-            self._keys = await self._read()
+        if key_id not in self._keys:
+            # Who comes while the key set is being read waits for it, and finds the key there.
+            async with self._reading:
+                if key_id not in self._keys and self._may_read():
+                    self._read_at = self._now()
+                    self._keys = await self._read()
         if not self._keys:
             raise Unavailable("KeySetUnavailable", f"the key set {self._location} could not be read yet")
         if key_id not in self._keys:

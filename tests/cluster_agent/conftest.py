@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def agent(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningClusterAgent]:
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     if request.param == "postgresql":
         server: Postgresql = request.getfixturevalue("postgresql")
         settings["database_url"] = server.new_database()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,17 @@ async def test_a_key_set_that_cannot_be_read_accuses_nobody(tmp_path: Path) -> N
         (tmp_path / "jwks.json").write_text(tokens.jwks())
         clock.turn(seconds=30)
         assert (await attestor.attest(pod_token(tokens))).name == "web-1"
+
+
+async def test_tokens_that_come_together_at_first_are_all_attested(tmp_path: Path) -> None:
+    clock = Clock()
+    tokens = TokenIssuer(ISSUER, clock)
+    (tmp_path / "jwks.json").write_text(tokens.jwks())
+    async with httpx.AsyncClient() as client:
+        keys = KeySource(str(tmp_path / "jwks.json"), client, clock)
+        attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
+        pods = await asyncio.gather(*(attestor.attest(pod_token(tokens, f"web-{n}")) for n in range(5)))
+    assert [pod.name for pod in pods] == [f"web-{n}" for n in range(5)]
 
 
 async def test_a_new_key_of_the_issuer_is_found_but_not_looked_for_at_every_forgery(tmp_path: Path) -> None:

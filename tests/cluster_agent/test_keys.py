@@ -14,7 +14,7 @@ import pytest
 from blessings import Name, Principal, Roots, fingerprint
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import DataDirectoryError
-from tests.cluster_agents import another_replica, free_port, pod_token, running_cluster_agent
+from tests.cluster_agents import another_replica, as_arguments, free_port, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.postgresql import Postgresql
 
@@ -106,11 +106,8 @@ def test_a_replica_with_keys_of_its_own_does_not_start(tmp_path: Path, postgresq
             "port": free_port(),
             "health_port": free_port(),
         }
-        arguments = [
-            part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))
-        ]
         ended = subprocess.run(
-            [sys.executable, "-m", "cluster_agent", *arguments],
+            [sys.executable, "-m", "cluster_agent", *as_arguments(flags)],
             capture_output=True,
             text=True,
             check=False,

@@ -181,7 +181,7 @@ def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_cr
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
             shutil.rmtree(agent.data_directory)  # and with it the identity root
-            anew = {"port": port, "ttl_seconds": 20, "minimum_ttl_seconds": 1}
+            anew: dict[str, Any] = {"port": port, "ttl_seconds": 20, "minimum_ttl_seconds": 1}
             with running_cluster_agent(tmp_path, **anew) as other:
                 mount(directory, other)
                 after = next(running.client().watch(after=before.version))
