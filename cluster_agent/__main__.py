@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import structlog
 import uvicorn
+import uvloop
 from prometheus_client import make_asgi_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,19 +25,21 @@ from starlette.routing import Mount, Route
 from blessings import fingerprint
 from cluster_agent.api import create_app
 from cluster_agent.attestation import Attestor
+from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.connections import ConnectionLimits
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.metrics import Metrics
-from cluster_agent.servers import DRAIN_SECONDS, SharedLoopServer, listen, serve_until_signal
+from cluster_agent.rate_limits import RateLimits
+from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import SigningRoom
 from cluster_agent.store import Store, open_store
-from cluster_agent.tls_extension import TlsExtensionProtocol
 from cluster_agent.tripwire import NamespaceEvents
 
 RELOAD_SECONDS = 10
@@ -53,7 +57,8 @@ def main() -> None:
         sys.exit(_complaint(2, error))
     _configure_logging(settings.log_level)
     try:
-        asyncio.run(_run(settings))
+        # asyncio itself spends twice the time on a TLS connection.
+        uvloop.run(_run(settings))
     except ClusterAgentError as error:
         sys.exit(_complaint(1, error))
 
@@ -72,7 +77,11 @@ async def _run(settings: Settings) -> None:
                 ttl=settings.ttl,
                 room=room,
                 store=store,
-                attestor=attestor,
+                attestor=BoundedAttestor(
+                    attestor,
+                    at_a_time=settings.token_reviews_at_a_time,
+                    most_waiting=8 * settings.token_reviews_at_a_time,
+                ),
                 tripwires=(metrics, *tripwires),
                 now=_now,
             )
@@ -113,29 +122,34 @@ async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metr
         "server_header": False,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
-    api = SharedLoopServer(
-        uvicorn.Config(
-            create_app(agent, serving, metrics),
-            http=TlsExtensionProtocol,
-            ssl_context_factory=lambda _config, _default: serving.context,
-            **common,
-        )
+    limits = ConnectionLimits(
+        settings.max_connections,
+        settings.max_connections_per_address,
+        handshake_seconds=settings.handshake_seconds,
+        request_seconds=settings.request_seconds,
     )
-    health = SharedLoopServer(uvicorn.Config(_health_app(api, metrics), **common))
+    metrics.watch_connections(limits)
+    app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
+    api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
+    leaving = asyncio.Event()
+    health = SharedLoopServer(uvicorn.Config(_health_app(api, metrics, leaving), **common))
     await serve_until_signal(
         [
             (api, listen(settings.host, settings.port)),
             (health, listen(settings.host, settings.health_port)),
-        ]
+        ],
+        leaving=leaving,
+        delay_seconds=settings.shutdown_delay_seconds,
     )
 
 
-def _health_app(api: SharedLoopServer, metrics: Metrics) -> Starlette:
+def _health_app(api: SharedLoopServer, metrics: Metrics, leaving: asyncio.Event) -> Starlette:
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> JSONResponse:
-        return JSONResponse({"ready": api.started}, 200 if api.started else 503)
+        ready = api.started and not leaving.is_set()
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     return Starlette(
         routes=[

@@ -12,16 +12,16 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from blessings import InvalidCertificate
 from cluster_agent.applications import Application
 from cluster_agent.body_limit import BodyLimit
-from cluster_agent.callers import Caller, identify
+from cluster_agent.callers import Caller, identify, is_administrator
+from cluster_agent.connections import client_blessing
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
 from cluster_agent.metrics import Metrics
+from cluster_agent.rate_limits import RateLimits
 from cluster_agent.serving import Serving
-from cluster_agent.tls_extension import client_blessing
 
 MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
@@ -55,10 +55,15 @@ def _authenticated(request: Request) -> Caller:
     return caller_of(request)
 
 
+def _anybody(request: Request) -> None:
+    limits: RateLimits = request.app.state.limits
+    limits.take_for_address(_address(request))
+
+
 Authenticated = Annotated[Caller, Depends(_authenticated)]
 
 
-def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics) -> FastAPI:
+def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits) -> FastAPI:
     """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
     app = FastAPI(title="Vanadium cluster agent", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
@@ -67,18 +72,22 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics) -> FastA
     def caller_of(request: Request) -> Caller:
         roots = serving.control_plane_roots + agent.room.bootstrap_roots + agent.room.identity_roots
         try:
-            blessing = client_blessing(request.scope)
-        except InvalidCertificate as error:
-            raise NotAuthenticated("ClientCertificateInvalid", str(error)) from error
-        return identify(blessing, roots, agent.now())
+            caller = identify(client_blessing(request.scope), roots, agent.now())
+        except NotAuthenticated:
+            limits.take_for_address(_address(request))
+            raise
+        administers = is_administrator(caller, agent.administrators)
+        limits.take_for_caller(caller, _address(request), administers=administers)
+        return caller
 
     app.state.caller_of = caller_of
+    app.state.limits = limits
 
-    @app.get("/healthz")
+    @app.get("/healthz", dependencies=[Depends(_anybody)])
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "attestor": agent.attestor.kind}
 
-    @app.get("/v1/roots")
+    @app.get("/v1/roots", dependencies=[Depends(_anybody)])
     async def roots() -> dict[str, Any]:
         return {"roots": agent.room.identity_roots.to_json()}
 
@@ -134,6 +143,10 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics) -> FastA
         }
 
     return app
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _credential(issued: IssuedSecret, serving: Serving) -> dict[str, Any]:

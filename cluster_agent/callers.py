@@ -43,9 +43,14 @@ def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
         raise NotAuthenticated("ClientCertificateInvalid", f"{error.reason}: {error}") from error
 
 
+def is_administrator(caller: Caller, administrators: tuple[Pattern, ...]) -> bool:
+    """Whether a pattern of the access list matches the caller's name."""
+    return any(pattern.matches(caller.name) for pattern in administrators)
+
+
 def require_administrator(caller: Caller, administrators: tuple[Pattern, ...]) -> None:
     """Raises Forbidden when no pattern of the access list matches the caller's name."""
-    if not any(pattern.matches(caller.name) for pattern in administrators):
+    if not is_administrator(caller, administrators):
         raise Forbidden("NotAnAdministrator", f"{caller.name} is not in the administrators' access list")
 
 

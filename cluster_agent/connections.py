@@ -1,57 +1,158 @@
-"""Puts the client's certificate chain where an ASGI application can read it.
+"""A connection: HTTP/1.1 over TLS, whose requests know the client's certificate chain, and which has no time
+for clients that take none.
 
-uvicorn leaves the TLS extension out; this protocol fills `scope["extensions"]["tls"]` for every request of
-a TLS connection (https://asgi.readthedocs.io/en/latest/specs/tls.html).
+A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
+before an answer has a size. So a connection that is held open costs its client as much as us.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from blessings import Blessing
-from blessings.certificates import to_pem
+from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
 
-_TLS_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+# More than the largest body; uvicorn itself does not limit the headers that this parser takes.
+MOST_UNANSWERED_BYTES = 128 * 1024
+_log = structlog.get_logger(__name__)
+_EXTENSION = "vanadium.client_blessing"
 
 
-class TlsExtensionProtocol(H11Protocol):
-    """HTTP/1.1 whose requests know the TLS connection that they came over."""
+@dataclass
+class ConnectionLimits:
+    """How many connections there may be, handshakes included, in all and from one address; and how long a
+    handshake and the arrival of a request may take."""
+
+    most: int
+    most_from_address: int
+    handshake_seconds: float
+    request_seconds: float
+    _open: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def open(self) -> int:
+        return self._open.total()
+
+    def admit(self, address: str) -> bool:
+        """Whether one more from `address` may come; it is counted until `release`."""
+        if self.open >= self.most or self._open[address] >= self.most_from_address:
+            return False
+        self._open[address] += 1
+        return True
+
+    def release(self, address: str) -> None:
+        self._open[address] -= 1
+        if self._open[address] <= 0:
+            del self._open[address]
+
+
+class AgentProtocol(HttpToolsProtocol):
+    """One connection. `closed` is called when it ends, if it was made."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        *,
+        request_seconds: float,
+        closed: Callable[[], None],
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={})
+        self._request_seconds = request_seconds
+        self.made = False
+        self._closed = closed
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unanswered_bytes = 0
+        self._asked = False
+        self._draining = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
         super().connection_made(transport)
+        self.made = True
         connection = transport.get_extra_info("ssl_object")
-        if connection is not None:
-            self.app = _with_extension(self.app, _tls_extension(connection))
+        try:
+            blessing = peer_blessing(connection)
+        except InvalidCertificate as error:
+            _log.warning("connection ended", error=str(error))
+            transport.abort()
+            return
+        self.app = _with_blessing(self.app, blessing)
+        self._begin_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_deadline()
+        self._closed()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > MOST_UNANSWERED_BYTES and not self._is_answering():
+            self._give_up()
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._asked = True
+        self._begin_deadline()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._end_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._unanswered_bytes = 0
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Asks for an end. Who was let in before, and has not asked yet, gets an answer to one request."""
+        if not self._asked and not self.transport.is_closing():
+            self._draining = True
+        else:
+            super().shutdown()
+
+    def _is_answering(self) -> bool:
+        return self._asked and self.cycle.response_started
+
+    def _begin_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._request_seconds, self._give_up)
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._end_deadline()
+        # Not close(): that would wait for a client that does not read.
+        self.transport.abort()
 
 
 def client_blessing(scope: Scope) -> Blessing | None:
     """The chain that the client presented on this request's connection; None when it presented none."""
-    chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
-    return Blessing.from_pem("".join(chain)) if chain else None
+    blessing: Blessing | None = scope.get("extensions", {}).get(_EXTENSION)
+    return blessing
 
 
-def _tls_extension(connection: ssl.SSLObject) -> dict[str, Any]:
-    blessing = peer_blessing(connection)
-    return {
-        "server_cert": None,
-        "client_cert_chain": [to_pem([one]) for one in blessing.certificates] if blessing else [],
-        "client_cert_name": blessing.leaf.subject.rfc4514_string() if blessing else None,
-        # A chain that OpenSSL does not accept never gets here: the handshake fails.
-        "client_cert_error": None,
-        "tls_version": _TLS_VERSIONS.get(connection.version() or ""),
-        "cipher_suite": None,
-    }
+def _with_blessing(app: Any, blessing: Blessing | None) -> ASGIApp:
+    async def with_blessing(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: blessing}
+        await app(scope, receive, send)
 
-
-def _with_extension(app: Any, extension: dict[str, Any]) -> ASGIApp:
-    async def with_tls(scope: Scope, receive: Receive, send: Send) -> None:
-        extensions = {**scope.get("extensions", {}), "tls": extension}
-        await app({**scope, "extensions": extensions}, receive, send)
-
-    return with_tls
+    return with_blessing

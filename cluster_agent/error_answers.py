@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster_agent.errors import Refusal
+from cluster_agent.errors import Refusal, TooManyRequests
 from cluster_agent.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -20,7 +20,9 @@ def answer_errors(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
         metrics.refused(request.url.path, refusal.reason)
-        _log.warning("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
+        # Who is told to wait may ask again and again; that is counted, and need not fill the log.
+        log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
+        log("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
         again = refusal.retry_after_seconds
         headers = None if again is None else {"Retry-After": str(again)}
         return _error(refusal.status, refusal.reason, str(refusal), headers)

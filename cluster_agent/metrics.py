@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cluster_agent.connections import ConnectionLimits
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing_policy import Secret
 
@@ -33,6 +34,23 @@ class Metrics:
             ["namespace", "reason"],
             registry=self.registry,
         )
+
+        self._turned_away = Counter(
+            "vanadium_cluster_agent_connections_turned_away",
+            "Connections closed at once, because there were too many in all or from their address.",
+            registry=self.registry,
+        )
+        self._connections = Gauge(
+            "vanadium_cluster_agent_connections",
+            "Open connections, handshakes included.",
+            registry=self.registry,
+        )
+
+    def watch_connections(self, limits: ConnectionLimits) -> None:
+        self._connections.set_function(lambda: limits.open)
+
+    def turned_away(self) -> None:
+        self._turned_away.inc()
 
     def issued(self, seconds: float) -> None:
         self._issued.inc()

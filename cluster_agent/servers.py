@@ -1,18 +1,25 @@
-"""Several uvicorn servers in one event loop, ended together by SIGTERM or SIGINT."""
+"""The servers in one event loop: connections in, within limits, until SIGTERM or SIGINT; then what was begun
+is answered."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
+import structlog
 import uvicorn
 
+from cluster_agent.connections import AgentProtocol, ConnectionLimits
 from cluster_agent.errors import SettingsError
 
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 10
+_ACCEPT_AGAIN_SECONDS = 0.5
+
+_log = structlog.get_logger(__name__)
 
 
 class SharedLoopServer(uvicorn.Server):
@@ -21,6 +28,88 @@ class SharedLoopServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class AgentServer(SharedLoopServer):
+    """Accepts TLS connections within `limits`; `turned_away` is called for each beyond them."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        context: ssl.SSLContext,
+        limits: ConnectionLimits,
+        turned_away: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._context = context
+        self._limits = limits
+        self._turned_away = turned_away
+        self._accepting: list[asyncio.Task[None]] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = []  # uvicorn's own, of which there are none
+        for listener in sockets or []:
+            listener.setblocking(False)
+            self._accepting.append(asyncio.create_task(self._accept(listener)))
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listener in sockets or []:
+            # The kernel finished these connections' handshakes: their clients are waiting for us.
+            with suppress(BlockingIOError):
+                while True:
+                    self._admit(*listener.accept())
+            listener.close()
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+        await super().shutdown(None)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors or memory, or a client that is gone already.
+                _log.error("connection not accepted", error=error.strerror)
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+            else:
+                self._admit(connection, address)
+
+    def _admit(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        if not self._limits.admit(address[0]):
+            connection.close()
+            self._turned_away()
+            return
+        connection.setblocking(False)
+        task = asyncio.create_task(self._shake_hands(connection, address[0]))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
+        protocol = AgentProtocol(
+            self.config,
+            self.server_state,
+            request_seconds=self._limits.request_seconds,
+            closed=lambda: self._limits.release(address),
+        )
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._limits.handshake_seconds,
+                ssl_shutdown_timeout=self._limits.handshake_seconds,
+            )
+        except OSError as error:  # TLS errors, deadlines and lost connections are of this kind
+            _log.debug("handshake failed", client=address, error=str(error))
+        finally:
+            if not protocol.made:
+                self._limits.release(address)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -32,16 +121,24 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}") from error
 
 
-async def serve_until_signal(servers: Sequence[tuple[SharedLoopServer, socket.socket]]) -> None:
-    """Serves on all sockets; a first signal drains for DRAIN_SECONDS and returns."""
-    stop = asyncio.Event()
+async def serve_until_signal(
+    servers: Sequence[tuple[SharedLoopServer, socket.socket]],
+    *,
+    leaving: asyncio.Event,
+    delay_seconds: float,
+) -> None:
+    """Serves on all sockets. A first signal sets `leaving`, and `delay_seconds` later no more connections
+    are accepted; what was begun is answered, for DRAIN_SECONDS at most."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, leaving.set)
     tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    signalled = asyncio.create_task(leaving.wait())
+    await asyncio.wait([*tasks, signalled], return_when=asyncio.FIRST_COMPLETED)
+    if signalled.done():
+        await asyncio.wait(tasks, timeout=delay_seconds, return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    leaving.set()
     for server, _ in servers:
         server.should_exit = True
     await asyncio.gather(*tasks)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from blessings import InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
+from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.signing import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
 
@@ -73,6 +74,28 @@ class Settings(BaseSettings):
         default=3600, le=_LONGEST_TTL_SECONDS, description="life of a replica certificate"
     )
     minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
+    max_connections: int = Field(default=1000, ge=1, description="open connections, handshakes included")
+    max_connections_per_address: int = Field(default=100, ge=1, description="of them, from one address")
+    handshake_seconds: float = Field(default=5, gt=0, description="for a TLS handshake, and for its end")
+    request_seconds: float = Field(default=10, gt=0, description="for a request to arrive whole")
+    rate_per_replica: float = Field(
+        default=1, gt=0, description="requests a second of one replica; after a pause 20 times that at once"
+    )
+    rate_per_application: float = Field(
+        default=100, gt=0, description="requests a second with one application's bootstrap credential"
+    )
+    rate_per_address: float = Field(
+        default=5, gt=0, description="of them from one address, and requests a second without a certificate"
+    )
+    rate_per_administrator: float = Field(
+        default=100, gt=0, description="requests a second of one administrator"
+    )
+    token_reviews_at_a_time: int = Field(
+        default=32, ge=1, description="tokens under review at once; eight times as many may wait"
+    )
+    shutdown_delay_seconds: float = Field(
+        default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"
+    )
     kubernetes_api_url: str = Field(
         default="https://kubernetes.default.svc", description="for TokenReview and Events"
     )
@@ -147,6 +170,15 @@ class Settings(BaseSettings):
     @property
     def administrator_patterns(self) -> tuple[Pattern, ...]:
         return tuple(Pattern.parse(pattern) for pattern in self.administrators)
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(
+            replica=Rate(self.rate_per_replica),
+            application=Rate(self.rate_per_application),
+            address=Rate(self.rate_per_address),
+            administrator=Rate(self.rate_per_administrator),
+        )
 
     @property
     def ttl(self) -> TtlPolicy:

@@ -195,7 +195,7 @@ def running_cluster_agent(
     """
     tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
     (directory / "jwks.json").write_text(tokens.jwks())
-    control_plane = _write_serving_files(directory / "serving")
+    control_plane = write_serving_files(directory / "serving")
     if "database_url" in settings:
         settings = {"keys_directory": directory / "keys", **settings}
         make_signing_room(directory / "keys", Name.parse("acme"), now=datetime.now(UTC))
@@ -279,7 +279,7 @@ def free_port() -> int:
 _PORTS = cycle(range(20000 + os.getpid() % 10000, 32000))
 
 
-def _write_serving_files(directory: Path) -> Authority:
+def write_serving_files(directory: Path) -> Authority:
     now = datetime.now(UTC)
     directory.mkdir(exist_ok=True)
     authority = Authority.create_root(

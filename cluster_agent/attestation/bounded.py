@@ -1,0 +1,48 @@
+"""Attestation within bounds: so many tokens at a time under review, so many waiting, and a deadline for all
+of it. A slow API server, or a flood of tokens, then costs calls a quick refusal, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cluster_agent.attestation import AttestedPod, Attestor
+from cluster_agent.errors import TooManyRequests, Unavailable
+
+REVIEW_SECONDS = 5.0
+
+
+class BoundedAttestor:
+    """Asks `attestor` for at most `at_a_time` tokens at a time, and lets `most_waiting` more wait."""
+
+    def __init__(
+        self, attestor: Attestor, *, at_a_time: int, most_waiting: int, seconds: float = REVIEW_SECONDS
+    ) -> None:
+        self._attestor = attestor
+        self._turns = asyncio.Semaphore(at_a_time)
+        self._waiting = 0
+        self._most_waiting = most_waiting
+        self._seconds = seconds
+
+    @property
+    def kind(self) -> str:
+        return self._attestor.kind
+
+    async def attest(self, token: str) -> AttestedPod:
+        """As the attestor does. Raises TooManyRequests, and Unavailable after the deadline."""
+        if self._turns.locked() and self._waiting >= self._most_waiting:
+            raise TooManyRequests("AttestationBusy", f"{self._waiting} tokens wait for review; try again")
+        self._waiting += 1
+        waits = True
+        try:
+            async with asyncio.timeout(self._seconds):
+                async with self._turns:
+                    self._waiting -= 1
+                    waits = False
+                    return await self._attestor.attest(token)
+        except TimeoutError as error:
+            raise Unavailable(
+                "AttestationTimeout", f"the token was not reviewed within {self._seconds:g} s"
+            ) from error
+        finally:
+            if waits:
+                self._waiting -= 1

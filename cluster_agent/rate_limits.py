@@ -1,0 +1,93 @@
+"""How many requests each client may make: token buckets, by proven name and by address.
+
+A bucket holds what its client may spend at once, and fills at its rate. One that is full again is forgotten,
+so memory follows the clients of the last moments and not the fleet.
+https://en.wikipedia.org/wiki/Token_bucket
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster_agent.callers import Caller
+from cluster_agent.errors import TooManyRequests
+
+BURST_SECONDS = 20
+_MOST_BUCKETS = 50_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Requests a second, and what may come at once after a pause: BURST_SECONDS' worth."""
+
+    per_second: float
+
+    @property
+    def burst(self) -> float:
+        return max(1.0, self.per_second * BURST_SECONDS)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """For each kind of client."""
+
+    replica: Rate
+    application: Rate
+    address: Rate
+    administrator: Rate
+
+
+class RateLimits:
+    """The buckets of all clients. `monotonic` is a clock in seconds."""
+
+    def __init__(self, rates: Rates, monotonic: Callable[[], float]) -> None:
+        self._rates = rates
+        self._monotonic = monotonic
+        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float, Rate]] = OrderedDict()
+
+    def take_for_caller(self, caller: Caller, address: str, *, administers: bool) -> None:
+        """Counts one request. Raises TooManyRequests.
+
+        All replicas of an application have one bootstrap credential. Whoever stole it must not be able to
+        spend what they need to start, so each address has its share of it too.
+        """
+        name = str(caller.name)
+        if caller.holds_bootstrap_credential:
+            self._take((name, address), self._rates.address)
+            self._take((name,), self._rates.application)
+        else:
+            self._take((name,), self._rates.administrator if administers else self._rates.replica)
+
+    def take_for_address(self, address: str) -> None:
+        """Counts one request of somebody without a name. Raises TooManyRequests."""
+        self._take(("", address), self._rates.address)
+
+    def _take(self, client: tuple[str, ...], rate: Rate) -> None:
+        now = self._monotonic()
+        left, at, _ = self._buckets.pop(client, (rate.burst, now, rate))
+        left = min(rate.burst, left + (now - at) * rate.per_second)
+        allowed = left >= 1
+        self._buckets[client] = (left - 1 if allowed else left, now, rate)
+        self._forget(now)
+        if not allowed:
+            wait = math.ceil((1 - left) / rate.per_second)
+            raise TooManyRequests(
+                "TooManyRequests",
+                f"more than {rate.per_second:g} requests a second for a while; wait {wait} s",
+                retry_after_seconds=wait,
+            )
+
+    def _forget(self, now: float) -> None:
+        """Drops the buckets used longest ago that are full again, a few at each call, or too many."""
+        for _ in range(2):
+            client, (left, at, rate) = next(iter(self._buckets.items()))
+            full = left + (now - at) * rate.per_second >= rate.burst
+            if full or len(self._buckets) > _MOST_BUCKETS:
+                del self._buckets[client]
+                if not self._buckets:
+                    return
+            else:
+                return

@@ -1,0 +1,237 @@
+"""The program against clients that take their time, that come in numbers, or that ask too often; and its end
+while clients are being served."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blessings import Blessing, Principal
+from blessings.tls import client_context
+from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
+from tests.csrs import csr_of
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
+    """An agent with little patience."""
+    settings = {
+        "handshake_seconds": 0.5,
+        "request_seconds": 0.5,
+        "max_connections": 12,
+        "max_connections_per_address": 8,
+        "rate_per_replica": 0.1,
+    }
+    with running_cluster_agent(tmp_path_factory.mktemp("strict"), **settings) as running:  # type: ignore[arg-type]
+        yield running
+
+
+@contextmanager
+def connected(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A bare TCP connection to the agent."""
+    with socket.create_connection(("127.0.0.1", _port(agent)), timeout=10, source_address=(source, 0)) as one:
+        yield one
+
+
+@contextmanager
+def shaken_hands(agent: RunningClusterAgent, secret: dict[str, object]) -> Iterator[ssl.SSLSocket]:
+    """A TLS connection with that secret's bootstrap credential."""
+    credential = secret["credential"]
+    assert isinstance(credential, dict)
+    context = client_context(
+        Principal.from_pem(credential["privateKey"].encode()),
+        Blessing.from_pem(credential["certificateChain"]),
+        agent.server_roots,
+    )
+    with connected(agent) as bare, context.wrap_socket(bare, server_hostname="localhost") as connection:
+        yield connection
+
+
+def request(agent: RunningClusterAgent) -> bytes:
+    body = json.dumps({"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}).encode()
+    head = f"POST /v1/seek-blessings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+    return (head + "content-type: application/json\r\n\r\n").encode() + body
+
+
+def answer(connection: socket.socket) -> bytes:
+    """What comes until the other side ends the connection, or an answer's body is complete."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        if length and len(body) >= int(length[0].split(b":")[1]):
+            break
+    return received
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side ends the connection, without an answer, before our own timeout."""
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:  # reset
+        return True
+
+
+def _port(agent: RunningClusterAgent) -> int:
+    return int(agent.url.rsplit(":", 1)[1])
+
+
+def wait_until_no_connections(agent: RunningClusterAgent) -> None:
+    for _ in range(500):
+        metrics = httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+        if "vanadium_cluster_agent_connections 0.0" in metrics:
+            return
+        time.sleep(0.02)
+    raise AssertionError(metrics)
+
+
+def test_a_client_that_does_not_shake_hands_is_let_go(strict: RunningClusterAgent) -> None:
+    with connected(strict) as silent, connected(strict) as slow:
+        slow.sendall(b"\x16\x03\x01")
+        assert ended(silent)
+        assert ended(slow)
+    wait_until_no_connections(strict)
+
+
+def test_a_client_that_asks_nothing_is_let_go(strict: RunningClusterAgent) -> None:
+    with shaken_hands(strict, strict.new_secret()) as connection:
+        assert ended(connection)
+
+
+@pytest.mark.parametrize("part", [20, -10], ids=["head", "body"])
+def test_a_request_that_does_not_arrive_whole_is_let_go(strict: RunningClusterAgent, part: int) -> None:
+    with shaken_hands(strict, strict.new_secret()) as connection:
+        connection.sendall(request(strict)[:part])
+        assert ended(connection)
+    wait_until_no_connections(strict)
+
+
+def test_a_second_request_has_a_deadline_too(strict: RunningClusterAgent) -> None:
+    with shaken_hands(strict, strict.new_secret()) as connection:
+        connection.sendall(request(strict))
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+        connection.sendall(request(strict)[:-10])
+        assert ended(connection)
+
+
+def test_a_request_that_trickles_in_within_its_time_is_answered(agent: RunningClusterAgent) -> None:
+    with shaken_hands(agent, agent.new_secret()) as connection:
+        whole = request(agent)
+        for position in range(0, len(whole), 200):
+            connection.sendall(whole[position : position + 200])
+            time.sleep(0.001)
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_headers_without_end_are_let_go(strict: RunningClusterAgent) -> None:
+    with shaken_hands(strict, strict.new_secret()) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        sent = 0
+        with suppress(OSError):
+            for number in range(10_000):
+                connection.sendall(f"x-{number}: {'x' * 1000}\r\n".encode())
+                sent += 1000
+        # What is in the sockets' buffers was sent, but not read.
+        assert sent < 8_000_000
+
+
+def test_connections_from_one_address_are_limited_and_other_addresses_have_room(
+    strict: RunningClusterAgent,
+) -> None:
+    wait_until_no_connections(strict)
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connected(strict, "127.0.0.2"))
+        ninth = stack.enter_context(connected(strict, "127.0.0.2"))
+        ninth.settimeout(0.4)  # less than the handshake's deadline, so it was not that
+        assert ended(ninth)
+        with strict.client(None, None) as client:
+            assert client.get("/healthz").status_code == 200
+    metrics = httpx.get(f"{strict.health_url}/metrics", follow_redirects=True).text
+    assert "vanadium_cluster_agent_connections_turned_away_total 0.0" not in metrics
+    wait_until_no_connections(strict)
+
+
+def test_connections_in_all_are_limited_and_there_is_room_again_when_they_end(
+    strict: RunningClusterAgent,
+) -> None:
+    wait_until_no_connections(strict)
+    with ExitStack() as stack:
+        for number in range(12):
+            stack.enter_context(connected(strict, f"127.0.0.{10 + number}"))
+        one_more = stack.enter_context(connected(strict, "127.0.0.50"))
+        one_more.settimeout(0.4)
+        assert ended(one_more)
+    wait_until_no_connections(strict)
+    with strict.client(None, None) as client:
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_replica_that_asks_too_often_is_told_when_to_come_again(strict: RunningClusterAgent) -> None:
+    secret = strict.new_secret()
+    principal = Principal.create()
+    body = {"csr": csr_of(principal), "token": pod_token(strict.tokens)}
+    with strict.credential_client(secret["credential"]) as client:
+        chain = client.post("/v1/seek-blessings", json=body).json()["chain"]
+    statuses = []
+    with strict.client(principal, Blessing.from_pem(chain)) as replica:
+        for _ in range(3):
+            body = {"csr": csr_of(Principal.create()), "token": pod_token(strict.tokens)}
+            response = replica.post("/v1/seek-blessings", json=body)
+            statuses.append(response.status_code)
+    assert statuses == [200, 200, 429]
+    assert response.json()["error"]["reason"] == "TooManyRequests"
+    assert 1 <= int(response.headers["retry-after"]) <= 10
+
+
+def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
+    with running_cluster_agent(tmp_path) as agent:
+        secret = agent.new_secret()
+        with shaken_hands(agent, secret) as half_sent, shaken_hands(agent, secret) as nothing_sent:
+            whole = request(agent)
+            half_sent.sendall(whole[:-100])
+            agent.process.send_signal(signal.SIGTERM)
+            _wait_until_it_listens_no_more(agent)
+            half_sent.sendall(whole[-100:])
+            assert answer(half_sent).startswith(b"HTTP/1.1 200")
+            nothing_sent.sendall(request(agent))
+            assert answer(nothing_sent).startswith(b"HTTP/1.1 200")
+            assert agent.process.wait(10) == 0
+
+
+def test_during_the_delay_after_sigterm_it_is_not_ready_and_serves(tmp_path: Path) -> None:
+    with running_cluster_agent(tmp_path, shutdown_delay_seconds=2) as agent:
+        secret = agent.new_secret()
+        agent.process.send_signal(signal.SIGTERM)
+        for _ in range(100):
+            if httpx.get(f"{agent.health_url}/readyz").status_code == 503:
+                break
+            time.sleep(0.01)
+        else:
+            raise AssertionError("still ready")
+        with shaken_hands(agent, secret) as connection:
+            connection.sendall(request(agent))
+            assert answer(connection).startswith(b"HTTP/1.1 200")
+        assert agent.process.wait(10) == 0
+
+
+def _wait_until_it_listens_no_more(agent: RunningClusterAgent) -> None:
+    for _ in range(500):
+        try:
+            with connected(agent):
+                time.sleep(0.01)
+        except ConnectionRefusedError:
+            return
+    raise AssertionError("it still accepts connections")
