@@ -120,6 +120,8 @@ async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metr
         "access_log": False,
         "log_config": None,
         "server_header": False,
+        # Nobody stands before us: an address is the connection's, whatever a header says.
+        "proxy_headers": False,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
     limits = ConnectionLimits(

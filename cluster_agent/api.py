@@ -49,13 +49,13 @@ class SeekBlessingsRequest(_Body):
     ttl_seconds: int | None = Field(default=None, ge=1, description="asks for a shorter life")
 
 
-def _authenticated(request: Request) -> Caller:
+async def _authenticated(request: Request) -> Caller:
     """The caller of this request. Raises NotAuthenticated."""
     caller_of: Callable[[Request], Caller] = request.app.state.caller_of
     return caller_of(request)
 
 
-def _anybody(request: Request) -> None:
+async def _anybody(request: Request) -> None:
     limits: RateLimits = request.app.state.limits
     limits.take_for_address(_address(request))
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+
+from cryptography import x509
 
 from blessings import Authority, Blessing, Name, Principal, Roots, fingerprint
 from blessings.certificates import CLIENT
@@ -49,12 +52,12 @@ class SigningRoom:
     @property
     def identity_roots(self) -> Roots:
         """What replicas' chains end in: published."""
-        return Roots.of(self.root.certificate)
+        return _roots_of(self.root.certificate)
 
     @property
     def bootstrap_roots(self) -> Roots:
         """What bootstrap credentials end in: for this agent's own eyes."""
-        return Roots.of(self.bootstrap.certificate)
+        return _roots_of(self.bootstrap.certificate)
 
     def sign_replica(
         self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
@@ -78,3 +81,9 @@ class SigningRoom:
             blessing = self.root.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
             grant = self._grants[application] = Authority(self.issuing, blessing)
         return grant
+
+
+@lru_cache(maxsize=8)
+def _roots_of(certificate: x509.Certificate) -> Roots:
+    # Every request asks for them.
+    return Roots.of(certificate)

@@ -196,6 +196,18 @@ def test_a_replica_that_asks_too_often_is_told_when_to_come_again(strict: Runnin
     assert 1 <= int(response.headers["retry-after"]) <= 10
 
 
+def test_attack_a_header_that_names_another_address_does_not_help(tmp_path: Path) -> None:
+    with (
+        running_cluster_agent(tmp_path, rate_per_address=0.1) as agent,
+        agent.client(None, None) as client,
+    ):
+        statuses = [
+            client.get("/healthz", headers={"x-forwarded-for": f"10.0.0.{number}"}).status_code
+            for number in range(3)
+        ]
+    assert statuses == [200, 200, 429]
+
+
 def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as agent:
         secret = agent.new_secret()

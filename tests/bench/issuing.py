@@ -1,0 +1,250 @@
+"""Issuances a second and core, each with a TLS connection of its own and a durable record, beside what the
+same server and machine can do at most: bare mutual TLS 1.3 handshakes, and bare signatures.
+
+    python -m tests.bench.issuing [--store sqlite|postgresql] [--live 100,100000] [--requests 4000]
+
+The server is the program, pinned to one core; the clients are processes on the others. Rates are per second
+of the server's own processor time, so that a busy machine changes them little; `by the clock` is what there
+was in all. After a handshake the client ends the connection without having asked anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import socket
+import ssl
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import create_engine, func, insert, select
+
+from blessings import Blessing, Principal, Roots
+from blessings.tls import client_context
+from cluster_agent.store import tables
+from cluster_agent.store.database import database_url
+from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
+from tests.csrs import csr_of
+from tests.postgresql import running_postgresql
+
+_AT_ONCE = 32
+_WARM_UP = 200
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a client process needs to ask for a blessing."""
+
+    port: int
+    private_key: str
+    chain: str
+    roots: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Operations, the server's processor seconds for them, the seconds that they took in all, and each."""
+
+    count: int
+    processor: float
+    clock: float
+    seconds: list[float]
+
+    @property
+    def per_core(self) -> float:
+        return self.count / self.processor
+
+
+def main() -> None:
+    description, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=description, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--live", default="100,100000", help="live replicas in the store, with commas")
+    parser.add_argument("--requests", type=int, default=4000)
+    arguments = parser.parse_args()
+    print(f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {arguments.store}")
+    signatures = _signatures_a_second()
+    print(f"(b) bare P-256 signatures: {signatures:.0f}/s of a core")
+    for live in arguments.live.split(","):
+        _measure_with(int(live), arguments.store, arguments.requests, signatures)
+
+
+def _measure_with(live: int, store: str, requests: int, signatures: float) -> None:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vanadium-bench-")))
+        settings: dict[str, Any] = {}
+        url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
+        if store == "postgresql":
+            settings["database_url"] = url = stack.enter_context(running_postgresql()).new_database()
+        agent = stack.enter_context(_agent(directory, **settings))
+        pool = stack.enter_context(_client_processes())
+        secret = agent.new_secret()
+        client = Client(
+            port=int(agent.url.rsplit(":", 1)[1]),
+            private_key=secret["credential"]["privateKey"],
+            chain=secret["credential"]["certificateChain"],
+            roots=agent.server_roots.to_pem(),
+        )
+        _add_live_replicas(url, secret["id"], live)
+        tokens = [pod_token(agent.tokens, f"web-{number}") for number in range(requests + _WARM_UP)]
+        bodies = pool.map(_body, tokens, 50)
+        _run(agent, pool, client, bodies[:_WARM_UP])
+        handshakes = _run(agent, pool, client, [b""] * requests)
+        issued = _run(agent, pool, client, bodies[_WARM_UP:])
+        memory = _resident_mebibytes(agent.process.pid)
+        recorded = _count(url)
+    if recorded != live + len(bodies):
+        raise SystemExit(f"{live + len(bodies)} issuances expected in the store, {recorded} found")
+    steps = statistics.quantiles(issued.seconds, n=100)
+    print(f"with {live} live replicas:")
+    print(f"  (a) bare mutual TLS 1.3 handshakes: {handshakes.per_core:.0f}/s of a core")
+    print(
+        f"  issuances: {issued.per_core:.0f}/s of a core, {issued.count / issued.clock:.0f}/s by the clock; "
+        f"{issued.per_core / handshakes.per_core:.2f} of (a), {issued.per_core / signatures:.3f} of (b)"
+    )
+    print(
+        f"  each, with {_AT_ONCE} clients at once: median {steps[49] * 1000:.0f} ms, "
+        f"p99 {steps[98] * 1000:.0f} ms; resident memory {memory:.0f} MiB"
+    )
+
+
+@contextmanager
+def _agent(directory: Path, **settings: Any) -> Iterator[RunningClusterAgent]:
+    """The program on one core, without limits that one busy address would meet."""
+    limitless: dict[str, Any] = {
+        f"rate_per_{who}": 10**6 for who in ("application", "address", "replica", "administrator")
+    }
+    with running_cluster_agent(directory, log_level="warning", **limitless, **settings) as agent:
+        for thread in Path(f"/proc/{agent.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {0})
+        yield agent
+
+
+@contextmanager
+def _client_processes() -> Iterator[Pool]:
+    """Two, away from the server's core; each has half of the clients as threads."""
+    others = set(range(os.cpu_count() or 1)) - {0} or {0}
+    with multiprocessing.get_context("spawn").Pool(2, os.sched_setaffinity, (0, others)) as pool:
+        yield pool
+
+
+def _run(agent: RunningClusterAgent, pool: Pool, client: Client, bodies: Sequence[bytes]) -> Measured:
+    """Sends each body over a connection of its own; for an empty one there is only the handshake."""
+    processor, began = _processor_seconds(agent.process.pid), time.perf_counter()
+    halves = pool.starmap(_requests, [(client, bodies[half::2]) for half in range(2)], 1)
+    clock = time.perf_counter() - began
+    used = _processor_seconds(agent.process.pid) - processor
+    return Measured(len(bodies), used, clock, [one for half in halves for one in half])
+
+
+def _requests(client: Client, bodies: Sequence[bytes]) -> list[float]:
+    context = client_context(
+        Principal.from_pem(client.private_key.encode()),
+        Blessing.from_pem(client.chain),
+        Roots.from_pem(client.roots),
+    )
+
+    def one(body: bytes) -> float:
+        began = time.perf_counter()
+        with (
+            socket.create_connection(("127.0.0.1", client.port), timeout=60) as bare,
+            context.wrap_socket(bare, server_hostname="localhost") as connection,
+        ):
+            if not body:
+                connection.unwrap()  # waits until the server, done with the handshake, says goodbye too
+                return time.perf_counter() - began
+            head = f"POST /v1/seek-blessings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+            connection.sendall(f"{head}content-type: application/json\r\nconnection: close\r\n\r\n".encode())
+            connection.sendall(body)
+            answer = b""
+            with suppress(ConnectionResetError, ssl.SSLEOFError):
+                while part := connection.recv(65536):
+                    answer += part
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise AssertionError(answer.decode())
+        return time.perf_counter() - began
+
+    with ThreadPoolExecutor(_AT_ONCE // 2) as threads:
+        return list(threads.map(one, bodies))
+
+
+def _body(token: str) -> bytes:
+    return json.dumps({"csr": csr_of(Principal.create()), "token": token}).encode()
+
+
+def _add_live_replicas(url: str, secret_id: str, count: int) -> None:
+    """Records of certificates that have not expired, as issuing leaves them."""
+    not_after = int((datetime.now(UTC) + timedelta(hours=1)).timestamp())
+    rows = (
+        {
+            "certificate_fingerprint": os.urandom(32).hex(),
+            "secret_id": secret_id,
+            "pod_name": f"web-{number}",
+            "pod_uid": f"uid-of-web-{number}",
+            "public_key_fingerprint": os.urandom(32).hex(":"),
+            "not_after": not_after,
+        }
+        for number in range(count)
+    )
+    engine = create_engine(database_url(url))
+    while part := list(islice(rows, 5000)):
+        with engine.begin() as connection:
+            connection.execute(insert(tables.issuances), part)
+    engine.dispose()
+
+
+def _count(url: str) -> int:
+    engine = create_engine(database_url(url))
+    with engine.connect() as connection:
+        count: int = connection.execute(select(func.count()).select_from(tables.issuances)).scalar_one()
+    engine.dispose()
+    return count
+
+
+def _signatures_a_second() -> float:
+    key = ec.generate_private_key(ec.SECP256R1())
+    algorithm = ec.ECDSA(hashes.SHA256())
+    message = b"x" * 600  # about what is signed of a certificate
+    began, count = time.process_time(), 0
+    while time.process_time() - began < 1:
+        key.sign(message, algorithm)
+        count += 1
+    return count / (time.process_time() - began)
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _resident_mebibytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{found.get('model name', 'unknown processor')} at {found.get('cpu MHz', '?')} MHz"
+
+
+if __name__ == "__main__":
+    main()
