@@ -23,7 +23,7 @@ from cluster_agent.store.migration import migrate
 from cluster_agent.store.tables import authority_keys, issuances, secrets
 
 _T = TypeVar("_T")
-MOST_WAITING = 1024
+MOST_WAITING = 512
 _DROPPED_AT_ONCE = 5000
 
 
