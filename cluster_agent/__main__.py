@@ -38,7 +38,7 @@ from cluster_agent.rate_limits import RateLimits
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
-from cluster_agent.signing import SigningRoom
+from cluster_agent.signing import SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
 from cluster_agent.tripwire import NamespaceEvents
 
@@ -91,11 +91,11 @@ async def _run(settings: Settings) -> None:
                 attestor=attestor.kind,
                 host=settings.host,
                 port=settings.port,
-                rootFingerprint=fingerprint(room.root.principal.public_key),
+                rootFingerprint=fingerprint(room.identity.signing.principal.public_key),
             )
             chores = [
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
-                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store))),
+                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room))),
             ]
             try:
                 await _serve(settings, agent, serving, metrics)
@@ -198,8 +198,9 @@ def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
     return reload
 
 
-def _housekeeping(store: Store) -> Callable[[], Awaitable[None]]:
+def _housekeeping(store: Store, room: SigningRoom) -> Callable[[], Awaitable[None]]:
     async def drop_expired() -> None:
+        warn_of_ending(room, _now())
         try:
             if await store.lead():
                 _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from blessings import Authority, Blessing, BlessingsError, Name, Principal
 from cluster_agent.errors import DataDirectoryError
-from cluster_agent.signing import BOOTSTRAP_ROOT, ROOT_LIFETIME, SigningRoom
+from cluster_agent.signing import BOOTSTRAP_ROOT, ROOT_LIFETIME, IdentityAuthority, SigningRoom
 
 ROOT, ISSUING, BOOTSTRAP = "root.pem", "issuing.pem", "bootstrap.pem"
 
@@ -50,7 +50,7 @@ def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
             "use another data directory, or the prefix that this one was made for"
         )
     return SigningRoom(
-        root=root,
+        identity=IdentityAuthority.of_root(root),
         issuing=_principal(directory / ISSUING),
         bootstrap=_authority(directory / BOOTSTRAP),
     )

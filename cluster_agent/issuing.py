@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from blessings import Blessing, CannotBless, Name, Pattern, fingerprint
+from blessings import Blessing, Name, Pattern, fingerprint
 from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.callers import Caller, certificate_fingerprint, require_administrator
-from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
+from cluster_agent.errors import BadRequest, Forbidden, Refusal
 from cluster_agent.issuing_policy import Issuance, Secret, TtlPolicy
 from cluster_agent.signing import BootstrapCredential, SigningRoom
 from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store
@@ -99,10 +99,7 @@ class ClusterAgent:
 
         now = self.now()
         application = secret.application.name_under(self.prefix)
-        try:
-            blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
-        except CannotBless as error:
-            raise Unavailable("CannotSign", str(error)) from error
+        blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
         issuance = Issuance(
             certificate_fingerprint=certificate_fingerprint(blessing),
             secret_id=secret.id,

@@ -133,9 +133,3 @@ def check_key_is_new(key: PublicKey, presented: PublicKey) -> None:
 def replica_name(application: Name, pod: AttestedPod) -> Name:
     """`<application>:<pod name>`."""
     return application.extend(pod.name)
-
-
-def needs_new_grant(not_before: datetime, not_after: datetime, now: datetime, ttl: timedelta) -> bool:
-    """Whether an application certificate is too near its end to sign with: in the last third of its life,
-    or with less left than twice the longest replica certificate."""
-    return not_after - now < max((not_after - not_before) / 3, 2 * ttl)

@@ -32,7 +32,9 @@ def main() -> None:
         room = make_signing_room(arguments.directory, prefix.root, now=datetime.now(UTC))
     except DataDirectoryError as error:
         sys.exit(f"cluster-agent-keys: {error}")
-    sys.stdout.write(f"root {room.root.name}, key {fingerprint(room.root.principal.public_key)}\n")
+    sys.stdout.write(
+        f"root {room.identity.signing.name}, key {fingerprint(room.identity.signing.principal.public_key)}\n"
+    )
 
 
 if __name__ == "__main__":

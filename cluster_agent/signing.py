@@ -1,8 +1,8 @@
 """The room in which certificates are signed. What may be signed is decided outside, by issuing_policy.
 
-Three keys: the root (quick start makes its own), the issuing key that applications are granted to, and
-the bootstrap root. The bootstrap root is published to nobody, so a bootstrap credential proves something
-to this agent alone and can never pass for a replica.
+Three keys: the identity authority's (in quick start a root of its own), the issuing key that applications
+are granted to, and the bootstrap root. The bootstrap root is published to nobody, so a bootstrap credential
+proves something to this agent alone and can never pass for a replica.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import structlog
 from cryptography import x509
 
-from blessings import Authority, Blessing, Name, Principal, Roots, fingerprint
+from blessings import Authority, Blessing, CannotBless, Name, Principal, Roots, fingerprint
 from blessings.certificates import CLIENT
 from blessings.principal import PublicKey
-from cluster_agent.issuing_policy import needs_new_grant
+from cluster_agent.errors import Forbidden, Unavailable
+from cluster_agent.issuer_life import Life, is_ending, plan
 
 BOOTSTRAP_ROOT = Name.parse("vanadium-bootstrap")
 ROOT_LIFETIME = timedelta(days=3650)
 GRANT_LIFETIME = timedelta(days=30)
 BOOTSTRAP_LIFETIME = timedelta(days=90)
+
+
+_log = structlog.get_logger("cluster_agent")
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,24 @@ class BootstrapCredential:
     blessing: Blessing
 
 
+@dataclass(frozen=True)
+class IdentityAuthority:
+    """What grants applications, and every root that replicas recognise meanwhile."""
+
+    signing: Authority
+    roots: Roots
+
+    @classmethod
+    def of_root(cls, root: Authority) -> IdentityAuthority:
+        """A root alone."""
+        return cls(root, Roots.of(root.certificate))
+
+
 @dataclass
 class SigningRoom:
     """The agent's keys, and the application certificates granted to its issuing key."""
 
-    root: Authority
+    identity: IdentityAuthority
     issuing: Principal
     bootstrap: Authority
     _grants: dict[Name, Authority] = field(default_factory=dict)
@@ -46,41 +64,108 @@ class SigningRoom:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Of each key, by its role."""
-        keys = {"root": self.root.principal, "issuing": self.issuing, "bootstrap": self.bootstrap.principal}
+        keys = {
+            "root": self.identity.signing.principal,
+            "issuing": self.issuing,
+            "bootstrap": self.bootstrap.principal,
+        }
         return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
 
     @property
     def identity_roots(self) -> Roots:
         """What replicas' chains end in: published."""
-        return _roots_of(self.root.certificate)
+        return self.identity.roots
 
     @property
     def bootstrap_roots(self) -> Roots:
         """What bootstrap credentials end in: for this agent's own eyes."""
         return _roots_of(self.bootstrap.certificate)
 
+    def follow(self, identity: IdentityAuthority) -> None:
+        """Signs with `identity` from now on."""
+        if identity.signing.blessing != self.identity.signing.blessing:
+            self._grants.clear()
+        self.identity = identity
+
+    def lives(self) -> dict[str, Life]:
+        """Of what signs: `identity`, `bootstrap`, and the applications by name. For metrics and warnings."""
+        fixed = {"identity": self.identity.signing, "bootstrap": self.bootstrap}
+        granted = {str(name): grant for name, grant in self._grants.items()}
+        return {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
+
     def sign_replica(
         self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
     ) -> Blessing:
-        """The replica's leaf under its application. Raises CannotBless when the root has expired."""
-        return self._granted(application, now, ttl).bless(key, pod_name, now=now, lifetime=ttl)
+        """The replica's leaf under its application, for `ttl` or what the issuer has left.
+
+        Raises Forbidden for an application that is not under the authority's name, Unavailable when nothing,
+        or nearly nothing, is left.
+        """
+        above, grant = self.identity.signing, self._grants.get(application)
+        if not application.is_extension_of(above.name):
+            raise Forbidden(
+                "NotGranted", f"this agent may name what is under {above.name}, not {application}"
+            )
+        what = plan(
+            None if grant is None else Life.of(grant.blessing),
+            Life.of(above.blessing),
+            now=now,
+            ttl=ttl,
+            lifetime=GRANT_LIFETIME,
+        )
+        if not what.ttl:
+            raise _ending(above.name, what.ends)
+        try:
+            if grant is None or what.renew:
+                extension = ":".join(application.components[len(above.name.components) :])
+                blessing = above.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
+                grant = self._grants[application] = Authority(self.issuing, blessing)
+            return grant.bless(key, pod_name, now=now, lifetime=what.ttl)
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
 
     def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
-        """A new bootstrap credential with a random identifier of 128 bits."""
+        """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""
+        what = plan(
+            None,
+            Life.of(self.bootstrap.blessing),
+            now=now,
+            ttl=BOOTSTRAP_LIFETIME,
+            lifetime=BOOTSTRAP_LIFETIME,
+        )
+        if not what.ttl:
+            raise _ending(self.bootstrap.name, what.ends)
         identifier = secrets.token_hex(16)
         principal = Principal.create()
-        blessing = self.bootstrap.bless(
-            principal.public_key, identifier, now=now, lifetime=BOOTSTRAP_LIFETIME, usages=[CLIENT]
-        )
+        try:
+            blessing = self.bootstrap.bless(
+                principal.public_key, identifier, now=now, lifetime=what.ttl, usages=[CLIENT]
+            )
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
         return BootstrapCredential(identifier, principal, blessing)
 
-    def _granted(self, application: Name, now: datetime, ttl: timedelta) -> Authority:
-        grant = self._grants.get(application)
-        if grant is None or needs_new_grant(grant.blessing.not_before, grant.blessing.not_after, now, ttl):
-            extension = ":".join(application.components[1:])
-            blessing = self.root.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
-            grant = self._grants[application] = Authority(self.issuing, blessing)
-        return grant
+
+def warn_of_ending(room: SigningRoom, now: datetime) -> None:
+    """Says in the log which authority should have been renewed long ago, and how long it has left."""
+    for role, authority in (("identity", room.identity.signing), ("bootstrap", room.bootstrap)):
+        life = Life.of(authority.blessing)
+        if is_ending(life, now):
+            _log.warning(
+                "signing certificate ends",
+                authority=role,
+                name=str(authority.name),
+                notAfter=life.not_after.isoformat(),
+                secondsLeft=int(life.left(now).total_seconds()),
+            )
+
+
+def _ending(name: Name, ends: datetime) -> Unavailable:
+    return Unavailable(
+        "IssuerEnding",
+        f"the signing certificate of {name} ends at {ends.isoformat()}, too soon to sign with it; "
+        "it must be renewed (docs/operations.md, Rotate)",
+    )
 
 
 @lru_cache(maxsize=8)

@@ -353,7 +353,7 @@ async def test_an_expired_root_never_signs(under: AgentUnderClock) -> None:
     caller = under.caller(issued.credential.blessing)
     under.clock.turn(days=3650)
     refusal = await refused(under, caller, under.token())
-    assert refusal.reason == "CannotSign"
+    assert refusal.reason == "IssuerEnding"
 
 
 async def test_the_store_holds_no_usable_secret(under: AgentUnderClock) -> None:

@@ -62,7 +62,7 @@ def test_the_program_makes_them_and_says_which_root(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cluster_agent.make_keys", "--name-prefix", "acme:prod", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     room = read_signing_room(tmp_path, ACME)
-    assert ended.stdout == f"root acme, key {fingerprint(room.root.principal.public_key)}\n"
+    assert ended.stdout == f"root acme, key {fingerprint(room.identity.signing.principal.public_key)}\n"
     assert "PRIVATE" not in ended.stdout + ended.stderr
 
 
