@@ -34,6 +34,8 @@ from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal,
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.metrics import Metrics
+from cluster_agent.publication_metrics import watch_publications
+from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
@@ -41,9 +43,11 @@ from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
 from cluster_agent.tripwire import NamespaceEvents
+from cluster_agent.watch_api import watch_routes
 
 RELOAD_SECONDS = 10
 HOUSEKEEPING_SECONDS = 600
+COUNTING_SECONDS = 30
 KUBERNETES_TIMEOUT_SECONDS = 5
 
 _log = structlog.get_logger("cluster_agent")
@@ -93,12 +97,15 @@ async def _run(settings: Settings) -> None:
                 port=settings.port,
                 rootFingerprint=fingerprint(room.identity.signing.principal.public_key),
             )
+            publications = Publications(store, (), settings.pace, _now)
+            watch_publications(metrics.registry, publications)
             chores = [
+                asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
                 asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room))),
             ]
             try:
-                await _serve(settings, agent, serving, metrics)
+                await _serve(settings, agent, serving, metrics, publications)
             finally:
                 for chore in chores:
                     chore.cancel()
@@ -114,7 +121,9 @@ def _signing_room(settings: Settings) -> SigningRoom:
     return make_signing_room(settings.data_directory, settings.prefix.root, now=_now())
 
 
-async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metrics: Metrics) -> None:
+async def _serve(
+    settings: Settings, agent: ClusterAgent, serving: Serving, metrics: Metrics, publications: Publications
+) -> None:
     common: dict[str, Any] = {
         "lifespan": "off",
         "access_log": False,
@@ -132,6 +141,7 @@ async def _serve(settings: Settings, agent: ClusterAgent, serving: Serving, metr
     )
     metrics.watch_connections(limits)
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
+    app.include_router(watch_routes(agent, publications))
     api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
     leaving = asyncio.Event()
     health = SharedLoopServer(uvicorn.Config(_health_app(api, metrics, leaving), **common))
@@ -204,10 +214,21 @@ def _housekeeping(store: Store, room: SigningRoom) -> Callable[[], Awaitable[Non
         try:
             if await store.lead():
                 _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
+                await store.acknowledgements.drop_gone(_now())
         except Refusal as error:
             _log.error("housekeeping waits", reason=error.reason, error=str(error))
 
     return drop_expired
+
+
+def _counting(publications: Publications) -> Callable[[], Awaitable[None]]:
+    async def count() -> None:
+        try:
+            await publications.count()
+        except Refusal as error:
+            _log.error("replicas not counted", reason=error.reason, error=str(error))
+
+    return count
 
 
 async def _repeat(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:

@@ -85,6 +85,15 @@ class ClusterAgent:
         require_administrator(caller, self.administrators)
         return await self.store.live_secrets(self.now())
 
+    async def replica(self, caller: Caller) -> Issuance:
+        """What the caller was issued as a replica, when it still may renew. Raises Refusal."""
+        _, issuance = await self._entitlement(caller)
+        if issuance is None:
+            raise Forbidden(
+                "NotAReplica", f"{caller.name} is a bootstrap credential; this call is a replica's"
+            )
+        return issuance
+
     async def seek_blessings(
         self, caller: Caller, csr_pem: str, token: str, ttl_seconds: int | None
     ) -> IssuedBlessing:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from blessings import InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
+from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.signing import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
@@ -92,6 +93,12 @@ class Settings(BaseSettings):
     )
     token_reviews_at_a_time: int = Field(
         default=32, ge=1, description="tokens under review at once; eight times as many may wait"
+    )
+    polls_per_second: float = Field(
+        default=100, gt=0, description="how often all replicas together ask what is new: sets their pause"
+    )
+    shortest_poll_seconds: float = Field(
+        default=15, ge=1, description="the shortest pause of a replica between two such questions"
     )
     shutdown_delay_seconds: float = Field(
         default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"
@@ -179,6 +186,10 @@ class Settings(BaseSettings):
             address=Rate(self.rate_per_address),
             administrator=Rate(self.rate_per_administrator),
         )
+
+    @property
+    def pace(self) -> PollingPace:
+        return PollingPace(self.polls_per_second, timedelta(seconds=self.shortest_poll_seconds))
 
     @property
     def ttl(self) -> TtlPolicy:

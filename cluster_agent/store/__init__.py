@@ -6,6 +6,7 @@
 The same statements run on SQLite, for one replica of the agent, and on PostgreSQL, for several.
 """
 
+from cluster_agent.store.acknowledgements import Share
 from cluster_agent.store.records import KeyAlreadyIssued, SecretForgotten, Store, open_store
 
-__all__ = ["KeyAlreadyIssued", "SecretForgotten", "Store", "open_store"]
+__all__ = ["KeyAlreadyIssued", "SecretForgotten", "Share", "Store", "open_store"]

@@ -3,11 +3,21 @@ the epoch, UTC."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 
 METADATA = MetaData()
 # SQLite's strict tables know one integer, which is as wide as PostgreSQL's BIGINT.
-_SECONDS = BigInteger().with_variant(Integer, "sqlite")
+_WHOLE = BigInteger().with_variant(Integer, "sqlite")
 
 secrets = Table(
     "secrets",
@@ -16,9 +26,9 @@ secrets = Table(
     Column("namespace", Text, nullable=False),
     Column("service_account", Text, nullable=False),
     Column("certificate_fingerprint", Text, nullable=False, unique=True),
-    Column("created_at", _SECONDS, nullable=False),
-    Column("not_after", _SECONDS, nullable=False),
-    Column("forgotten_at", _SECONDS),
+    Column("created_at", _WHOLE, nullable=False),
+    Column("not_after", _WHOLE, nullable=False),
+    Column("forgotten_at", _WHOLE),
 )
 
 issuances = Table(
@@ -29,7 +39,7 @@ issuances = Table(
     Column("pod_name", Text, nullable=False),
     Column("pod_uid", Text, nullable=False),
     Column("public_key_fingerprint", Text, nullable=False, unique=True),
-    Column("not_after", _SECONDS, nullable=False),
+    Column("not_after", _WHOLE, nullable=False),
     Index("issuances_not_after", "not_after"),
 )
 
@@ -39,4 +49,15 @@ authority_keys = Table(
     METADATA,
     Column("role", Text, primary_key=True),
     Column("fingerprint", Text, nullable=False),
+)
+
+# The last version of each publication that a replica said it has.
+acknowledgements = Table(
+    "acknowledgements",
+    METADATA,
+    Column("kind", Text, nullable=False),
+    Column("pod_uid", Text, nullable=False),
+    Column("version", _WHOLE, nullable=False),
+    Column("at", _WHOLE, nullable=False),
+    PrimaryKeyConstraint("pod_uid", "kind"),
 )

@@ -1,0 +1,87 @@
+"""What the parts of the store have in common: who reads, who writes, and what a time is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Select, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from cluster_agent.errors import Unavailable
+from cluster_agent.store.database import Database
+
+_T = TypeVar("_T")
+
+
+class Access:
+    """One thread writes, one reads what calls wait for, one counts what may take longer.
+
+    Every call may raise Unavailable when the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
+        self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
+        self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-counter")
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT, which both databases spell alike."""
+        return (postgresql if self.database.is_shared else sqlite).insert(table)
+
+    async def write(self, work: Callable[[Connection], _T]) -> _T:
+        """What `work` answers, in a transaction; committed and durable when it returns."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self.writer, lambda: available(lambda: self.transaction(work))
+        )
+
+    async def read(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+        return await asyncio.get_running_loop().run_in_executor(self.reader, self.rows, statement)
+
+    async def count(self, work: Callable[[Connection], _T]) -> _T:
+        """What `work` reads, in a thread that nobody's call waits for."""
+
+        def read() -> _T:
+            with self.database.reading.connect() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._counter, lambda: available(read))
+
+    def transaction(self, work: Callable[[Connection], _T]) -> _T:
+        with self.database.writing.begin() as connection:
+            return work(connection)
+
+    def rows(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+        def read() -> Sequence[Row[*tuple[Any, ...]]]:
+            with self.database.reading.connect() as connection:
+                return connection.execute(statement).all()
+
+        return available(read)
+
+    def close(self) -> None:
+        """Waits for what is under way."""
+        for executor in (self.writer, self.reader, self._counter):
+            executor.shutdown()
+        self.database.dispose()
+
+
+def available(work: Callable[[], _T]) -> _T:
+    """What `work` answers. Raises Unavailable where the database does not."""
+    try:
+        return work()
+    except SQLAlchemyError as error:
+        # The statement and its values stay out of the message, which goes to the caller.
+        raise Unavailable("StoreUnavailable", f"the store does not answer: {type(error).__name__}") from error
+
+
+def seconds(time: datetime) -> int:
+    return int(time.timestamp())
+
+
+def from_seconds(value: int) -> datetime:
+    return datetime.fromtimestamp(value, tz=UTC)
