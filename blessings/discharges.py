@@ -85,7 +85,8 @@ class Discharges:
 
     def of(self, caveat: ThirdParty) -> Iterator[Discharge]:
         """Those that say they are for `caveat`."""
-        return (one for one in self.entries if one.caveat == caveat.identifier)
+        identifier = caveat.identifier
+        return (one for one in self.entries if one.caveat == identifier)
 
 
 def discharge(

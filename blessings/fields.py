@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from blessings.canonical import JSON
 from blessings.errors import InvalidCaveat
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+# No hour 24, which some versions of Python read as the next day's 0: a second spelling of one time.
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class Fields:
