@@ -22,15 +22,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from blessings import fingerprint
 from cluster_agent.api import create_app
 from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.callers import Administrators
+from cluster_agent.claim_api import claim_routes
+from cluster_agent.claiming import Claiming
 from cluster_agent.connections import ConnectionLimits
-from cluster_agent.data_directory import make_signing_room, read_signing_room
-from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError
+from cluster_agent.data_directory import (
+    make_claimable_room,
+    make_signing_room,
+    read_claimable_room,
+    read_signing_room,
+)
+from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError, StoreError
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.metrics import Metrics
@@ -47,6 +54,7 @@ from cluster_agent.watch_api import watch_routes
 
 RELOAD_SECONDS = 10
 HOUSEKEEPING_SECONDS = 600
+CLAIM_SECONDS = 1
 COUNTING_SECONDS = 30
 KUBERNETES_TIMEOUT_SECONDS = 5
 
@@ -77,7 +85,7 @@ async def _run(settings: Settings) -> None:
         async with _attestation(settings) as (attestor, tripwires):
             agent = ClusterAgent(
                 prefix=settings.prefix,
-                administrators=settings.administrator_patterns,
+                administrators=Administrators(settings.access_list, room.issuing.public_key),
                 ttl=settings.ttl,
                 room=room,
                 store=store,
@@ -89,13 +97,16 @@ async def _run(settings: Settings) -> None:
                 tripwires=(metrics, *tripwires),
                 now=_now,
             )
+            claiming = Claiming(agent, settings.claim_code_file, serving.trust)
+            await claiming.start()
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
                 attestor=attestor.kind,
                 host=settings.host,
                 port=settings.port,
-                rootFingerprint=fingerprint(room.identity.signing.principal.public_key),
+                root=room.kind,
+                keys=room.fingerprints,
             )
             publications = Publications(store, (), settings.pace, _now)
             watch_publications(metrics.registry, publications)
@@ -103,9 +114,10 @@ async def _run(settings: Settings) -> None:
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
                 asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room))),
+                asyncio.create_task(_repeat(CLAIM_SECONDS, _look_for_claim(claiming))),
             ]
             try:
-                await _serve(settings, agent, serving, metrics, publications)
+                await _serve(settings, claiming, serving, metrics, publications)
             finally:
                 for chore in chores:
                     chore.cancel()
@@ -116,13 +128,17 @@ async def _run(settings: Settings) -> None:
 
 
 def _signing_room(settings: Settings) -> SigningRoom:
+    if settings.claim == "required":
+        if settings.keys_directory is not None:
+            return read_claimable_room(settings.keys_directory)
+        return make_claimable_room(settings.data_directory, now=_now())
     if settings.keys_directory is not None:
         return read_signing_room(settings.keys_directory, settings.prefix.root)
     return make_signing_room(settings.data_directory, settings.prefix.root, now=_now())
 
 
 async def _serve(
-    settings: Settings, agent: ClusterAgent, serving: Serving, metrics: Metrics, publications: Publications
+    settings: Settings, claiming: Claiming, serving: Serving, metrics: Metrics, publications: Publications
 ) -> None:
     common: dict[str, Any] = {
         "lifespan": "off",
@@ -140,11 +156,13 @@ async def _serve(
         request_seconds=settings.request_seconds,
     )
     metrics.watch_connections(limits)
+    agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
+    app.include_router(claim_routes(claiming))
     app.include_router(watch_routes(agent, publications))
     api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
     leaving = asyncio.Event()
-    health = SharedLoopServer(uvicorn.Config(_health_app(api, metrics, leaving), **common))
+    health = SharedLoopServer(uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common))
     await serve_until_signal(
         [
             (api, listen(settings.host, settings.port)),
@@ -155,13 +173,17 @@ async def _serve(
     )
 
 
-def _health_app(api: SharedLoopServer, metrics: Metrics, leaving: asyncio.Event) -> Starlette:
+def _health_app(
+    api: SharedLoopServer, claiming: Claiming, metrics: Metrics, leaving: asyncio.Event
+) -> Starlette:
     async def healthz(_request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok", "root": claiming.agent.room.kind})
 
     async def readyz(_request: Request) -> JSONResponse:
-        ready = api.started and not leaving.is_set()
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
+        serves = api.started and not leaving.is_set()
+        if serves and (reason := claiming.waits):
+            return JSONResponse({"ready": False, "reason": reason}, 503)
+        return JSONResponse({"ready": serves}, 200 if serves else 503)
 
     return Starlette(
         routes=[
@@ -206,6 +228,16 @@ def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
             _log.error("serving certificate not read, the old one stays", error=str(error))
 
     return reload
+
+
+def _look_for_claim(claiming: Claiming) -> Callable[[], Awaitable[None]]:
+    async def look() -> None:
+        try:
+            await claiming.look()
+        except (Refusal, StoreError) as error:
+            _log.error("claim not read", error=str(error))
+
+    return look
 
 
 def _housekeeping(store: Store, room: SigningRoom) -> Callable[[], Awaitable[None]]:

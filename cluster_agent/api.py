@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -21,6 +20,7 @@ from cluster_agent.errors import NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
 from cluster_agent.metrics import Metrics
 from cluster_agent.rate_limits import RateLimits
+from cluster_agent.request_callers import Authenticated, address_of, anybody
 from cluster_agent.serving import Serving
 
 MAX_BODY_BYTES = 64 * 1024
@@ -49,20 +49,6 @@ class SeekBlessingsRequest(_Body):
     ttl_seconds: int | None = Field(default=None, ge=1, description="asks for a shorter life")
 
 
-async def _authenticated(request: Request) -> Caller:
-    """The caller of this request. Raises NotAuthenticated."""
-    caller_of: Callable[[Request], Caller] = request.app.state.caller_of
-    return caller_of(request)
-
-
-async def _anybody(request: Request) -> None:
-    limits: RateLimits = request.app.state.limits
-    limits.take_for_address(_address(request))
-
-
-Authenticated = Annotated[Caller, Depends(_authenticated)]
-
-
 def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits) -> FastAPI:
     """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
     app = FastAPI(title="Vanadium cluster agent", docs_url=None, redoc_url=None, openapi_url=None)
@@ -74,20 +60,20 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: 
         try:
             caller = identify(client_blessing(request.scope), roots, agent.now())
         except NotAuthenticated:
-            limits.take_for_address(_address(request))
+            limits.take_for_address(address_of(request))
             raise
         administers = is_administrator(caller, agent.administrators)
-        limits.take_for_caller(caller, _address(request), administers=administers)
+        limits.take_for_caller(caller, address_of(request), administers=administers)
         return caller
 
     app.state.caller_of = caller_of
     app.state.limits = limits
 
-    @app.get("/healthz", dependencies=[Depends(_anybody)])
+    @app.get("/healthz", dependencies=[Depends(anybody)])
     async def healthz() -> dict[str, str]:
-        return {"status": "ok", "attestor": agent.attestor.kind}
+        return {"status": "ok", "attestor": agent.attestor.kind, "root": agent.room.kind}
 
-    @app.get("/v1/roots", dependencies=[Depends(_anybody)])
+    @app.get("/v1/roots", dependencies=[Depends(anybody)])
     async def roots() -> dict[str, Any]:
         return {"roots": agent.room.identity_roots.to_json()}
 
@@ -143,10 +129,6 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: 
         }
 
     return app
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _credential(issued: IssuedSecret, serving: Serving) -> dict[str, Any]:

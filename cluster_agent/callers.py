@@ -8,7 +8,17 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import Blessing, Name, Pattern, Roots, VerificationError, verify_blessing
+from blessings import (
+    AccessList,
+    Blessing,
+    Name,
+    PublicKey,
+    Roots,
+    VerificationError,
+    fingerprint,
+    reading,
+    verify_blessing,
+)
 from cluster_agent.errors import Forbidden, NotAuthenticated
 from cluster_agent.signing import BOOTSTRAP_ROOT
 
@@ -43,13 +53,29 @@ def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
         raise NotAuthenticated("ClientCertificateInvalid", f"{error.reason}: {error}") from error
 
 
-def is_administrator(caller: Caller, administrators: tuple[Pattern, ...]) -> bool:
-    """Whether a pattern of the access list matches the caller's name."""
-    return any(pattern.matches(caller.name) for pattern in administrators)
+@dataclass(frozen=True)
+class Administrators:
+    """Who may administer: whose proven name the access list allows. Never who was named by `issuing_key`,
+    this agent's own: however wide the list's patterns are, no replica administers what names it."""
+
+    access_list: AccessList
+    issuing_key: PublicKey
+
+    def allow(self, caller: Caller) -> bool:
+        return self.access_list.allows([caller.name]) and not self._named_by_us(caller.blessing)
+
+    def _named_by_us(self, blessing: Blessing) -> bool:
+        ours = fingerprint(self.issuing_key)
+        return any(fingerprint(reading.public_key_of(one)) == ours for one in blessing.certificates[1:])
 
 
-def require_administrator(caller: Caller, administrators: tuple[Pattern, ...]) -> None:
-    """Raises Forbidden when no pattern of the access list matches the caller's name."""
+def is_administrator(caller: Caller, administrators: Administrators) -> bool:
+    """Whether the caller may administer."""
+    return administrators.allow(caller)
+
+
+def require_administrator(caller: Caller, administrators: Administrators) -> None:
+    """Raises Forbidden when the caller may not administer."""
     if not is_administrator(caller, administrators):
         raise Forbidden("NotAnAdministrator", f"{caller.name} is not in the administrators' access list")
 

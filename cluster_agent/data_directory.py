@@ -28,13 +28,9 @@ def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> Sig
 
     Raises DataDirectoryError when a file cannot be used, or its root has another name.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataDirectoryError(f"cannot make the data directory {directory}: {error}") from error
-    for name, authority in ((ROOT, root_name), (BOOTSTRAP, BOOTSTRAP_ROOT)):
-        _create_if_missing(directory / name, partial(_new_authority, authority, now))
-    _create_if_missing(directory / ISSUING, lambda: Principal.create().to_pem().decode())
+    _make_directory(directory)
+    _create_if_missing(directory / ROOT, partial(_new_authority, root_name, now))
+    _make_own_keys(directory, now)
     return read_signing_room(directory, root_name)
 
 
@@ -50,10 +46,53 @@ def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
             "use another data directory, or the prefix that this one was made for"
         )
     return SigningRoom(
-        identity=IdentityAuthority.of_root(root),
+        given=IdentityAuthority.of_root(root),
         issuing=_principal(directory / ISSUING),
         bootstrap=_authority(directory / BOOTSTRAP),
     )
+
+
+def make_claimable_room(directory: Path, *, now: datetime) -> SigningRoom:
+    """The keys in `directory` but for the root, which stays with the administrator who claims; what is
+    missing is made.
+
+    Raises DataDirectoryError when a file cannot be used, or there is a root.
+    """
+    _make_directory(directory)
+    _check_no_root(directory)
+    _make_own_keys(directory, now)
+    return read_claimable_room(directory)
+
+
+def read_claimable_room(directory: Path) -> SigningRoom:
+    """The keys in `directory` but for the root; nothing is made.
+
+    Raises DataDirectoryError when a file is missing or cannot be used, or there is a root.
+    """
+    _check_no_root(directory)
+    return SigningRoom(
+        given=None, issuing=_principal(directory / ISSUING), bootstrap=_authority(directory / BOOTSTRAP)
+    )
+
+
+def _check_no_root(directory: Path) -> None:
+    if (directory / ROOT).exists():
+        raise DataDirectoryError(
+            f"{directory / ROOT} is a root of the agent's own, and it is to be claimed by an "
+            "administrator's; start without --claim required, or with another directory"
+        )
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataDirectoryError(f"cannot make the data directory {directory}: {error}") from error
+
+
+def _make_own_keys(directory: Path, now: datetime) -> None:
+    _create_if_missing(directory / BOOTSTRAP, partial(_new_authority, BOOTSTRAP_ROOT, now))
+    _create_if_missing(directory / ISSUING, lambda: Principal.create().to_pem().decode())
 
 
 def _new_authority(name: Name, now: datetime) -> str:

@@ -8,6 +8,7 @@ ClusterAgentError
     ├── BadRequest          400  the body, the CSR
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
     ├── Forbidden           403  proven, but not allowed this
+    ├── Conflict            409  not as things are now; asking again does not help
     ├── TooManyRequests     429  more than we take at once, or from one client; try again
     └── Unavailable         503  somebody that we depend on does not answer; try again
 """
@@ -55,6 +56,10 @@ class NotAuthenticated(Refusal):
 
 class Forbidden(Refusal):
     status = 403
+
+
+class Conflict(Refusal):
+    status = 409
 
 
 class TooManyRequests(Refusal):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from blessings import Blessing, Name, Pattern, fingerprint
+from blessings import Blessing, Name, fingerprint
 from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
-from cluster_agent.callers import Caller, certificate_fingerprint, require_administrator
+from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_administrator
 from cluster_agent.errors import BadRequest, Forbidden, Refusal
 from cluster_agent.issuing_policy import Issuance, Secret, TtlPolicy
 from cluster_agent.signing import BootstrapCredential, SigningRoom
@@ -50,7 +50,7 @@ class ClusterAgent:
     """Keeps the secrets, and issues replica blessings to who proves to be a pod of their application."""
 
     prefix: Name
-    administrators: tuple[Pattern, ...]
+    administrators: Administrators
     ttl: TtlPolicy
     room: SigningRoom
     store: Store
@@ -61,6 +61,7 @@ class ClusterAgent:
     async def new_secret(self, caller: Caller, application: Application) -> IssuedSecret:
         """Makes a bootstrap credential for `application`. Raises Refusal."""
         require_administrator(caller, self.administrators)
+        self.room.require_identity()
         name = application.name_under(self.prefix)
         now = self.now()
         credential = self.room.sign_bootstrap(now=now)
@@ -98,6 +99,7 @@ class ClusterAgent:
         self, caller: Caller, csr_pem: str, token: str, ttl_seconds: int | None
     ) -> IssuedBlessing:
         """Names the key of the CSR after the pod that the token is bound to. Raises Refusal."""
+        self.room.require_identity()
         secret, earlier = await self._entitlement(caller)
         key = policy.requested_key(csr_pem)
         policy.check_key_is_new(key, caller.blessing.public_key)

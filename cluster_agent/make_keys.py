@@ -11,8 +11,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blessings import InvalidName, Name, fingerprint
-from cluster_agent.data_directory import make_signing_room
+from blessings import InvalidName, Name
+from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import DataDirectoryError
 
 
@@ -22,19 +22,28 @@ def main() -> None:
         prog="cluster-agent-keys", description="Makes the keys that the replicas of a cluster agent share."
     )
     parser.add_argument("--name-prefix", required=True, help="as for cluster-agent: acme:prod")
+    parser.add_argument(
+        "--claim",
+        choices=("none", "required"),
+        default="none",
+        help="as for cluster-agent; required: without a root, which stays with who claims the agent",
+    )
     parser.add_argument("directory", type=Path, help="where root.pem, issuing.pem and bootstrap.pem go")
     arguments = parser.parse_args()
     try:
         prefix = Name.parse(arguments.name_prefix)
     except InvalidName as error:
         parser.error(f"--name-prefix: {error}")
+    now = datetime.now(UTC)
     try:
-        room = make_signing_room(arguments.directory, prefix.root, now=datetime.now(UTC))
+        if arguments.claim == "required":
+            room = make_claimable_room(arguments.directory, now=now)
+            sys.stdout.write(f"issuing key {room.fingerprints['issuing']}, to be claimed\n")
+        else:
+            room = make_signing_room(arguments.directory, prefix.root, now=now)
+            sys.stdout.write(f"root {prefix.root}, key {room.fingerprints['root']}\n")
     except DataDirectoryError as error:
         sys.exit(f"cluster-agent-keys: {error}")
-    sys.stdout.write(
-        f"root {room.identity.signing.name}, key {fingerprint(room.identity.signing.principal.public_key)}\n"
-    )
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class Serving:
         self._loaded = files
         return True
 
+    def trust(self, roots: Roots) -> None:
+        """Lets clients in with certificates under `roots` too, from the next handshake on."""
+        self.context.load_verify_locations(cadata=roots.to_pem())
+        self._other_client_roots += roots
+
     def _read(self) -> tuple[str, str, str]:
         chain, key, roots = (
             (self._directory / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")

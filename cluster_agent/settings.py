@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict
 
-from blessings import InvalidName, InvalidPattern, Name, Pattern
+from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
@@ -35,6 +35,14 @@ class Settings(BaseSettings):
 
     name_prefix: str = Field(
         description="blessing prefix of every application, its first component the root: acme:prod"
+    )
+    claim: Literal["none", "required"] = Field(
+        default="none",
+        description="none: the agent makes its own root (quick start); required: it has none, and waits for "
+        "an administrator whose root delegates the name prefix to it",
+    )
+    claim_code_file: Path | None = Field(
+        default=None, description="what the claiming administrator must know; read at each attempt"
     )
     data_directory: Path = Field(
         description="keys and store; survives restarts", default=Path("/var/lib/vanadium")
@@ -60,6 +68,9 @@ class Settings(BaseSettings):
     )
     administrators: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("vanadium-control-plane:webhook",), description="patterns of names that may administer"
+    )
+    not_administrators: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="patterns of names that may not, whatever the others say"
     )
     attestor: Literal["token-review", "jwks"] = Field(
         default="token-review", description="who judges tokens: the API server, or its published keys offline"
@@ -114,7 +125,7 @@ class Settings(BaseSettings):
         default="info", description="the least important level to log"
     )
 
-    @field_validator("administrators", mode="before")
+    @field_validator("administrators", "not_administrators", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
@@ -130,7 +141,7 @@ class Settings(BaseSettings):
             raise ValueError(f"the root {root!r} is taken by the control plane itself")
         return value
 
-    @field_validator("administrators")
+    @field_validator("administrators", "not_administrators")
     @classmethod
     def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
@@ -158,6 +169,10 @@ class Settings(BaseSettings):
             )
         if self.attestor == "jwks" and not (self.jwks_location and self.jwks_issuer):
             raise ValueError("attestor jwks needs jwks_location and jwks_issuer")
+        if self.claim == "required" and len(self.prefix.components) < 2:
+            raise ValueError(f"claim required needs a name_prefix below a root, as {self.prefix}:prod")
+        if self.claim == "required" and self.claim_code_file is None:
+            raise ValueError("claim required needs claim_code_file: whoever claims first must be yours")
         if self.database_url is not None and self.keys_directory is None:
             raise ValueError(
                 "database_url needs keys_directory: replicas that share a store share their keys"
@@ -175,8 +190,10 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.data_directory / 'cluster-agent.sqlite3'}"
 
     @property
-    def administrator_patterns(self) -> tuple[Pattern, ...]:
-        return tuple(Pattern.parse(pattern) for pattern in self.administrators)
+    def access_list(self) -> AccessList:
+        return AccessList.from_value(
+            {"in": list(self.administrators), "not_in": list(self.not_administrators)}, "administrators"
+        )
 
     @property
     def rates(self) -> Rates:

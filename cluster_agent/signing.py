@@ -1,8 +1,8 @@
 """The room in which certificates are signed. What may be signed is decided outside, by issuing_policy.
 
-Three keys: the identity authority's (in quick start a root of its own), the issuing key that applications
-are granted to, and the bootstrap root. The bootstrap root is published to nobody, so a bootstrap credential
-proves something to this agent alone and can never pass for a replica.
+Three keys: the identity authority's (in quick start a root of its own; once claimed the issuing key itself),
+the issuing key that applications are granted to, and the bootstrap root. The bootstrap root is published to
+nobody, so a bootstrap credential proves something to this agent alone and can never pass for a replica.
 """
 
 from __future__ import annotations
@@ -54,27 +54,47 @@ class IdentityAuthority:
 
 @dataclass
 class SigningRoom:
-    """The agent's keys, and the application certificates granted to its issuing key."""
+    """The agent's keys, and the application certificates granted to its issuing key.
 
-    identity: IdentityAuthority
+    `given` is by what it names: in quick start a root of its own, else what an administrator's claim brought,
+    and None until then.
+    """
+
+    given: IdentityAuthority | None
     issuing: Principal
     bootstrap: Authority
     _grants: dict[Name, Authority] = field(default_factory=dict)
 
     @property
+    def identity(self) -> IdentityAuthority:
+        """Raises Unavailable while nobody has claimed the agent."""
+        return self.require_identity()
+
+    def require_identity(self) -> IdentityAuthority:
+        """The same, said as a check."""
+        if self.given is None:
+            raise Unavailable("Unclaimed", "nobody has claimed this cluster agent yet, so it names nobody")
+        return self.given
+
+    @property
+    def kind(self) -> str:
+        """Whose root it is, in one word: `self-made`, `claimed`, or, while there is none, `unclaimed`."""
+        if self.given is None:
+            return "unclaimed"
+        return "self-made" if self.given.signing.is_root else "claimed"
+
+    @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each key, by its role."""
-        keys = {
-            "root": self.identity.signing.principal,
-            "issuing": self.issuing,
-            "bootstrap": self.bootstrap.principal,
-        }
+        """Of each key that the agent has, by its role."""
+        keys = {"issuing": self.issuing, "bootstrap": self.bootstrap.principal}
+        if self.given is not None and self.given.signing.is_root:
+            keys["root"] = self.given.signing.principal
         return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
 
     @property
     def identity_roots(self) -> Roots:
-        """What replicas' chains end in: published."""
-        return self.identity.roots
+        """What replicas' chains end in: published. None while nobody claimed."""
+        return Roots(()) if self.given is None else self.given.roots
 
     @property
     def bootstrap_roots(self) -> Roots:
@@ -83,15 +103,21 @@ class SigningRoom:
 
     def follow(self, identity: IdentityAuthority) -> None:
         """Signs with `identity` from now on."""
-        if identity.signing.blessing != self.identity.signing.blessing:
+        if self.given is None or identity.signing.blessing != self.given.signing.blessing:
             self._grants.clear()
-        self.identity = identity
+        self.given = identity
 
     def lives(self) -> dict[str, Life]:
         """Of what signs: `identity`, `bootstrap`, and the applications by name. For metrics and warnings."""
-        fixed = {"identity": self.identity.signing, "bootstrap": self.bootstrap}
+        fixed = self.authorities
         granted = {str(name): grant for name, grant in self._grants.items()}
         return {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
+
+    @property
+    def authorities(self) -> dict[str, Authority]:
+        """What signs for long, by its role."""
+        given = {} if self.given is None else {"identity": self.given.signing}
+        return {**given, "bootstrap": self.bootstrap}
 
     def sign_replica(
         self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
@@ -148,7 +174,7 @@ class SigningRoom:
 
 def warn_of_ending(room: SigningRoom, now: datetime) -> None:
     """Says in the log which authority should have been renewed long ago, and how long it has left."""
-    for role, authority in (("identity", room.identity.signing), ("bootstrap", room.bootstrap)):
+    for role, authority in room.authorities.items():
         life = Life.of(authority.blessing)
         if is_ending(life, now):
             _log.warning(

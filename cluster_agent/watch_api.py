@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from cluster_agent.api import Authenticated
 from cluster_agent.callers import require_administrator
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.publications import Publications
+from cluster_agent.request_callers import Authenticated
 
 _Kind = Annotated[str, Field(max_length=64)]
 _Version = Annotated[int, Field(ge=0, le=2**53)]

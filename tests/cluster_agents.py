@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 import httpx
 
-from blessings import Authority, Blessing, Name, Pattern, Principal, Roots
+from blessings import AccessList, Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
-from cluster_agent.callers import Caller, identify
-from cluster_agent.data_directory import make_signing_room
+from cluster_agent.callers import Administrators, Caller, identify
+from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.issuing_policy import Secret, TtlPolicy
@@ -50,7 +50,14 @@ class TripwireRecord:
 class AgentUnderClock:
     """The agent's core with a real store and real tokens, and a clock that the test turns."""
 
-    def __init__(self, directory: Path, store_url: str, *, ttl: timedelta = timedelta(hours=1)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store_url: str,
+        *,
+        ttl: timedelta = timedelta(hours=1),
+        claimable: bool = False,
+    ) -> None:
         self.clock = Clock()
         self.tokens = TokenIssuer(ISSUER, self.clock)
         self.tripwire = TripwireRecord([])
@@ -58,11 +65,17 @@ class AgentUnderClock:
         keys = KeySource(str(directory / "jwks.json"), httpx.AsyncClient(), self.clock)
         prefix = Name.parse("acme:prod")
         self.store = open_store(store_url)
+        if claimable:
+            room = make_claimable_room(directory, now=self.clock())
+        else:
+            room = make_signing_room(directory, prefix.root, now=self.clock())
         self.agent = ClusterAgent(
             prefix=prefix,
-            administrators=(Pattern.parse(ADMINISTRATOR),),
+            administrators=Administrators(
+                AccessList((Pattern.parse(ADMINISTRATOR),)), room.issuing.public_key
+            ),
             ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
-            room=make_signing_room(directory, prefix.root, now=self.clock()),
+            room=room,
             store=self.store,
             attestor=JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=self.clock),
             tripwires=(self.tripwire,),
@@ -198,7 +211,10 @@ def running_cluster_agent(
     control_plane = write_serving_files(directory / "serving")
     if "database_url" in settings:
         settings = {"keys_directory": directory / "keys", **settings}
-        make_signing_room(directory / "keys", Name.parse("acme"), now=datetime.now(UTC))
+        if settings.get("claim") == "required":
+            make_claimable_room(directory / "keys", now=datetime.now(UTC))
+        else:
+            make_signing_room(directory / "keys", Name.parse("acme"), now=datetime.now(UTC))
     flags: dict[str, object] = {
         "name_prefix": "acme:prod",
         "host": "127.0.0.1",
@@ -247,7 +263,7 @@ def _running(
         flags=flags,
     )
     try:
-        _wait_until_ready(agent)
+        wait_until_up(agent)
         yield agent
     finally:
         process.send_signal(signal.SIGTERM)
@@ -299,7 +315,8 @@ def write_serving_files(directory: Path) -> Authority:
     return authority
 
 
-def _wait_until_ready(agent: RunningClusterAgent) -> None:
+def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
+    """Until it is ready; or, unless `claimed`, until it says that it waits for a claim."""
     deadline = time.monotonic() + 20
     # Without the authorities of the web, which take longer to read than the agent to start.
     with httpx.Client(base_url=agent.health_url, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
@@ -307,7 +324,8 @@ def _wait_until_ready(agent: RunningClusterAgent) -> None:
             if agent.process.poll() is not None:
                 raise AssertionError(f"cluster-agent ended with {agent.process.poll()}:\n{agent.log()}")
             try:
-                if client.get("/readyz").status_code == 200:
+                answer = client.get("/readyz")
+                if answer.status_code == 200 or ("reason" in answer.json() and not claimed):
                     return
             except httpx.TransportError:
                 pass

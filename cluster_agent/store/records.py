@@ -15,6 +15,7 @@ from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.batches import Batches
+from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
@@ -51,6 +52,7 @@ class Store:
         self._leadership = Leadership(database)
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)
+        self.claims = Claims(access)
         self._issuing = Batches(access.writer, self._add_issuances, most_waiting=MOST_WAITING)
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)

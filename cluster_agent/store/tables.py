@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -60,4 +61,16 @@ acknowledgements = Table(
     Column("version", _WHOLE, nullable=False),
     Column("at", _WHOLE, nullable=False),
     PrimaryKeyConstraint("pod_uid", "kind"),
+)
+
+# What an administrator's claim brought: one row or none.
+claims = Table(
+    "claims",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    # By the issuing key: writing to the database does not make an administrator.
+    Column("signature", Text, nullable=False),
+    Column("claimed_at", _WHOLE, nullable=False),
+    CheckConstraint("id = 1", name="claims_only_one"),
 )

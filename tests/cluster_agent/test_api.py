@@ -27,7 +27,7 @@ def seek_body(agent: RunningClusterAgent, pod: str = "web-1", **changes: Any) ->
 
 def test_health_and_roots_need_no_client_certificate(agent: RunningClusterAgent) -> None:
     with agent.client(None, None) as client:
-        assert client.get("/healthz").json() == {"status": "ok", "attestor": "jwks"}
+        assert client.get("/healthz").json() == {"status": "ok", "attestor": "jwks", "root": "self-made"}
         roots = Roots.from_json(client.get("/v1/roots").json()["roots"])
     assert [str(root.pattern) for root in roots] == ["acme"]
 

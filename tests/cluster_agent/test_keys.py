@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from blessings import Name, Principal, Roots, fingerprint
+from blessings import Name, Principal, Roots
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import DataDirectoryError
 from tests.cluster_agents import another_replica, as_arguments, free_port, pod_token, running_cluster_agent
@@ -62,7 +62,7 @@ def test_the_program_makes_them_and_says_which_root(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cluster_agent.make_keys", "--name-prefix", "acme:prod", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     room = read_signing_room(tmp_path, ACME)
-    assert ended.stdout == f"root acme, key {fingerprint(room.identity.signing.principal.public_key)}\n"
+    assert ended.stdout == f"root acme, key {room.fingerprints['root']}\n"
     assert "PRIVATE" not in ended.stdout + ended.stderr
 
 

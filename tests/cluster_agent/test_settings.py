@@ -16,7 +16,7 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("VANADIUM_CLUSTER_AGENT_ADMINISTRATORS", "a:b, c:d:$")
     settings = read_settings(["--name-prefix", "acme:test", "--ttl-seconds", "600"])
     assert str(settings.prefix) == "acme:test"
-    assert [str(pattern) for pattern in settings.administrator_patterns] == ["a:b", "c:d:$"]
+    assert [str(pattern) for pattern in settings.access_list.allowed] == ["a:b", "c:d:$"]
     assert settings.ttl.default.total_seconds() == 600
 
 

@@ -1,0 +1,163 @@
+"""The way from an unclaimed agent to a claimed one, once, and on every replica.
+
+Who may claim: whoever knows the code in the file that the agent's owner mounted. In the original it was
+whoever came first; between an agent's start and its owner's claim that could be anybody who reaches it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from blessings import AccessList, Authority, Roots, fingerprint, verify_signature
+from cluster_agent import claim as claims
+from cluster_agent.callers import Administrators
+from cluster_agent.claim import Claim
+from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
+from cluster_agent.issuing import ClusterAgent
+from cluster_agent.signing import IdentityAuthority
+
+LEAST_CODE_CHARACTERS = 32
+_LONGEST_CODE_BYTES = 4096
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Claiming:
+    """The claim of one agent. `trust` is called with the root's certificate once there is one."""
+
+    agent: ClusterAgent
+    code_file: Path | None
+    trust: Callable[[Roots], None]
+
+    def __post_init__(self) -> None:
+        self.csr = self.agent.room.issuing.csr().public_bytes(Encoding.PEM).decode()
+
+    @property
+    def waits(self) -> str | None:
+        """Why the agent is not ready, if it is because nobody claimed it."""
+        if self.agent.room.kind != "unclaimed":
+            return None
+        return "unclaimed: it waits for an administrator, vkube claim-cluster-agent"
+
+    async def start(self) -> None:
+        """Takes up the claim that is in the store. Raises StoreError, SettingsError."""
+        claimed = await self._stored()
+        if self.agent.room.kind == "self-made":
+            if claimed is not None:
+                raise StoreError(
+                    "this store's cluster agent was claimed by an administrator; start it with "
+                    "--claim required and its own keys, or use another store"
+                )
+            return
+        if claimed is not None:
+            self._take_up(claimed)
+            return
+        try:
+            self._code()
+        except Unavailable as error:
+            raise SettingsError(
+                f"--claim-code-file (VANADIUM_CLUSTER_AGENT_CLAIM_CODE_FILE): {error}"
+            ) from error
+        _log.warning(
+            "unclaimed, nothing is issued",
+            prefix=str(self.agent.prefix),
+            issuingKey=fingerprint(self.agent.room.issuing.public_key),
+        )
+
+    async def look(self) -> None:
+        """Takes up a claim that another replica was given. Raises StoreError, Unavailable."""
+        if self.waits and (claimed := await self._stored()) is not None:
+            self._take_up(claimed)
+
+    async def claim(self, code: str, chain: str, root: str, administrators: object) -> Claim:
+        """The first claim that holds, durably. Raises Refusal."""
+        self._require_waiting()
+        if not hmac.compare_digest(code.encode(), self._code().encode()):
+            raise Forbidden("WrongClaimCode", "this is not the code in the agent's claim code file")
+        now = self.agent.now()
+        claimed = claims.check(
+            chain,
+            root,
+            administrators,
+            prefix=self.agent.prefix,
+            issuing=self.agent.room.issuing,
+            longest_ttl=self.agent.ttl.default,
+            now=now,
+        )
+        document = claimed.spelled
+        signature = self.agent.room.issuing.sign(document.encode())
+        first = await self.agent.store.claims.add(document, signature, now)
+        await self.look()
+        if not first:
+            self._require_waiting()
+        return claimed
+
+    def _require_waiting(self) -> None:
+        room = self.agent.room
+        if room.kind == "self-made":
+            raise Conflict(
+                "NotClaimable",
+                "this cluster agent made its own root, and cannot be claimed; one with --claim required can",
+            )
+        if room.kind == "claimed":
+            key = fingerprint(room.identity_roots.entries[0].facts.public_key)
+            raise Conflict(
+                "AlreadyClaimed",
+                f"this cluster agent was claimed by the root {self.agent.prefix.root} with the key {key}",
+            )
+
+    async def _stored(self) -> Claim | None:
+        stored = await self.agent.store.claims.stored()
+        if stored is None:
+            return None
+        document, signature = stored
+        issuing = self.agent.room.issuing
+        if not verify_signature(issuing.public_key, document.encode(), signature):
+            raise StoreError(
+                "the claim in the store was not put there by a cluster agent with this issuing key"
+            )
+        return claims.read(document, issuing, self.agent.prefix)
+
+    def _take_up(self, claimed: Claim) -> None:
+        room = self.agent.room
+        signing = Authority(room.issuing, claimed.chain)
+        room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
+        configured = self.agent.administrators
+        self.agent.administrators = Administrators(
+            _both(configured.access_list, claimed.administrators), configured.issuing_key
+        )
+        self.trust(room.identity_roots)
+        _log.info(
+            "claimed",
+            root=str(self.agent.prefix.root),
+            rootKey=fingerprint(room.identity_roots.entries[0].facts.public_key),
+            prefix=str(self.agent.prefix),
+            administrators=claimed.administrators.to_value(),
+            notAfter=claimed.chain.not_after.isoformat(),
+        )
+
+    def _code(self) -> str:
+        try:
+            if self.code_file is None:
+                raise Unavailable("NoClaimCode", "no claim code file is set")
+            with self.code_file.open("rb") as file:
+                code = file.read(_LONGEST_CODE_BYTES).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unavailable("NoClaimCode", f"the claim code cannot be read: {error}") from error
+        if len(code) < LEAST_CODE_CHARACTERS:
+            raise Unavailable(
+                "NoClaimCode",
+                f"the claim code has {len(code)} characters, it needs {LEAST_CODE_CHARACTERS} that nobody "
+                "guesses: openssl rand -hex 16",
+            )
+        return code
+
+
+def _both(one: AccessList, other: AccessList) -> AccessList:
+    return AccessList(one.allowed + other.allowed, one.refused + other.refused)

@@ -1,0 +1,35 @@
+"""The claim: one row or none. The database itself says who was first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from cluster_agent.store.access import Access, seconds
+from cluster_agent.store.tables import claims
+
+_ONLY = 1
+
+
+class Claims:
+    """Every call may raise Unavailable."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def add(self, document: str, signature: bytes, now: datetime) -> bool:
+        """Whether this claim is the one that counts: the first. Durable when it returns."""
+        row = {
+            "id": _ONLY,
+            "document": document,
+            "signature": signature.hex(),
+            "claimed_at": seconds(now),
+        }
+        adding = self._access.insert(claims).values(row).on_conflict_do_nothing().returning(claims.c.id)
+        return await self._access.write(lambda connection: connection.execute(adding).first() is not None)
+
+    async def stored(self) -> tuple[str, bytes] | None:
+        """The document and its signature."""
+        rows = await self._access.read(select(claims.c.document, claims.c.signature))
+        return (rows[0].document, bytes.fromhex(rows[0].signature)) if rows else None
