@@ -62,12 +62,13 @@ class Blessing:
 
     @property
     def not_before(self) -> datetime:
-        return max(certificate.not_valid_before_utc for certificate in self.certificates)
+        """When the last certificate of the chain begins. Raises InvalidCertificate."""
+        return max(reading.times_of(certificate)[0] for certificate in self.certificates)
 
     @property
     def not_after(self) -> datetime:
-        """When the first certificate of the chain ends."""
-        return min(certificate.not_valid_after_utc for certificate in self.certificates)
+        """When the first certificate of the chain ends. Raises InvalidCertificate."""
+        return min(reading.times_of(certificate)[1] for certificate in self.certificates)
 
     def facts(self, position: int) -> NamedFacts:
         """What the certificate at that place says, 0 for the leaf; each is read once.

@@ -43,6 +43,8 @@ MAX_CHAIN_LENGTH = 16
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
+# A tag, and a length in up to 4 octets.
+_MAX_DER_HEADER = 6
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -120,7 +122,8 @@ def build_delegate_certificate(
 
 def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM text in its order. Raises InvalidCertificate when there is none."""
-    data = pem.encode() if isinstance(pem, str) else pem
+    # A half of a surrogate pair, which JSON can bring, becomes a byte that is no PEM.
+    data = pem.encode(errors="replace") if isinstance(pem, str) else pem
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except (ValueError, x509.InvalidVersion) as error:
@@ -145,14 +148,14 @@ def parse_der(der: bytes) -> x509.Certificate:
 def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of concatenated DER, as the Workload API has them. Raises InvalidCertificate."""
     certificates: list[x509.Certificate] = []
-    rest = der
-    while rest:
+    at = 0
+    while at < len(der):
         try:
-            length = _der_length(rest)
-            certificates.append(parse_der(rest[:length]))
+            end = at + _der_length(der[at : at + _MAX_DER_HEADER], len(der) - at)
+            certificates.append(parse_der(der[at:end]))
         except InvalidCertificate as error:
             raise error.at(len(certificates)) from error
-        rest = rest[length:]
+        at = end
     if not certificates:
         raise InvalidCertificate("this is no DER certificate chain: it is empty")
     return tuple(certificates)
@@ -261,15 +264,15 @@ def _check_pem(pem: bytes, position: int) -> None:
         ) from error
 
 
-def _der_length(data: bytes) -> int:
+def _der_length(data: bytes, available: int) -> int:
     """The length in bytes of the DER SEQUENCE that `data` begins with, its header included (X.690, 8.1.3)."""
     octets = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
     header = 2 + octets
     if len(data) < header or data[0] != 0x30 or octets > 4 or data[1] == 0x80:
         raise InvalidCertificate("a DER certificate begins with a SEQUENCE and its length", field="encoding")
     length = header + (int.from_bytes(data[2:header], "big") if octets else data[1])
-    if length > len(data):
+    if length > available:
         raise InvalidCertificate(
-            f"it says that it has {length} bytes, there are {len(data)}", field="encoding"
+            f"it says that it has {length} bytes, there are {available}", field="encoding"
         )
     return length

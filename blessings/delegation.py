@@ -66,7 +66,11 @@ def delegate(
 
 def check_valid_now(blessing: Blessing, now: datetime) -> None:
     """Raises CannotBless when a certificate of the chain is not valid at `now`."""
-    if now < blessing.not_before:
-        raise CannotBless(f"{blessing.presented} is not valid before {blessing.not_before.isoformat()}")
-    if now >= blessing.not_after:
-        raise CannotBless(f"{blessing.presented} expired at {blessing.not_after.isoformat()}")
+    try:
+        begin, end = blessing.not_before, blessing.not_after
+    except InvalidCertificate as error:
+        raise CannotBless(f"the blessing is outside of the profile: {error}") from error
+    if now < begin:
+        raise CannotBless(f"{blessing.presented} is not valid before {begin.isoformat()}")
+    if now >= end:
+        raise CannotBless(f"{blessing.presented} expired at {end.isoformat()}")

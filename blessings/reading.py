@@ -116,7 +116,7 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
     _check_signature_form(parts)
     if certificate.serial_number <= 0:
         raise InvalidCertificate("a serial number is positive (RFC 5280)", field="serialNumber")
-    not_before, not_after = _times(certificate)
+    not_before, not_after = times_of(certificate)
     facts = CertificateFacts(
         role=role,
         parts=parts,
@@ -164,6 +164,21 @@ def public_key_of(certificate: x509.Certificate) -> PublicKey:
         raise
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidKey("the public key cannot be read, or is of a kind that is not accepted") from error
+
+
+def times_of(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    """When a certificate begins and ends. Raises InvalidCertificate."""
+    try:
+        not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except ValueError as error:
+        # DER has a year 0, Python's calendar has none.
+        raise InvalidCertificate(f"a time cannot be read: {error}", field="validity") from error
+    if not_before >= not_after:
+        raise InvalidCertificate(
+            f"it ends at {not_after.isoformat()}, before it begins at {not_before.isoformat()}",
+            field="validity",
+        )
+    return not_before, not_after
 
 
 def _extensions_of(certificate: x509.Certificate) -> _Extensions:
@@ -253,16 +268,6 @@ def _check_signature_form(parts: SignedParts) -> None:
         raise InvalidCertificate("the algorithm inside is another than outside", field="signature")
     if parts.unused_bits:
         raise InvalidCertificate("the signature is no whole number of bytes", field="signatureValue")
-
-
-def _times(certificate: x509.Certificate) -> tuple[datetime, datetime]:
-    not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not_before >= not_after:
-        raise InvalidCertificate(
-            f"it ends at {not_after.isoformat()}, before it begins at {not_before.isoformat()}",
-            field="validity",
-        )
-    return not_before, not_after
 
 
 def _name(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -28,6 +28,7 @@ from blessings import (
     Roots,
     UnacceptableKey,
     VerificationError,
+    delegate,
     extension,
     fingerprint,
     reading,
@@ -493,3 +494,29 @@ def test_a_fingerprint_is_spelled_as_identify_prints_it() -> None:
         spelled = fingerprint(Principal.create(kind).public_key)
         assert len(spelled) == 32 * 3 - 1
         assert bytes.fromhex(spelled.replace(":", ""))
+
+
+def in_year_0() -> x509.Certificate:
+    """A leaf whose time DER can spell, and Python cannot; its signature is of other bytes."""
+    der = leaf(
+        begin=datetime(2050, 1, 1, tzinfo=UTC), end=datetime(2051, 1, 1, tzinfo=UTC)
+    ).leaf.public_bytes(Encoding.DER)
+    return x509.load_der_x509_certificate(der.replace(b"20500101000000Z", b"00000101000000Z"))
+
+
+def test_a_year_that_there_is_not_is_refused_with_its_field() -> None:
+    blessing = Blessing((in_year_0(), *ONE.application.blessing.certificates))
+    assert refusal(blessing) == (Reason.MALFORMED, 0, "validity")
+    with pytest.raises(InvalidCertificate, match="validity"):
+        _ = blessing.not_after
+
+
+def test_a_chain_with_a_year_that_there_is_not_blesses_nobody() -> None:
+    damaged = Blessing((ONE.blessing.leaf, in_year_0()))
+    with pytest.raises(CannotBless, match="validity"):
+        delegate(ONE.replica, damaged, Principal.create().public_key, "x", now=NOW, lifetime=HOUR)
+
+
+def test_text_with_half_of_a_surrogate_pair_is_no_pem() -> None:
+    with pytest.raises(InvalidCertificate, match="no PEM"):
+        Blessing.from_pem("\ud800")
