@@ -13,20 +13,18 @@ from typing import Annotated
 
 import structlog
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from vkube import administer_commands, principal_commands
+from vkube.complaints import console
 from vkube.errors import ManifestError, VkubeError
 from vkube.local.cluster import LocalSettings, Started, local_cluster
 from vkube.local.manifests import Manifests, read
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Replica identity for Kubernetes.")
-console = Console(highlight=False)
 
-
-@app.callback()
-def _commands() -> None:
-    """Without this, typer would make the only command the program itself."""
+app.add_typer(principal_commands.app, name="principal")
+administer_commands.add_to(app)
 
 
 @app.command()

@@ -3,6 +3,8 @@
 VkubeError
 ├── ManifestError     a manifest cannot be read, or holds what local mode does not run
 ├── AdmissionRefused  the webhook said no to a Pod
+├── CredentialsError  an administrator's credentials cannot be used as they are
+├── ClusterAgentError a cluster agent refused, or cannot be reached
 └── LocalModeError    a part of local mode did not start, or ended
 """
 
@@ -19,6 +21,14 @@ class ManifestError(VkubeError):
 
 class AdmissionRefused(VkubeError):
     """The webhook refused a Pod."""
+
+
+class CredentialsError(VkubeError):
+    """An administrator's credentials cannot be used as they are."""
+
+
+class ClusterAgentError(VkubeError):
+    """A cluster agent refused a call, or cannot be reached."""
 
 
 class LocalModeError(VkubeError):

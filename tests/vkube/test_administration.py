@@ -1,0 +1,93 @@
+"""The administrative commands, as a person runs them, against the real cluster agent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blessings import Blessing, Principal, Roots, verify_blessing
+from blessings.directory import DirectoryPrincipal
+from tests.claims import CODE
+from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
+from tests.csrs import csr_of
+
+
+def vkube(*arguments: object, ends: int = 0) -> str:
+    """What `vkube` prints."""
+    command = [sys.executable, "-m", "vkube", *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == ends, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[RunningClusterAgent]:
+    (tmp_path / "code").write_text(CODE + "\n")
+    with running_cluster_agent(tmp_path, claim="required", claim_code_file=tmp_path / "code") as running:
+        yield running
+
+
+def flags(agent: RunningClusterAgent, credentials: Path) -> list[object]:
+    ca_file = credentials.parent / "serving" / "ca.crt"
+    return ["--cluster-agent", agent.url, "--credentials", credentials, "--ca", ca_file]
+
+
+def claim_flags(agent: RunningClusterAgent, credentials: Path) -> list[object]:
+    code_file = credentials.parent / "code"
+    return [*flags(agent, credentials), "--name-prefix", "acme:prod", "--code-file", code_file]
+
+
+def test_a_principal_is_made_and_shown(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    sealed = ["--passphrase-file", tmp_path / "passphrase"]
+    assert "made the root acme" in vkube("principal", "create", tmp_path / "root", "acme", *sealed)
+    shown = vkube("principal", "dump", tmp_path / "root", *sealed)
+    assert "DEFAULT:   acme until" in shown
+    assert "ROOT:      acme " in shown
+    assert "the key is sealed, and no passphrase" in vkube("principal", "dump", tmp_path / "root", ends=1)
+    assert "is not empty" in vkube("principal", "create", tmp_path / "root", ends=1)
+    vkube("principal", "create", tmp_path / "plain")
+    assert "DEFAULT:   none" in vkube("principal", "dump", tmp_path / "plain")
+    assert "must be lower case" in vkube("principal", "create", tmp_path / "upper", "Acme", ends=1)
+
+
+def test_a_claimed_agent_names_replicas_under_the_administrators_root(
+    agent: RunningClusterAgent, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    vkube("principal", "create", root, "acme")
+    assert "names what is under acme:prod" in vkube("claim-cluster-agent", *claim_flags(agent, root))
+    assert httpx.get(agent.health_url + "/readyz").status_code == 200
+    with agent.credential_client(agent.new_secret()["credential"]) as client:
+        body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}
+        answer = client.post("/v1/seek-blessings", json=body).json()
+    roots: Roots = DirectoryPrincipal.open(root).roots
+    name = verify_blessing(Blessing.from_pem(answer["chain"]), roots, now=datetime.now(UTC))
+    assert str(name) == "acme:prod:shop:web:web-1"
+    again = vkube("claim-cluster-agent", *claim_flags(agent, root), ends=1)
+    assert "was claimed by the root acme with the key" in again
+
+
+def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path: Path) -> None:
+    root, other, plain = tmp_path / "root", tmp_path / "other", tmp_path / "plain"
+    vkube("principal", "create", root, "acme")
+    vkube("principal", "create", other, "other")
+    vkube("principal", "create", plain)
+    (tmp_path / "code").write_text("x" * 32)
+    for credentials, said in (
+        (other, "the prefix acme:prod is not under the root other"),
+        (plain, "these credentials have no blessing"),
+        (tmp_path / "none", "is no principal's directory"),
+    ):
+        assert said in vkube("claim-cluster-agent", *claim_flags(agent, credentials), ends=1)
+    wrong_ca = [*claim_flags(agent, root), "--ca", tmp_path / "code"]
+    assert "--ca" in vkube("claim-cluster-agent", *wrong_ca, ends=1)
+    wrong_server = [*claim_flags(agent, root), "--server-name", "another.svc"]
+    assert "ertificate" in vkube("claim-cluster-agent", *wrong_server, ends=1)
+    assert httpx.get(agent.health_url + "/readyz").status_code == 503

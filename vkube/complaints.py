@@ -1,0 +1,30 @@
+"""How a command that fails says so."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from rich.console import Console
+from rich.markup import escape
+
+from vkube.errors import VkubeError
+
+_Parameters = ParamSpec("_Parameters")
+console = Console(highlight=False)
+
+
+def complaining(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """The command, ending with 1 and one line of what was wrong."""
+
+    @functools.wraps(command)
+    def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:
+        try:
+            command(*arguments, **keywords)
+        except VkubeError as error:
+            console.print(f"[red]vkube: {escape(str(error))}[/red]", soft_wrap=True)
+            sys.exit(1)
+
+    return run

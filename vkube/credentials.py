@@ -1,0 +1,82 @@
+"""An administrator's credentials: a principal in a directory, and the certificate that it shows to a cluster
+agent."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from blessings import Authority, Blessing, BlessingsError, CannotBless, Name, Principal, Roots
+from blessings.directory import DirectoryPrincipal
+from blessings.reading import Role
+from vkube.errors import CredentialsError
+
+ADMINISTRATOR = "administrator"
+_ONE_COMMAND = timedelta(minutes=10)
+
+
+def read_passphrase(file: Path | None) -> bytes | None:
+    """What the file holds without the end of its line; None without a file. Raises CredentialsError."""
+    if file is None:
+        return None
+    try:
+        passphrase = file.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise CredentialsError(f"cannot read the passphrase: {error}") from error
+    if not passphrase:
+        raise CredentialsError(f"{file} holds no passphrase, it is empty")
+    return passphrase
+
+
+def create(
+    directory: Path, name: str | None, *, passphrase: bytes | None, lifetime: timedelta, now: datetime
+) -> DirectoryPrincipal:
+    """A new principal; with `name` the root of that name, which it recognises. Raises CredentialsError."""
+    try:
+        root_name = None if name is None else Name.parse(name)
+        made = DirectoryPrincipal.create(directory, passphrase=passphrase)
+        if root_name is not None:
+            root = Authority.create_root(root_name, made.principal, now=now, lifetime=lifetime)
+            made.set_roots(Roots.of(root.certificate))
+            made.set_blessings(made.blessings.with_default(root.blessing))
+    except (BlessingsError, OSError) as error:
+        raise CredentialsError(str(error)) from error
+    return made
+
+
+def open_directory(directory: Path, passphrase: bytes | None) -> DirectoryPrincipal:
+    """Raises CredentialsError."""
+    try:
+        return DirectoryPrincipal.open(directory, passphrase=passphrase)
+    except BlessingsError as error:
+        raise CredentialsError(str(error)) from error
+
+
+def authority_of(credentials: DirectoryPrincipal) -> Authority:
+    """By which the principal grants. Raises CredentialsError when it may only show its name."""
+    try:
+        return Authority(credentials.principal, _default(credentials))
+    except CannotBless as error:
+        raise CredentialsError(f"these credentials can grant nothing: {error}") from error
+
+
+def client_certificate(credentials: DirectoryPrincipal, now: datetime) -> tuple[Principal, Blessing]:
+    """What to show to a cluster agent. Who may sign shows `<its name>:administrator`, for this one command
+    and by a key of its own; who may not, shows its blessing. Raises CredentialsError."""
+    blessing = _default(credentials)
+    try:
+        if blessing.facts(0).role is not Role.SIGNER:
+            return credentials.principal, blessing
+        principal = Principal.create()
+        leaf = Authority(credentials.principal, blessing).bless(
+            principal.public_key, ADMINISTRATOR, now=now, lifetime=_ONE_COMMAND
+        )
+    except BlessingsError as error:
+        raise CredentialsError(f"these credentials cannot be used: {error}") from error
+    return principal, leaf
+
+
+def _default(credentials: DirectoryPrincipal) -> Blessing:
+    if credentials.blessings.default is None:
+        raise CredentialsError("these credentials have no blessing: they name nobody")
+    return credentials.blessings.default
