@@ -16,9 +16,9 @@ from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_administrator
 from cluster_agent.errors import BadRequest, Forbidden, Refusal
-from cluster_agent.issuing_policy import Issuance, Secret, TtlPolicy
+from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
 from cluster_agent.signing import BootstrapCredential, SigningRoom
-from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store
+from cluster_agent.store import ApplicationRevoked, KeyAlreadyIssued, ReplicaRevoked, SecretForgotten, Store
 
 
 class Tripwire(Protocol):
@@ -73,7 +73,12 @@ class ClusterAgent:
             not_after=credential.blessing.not_after,
             forgotten=False,
         )
-        await self.store.add_secret(secret)
+        try:
+            await self.store.add_secret(secret)
+        except ApplicationRevoked as error:
+            raise Forbidden(
+                "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
+            ) from error
         return IssuedSecret(secret, name, credential)
 
     async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
@@ -118,6 +123,7 @@ class ClusterAgent:
             pod_uid=pod.uid,
             public_key_fingerprint=fingerprint(key),
             not_after=blessing.not_after,
+            certificate=_certificate(blessing),
         )
         try:
             await self.store.add_issuance(issuance)
@@ -125,6 +131,8 @@ class ClusterAgent:
             raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
         except SecretForgotten as error:
             raise policy.forgotten(secret) from error
+        except ReplicaRevoked as error:
+            raise policy.revoked(pod.name, pod.uid) from error
         return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
 
     async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
@@ -144,6 +152,8 @@ class ClusterAgent:
         if secret is None:
             raise Forbidden("UnknownSecret", "no secret with this credential is known here")
         policy.check_not_forgotten(secret)
+        if earlier is not None:
+            policy.check_not_revoked(earlier)
         return secret, earlier
 
     async def _attested(self, caller: Caller, secret: Secret, token: str) -> AttestedPod:
@@ -159,6 +169,16 @@ class ClusterAgent:
                     tripwire.report(secret, refusal)
             raise
         return pod
+
+
+def _certificate(blessing: Blessing) -> IssuedCertificate:
+    issuer = blessing.facts(1)
+    return IssuedCertificate(
+        serial=f"{blessing.leaf.serial_number:x}",
+        issuer=str(issuer.name),
+        issuing_key=fingerprint(issuer.public_key),
+        issuer_not_after=issuer.not_after,
+    )
 
 
 def _half_way(begin: datetime, end: datetime) -> datetime:

@@ -32,8 +32,20 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class IssuedCertificate:
+    """What a revocation list needs to know of a certificate: its serial number in hex, its issuer's name, the
+    fingerprint of the key that signed it, and when the issuer's own certificate ends."""
+
+    serial: str
+    issuer: str
+    issuing_key: str
+    issuer_not_after: datetime
+
+
+@dataclass(frozen=True)
 class Issuance:
-    """A replica certificate that was issued earlier."""
+    """A replica certificate that was issued earlier. `certificate` is None for what was read from the store;
+    `revoked` says whether its replica is issued nothing any more."""
 
     certificate_fingerprint: str
     secret_id: str
@@ -41,6 +53,8 @@ class Issuance:
     pod_uid: str
     public_key_fingerprint: str
     not_after: datetime
+    certificate: IssuedCertificate | None = None
+    revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,19 @@ def check_not_forgotten(secret: Secret) -> None:
     """Raises Forbidden for a forgotten secret."""
     if secret.forgotten:
         raise forgotten(secret)
+
+
+def check_not_revoked(issuance: Issuance) -> None:
+    """Raises Forbidden for a replica that was revoked."""
+    if issuance.revoked:
+        raise revoked(issuance.pod_name, issuance.pod_uid)
+
+
+def revoked(pod_name: str, pod_uid: str) -> Forbidden:
+    """The refusal for a replica that was revoked."""
+    return Forbidden(
+        "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing is issued to it any more"
+    )
 
 
 def forgotten(secret: Secret) -> Forbidden:

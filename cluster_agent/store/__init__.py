@@ -7,6 +7,21 @@ The same statements run on SQLite, for one replica of the agent, and on PostgreS
 """
 
 from cluster_agent.store.acknowledgements import Share
-from cluster_agent.store.records import KeyAlreadyIssued, SecretForgotten, Store, open_store
+from cluster_agent.store.records import (
+    ApplicationRevoked,
+    KeyAlreadyIssued,
+    ReplicaRevoked,
+    SecretForgotten,
+    Store,
+    open_store,
+)
 
-__all__ = ["KeyAlreadyIssued", "SecretForgotten", "Share", "Store", "open_store"]
+__all__ = [
+    "ApplicationRevoked",
+    "KeyAlreadyIssued",
+    "ReplicaRevoked",
+    "SecretForgotten",
+    "Share",
+    "Store",
+    "open_store",
+]

@@ -1,7 +1,7 @@
 """Which version of each publication (revocation lists, roots) every replica said that it has.
 
 A replica is its pod's UID: renewals and restarts of its containers are still it. It is live while something
-that was issued to it is valid.
+that was issued to it is valid, and it was not revoked.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, and_, distinct, func, select
 
 from cluster_agent.store.access import Access, seconds
-from cluster_agent.store.tables import acknowledgements, issuances
+from cluster_agent.store.tables import acknowledgements, issuances, revoked_replicas
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ class Acknowledgements:
 
         It looks at every live replica (0.1 s for 100 000), beside the reads that calls wait for.
         """
-        live = issuances.c.not_after > seconds(now)
+        live = and_(
+            issuances.c.not_after > seconds(now),
+            issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
+        )
         have = select(acknowledgements.c.pod_uid).where(
             acknowledgements.c.kind == kind, acknowledgements.c.version >= version
         )

@@ -120,6 +120,7 @@ def lock_for_migration(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
 
-# Advisory locks are numbers that a database's users agree on; these spell "VanMigra" and "VanLeadr".
+# Advisory locks are numbers that a database's users agree on; these spell "VanMigra", "VanLeadr" and so on.
 MIGRATION_LOCK = int.from_bytes(b"VanMigra")
 LEADER_LOCK = int.from_bytes(b"VanLeadr")
+REVOCATION_LOCK = int.from_bytes(b"VanRevok")

@@ -4,7 +4,7 @@ comes while they are busy is handed over together."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -19,7 +19,13 @@ from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
-from cluster_agent.store.tables import authority_keys, issuances, secrets
+from cluster_agent.store.revocations import (
+    Revocations,
+    hold_off_revocations,
+    is_revoked,
+    revoked_among,
+)
+from cluster_agent.store.tables import authority_keys, issuances, issuers, revoked_replicas, secrets
 
 MOST_WAITING = 512
 _DROPPED_AT_ONCE = 5000
@@ -31,6 +37,14 @@ class KeyAlreadyIssued(Exception):
 
 class SecretForgotten(Exception):
     """The secret was forgotten meanwhile: nothing may be issued for it."""
+
+
+class ReplicaRevoked(Exception):
+    """The replica was revoked: nothing may be issued to it."""
+
+
+class ApplicationRevoked(Exception):
+    """The application was revoked: it may have no secret."""
 
 
 def open_store(url: str) -> Store:
@@ -53,6 +67,9 @@ class Store:
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)
         self.claims = Claims(access)
+        self.revocations = Revocations(access)
+        # Recorded by this process already: (name, key, end) of the issuers.
+        self._issuers: set[tuple[str, str, int]] = set()
         self._issuing = Batches(access.writer, self._add_issuances, most_waiting=MOST_WAITING)
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)
@@ -85,7 +102,7 @@ class Store:
                 )
 
     async def add_secret(self, secret: Secret) -> None:
-        """Durable when it returns."""
+        """Durable when it returns. Raises ApplicationRevoked."""
         row = {
             "id": secret.id,
             "namespace": secret.application.namespace,
@@ -94,7 +111,14 @@ class Store:
             "created_at": seconds(secret.created_at),
             "not_after": seconds(secret.not_after),
         }
-        await self._access.write(lambda connection: connection.execute(insert(secrets), row))
+
+        def add(connection: Connection) -> None:
+            hold_off_revocations(connection)
+            if is_revoked(connection, secret.application):
+                raise ApplicationRevoked
+            connection.execute(insert(secrets), row)
+
+        await self._access.write(add)
 
     async def forget_secret(self, secret_id: str, now: datetime) -> bool:
         """Durable when it returns. Answers whether there was one to forget."""
@@ -122,7 +146,8 @@ class Store:
         return [_secret(row) for row in await self._access.read(statement)]
 
     async def add_issuance(self, issuance: Issuance) -> None:
-        """Durable when it returns. Raises KeyAlreadyIssued; SecretForgotten when that came first."""
+        """Durable when it returns. Raises KeyAlreadyIssued; SecretForgotten, ReplicaRevoked when that came
+        first."""
         refusal = await self._issuing.submit(issuance)
         if refusal is not None:
             raise refusal
@@ -151,31 +176,56 @@ class Store:
 
     def _add_issuances(
         self, batch: Sequence[Issuance]
-    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | None]:
-        live, added = available(
+    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | None]:
+        live, revoked, added = available(
             lambda: self._access.transaction(lambda connection: self._record(connection, batch))
         )
+        self._issuers |= _issuers([one for one in batch if one.certificate_fingerprint in added])
         return [
             SecretForgotten()
             if one.secret_id not in live
+            else ReplicaRevoked()
+            if one.pod_uid in revoked
             else None
             if one.certificate_fingerprint in added
             else KeyAlreadyIssued()
             for one in batch
         ]
 
-    def _record(self, connection: Connection, batch: Sequence[Issuance]) -> tuple[set[str], set[str]]:
-        """Records what may be; answers the secrets that are not forgotten, and the certificates recorded."""
+    def _record(
+        self, connection: Connection, batch: Sequence[Issuance]
+    ) -> tuple[set[str], set[str], set[str]]:
+        """Records what may be; answers the secrets that are not forgotten, the pods that were revoked, and
+        the certificates recorded."""
+        hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
         ids = sorted({one.secret_id for one in batch})
         live = set(connection.scalars(_LIVE_SECRETS.where(secrets.c.id.in_(ids))))
+        revoked = revoked_among(connection, [one.pod_uid for one in batch])
         # In this order two replicas that are asked to certify the same keys wait for each other in turn.
         ordered = sorted(batch, key=lambda one: one.public_key_fingerprint)
-        rows = [_issuance_row(one) for one in ordered if one.secret_id in live]
-        if not rows:
-            return live, set()
+        allowed = [one for one in ordered if one.secret_id in live and one.pod_uid not in revoked]
+        if not allowed:
+            return live, revoked, set()
+        self._record_issuers(connection, allowed)
         adding = self._access.insert(issuances).on_conflict_do_nothing()
-        return live, set(connection.scalars(adding.returning(issuances.c.certificate_fingerprint), rows))
+        rows = [_issuance_row(one) for one in allowed]
+        added = set(connection.scalars(adding.returning(issuances.c.certificate_fingerprint), rows))
+        return live, revoked, added
+
+    def _record_issuers(self, connection: Connection, batch: Sequence[Issuance]) -> None:
+        new = sorted(_issuers(batch) - self._issuers)
+        if new:
+            adding = self._access.insert(issuers)
+            later = adding.excluded.not_after
+            adding = adding.on_conflict_do_update(
+                index_elements=["name", "issuing_key"],
+                set_={"not_after": later},
+                where=issuers.c.not_after < later,
+            )
+            connection.execute(
+                adding, [{"name": name, "issuing_key": key, "not_after": end} for name, key, end in new]
+            )
 
     def _secrets_of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
         rows = self._access.rows(
@@ -191,7 +241,12 @@ class Store:
         rows = self._access.rows(
             select(issuances).where(issuances.c.certificate_fingerprint.in_(set(fingerprints)))
         )
-        earlier = {row.certificate_fingerprint: _issuance(row) for row in rows}
+        statement = select(revoked_replicas.c.pod_uid)
+        pods = {row.pod_uid for row in rows}
+        revoked = {
+            row.pod_uid for row in self._access.rows(statement.where(revoked_replicas.c.pod_uid.in_(pods)))
+        }
+        earlier = {row.certificate_fingerprint: _issuance(row, revoked) for row in rows}
         ids = {one.secret_id for one in earlier.values()}
         known = {
             row.id: _secret(row) for row in self._access.rows(select(secrets).where(secrets.c.id.in_(ids)))
@@ -209,7 +264,13 @@ _LIVE_SECRETS = (
 )
 
 
+def _issuers(batch: Sequence[Issuance]) -> set[tuple[str, str, int]]:
+    certificates = (one.certificate for one in batch if one.certificate is not None)
+    return {(one.issuer, one.issuing_key, seconds(one.issuer_not_after)) for one in certificates}
+
+
 def _issuance_row(issuance: Issuance) -> dict[str, object]:
+    certificate = issuance.certificate
     return {
         "certificate_fingerprint": issuance.certificate_fingerprint,
         "secret_id": issuance.secret_id,
@@ -217,6 +278,9 @@ def _issuance_row(issuance: Issuance) -> dict[str, object]:
         "pod_uid": issuance.pod_uid,
         "public_key_fingerprint": issuance.public_key_fingerprint,
         "not_after": seconds(issuance.not_after),
+        "serial": certificate and certificate.serial,
+        "issuer": certificate and certificate.issuer,
+        "issuing_key": certificate and certificate.issuing_key,
     }
 
 
@@ -231,7 +295,7 @@ def _secret(row: Row[*tuple[object, ...]]) -> Secret:
     )
 
 
-def _issuance(row: Row[*tuple[object, ...]]) -> Issuance:
+def _issuance(row: Row[*tuple[object, ...]], revoked: Collection[str]) -> Issuance:
     return Issuance(
         certificate_fingerprint=row.certificate_fingerprint,
         secret_id=row.secret_id,
@@ -239,4 +303,5 @@ def _issuance(row: Row[*tuple[object, ...]]) -> Issuance:
         pod_uid=row.pod_uid,
         public_key_fingerprint=row.public_key_fingerprint,
         not_after=from_seconds(row.not_after),
+        revoked=row.pod_uid in revoked,
     )

@@ -41,7 +41,12 @@ issuances = Table(
     Column("pod_uid", Text, nullable=False),
     Column("public_key_fingerprint", Text, nullable=False, unique=True),
     Column("not_after", _WHOLE, nullable=False),
+    # Empty for what was issued before there was revocation.
+    Column("serial", Text),
+    Column("issuer", Text),
+    Column("issuing_key", Text),
     Index("issuances_not_after", "not_after"),
+    Index("issuances_pod_uid", "pod_uid"),
 )
 
 # Whose database this is: replicas with other keys are not the same cluster agent.
@@ -73,4 +78,52 @@ claims = Table(
     Column("signature", Text, nullable=False),
     Column("claimed_at", _WHOLE, nullable=False),
     CheckConstraint("id = 1", name="claims_only_one"),
+)
+
+# Whose certificates are about: each has a revocation list. `not_after` is that of its own certificate.
+issuers = Table(
+    "issuers",
+    METADATA,
+    Column("name", Text, nullable=False),
+    Column("issuing_key", Text, nullable=False),
+    Column("not_after", _WHOLE, nullable=False),
+    PrimaryKeyConstraint("name", "issuing_key"),
+)
+
+revoked_certificates = Table(
+    "revoked_certificates",
+    METADATA,
+    Column("issuer", Text, nullable=False),
+    Column("issuing_key", Text, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("revoked_at", _WHOLE, nullable=False),
+    Column("not_after", _WHOLE, nullable=False),
+    PrimaryKeyConstraint("issuer", "issuing_key", "serial"),
+)
+
+# `gone` is 1 when the pod was deleted: its record is needed for a day only.
+revoked_replicas = Table(
+    "revoked_replicas",
+    METADATA,
+    Column("pod_uid", Text, primary_key=True),
+    Column("revoked_at", _WHOLE, nullable=False),
+    Column("gone", Integer, nullable=False),
+)
+
+revoked_applications = Table(
+    "revoked_applications",
+    METADATA,
+    Column("namespace", Text, nullable=False),
+    Column("service_account", Text, nullable=False),
+    Column("revoked_at", _WHOLE, nullable=False),
+    PrimaryKeyConstraint("namespace", "service_account"),
+)
+
+# One row.
+revocation_state = Table(
+    "revocation_state",
+    METADATA,
+    Column("number", _WHOLE, primary_key=True, autoincrement=False),
+    Column("published_at", _WHOLE, nullable=False),
+    Column("last_revocation", _WHOLE, nullable=False),
 )

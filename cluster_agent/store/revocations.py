@@ -1,0 +1,263 @@
+"""What was revoked, and the number of the revocation lists that say so.
+
+A certificate that was revoked is on the lists until it expired; a replica that was revoked is issued nothing
+more; an application that was revoked gets no secret. The number counts what was published, for all lists
+together: every replica of the agent makes the same lists of the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select, text, update
+
+from blessings import Name
+from cluster_agent.applications import Application
+from cluster_agent.store.access import Access, from_seconds, seconds
+from cluster_agent.store.database import REVOCATION_LOCK
+from cluster_agent.store.tables import (
+    issuances,
+    issuers,
+    revocation_state,
+    revoked_applications,
+    revoked_certificates,
+    revoked_replicas,
+    secrets,
+)
+
+# A pod that is gone can show a token only as long as somebody has it cached.
+_GONE_REPLICAS_KEPT = timedelta(hours=25)
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Whose list it is: an application's name, and the fingerprint of the key that signs for it."""
+
+    name: str
+    issuing_key: str
+
+
+@dataclass(frozen=True)
+class RevokedCertificate:
+    """An entry of a list. `serial` is in hex."""
+
+    issuer: Issuer
+    serial: str
+    revoked_at: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class Published:
+    """`number` of the lists, when they were published, and the number of the last revocation in them."""
+
+    number: int
+    at: datetime
+    last_revocation: int
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """`certificates` that were valid and are revoked now; `known` is whether there was anything to revoke."""
+
+    certificates: int
+    known: bool
+
+
+class Revocations:
+    """Every call may raise Unavailable. What is revoked is durable when the call returns."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def revoke_replicas(self, pod_uids: Collection[str], now: datetime, *, gone: bool) -> Revoked:
+        """Revokes what these pods were issued, and nothing is issued to them any more. `gone` pods are
+        recorded only when something was issued to them."""
+
+        def revoke(connection: Connection) -> Revoked:
+            self._lock(connection)
+            condition = issuances.c.pod_uid.in_(pod_uids)
+            issued = set(connection.scalars(select(issuances.c.pod_uid).where(condition).distinct()))
+            self._refuse(connection, issued if gone else pod_uids, now, gone=gone)
+            return Revoked(self._revoke(connection, condition, now), bool(issued))
+
+        return await self._access.write(revoke)
+
+    async def revoke_replica_of_serial(self, serial: str, now: datetime) -> Revoked:
+        """Revokes the replica that the certificate with that serial number (in hex) was issued to."""
+        return await self._revoke_found(issuances.c.serial == serial, now)
+
+    async def revoke_replica_named(self, name: Name, now: datetime) -> Revoked:
+        """Revokes the replicas that have that name now. A later pod of the same name is another replica."""
+        *application, pod = name.components
+        issuer = ":".join(application)
+        return await self._revoke_found(and_(issuances.c.issuer == issuer, issuances.c.pod_name == pod), now)
+
+    async def revoke_secret(self, secret_id: str, now: datetime) -> Revoked:
+        """Forgets the secret, and revokes what was issued under it."""
+
+        def revoke(connection: Connection) -> Revoked:
+            self._lock(connection)
+            known = self._forget(connection, secrets.c.id == secret_id, now)
+            return Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
+
+        return await self._access.write(revoke)
+
+    async def revoke_application(self, application: Application, now: datetime) -> Revoked:
+        """Forgets its secrets, revokes what was issued under them, and lets it have no new ones."""
+
+        def revoke(connection: Connection) -> Revoked:
+            self._lock(connection)
+            adding = self._access.insert(revoked_applications).on_conflict_do_nothing()
+            connection.execute(adding, {**_key(application), "revoked_at": seconds(now)})
+            known = self._forget(connection, _is_of(application), now)
+            of_it = select(secrets.c.id).where(_is_of(application))
+            return Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
+
+        return await self._access.write(revoke)
+
+    async def reinstate_application(self, application: Application) -> bool:
+        """Lets it have secrets again. What was revoked stays so. Answers whether it was revoked."""
+        statement = delete(revoked_applications).where(
+            revoked_applications.c.namespace == application.namespace,
+            revoked_applications.c.service_account == application.service_account,
+        )
+        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
+
+    async def published(self) -> Published:
+        """What is current."""
+        ((number, at, last_revocation),) = await self._access.read(
+            select(
+                revocation_state.c.number,
+                revocation_state.c.published_at,
+                revocation_state.c.last_revocation,
+            )
+        )
+        return Published(number, from_seconds(at), last_revocation)
+
+    async def publish_if_older(self, age: timedelta, now: datetime) -> None:
+        """Counts the number on, when nothing was published for that long. One of several replicas does."""
+        statement = (
+            update(revocation_state)
+            .where(revocation_state.c.published_at <= seconds(now - age))
+            .values(number=revocation_state.c.number + 1, published_at=seconds(now))
+        )
+        await self._access.write(lambda connection: connection.execute(statement))
+
+    async def certificates(self, since: datetime) -> list[RevokedCertificate]:
+        """Those that were revoked and not expired at `since`, in the order of their serial numbers."""
+        statement = (
+            select(revoked_certificates)
+            .where(revoked_certificates.c.not_after >= seconds(since))
+            .order_by(revoked_certificates.c.serial)
+        )
+        return [
+            RevokedCertificate(
+                Issuer(row.issuer, row.issuing_key),
+                row.serial,
+                from_seconds(row.revoked_at),
+                from_seconds(row.not_after),
+            )
+            for row in await self._access.count(lambda connection: connection.execute(statement).all())
+        ]
+
+    async def issuers(self, since: datetime) -> list[Issuer]:
+        """Whose certificates may be about that were not expired at `since`."""
+        statement = select(issuers.c.name, issuers.c.issuing_key).where(issuers.c.not_after >= seconds(since))
+        return sorted(
+            (Issuer(name, key) for name, key in await self._access.read(statement)),
+            key=lambda one: (one.name, one.issuing_key),
+        )
+
+    async def drop_expired(self, before: datetime, now: datetime) -> None:
+        """Removes what no list says any more, when it expired before `before`."""
+
+        def drop(connection: Connection) -> None:
+            for table in (revoked_certificates, issuers):
+                connection.execute(delete(table).where(table.c.not_after < seconds(before)))
+            gone = revoked_replicas.c.revoked_at < seconds(now - _GONE_REPLICAS_KEPT)
+            connection.execute(delete(revoked_replicas).where(revoked_replicas.c.gone == 1, gone))
+
+        await self._access.write(drop)
+
+    async def _revoke_found(self, condition: ColumnElement[bool], now: datetime) -> Revoked:
+        def revoke(connection: Connection) -> Revoked:
+            self._lock(connection)
+            live = and_(condition, issuances.c.not_after > seconds(now))
+            found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
+            self._refuse(connection, found, now, gone=False)
+            return Revoked(self._revoke(connection, issuances.c.pod_uid.in_(found), now), bool(found))
+
+        return await self._access.write(revoke)
+
+    def _lock(self, connection: Connection) -> None:
+        """Waits for what is being issued, and what comes later waits for us. SQLite has one writer."""
+        if self._access.database.is_shared:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REVOCATION_LOCK})
+
+    def _refuse(
+        self, connection: Connection, pod_uids: Collection[str], now: datetime, *, gone: bool
+    ) -> None:
+        rows = [{"pod_uid": uid, "revoked_at": seconds(now), "gone": int(gone)} for uid in sorted(pod_uids)]
+        if rows:
+            connection.execute(self._access.insert(revoked_replicas).on_conflict_do_nothing(), rows)
+
+    def _forget(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
+        forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
+        return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
+
+    def _revoke(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> int:
+        """Puts the valid certificates on the lists; answers how many were not there yet."""
+        columns = ["issuer", "issuing_key", "serial", "revoked_at", "not_after"]
+        found = select(
+            issuances.c.issuer,
+            issuances.c.issuing_key,
+            issuances.c.serial,
+            literal(seconds(now)),
+            issuances.c.not_after,
+        ).where(condition, issuances.c.not_after > seconds(now), issuances.c.serial.is_not(None))
+        adding = self._access.insert(revoked_certificates).from_select(columns, found)
+        added: int = connection.execute(adding.on_conflict_do_nothing()).rowcount
+        if added:
+            number = revocation_state.c.number + 1
+            connection.execute(
+                update(revocation_state).values(
+                    number=number, last_revocation=number, published_at=seconds(now)
+                )
+            )
+        return added
+
+
+def hold_off_revocations(connection: Connection) -> None:
+    """Makes revocations wait until the transaction's end, so that they see what it records."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REVOCATION_LOCK})
+
+
+def revoked_among(connection: Connection, pod_uids: Collection[str]) -> set[str]:
+    """Which of these pods may be issued nothing any more."""
+    statement = select(revoked_replicas.c.pod_uid).where(revoked_replicas.c.pod_uid.in_(set(pod_uids)))
+    return set(connection.scalars(statement))
+
+
+def is_revoked(connection: Connection, application: Application) -> bool:
+    """Whether the application may have no secret."""
+    statement = select(revoked_applications.c.revoked_at).where(
+        revoked_applications.c.namespace == application.namespace,
+        revoked_applications.c.service_account == application.service_account,
+    )
+    return connection.execute(statement).first() is not None
+
+
+def _key(application: Application) -> dict[str, Any]:
+    return {"namespace": application.namespace, "service_account": application.service_account}
+
+
+def _is_of(application: Application) -> ColumnElement[bool]:
+    return and_(
+        secrets.c.namespace == application.namespace,
+        secrets.c.service_account == application.service_account,
+    )
