@@ -43,6 +43,7 @@ from blessings.errors import (
     InvalidKey,
     InvalidName,
     InvalidPattern,
+    InvalidRevocationList,
     InvalidStore,
     ReadOnly,
     Reason,
@@ -54,6 +55,7 @@ from blessings.names import Name
 from blessings.patterns import Pattern
 from blessings.policy import SVIDS_ONLY, WITH_DELEGATION, Policy
 from blessings.principal import Principal, verify_signature
+from blessings.revocation import RevocationList, RevocationLists, WithoutList
 from blessings.roots import Root, Roots
 from blessings.verification import Rejection, Verdict, verify, verify_blessing
 
@@ -82,6 +84,7 @@ __all__ = [
     "InvalidKey",
     "InvalidName",
     "InvalidPattern",
+    "InvalidRevocationList",
     "InvalidStore",
     "KeyKind",
     "MemoryPrincipal",
@@ -96,6 +99,8 @@ __all__ = [
     "ReadOnly",
     "Reason",
     "Rejection",
+    "RevocationList",
+    "RevocationLists",
     "Root",
     "Roots",
     "ThirdParty",
@@ -104,6 +109,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "VerificationError",
+    "WithoutList",
     "delegate",
     "discharge",
     "fingerprint",

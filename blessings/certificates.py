@@ -191,7 +191,7 @@ def _common(
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
-    subject = _subject(name)
+    subject = subject_of(name)
     key_identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     if issuer is None:
         authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier)
@@ -212,7 +212,8 @@ def _common(
     )
 
 
-def _subject(name: Name) -> x509.Name:
+def subject_of(name: Name) -> x509.Name:
+    """A signing certificate's subject: one DC a component."""
     return x509.Name([x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one) for one in name.components])
 
 

@@ -66,6 +66,10 @@ class InvalidBundle(BlessingsError, ValueError):
     """A trust bundle is not in SPIFFE's format, or holds what is not accepted."""
 
 
+class InvalidRevocationList(BlessingsError, ValueError):
+    """A certificate revocation list is not of the profile, or holds what is not accepted."""
+
+
 class InvalidKey(BlessingsError, ValueError):
     """A key of a kind, curve or encoding that is not accepted."""
 
@@ -107,6 +111,8 @@ class Reason(StrEnum):
     CAVEAT_FAILED = "CaveatFailed"
     UNKNOWN_CAVEAT = "UnknownCaveat"
     MISSING_DISCHARGE = "MissingDischarge"
+    REVOKED = "Revoked"
+    REVOCATION_UNKNOWN = "RevocationUnknown"
 
 
 class VerificationError(BlessingsError):

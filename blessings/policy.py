@@ -2,6 +2,7 @@
 
 SVIDS_ONLY                       # the default: no delegates
 Policy(max_delegations=3)        # a leaf, and up to three delegates below it
+Policy(revocation=lists)         # none that a list says is revoked
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from blessings.caveats import CaveatRegistry
 from blessings.certificates import MAX_CHAIN_LENGTH
 from blessings.keys import EVERY_KIND, KeyKind
+from blessings.revocation import RevocationLists, WithoutList
 
 NO_CUSTOM_CAVEATS = CaveatRegistry()
+NO_LISTS = RevocationLists()
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,16 @@ class Policy:
     max_chain_length: how many certificates a chain may have without its root, at most 16.
     key_kinds: the kinds of keys in the chain and the root.
     registry: the user-defined caveats that this verifier knows.
+    revocation: the revocation lists that it has. No certificate of the chain may be on its issuer's.
+    without_list: whether a leaf is accepted when no list of now is about it.
     """
 
     max_delegations: int = 0
     max_chain_length: int = MAX_CHAIN_LENGTH
     key_kinds: frozenset[KeyKind] = EVERY_KIND
     registry: CaveatRegistry = NO_CUSTOM_CAVEATS
+    revocation: RevocationLists = NO_LISTS
+    without_list: WithoutList = WithoutList.ACCEPT
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_chain_length <= MAX_CHAIN_LENGTH:

@@ -2,7 +2,8 @@
 
 The checks, in their order: the chain's length; for each certificate from the leaf up its form, key, critical
 extensions and time; for each two neighbours the signature, and names and times that nest; the roles; the
-root recognised, valid now, and trusted for the leaf's name; every caveat of every certificate.
+root recognised, valid now, and trusted for the leaf's name; no certificate revoked; every caveat of every
+certificate.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from blessings.errors import InvalidCertificate, Reason, UnacceptableKey, Verifi
 from blessings.names import Name
 from blessings.policy import SVIDS_ONLY, Policy
 from blessings.reading import SIGNATURE_ALGORITHMS, CertificateFacts, NamedFacts, Role
+from blessings.revocation import WithoutList
 from blessings.roots import Root, Roots
 
 _ANY_CALL = Call()
@@ -97,6 +99,7 @@ def verify_blessing(
         _check_nested(facts[place], facts[place + 1], place)
     _check_roles(facts, policy)
     root = _check_root(chain[-1], facts, roots, now, policy)
+    _check_revocation(facts, root, chain, now, policy)
     checker = Checker(now, call, policy.registry, discharges)
     for place, one in enumerate([*facts, root]):
         _check_caveats(one, checker, place)
@@ -296,6 +299,37 @@ def _check_root(
     _check_signer(root, sum(one.role is Role.SIGNER for one in facts), place)
     _check_nested(facts[-1], root, place - 1)
     return root
+
+
+def _check_revocation(
+    facts: list[NamedFacts],
+    root: CertificateFacts,
+    chain: tuple[x509.Certificate, ...],
+    now: datetime,
+    policy: Policy,
+) -> None:
+    """RFC 5280, section 6.3.3, with lists that are given: those of the issuer's name, signed by its key."""
+    if not policy.revocation.entries and policy.without_list is WithoutList.ACCEPT:
+        return
+    for place, (one, issuer) in enumerate(zip(facts, [*facts[1:], root], strict=True)):
+        lists = [
+            found
+            for found in policy.revocation.by_issuer(one.parts.issuer)
+            if found.is_signed_by(issuer.public_key)
+        ]
+        serial = chain[place].serial_number
+        if any(serial in found.serials for found in lists):
+            raise VerificationError(
+                Reason.REVOKED, "its issuer revoked it", certificate=place, field="serialNumber"
+            )
+        known = any(found.is_current(now) for found in lists)
+        if one.role is Role.LEAF and policy.without_list is WithoutList.REFUSE and not known:
+            raise VerificationError(
+                Reason.REVOCATION_UNKNOWN,
+                "there is no revocation list of now, signed by its issuer, that says that it is not revoked",
+                certificate=place,
+                field="serialNumber",
+            )
 
 
 def _signers(last: NamedFacts, roots: Roots, place: int) -> list[Root]:

@@ -1,0 +1,171 @@
+"""Certificate revocation lists (RFC 5280, section 5): made, read, and asked.
+
+    lists = RevocationLists.of(ders)
+    policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
+    verify_blessing(peer, roots, now=now, policy=policy)     # VerificationError: Revoked
+
+A list is believed about the certificates of its issuer, by name and key: it must be signed by the key that
+signed the certificate. One whose time is over proves what it says is revoked, and of the others nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
+
+from blessings.certificates import BACKDATE, subject_of
+from blessings.errors import InvalidRevocationList
+from blessings.keys import PrivateKey, PublicKey, certificate_hash, encoded
+from blessings.names import Name
+
+MAX_BYTES = 16 * 1024 * 1024
+
+
+class WithoutList(StrEnum):
+    """What a verifier makes of a leaf about which no list of now says anything: its issuer's is missing, its
+    time is over, or it is signed by another key."""
+
+    ACCEPT = "Accept"
+    REFUSE = "Refuse"
+
+
+@dataclass(frozen=True, eq=False)
+class RevocationList:
+    """A list as somebody presents it. Its signature is checked by whoever knows the issuer's key."""
+
+    crl: x509.CertificateRevocationList = field(repr=False)
+    number: int
+    this_update: datetime
+    next_update: datetime
+    _judged: dict[bytes, bool] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def from_der(cls, der: bytes) -> RevocationList:
+        """The list in DER. Raises InvalidRevocationList.
+
+        Refused are lists without a number or an end, as the profile demands both, and those with critical
+        extensions: they are about a part of the certificates only, and we would take them for the whole.
+        """
+        if len(der) > MAX_BYTES:
+            raise InvalidRevocationList(f"the list has {len(der)} bytes, at most {MAX_BYTES} are read")
+        try:
+            crl = x509.load_der_x509_crl(der)
+            critical = [one.oid.dotted_string for one in crl.extensions if one.critical]
+            number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            this_update, next_update = crl.last_update_utc, crl.next_update_utc
+            serials = frozenset(one.serial_number for one in crl)
+            critical += [part.oid.dotted_string for one in crl for part in one.extensions if part.critical]
+        except x509.ExtensionNotFound as error:
+            raise InvalidRevocationList("a list has a number (RFC 5280, section 5.2.3)") from error
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+            raise InvalidRevocationList(f"this is no revocation list: {error}") from error
+        if critical:
+            raise InvalidRevocationList(f"it has the critical extension {', '.join(critical)[:300]}")
+        if next_update is None or next_update <= this_update:
+            raise InvalidRevocationList("a list says when the next one comes, after its own time")
+        made = cls(crl, number, this_update, next_update)
+        made.__dict__["serials"] = serials
+        return made
+
+    @classmethod
+    def sign(
+        cls,
+        issuer: Name,
+        issuer_key: PrivateKey,
+        revoked: Mapping[int, datetime],
+        *,
+        number: int,
+        this_update: datetime,
+        lifetime: timedelta,
+    ) -> RevocationList:
+        """A list of the issuer's: `revoked` are serial numbers, and since when. In whole seconds; backdated,
+        as certificates are, for verifiers whose clocks are behind."""
+        begin = this_update.replace(microsecond=0)
+        key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+        # All at once: adding one by one copies the list each time.
+        entries = [x509.RevokedCertificateBuilder(serial, at).build() for serial, at in revoked.items()]
+        builder = x509.CertificateRevocationListBuilder(
+            issuer_name=subject_of(issuer),
+            last_update=begin - BACKDATE,
+            next_update=begin + lifetime,
+            revoked_certificates=entries,
+        )
+        builder = builder.add_extension(key, critical=False)
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        crl = builder.sign(issuer_key, certificate_hash(issuer_key))
+        return cls.from_der(crl.public_bytes(Encoding.DER))
+
+    def to_der(self) -> bytes:
+        return self.crl.public_bytes(Encoding.DER)
+
+    @cached_property
+    def serials(self) -> frozenset[int]:
+        return frozenset(one.serial_number for one in self.crl)
+
+    @cached_property
+    def issuer(self) -> bytes:
+        """The issuer's name in DER."""
+        return self.crl.issuer.public_bytes()
+
+    @cached_property
+    def key_identifier(self) -> bytes | None:
+        """That of the key which says to have signed it."""
+        try:
+            found = self.crl.extensions.get_extension_for_oid(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+        except x509.ExtensionNotFound:
+            return None
+        assert isinstance(found.value, x509.AuthorityKeyIdentifier)  # noqa: S101 - for mypy
+        return found.value.key_identifier
+
+    def is_signed_by(self, key: PublicKey) -> bool:
+        """Whether that key signed it. Asked again, it remembers."""
+        identity = encoded(key)
+        if identity not in self._judged:
+            try:
+                self._judged[identity] = self.crl.is_signature_valid(key)
+            except (TypeError, ValueError, UnsupportedAlgorithm):
+                self._judged[identity] = False
+        return self._judged[identity]
+
+    def is_current(self, now: datetime) -> bool:
+        return self.this_update <= now < self.next_update
+
+
+@dataclass(frozen=True)
+class RevocationLists:
+    """Lists of any issuers. Of one issuer's and key's, the newest is kept by `merged`."""
+
+    entries: tuple[RevocationList, ...] = ()
+
+    @classmethod
+    def of(cls, ders: Iterable[bytes]) -> RevocationLists:
+        """Raises InvalidRevocationList."""
+        return cls(tuple(RevocationList.from_der(der) for der in ders))
+
+    def merged(self, newer: RevocationLists, now: datetime) -> RevocationLists:
+        """These and those, without what a list of a higher number replaces, or is over at `now`."""
+        best: dict[tuple[bytes, bytes | None], RevocationList] = {}
+        for one in (*self.entries, *newer.entries):
+            key = (one.issuer, one.key_identifier)
+            if key not in best or best[key].number <= one.number:
+                best[key] = one
+        return RevocationLists(tuple(one for one in best.values() if now < one.next_update))
+
+    def by_issuer(self, issuer: bytes) -> list[RevocationList]:
+        """Those that say to be of the issuer with that name in DER."""
+        return self._by_issuer.get(issuer, [])
+
+    @cached_property
+    def _by_issuer(self) -> dict[bytes, list[RevocationList]]:
+        found: dict[bytes, list[RevocationList]] = {}
+        for one in self.entries:
+            found.setdefault(one.issuer, []).append(one)
+        return found
