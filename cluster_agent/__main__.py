@@ -7,15 +7,16 @@ import logging
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import structlog
 import uvicorn
 import uvloop
+from fastapi import APIRouter
 from prometheus_client import make_asgi_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -44,6 +45,9 @@ from cluster_agent.metrics import Metrics
 from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
+from cluster_agent.revocation_api import revocation_routes
+from cluster_agent.revocation_lists import CurrentLists
+from cluster_agent.revoking import Revoker
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
@@ -56,6 +60,8 @@ RELOAD_SECONDS = 10
 HOUSEKEEPING_SECONDS = 600
 CLAIM_SECONDS = 1
 COUNTING_SECONDS = 30
+# What another replica of the agent revoked is on our lists after this.
+LISTS_SECONDS = 2
 KUBERNETES_TIMEOUT_SECONDS = 5
 
 _log = structlog.get_logger("cluster_agent")
@@ -108,16 +114,23 @@ async def _run(settings: Settings) -> None:
                 root=room.kind,
                 keys=room.fingerprints,
             )
-            publications = Publications(store, (), settings.pace, _now)
+            lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
+            await lists.refresh()
+            publications = Publications(store, (lists,), settings.pace, _now)
             watch_publications(metrics.registry, publications)
+            routes = [
+                watch_routes(agent, publications),
+                revocation_routes(Revoker(agent, lists), lists),
+            ]
             chores = [
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
-                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room))),
+                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room, lists))),
                 asyncio.create_task(_repeat(CLAIM_SECONDS, _look_for_claim(claiming))),
+                asyncio.create_task(_repeat(LISTS_SECONDS, _listing(lists))),
             ]
             try:
-                await _serve(settings, claiming, serving, metrics, publications)
+                await _serve(settings, claiming, serving, metrics, routes)
             finally:
                 for chore in chores:
                     chore.cancel()
@@ -138,7 +151,11 @@ def _signing_room(settings: Settings) -> SigningRoom:
 
 
 async def _serve(
-    settings: Settings, claiming: Claiming, serving: Serving, metrics: Metrics, publications: Publications
+    settings: Settings,
+    claiming: Claiming,
+    serving: Serving,
+    metrics: Metrics,
+    routes: Sequence[APIRouter],
 ) -> None:
     common: dict[str, Any] = {
         "lifespan": "off",
@@ -159,7 +176,8 @@ async def _serve(
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
     app.include_router(claim_routes(claiming))
-    app.include_router(watch_routes(agent, publications))
+    for router in routes:
+        app.include_router(router)
     api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
     leaving = asyncio.Event()
     health = SharedLoopServer(uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common))
@@ -240,17 +258,28 @@ def _look_for_claim(claiming: Claiming) -> Callable[[], Awaitable[None]]:
     return look
 
 
-def _housekeeping(store: Store, room: SigningRoom) -> Callable[[], Awaitable[None]]:
+def _housekeeping(store: Store, room: SigningRoom, lists: CurrentLists) -> Callable[[], Awaitable[None]]:
     async def drop_expired() -> None:
         warn_of_ending(room, _now())
         try:
             if await store.lead():
                 _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
                 await store.acknowledgements.drop_gone(_now())
+                await lists.drop_expired()
         except Refusal as error:
             _log.error("housekeeping waits", reason=error.reason, error=str(error))
 
     return drop_expired
+
+
+def _listing(lists: CurrentLists) -> Callable[[], Awaitable[None]]:
+    async def refresh() -> None:
+        try:
+            await lists.refresh()
+        except Refusal as error:
+            _log.error("revocation lists not made", reason=error.reason, error=str(error))
+
+    return refresh
 
 
 def _counting(publications: Publications) -> Callable[[], Awaitable[None]]:

@@ -41,6 +41,9 @@ class NewSecretRequest(_Body):
 
 class ForgetSecretRequest(_Body):
     id: str = Field(min_length=1, max_length=64)
+    revoke: bool = Field(
+        default=True, description="also what was issued under it; false for a secret that has a successor"
+    )
 
 
 class SeekBlessingsRequest(_Body):
@@ -87,12 +90,6 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: 
             "notAfter": _rfc3339(issued.secret.not_after),
             "credential": _credential(issued, serving),
         }
-
-    @app.post("/v1/forget-secret")
-    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> dict[str, Any]:
-        known = await agent.forget_secret(caller, body.id)
-        _log.info("secret forgotten", id=body.id, known=known, caller=str(caller.name))
-        return {}
 
     @app.get("/v1/secrets")
     async def secrets(caller: Authenticated) -> dict[str, Any]:

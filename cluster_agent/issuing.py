@@ -82,7 +82,8 @@ class ClusterAgent:
         return IssuedSecret(secret, name, credential)
 
     async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
-        """Stops issuing and renewing for the secret. Answers whether it was known. Raises Refusal."""
+        """Stops issuing and renewing for the secret; what was issued under it stays valid. Answers whether
+        it was known. Raises Refusal."""
         require_administrator(caller, self.administrators)
         return await self.store.forget_secret(secret_id, self.now())
 

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     token_reviews_at_a_time: int = Field(
         default=32, ge=1, description="tokens under review at once; eight times as many may wait"
     )
+    crl_seconds: int = Field(
+        default=3600, ge=60, description="life of a revocation list; it is made anew at half of it"
+    )
     polls_per_second: float = Field(
         default=100, gt=0, description="how often all replicas together ask what is new: sets their pause"
     )

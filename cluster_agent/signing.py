@@ -91,6 +91,10 @@ class SigningRoom:
             keys["root"] = self.given.signing.principal
         return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
 
+    def issuing_key(self, of: str) -> Principal | None:
+        """The issuing key with that fingerprint, when it is here; revocation lists are signed with it."""
+        return self.issuing if fingerprint(self.issuing.public_key) == of else None
+
     @property
     def identity_roots(self) -> Roots:
         """What replicas' chains end in: published. None while nobody claimed."""

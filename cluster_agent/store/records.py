@@ -23,6 +23,7 @@ from cluster_agent.store.revocations import (
     Revocations,
     hold_off_revocations,
     is_revoked,
+    publish_anew,
     revoked_among,
 )
 from cluster_agent.store.tables import authority_keys, issuances, issuers, revoked_replicas, secrets
@@ -216,6 +217,9 @@ class Store:
     def _record_issuers(self, connection: Connection, batch: Sequence[Issuance]) -> None:
         new = sorted(_issuers(batch) - self._issuers)
         if new:
+            known = set(connection.scalars(select(issuers.c.name + " " + issuers.c.issuing_key)))
+            if not known.issuperset(f"{name} {key}" for name, key, _ in new):
+                publish_anew(connection)
             adding = self._access.insert(issuers)
             later = adding.excluded.not_after
             adding = adding.on_conflict_do_update(

@@ -220,7 +220,9 @@ class Revocations:
             issuances.c.not_after,
         ).where(condition, issuances.c.not_after > seconds(now), issuances.c.serial.is_not(None))
         adding = self._access.insert(revoked_certificates).from_select(columns, found)
-        added: int = connection.execute(adding.on_conflict_do_nothing()).rowcount
+        # Counted by what comes back: not every driver knows the count of such a statement.
+        adding = adding.on_conflict_do_nothing().returning(revoked_certificates.c.serial)
+        added = len(connection.execute(adding).all())
         if added:
             number = revocation_state.c.number + 1
             connection.execute(
@@ -235,6 +237,11 @@ def hold_off_revocations(connection: Connection) -> None:
     """Makes revocations wait until the transaction's end, so that they see what it records."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REVOCATION_LOCK})
+
+
+def publish_anew(connection: Connection) -> None:
+    """Counts the number on: there is a list more, which everybody should get."""
+    connection.execute(update(revocation_state).values(number=revocation_state.c.number + 1))
 
 
 def revoked_among(connection: Connection, pod_uids: Collection[str]) -> set[str]:

@@ -16,12 +16,14 @@ GRACE = timedelta(minutes=10)
 @dataclass(frozen=True)
 class Plan:
     """What to do for one namespace. `trust` are the entries that need the roots of now; `delete` stands for
-    the whole Secret."""
+    the whole Secret. What was issued under secrets to `forget` is revoked; not so for those that a successor
+    has `replace`d: their replicas are what they were."""
 
     issue: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
     delete: bool = False
 
     @property
@@ -67,7 +69,12 @@ def plan(
             if json.loads((stored or {})[account]).get("clusterAgentRoots") != roots_pem
         ),
         remove=tuple(account for account in sorted(stored or {}) if account not in service_accounts),
-        forget=tuple(secret.id for secret in known if _is_over(secret, service_accounts, current, now)),
+        forget=tuple(secret.id for secret in known if secret.service_account not in service_accounts),
+        replace=tuple(
+            secret.id
+            for secret in known
+            if secret.service_account in service_accounts and _is_replaced(secret, current, now)
+        ),
     )
 
 
@@ -76,16 +83,12 @@ def _is_due(secret: KnownSecret, now: datetime) -> bool:
     return secret.not_after - now < (secret.not_after - secret.created_at) / 3
 
 
-def _is_over(
-    secret: KnownSecret, service_accounts: Collection[str], current: Mapping[str, KnownSecret], now: datetime
-) -> bool:
-    """Whether nobody can need it any more: its account is gone, or another has long taken its place.
+def _is_replaced(secret: KnownSecret, current: Mapping[str, KnownSecret], now: datetime) -> bool:
+    """Whether another has long taken its place.
 
     Replicas that renew under it are not cut off: refused, a pod agent starts over with the credential that
     is mounted now.
     """
-    if secret.service_account not in service_accounts:
-        return True
     successor = current.get(secret.service_account)
     return successor is not None and successor.id != secret.id and now - successor.created_at > GRACE
 

@@ -37,6 +37,9 @@ def reconcile(
     for secret_id in todo.forget:
         agent.forget_secret(secret_id)
         _log.info("secret forgotten", namespace=namespace, id=secret_id)
+    for secret_id in todo.replace:
+        agent.forget_secret(secret_id, revoke=False)
+        _log.info("secret forgotten, it has a successor", namespace=namespace, id=secret_id)
     if todo.writes:
         _write(namespace, todo, stored, agent, store)
         _log.info(

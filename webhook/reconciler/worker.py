@@ -138,7 +138,7 @@ class Reconciler:
             _log.warning("namespace not reconciled", namespace=namespace, error=_brief(error))
             self._metrics.reconciled("Failed")
             return False
-        self._metrics.reconciled("Written" if done.writes or done.forget else "Unchanged")
+        self._metrics.reconciled("Written" if done.writes or done.forget or done.replace else "Unchanged")
         return True
 
 

@@ -48,7 +48,7 @@ def test_a_replaced_credential_is_forgotten_when_every_pod_has_its_successor() -
     old = known("a", age=timedelta(days=61))
     just, long = known("b", age=GRACE), known("c", age=GRACE + timedelta(seconds=1))
     assert plan({"web"}, {"web": document("b")}, [old, just], NOW) == Plan()
-    assert plan({"web"}, {"web": document("c")}, [old, long], NOW) == Plan(forget=("a",))
+    assert plan({"web"}, {"web": document("c")}, [old, long], NOW) == Plan(replace=("a",))
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", '{"id": "a"}', '{"id": 7, "privateKey": "…"}'])
@@ -69,7 +69,7 @@ def test_a_deleted_secret_is_made_anew_and_the_old_credential_forgotten_after_th
     old = known("leaked")
     assert plan({"web"}, None, [old], NOW) == Plan(issue=("web",))
     fresh = known("b", age=GRACE + timedelta(seconds=1))
-    assert plan({"web"}, {"web": document("b")}, [old, fresh], NOW).forget == ("leaked",)
+    assert plan({"web"}, {"web": document("b")}, [old, fresh], NOW).replace == ("leaked",)
 
 
 def test_a_deleted_service_account_loses_its_entry_and_its_secret() -> None:

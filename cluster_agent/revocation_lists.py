@@ -1,0 +1,115 @@
+"""The revocation lists of now: one for each issuer name and key, because plain verifiers look a list up by
+these.
+
+Every replica of the agent makes them from the store, by itself: a list of the number n says what was revoked
+at the number n. A list is made anew when what it says changed, or half of its time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from blessings import Name, RevocationList
+from cluster_agent.signing import SigningRoom
+from cluster_agent.store import Store
+from cluster_agent.store.revocations import Issuer, Published, RevokedCertificate
+
+_log = structlog.get_logger(__name__)
+
+
+class CurrentLists:
+    """A publication of kind `crl`. A list's successor comes within `lifetime` of it."""
+
+    kind = "crl"
+
+    def __init__(
+        self, store: Store, room: SigningRoom, lifetime: timedelta, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._room = room
+        self._lifetime = lifetime
+        self._now = now
+        self._published = Published(0, datetime.fromtimestamp(0, now().tzinfo), 0)
+        self._lists: dict[Issuer, RevocationList] = {}
+        self._issuers: list[Issuer] = []
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def version(self) -> int:
+        return self._published.number
+
+    @property
+    def required(self) -> int:
+        return self._published.last_revocation
+
+    @property
+    def revoked(self) -> int:
+        """How many certificates are on the lists."""
+        return sum(len(one.serials) for one in self._lists.values())
+
+    def after(self, version: int) -> object:
+        """The lists that are newer than `version`."""
+        return [
+            {"issuer": issuer.name, "crl": base64.b64encode(one.to_der()).decode()}
+            for issuer, one in self._lists.items()
+            if one.number > version
+        ]
+
+    def of(self, issuer: str) -> list[RevocationList]:
+        """Those of the issuer with that name: one for each key that signed under it."""
+        return [one for known, one in self._lists.items() if known.name == issuer]
+
+    async def refresh(self) -> None:
+        """Brings the lists to what the store says. May raise Unavailable."""
+        async with self._one_at_a_time:
+            now = self._now()
+            await self._store.revocations.publish_if_older(self._lifetime / 2, now)
+            published = await self._store.revocations.published()
+            issuers = await self._store.revocations.issuers(now)
+            if published.number == self._published.number and issuers == self._issuers:
+                return
+            # An entry stays on one list that is later than its certificate's end (RFC 5280, section 3.3).
+            certificates = await self._store.revocations.certificates(now - self._lifetime)
+            self._lists = await asyncio.to_thread(self._make, published, issuers, certificates)
+            self._published, self._issuers = published, issuers
+            _log.debug("revocation lists made", number=published.number, lists=len(self._lists))
+
+    async def drop_expired(self) -> None:
+        """Removes from the store what is on no list any more."""
+        now = self._now()
+        await self._store.revocations.drop_expired(now - self._lifetime, now)
+
+    def _make(
+        self, published: Published, issuers: list[Issuer], certificates: list[RevokedCertificate]
+    ) -> dict[Issuer, RevocationList]:
+        revoked: dict[Issuer, dict[int, datetime]] = {issuer: {} for issuer in issuers}
+        for one in certificates:
+            revoked.setdefault(one.issuer, {})[int(one.serial, 16)] = one.revoked_at
+        made = {}
+        for issuer, entries in revoked.items():
+            key = self._room.issuing_key(issuer.issuing_key)
+            if key is None:
+                _log.error("no revocation list: the issuing key is not here", issuer=issuer.name)
+                continue
+            earlier = self._lists.get(issuer)
+            if (
+                earlier is not None
+                and earlier.serials == entries.keys()
+                and earlier.next_update - published.at > self._lifetime / 2
+            ):
+                made[issuer] = earlier
+                continue
+            made[issuer] = RevocationList.sign(
+                Name.parse(issuer.name),
+                key.signing_key,
+                entries,
+                number=published.number,
+                this_update=published.at,
+                lifetime=self._lifetime,
+            )
+        return made
