@@ -26,6 +26,7 @@ from pod_agent.keeper import Keeper
 from pod_agent.seeking import ClusterAgentSeeker
 from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
+from pod_agent.watching import Watcher
 from pod_agent.workload.server import WorkloadAPI
 
 _SHUTDOWN_SECONDS = 1
@@ -47,9 +48,9 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     current = CurrentIdentity(_now)
     metrics = health.Metrics(current, _now)
-    keeper = Keeper(
-        ClusterAgentSeeker(settings, _now), current, metrics, now=_now, chance=random.SystemRandom().random
-    )
+    seeker, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
+    keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
+    watcher = Watcher(seeker, current, keeper, now=_now, chance=chance)
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
     workload = GRPCServer([WorkloadAPI(current)])
@@ -64,11 +65,13 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keeping = asyncio.create_task(keeper.keep())
+    watching = asyncio.create_task(watcher.watch())
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([stopping, keeping, *serving], return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait([stopping, keeping, watching, *serving], return_when=asyncio.FIRST_COMPLETED)
 
     keeping.cancel()
+    watching.cancel()
     await current.close()
     workload.close()
     for server, _ in servers:

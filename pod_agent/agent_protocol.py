@@ -3,6 +3,7 @@
     GET  /v1/names    {"version", "names"}
     GET  /v1/chain    {"version", "chain", "notAfter", "renewAt", "publicKey"}
     GET  /v1/roots    {"roots": [{"certificate", "pattern"}]}
+    GET  /v1/crl      {"lists": [<base64 of a revocation list in DER>]}
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
     POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
     GET  /v1/watch    one line as of /v1/chain for each rotation; `?after=<version>` leaves out what is known
@@ -45,6 +46,7 @@ class AgentProtocol:
                 Route("/v1/names", self.names),
                 Route("/v1/chain", self.chain),
                 Route("/v1/roots", self.roots),
+                Route("/v1/crl", self.crl),
                 Route("/v1/sign", self.sign, methods=["POST"]),
                 Route("/v1/bless", self.bless, methods=["POST"]),
                 Route("/v1/watch", self.watch),
@@ -61,6 +63,10 @@ class AgentProtocol:
 
     async def roots(self, _request: Request) -> Response:
         return JSONResponse({"roots": self._identity().roots.to_json()})
+
+    async def crl(self, _request: Request) -> Response:
+        lists = self._current.lists.entries
+        return JSONResponse({"lists": [base64.b64encode(one.to_der()).decode() for one in lists]})
 
     async def sign(self, request: Request) -> Response:
         principal = self._identity().principal

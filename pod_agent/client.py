@@ -19,7 +19,7 @@ from typing import Any, Self
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import Blessing, Caveat, Name, PublicKey, Roots
+from blessings import Blessing, Caveat, Name, PublicKey, RevocationLists, Roots
 from blessings.caveats import encode as encode_caveats
 
 VARIABLE = "V23_AGENT_PATH"
@@ -76,6 +76,10 @@ class AgentClient:
     def roots(self) -> Roots:
         """The roots to judge peers by. Raises AgentError."""
         return Roots.from_json(self._call("GET", "/v1/roots")["roots"])
+
+    def revocation_lists(self) -> RevocationLists:
+        """The revocation lists to judge peers by: for a Policy. Raises AgentError, InvalidRevocationList."""
+        return RevocationLists.of(base64.b64decode(one) for one in self._call("GET", "/v1/crl")["lists"])
 
     def sign(self, message: bytes) -> Signature:
         """Signs with the pod's key, which stays where it is. Raises AgentError."""

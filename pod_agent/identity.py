@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from blessings import Blessing, Name, Principal, Roots
+from blessings import Blessing, Name, Principal, RevocationLists, Roots
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class CurrentIdentity:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._identity: Identity | None = None
+        self._lists = RevocationLists()
+        self._revision = 0
         self._changed = asyncio.Condition()
         self._closed = False
 
@@ -48,6 +50,18 @@ class CurrentIdentity:
     async def set(self, identity: Identity | None) -> None:
         async with self._changed:
             self._identity = identity
+            self._revision += 1
+            self._changed.notify_all()
+
+    @property
+    def lists(self) -> RevocationLists:
+        """The revocation lists to judge peers by."""
+        return self._lists
+
+    async def set_lists(self, lists: RevocationLists) -> None:
+        async with self._changed:
+            self._lists = lists
+            self._revision += 1
             self._changed.notify_all()
 
     async def close(self) -> None:
@@ -62,6 +76,19 @@ class CurrentIdentity:
         while (identity := await self._next(seen)) is not None:
             seen = identity.version
             yield identity
+
+    async def revisions(self) -> AsyncIterator[Identity]:
+        """The identity now, and again whenever it or the revocation lists change, until `close`."""
+        seen = -1
+        while True:
+            async with self._changed:
+                while not self._closed and (self._revision == seen or self.value is None):
+                    await self._changed.wait()
+                if self._closed:
+                    return
+                seen, identity = self._revision, self.value
+            if identity is not None:
+                yield identity
 
     async def _next(self, after: int) -> Identity | None:
         async with self._changed:

@@ -48,6 +48,11 @@ class Keeper:
         self._chance = chance
         self._sleep = sleep
         self._start_over = False
+        self._hurry = False
+
+    def start_over(self) -> None:
+        """Gets another identity soon, by the bootstrap credential: that of now is no good any more."""
+        self._start_over = self._hurry = True
 
     async def keep(self) -> None:
         """Runs until it is cancelled."""
@@ -56,6 +61,7 @@ class Keeper:
             identity = await self._obtain(version + 1)
             version = identity.version
             await self._current.set(identity)
+            self._hurry = False
             await self._sleep_until(identity.renew_at)
 
     async def _obtain(self, version: int) -> Identity:
@@ -98,5 +104,5 @@ class Keeper:
 
     async def _sleep_until(self, time: datetime) -> None:
         # In steps: a suspended machine's clock jumps, and a long sleep would not notice.
-        while (left := time - self._now()) > timedelta(0):
+        while (left := time - self._now()) > timedelta(0) and not self._hurry:
             await self._sleep(min(left.total_seconds(), 30.0))

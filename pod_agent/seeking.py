@@ -30,9 +30,11 @@ from pod_agent.credential import Credential, parse_credential
 from pod_agent.errors import NotMounted, Refused, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
 from pod_agent.settings import Settings
+from pod_agent.watching import News, parse_news
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LONGEST_ANSWER_BYTES = 1 << 20
+_LONGEST_NEWS_BYTES = 16 << 20
 # The handshake was done, as we saw it, and no answer came.
 _ENDED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -72,10 +74,22 @@ class ClusterAgentSeeker:
         }
         if self._settings.ttl_seconds is not None:
             body["ttlSeconds"] = self._settings.ttl_seconds
-        document = await self._call(_context(credential, current), body)
+        document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
         return believe(document, principal, credential.application, current, self._now())
 
-    async def _call(self, context: ssl.SSLContext, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def news(self, current: Identity, version: int) -> News:
+        credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
+        body = {"have": {"crl": version}}
+        document = await self._call(_context(credential, current), "/v1/watch", body, _LONGEST_NEWS_BYTES)
+        return parse_news(document, version)
+
+    async def _call(
+        self,
+        context: ssl.SSLContext,
+        path: str,
+        body: Mapping[str, Any],
+        longest: int = _LONGEST_ANSWER_BYTES,
+    ) -> Mapping[str, Any]:
         url = self._settings.cluster_agent_url
         extensions = {"sni_hostname": self._settings.cluster_agent_server_name}
         try:
@@ -83,11 +97,9 @@ class ClusterAgentSeeker:
                 # No proxy from the environment: an application's proxy settings are not ours.
                 httpx.AsyncClient(verify=context, timeout=_TIMEOUT, trust_env=False) as client,
                 asyncio.timeout(_TIMEOUT.read),
-                client.stream(
-                    "POST", f"{url}/v1/seek-blessings", json=body, extensions=extensions
-                ) as response,
+                client.stream("POST", f"{url}{path}", json=body, extensions=extensions) as response,
             ):
-                document = _parse(await _read_limited(response))
+                document = _parse(await _read_limited(response, longest))
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:
             reason = "ConnectionEnded" if isinstance(error, _ENDED) else "Unreachable"
             raise Unreachable(reason, f"{url}: {error or type(error).__name__}") from error
@@ -133,12 +145,12 @@ def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext
     return context
 
 
-async def _read_limited(response: httpx.Response) -> bytes:
+async def _read_limited(response: httpx.Response, longest: int) -> bytes:
     content = bytearray()
     async for part in response.aiter_bytes():
         content += part
-        if len(content) > _LONGEST_ANSWER_BYTES:
-            raise Untrustworthy("AnswerTooLong", f"the answer has more than {_LONGEST_ANSWER_BYTES} bytes")
+        if len(content) > longest:
+            raise Untrustworthy("AnswerTooLong", f"the answer has more than {longest} bytes")
     return bytes(content)
 
 

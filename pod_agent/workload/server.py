@@ -9,6 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from blessings import RevocationLists
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.workload.protocol.workload_grpc import SpiffeWorkloadAPIBase
 from pod_agent.workload.protocol.workload_pb2 import (
@@ -31,13 +32,14 @@ class WorkloadAPI(SpiffeWorkloadAPIBase):
 
     async def FetchX509SVID(self, stream: Stream[X509SVIDRequest, X509SVIDResponse]) -> None:  # noqa: N802
         async for identity in self._identities(stream):
-            await stream.send_message(svid_response(identity))
+            await stream.send_message(svid_response(identity, self._current.lists))
 
     async def FetchX509Bundles(  # noqa: N802
         self, stream: Stream[X509BundlesRequest, X509BundlesResponse]
     ) -> None:
         async for identity in self._identities(stream):
-            await stream.send_message(X509BundlesResponse(bundles=bundles(identity)))
+            lists = ders(self._current.lists)
+            await stream.send_message(X509BundlesResponse(bundles=bundles(identity), crl=lists))
 
     async def _identities(
         self,
@@ -52,12 +54,12 @@ class WorkloadAPI(SpiffeWorkloadAPIBase):
         if self._current.value is None:
             # Workload API, section 5.2.1: there is no identity for the caller (yet); clients try again.
             raise GRPCError(Status.PERMISSION_DENIED, "no identity issued yet")
-        async for identity in self._current.changes():
+        async for identity in self._current.revisions():
             yield identity
 
 
-def svid_response(identity: Identity) -> X509SVIDResponse:
-    """The answer that carries `identity`."""
+def svid_response(identity: Identity, lists: RevocationLists) -> X509SVIDResponse:
+    """The answer that carries `identity` and the revocation lists."""
     trust_domain = identity.name.trust_domain
     all_bundles = bundles(identity)
     svid = X509SVID(
@@ -68,7 +70,12 @@ def svid_response(identity: Identity) -> X509SVIDResponse:
         ),
         bundle=all_bundles.pop(trust_domain),
     )
-    return X509SVIDResponse(svids=[svid], federated_bundles=all_bundles)
+    return X509SVIDResponse(svids=[svid], federated_bundles=all_bundles, crl=ders(lists))
+
+
+def ders(lists: RevocationLists) -> list[bytes]:
+    """Each list in DER."""
+    return [one.to_der() for one in lists.entries]
 
 
 def bundles(identity: Identity) -> dict[str, bytes]:

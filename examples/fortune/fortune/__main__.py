@@ -11,6 +11,7 @@ from blessings import BlessingsError, Pattern
 from fortune.client import FortuneError, call, description, identify
 from fortune.identity import ReplicaIdentity, own_application
 from fortune.server import FortuneServer
+from pod_agent.client import AgentError
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     identity = ReplicaIdentity()
     try:
         return _serve(identity, arguments) if arguments.command == "serve" else _call(identity, arguments)
-    except (FortuneError, BlessingsError, OSError) as error:
+    except (FortuneError, BlessingsError, AgentError, OSError) as error:
         print(f"fortune: {error}", file=sys.stderr)
         return 1
     finally:

@@ -27,7 +27,7 @@ def call(
 ) -> tuple[Name, Any]:
     """The server's name and its answer. Raises FortuneError, VerificationError, OSError."""
     with _connected(identity, address) as secure:
-        server = peer_name(secure, identity.roots)
+        server = peer_name(secure, identity)
         if not expected.matches(server):
             raise FortuneError(f"{server} answers at {address[0]}:{address[1]}, expected {expected}")
         connection = HTTPConnection(address[0], address[1])
@@ -47,7 +47,7 @@ def identify(identity: ReplicaIdentity, address: tuple[str, int]) -> tuple[Bless
     """What the server presents, and what of it is valid. Raises OSError, BlessingsError."""
     with _connected(identity, address) as secure:
         blessing = require_peer_blessing(secure)
-    return blessing, verify([blessing], identity.roots, now=datetime.now(UTC))
+    return blessing, verify([blessing], identity.roots, now=datetime.now(UTC), policy=identity.policy)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 from spiffe import X509Source
 
-from blessings import Blessing, Name, Pattern, Principal, Roots, verify_blessing
+from blessings import Blessing, Name, Pattern, Policy, Principal, Roots, verify_blessing
 from blessings.tls import client_context, load_identity, require_peer_blessing, server_context
+from pod_agent.client import AgentClient
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -20,6 +21,7 @@ class ReplicaIdentity:
     def __init__(self) -> None:
         """Waits for the first blessing on the socket that SPIFFE_ENDPOINT_SOCKET names."""
         self._source = X509Source(timeout_in_seconds=_TIMEOUT_SECONDS)
+        self._agent = AgentClient()
         principal, blessing = self._current()
         self.name: Name = blessing.presented
         self.server: ssl.SSLContext = server_context(
@@ -27,6 +29,11 @@ class ReplicaIdentity:
         )
         # A rotation is put into the context in use: the next connection has it, open ones live on.
         self._source.subscribe_for_updates(self._rotate)
+
+    @property
+    def policy(self) -> Policy:
+        """Nobody who is revoked, as far as the pod agent knows now. The SPIFFE client keeps no lists."""
+        return Policy(revocation=self._agent.revocation_lists())
 
     @property
     def roots(self) -> Roots:
@@ -50,11 +57,13 @@ class ReplicaIdentity:
 
     def close(self) -> None:
         self._source.close()
+        self._agent.close()
 
 
-def peer_name(connection: ssl.SSLSocket, roots: Roots) -> Name:
+def peer_name(connection: ssl.SSLSocket, identity: ReplicaIdentity) -> Name:
     """The peer's valid name. Raises VerificationError, or InvalidCertificate when it presented nothing."""
-    return verify_blessing(require_peer_blessing(connection), roots, now=datetime.now(UTC))
+    peer = require_peer_blessing(connection)
+    return verify_blessing(peer, identity.roots, now=datetime.now(UTC), policy=identity.policy)
 
 
 def own_application(name: Name) -> Pattern:

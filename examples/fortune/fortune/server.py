@@ -12,6 +12,7 @@ from typing import Any
 
 from blessings import BlessingsError, Name, Pattern
 from fortune.identity import ReplicaIdentity, peer_name
+from pod_agent.client import AgentError
 
 _HANDSHAKE_SECONDS = 5.0
 _LONGEST_FORTUNE_BYTES = 4096
@@ -78,8 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authorised(self) -> bool:
         try:
-            self.caller = peer_name(self.connection, self.server.identity.roots)
-        except BlessingsError as error:
+            self.caller = peer_name(self.connection, self.server.identity)
+        except (BlessingsError, AgentError) as error:
             self._answer(403, {"error": f"who are you? {error}"})
             return False
         if any(pattern.matches(self.caller) for pattern in self.server.allowed):
