@@ -39,6 +39,11 @@ lint: install ## formatting, lint, types
 test: install ## every test; builds the control plane for them where it is missing
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: install ## every parser of the blessings library, guided by coverage; Linux on x86-64
+	$(BIN)/uv sync --quiet --locked --group fuzz
+	$(BIN)/python -m tests.fuzz all $(or $(FUZZ_ARGS),--runs 5000)
+
 .PHONY: cluster-test
 cluster-test: install ## on a real node: install, every kind of workload, what goes wrong, upgrade, removal
 	VANADIUM_TEST_CONTEXT=$(VANADIUM_TEST_CONTEXT) $(BIN)/pytest tests/cluster --durations=10 $(PYTEST_ARGS)

@@ -76,8 +76,9 @@ class Blessing:
         Raises InvalidCertificate with the place and the field, for the key UnacceptableKey.
         """
         if position not in self._facts:
+            read = reading.read_issuer if position else reading.read
             try:
-                self._facts[position] = reading.read(self.certificates[position])
+                self._facts[position] = read(self.certificates[position])
             except InvalidCertificate as error:
                 raise error.at(position) from error
         return self._facts[position]

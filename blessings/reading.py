@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from cryptography import x509
@@ -95,6 +96,15 @@ def read(certificate: x509.Certificate) -> NamedFacts:
     if not isinstance(facts, NamedFacts):
         raise _no_name(certificate)
     return facts
+
+
+@lru_cache(maxsize=256)
+def read_issuer(certificate: x509.Certificate) -> NamedFacts:
+    """As `read`, of a certificate above a leaf: few of them stand in many chains, and are read once.
+
+    Certificates are equal when their bytes are, and what they say depends on nothing else.
+    """
+    return read(certificate)
 
 
 def read_root(certificate: x509.Certificate) -> CertificateFacts:

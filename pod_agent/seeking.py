@@ -129,6 +129,9 @@ def believe(
         raise Untrustworthy("ChainInvalid", f"the chain does not hold: {error.reason}: {error}") from error
     except (BlessingsError, KeyError, TypeError, AttributeError) as error:
         raise Untrustworthy("AnswerMalformed", f"the answer cannot be read: {error!r}") from error
+    if not blessing.is_svid:
+        # It would hold for us as long as its caveats do, and be served to programs that know none.
+        raise Untrustworthy("NotAnSvid", f"the chain of {name} has caveats, so it is no X.509-SVID")
     if not ours:
         raise Untrustworthy("OtherKey", "the chain is for another key than the one that was sent")
     if not name.is_extension_of(application) or len(name.components) != len(application.components) + 1:

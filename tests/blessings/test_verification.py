@@ -19,10 +19,12 @@ from blessings import (
     Name,
     Pattern,
     Principal,
+    PublicKey,
     Reason,
     Root,
     Roots,
     VerificationError,
+    keys,
     verify,
     verify_blessing,
 )
@@ -212,3 +214,25 @@ def test_pem_that_is_none_is_refused() -> None:
 def test_roots_survive_their_json_form() -> None:
     roots = Roots((Root(realm().root.certificate, Pattern.parse("acme:prod")),))
     assert Roots.from_json(roots.to_json()) == roots
+
+
+def test_each_signature_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = realm()
+    checked: list[bytes] = []
+    is_signed = keys.is_signed
+
+    def counted(key: PublicKey, message: bytes, signature: bytes) -> bool:
+        checked.append(signature)
+        return is_signed(key, message, signature)
+
+    monkeypatch.setattr(keys, "is_signed", counted)
+    verify_blessing(Blessing.from_der(one.blessing.to_der()), one.roots, now=NOW)
+    assert checked == [certificate.signature for certificate in one.blessing.certificates]
+
+
+def test_an_applications_certificate_is_read_once_for_all_its_replicas() -> None:
+    one = realm()
+    other = one.application.bless(Principal.create().public_key, "web-2", now=NOW, lifetime=HOUR)
+    first, second = (Blessing.from_der(blessing.to_der()) for blessing in (one.blessing, other))
+    assert first.facts(1) is second.facts(1)
+    assert first.facts(0) is not second.facts(0)

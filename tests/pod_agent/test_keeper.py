@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from blessings import Authority, Blessing, Name, Principal, Roots
+from blessings import Authority, Blessing, Expiry, Name, Principal, Roots
 from blessings.errors import BlessingsError
 from pod_agent.credential import parse_credential
 from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
@@ -171,6 +171,17 @@ def rejected(document: dict[str, object], principal: Principal, current: Identit
     with pytest.raises(Untrustworthy) as caught:
         believe(document, principal, APPLICATION, current, NOW)
     return caught.value.reason
+
+
+def test_attack_a_chain_with_caveats_does_not_become_an_svid() -> None:
+    root = SigningSeeker(Clock(NOW)).root
+    principal, caveats = Principal.create(), [Expiry(NOW + TTL)]
+    restricted = root.bless(principal.public_key, "prod:shop:web:w", now=NOW, lifetime=TTL, caveats=caveats)
+    assert rejected(answer_of(restricted, root), principal) == "NotAnSvid"
+    agent = Principal.create()
+    granted = root.grant(agent.public_key, "prod:shop:web", now=NOW, lifetime=TTL, caveats=caveats)
+    below = Authority(agent, granted).bless(principal.public_key, "w", now=NOW, lifetime=TTL)
+    assert rejected(answer_of(below, root), principal) == "NotAnSvid"
 
 
 def test_attack_answers_that_are_not_what_was_asked_for_are_not_believed() -> None:

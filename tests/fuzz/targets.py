@@ -1,0 +1,177 @@
+"""One function for each parser: any bytes are read, or refused with the parser's own error; what is read is
+spelled again to the same. Anything else is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from blessings import (
+    Blessing,
+    BlessingStore,
+    Discharge,
+    InvalidAccessList,
+    InvalidBundle,
+    InvalidCaveat,
+    InvalidCertificate,
+    InvalidKey,
+    InvalidName,
+    InvalidPattern,
+    InvalidStore,
+    Name,
+    Pattern,
+    Permissions,
+    Policy,
+    Roots,
+    TrustBundle,
+    VerificationError,
+    canonical,
+    caveats,
+    extension,
+    keys,
+    sealing,
+    verify_blessing,
+)
+from blessings.discharges import encode_request, parse_request
+from tests.vectors.chains import ROOT_MADE
+from tests.vectors.making import NOW
+
+_ROOTS = Roots.of(ROOT_MADE.certificate)
+_ACME = Name.parse("acme")
+
+
+def name(data: bytes) -> None:
+    text = _text(data)
+    with suppress(InvalidName):
+        read = Name.parse(text)
+        assert str(read) == text
+        assert Name.from_spiffe_id(read.spiffe_id) == read
+
+
+def spiffe_id(data: bytes) -> None:
+    text = _text(data)
+    with suppress(InvalidName):
+        assert Name.from_spiffe_id(text).spiffe_id == text
+
+
+def pattern(data: bytes) -> None:
+    text = _text(data)
+    with suppress(InvalidPattern):
+        read = Pattern.parse(text)
+        assert str(read) == text
+        assert read.name is None or read.matches(read.name)
+
+
+def permissions(data: bytes) -> None:
+    with suppress(InvalidAccessList):
+        read = Permissions.parse(data)
+        assert Permissions.from_value(read.to_value()) == read
+        assert not any(one.allows([]) for one in read.lists.values())
+
+
+def caveat(data: bytes) -> None:
+    with suppress(InvalidCaveat):
+        read = caveats.parse(canonical.parse(data))
+        assert canonical.encode(read.to_json()) == data
+
+
+def restrictions(data: bytes) -> None:
+    with suppress(InvalidCaveat):
+        read = extension.parse(data)
+        assert read.to_extension().value == data
+
+
+def pem_chain(data: bytes) -> None:
+    with suppress(InvalidCertificate):
+        _judge(Blessing.from_pem(data))
+    with suppress(InvalidCertificate):
+        Blessing.from_pem(_text(data))
+
+
+def der_chain(data: bytes) -> None:
+    with suppress(InvalidCertificate):
+        blessing = Blessing.from_der(data)
+        assert Blessing.from_der(blessing.to_der()) == blessing
+        _judge(blessing)
+
+
+def discharge(data: bytes) -> None:
+    with suppress(InvalidCaveat):
+        read = Discharge.parse(data)
+        assert Discharge.parse(read.encode()) == read
+        read.is_signed_by(ROOT_MADE.principal.public_key)
+
+
+def discharge_request(data: bytes) -> None:
+    with suppress(InvalidCaveat):
+        read = parse_request(data)
+        assert parse_request(encode_request(read)).identifier == read.identifier
+
+
+def bundle(data: bytes) -> None:
+    with suppress(InvalidBundle):
+        read = TrustBundle.parse(data, _ACME)
+        assert TrustBundle.parse(read.to_json(), _ACME) == read
+
+
+def public_key(data: bytes) -> None:
+    with suppress(InvalidKey):
+        read = keys.parse_public_key(data)
+        assert keys.encoded(keys.parse_public_key(keys.encoded(read))) == keys.encoded(read)
+
+
+def sealed_key(data: bytes) -> None:
+    # Without scrypt's 128 MiB for each: what is read before and after it is what is tried here.
+    derive, sealing._key = sealing._key, lambda passphrase, salt: (passphrase + salt).ljust(32, b"\x00")[:32]
+    try:
+        with suppress(InvalidKey):
+            sealing.unseal(data, b"passphrase")
+    finally:
+        sealing._key = derive
+
+
+def blessing_store(data: bytes) -> None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    with suppress(InvalidStore):
+        BlessingStore.from_json(value)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "name": name,
+    "spiffe-id": spiffe_id,
+    "pattern": pattern,
+    "permissions": permissions,
+    "caveat": caveat,
+    "restrictions": restrictions,
+    "pem-chain": pem_chain,
+    "der-chain": der_chain,
+    "discharge": discharge,
+    "discharge-request": discharge_request,
+    "bundle": bundle,
+    "public-key": public_key,
+    "sealed-key": sealed_key,
+    "blessing-store": blessing_store,
+}
+
+
+def _judge(blessing: Blessing) -> None:
+    """Everything that is asked of a presented chain, in and out of its time."""
+    for now in (NOW, datetime(1, 1, 1, tzinfo=UTC)):
+        with suppress(VerificationError):
+            verify_blessing(blessing, _ROOTS, now=now, policy=Policy(max_delegations=15))
+    for ask in ("presented", "not_before", "not_after", "is_svid"):
+        with suppress(InvalidCertificate):
+            getattr(blessing, ask)
+    with suppress(InvalidKey):
+        assert blessing.public_key
+
+
+def _text(data: bytes) -> str:
+    """Text of any kind, with halves of surrogate pairs for what is no UTF-8."""
+    return data.decode("utf-8", "surrogateescape")
