@@ -292,9 +292,20 @@ def _check_root(
             f"the root is trusted for {', '.join(str(root.pattern) for root in signers)}, not for {name}",
             certificate=place,
         )
-    # One that is valid now, else the first: its error then says what is wrong.
-    every = [root.facts for root in trusted]
-    root = next((one for one in every if one.not_before <= now < one.not_after), every[0])
+    # One of them is enough, whichever it is: roots have no order.
+    failures = []
+    for root in trusted:
+        try:
+            return _check_as_root(root.facts, facts, now, policy)
+        except VerificationError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _check_as_root(
+    root: CertificateFacts, facts: list[NamedFacts], now: datetime, policy: Policy
+) -> CertificateFacts:
+    place = len(facts)
     _check_alone(root, place, now, policy)
     _check_signer(root, sum(one.role is Role.SIGNER for one in facts), place)
     _check_nested(facts[-1], root, place - 1)

@@ -8,7 +8,8 @@ application and replica: two signatures, the application's and the replica's (a 
 bytes). What is verified is
 
     parsed      a `Blessing` that was judged before, as on a connection that is kept
-    new         certificates that were parsed, and not read yet
+    new         certificates that were parsed, and not read yet but for the application's, which is read
+                once for all its replicas; so also in the next ones
     from DER    bytes, as they come out of a handshake; beside it what parsing them, their keys and the
                 checks cost with `cryptography` alone, without any rule of ours
     from PEM    text

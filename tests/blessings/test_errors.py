@@ -417,6 +417,25 @@ def test_of_two_roots_of_one_key_the_one_that_is_valid_now_counts() -> None:
     assert str(verify_blessing(ONE.blessing, both, now=NOW)) == LEAF_NAME
 
 
+def test_of_two_roots_of_one_key_the_one_with_room_counts_in_any_order() -> None:
+    narrow = certificate(
+        ONE.root.principal,
+        ONE.root.certificate.subject,
+        ONE.root.principal.public_key,
+        subject=ONE.root.certificate.subject,
+        ca=True,
+        path_length=0,
+        usage=SIGNER_USAGE,
+        uris=("spiffe://acme",),
+        begin=NOW - DAY,
+        end=NOW + YEAR,
+    )
+    both = [Root(one, Pattern.parse("acme")) for one in (narrow, ONE.root.certificate)]
+    for entries in (both, both[::-1]):
+        assert str(verify_blessing(ONE.blessing, Roots(tuple(entries)), now=NOW)) == LEAF_NAME
+    assert refusal(ONE.blessing, roots=Roots((both[0],)))[0] is Reason.PATH_TOO_LONG
+
+
 def test_a_broken_pem_or_der_certificate_is_named_by_its_place() -> None:
     leaf_pem, application_pem = (profile.to_pem([one]) for one in ONE.blessing.certificates)
     broken = application_pem.replace("MII", "AII", 1)
