@@ -48,10 +48,13 @@ from cluster_agent.rate_limits import RateLimits
 from cluster_agent.revocation_api import revocation_routes
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.revoking import Revoker
+from cluster_agent.root_api import root_routes
+from cluster_agent.root_keeping import RootKeeper
+from cluster_agent.root_keys import RootKeys
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
-from cluster_agent.signing import SigningRoom, warn_of_ending
+from cluster_agent.signing import ROOT_LIFETIME, SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
 from cluster_agent.tripwire import NamespaceEvents
 from cluster_agent.watch_api import watch_routes
@@ -87,7 +90,7 @@ async def _run(settings: Settings) -> None:
     store = await asyncio.to_thread(open_store, settings.store_url)
     metrics = Metrics()
     try:
-        await store.claim_authority(room.fingerprints)
+        await store.claim_authority(room.lasting_fingerprints)
         async with _attestation(settings) as (attestor, tripwires):
             agent = ClusterAgent(
                 prefix=settings.prefix,
@@ -114,15 +117,22 @@ async def _run(settings: Settings) -> None:
                 root=room.kind,
                 keys=room.fingerprints,
             )
+            keeper = _root_keeper(settings, room, store, serving)
+            if keeper is not None:
+                await keeper.start()
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
-            publications = Publications(store, (lists,), settings.pace, _now)
+            kept = (lists,) if keeper is None else (lists, keeper)
+            publications = Publications(store, kept, settings.pace, _now)
             watch_publications(metrics.registry, publications)
             routes = [
                 watch_routes(agent, publications),
                 revocation_routes(Revoker(agent, lists), lists),
             ]
+            if keeper is not None:
+                routes.append(root_routes(agent, keeper))
             chores = [
+                asyncio.create_task(_repeat(settings.root_margin_seconds / 12, _roots(store, keeper))),
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
                 asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room, lists))),
@@ -138,6 +148,23 @@ async def _run(settings: Settings) -> None:
     finally:
         await store.close()
     _log.info("stopped")
+
+
+def _root_keeper(settings: Settings, room: SigningRoom, store: Store, serving: Serving) -> RootKeeper | None:
+    """None where the root is somebody else's."""
+    if room.kind != "self-made":
+        return None
+    makes_keys = settings.keys_directory is None
+    directory = settings.data_directory if settings.keys_directory is None else settings.keys_directory
+    return RootKeeper(
+        room=room,
+        records=store.root_successions,
+        fleet=store.acknowledgements,
+        keys=RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys),
+        schedule=settings.root_schedule,
+        trust=serving.trust,
+        now=_now,
+    )
 
 
 def _signing_room(settings: Settings) -> SigningRoom:
@@ -280,6 +307,20 @@ def _listing(lists: CurrentLists) -> Callable[[], Awaitable[None]]:
             _log.error("revocation lists not made", reason=error.reason, error=str(error))
 
     return refresh
+
+
+def _roots(store: Store, keeper: RootKeeper | None) -> Callable[[], Awaitable[None]]:
+    async def keep() -> None:
+        if keeper is None:
+            return
+        try:
+            await keeper.look()
+            if await store.lead():
+                await keeper.lead()
+        except (Refusal, DataDirectoryError, StoreError) as error:
+            _log.error("identity roots not kept", error=str(error))
+
+    return keep
 
 
 def _counting(publications: Publications) -> Callable[[], Awaitable[None]]:

@@ -29,7 +29,8 @@ def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> Sig
     Raises DataDirectoryError when a file cannot be used, or its root has another name.
     """
     _make_directory(directory)
-    _create_if_missing(directory / ROOT, partial(_new_authority, root_name, now))
+    if not _first_root(directory).exists():
+        _create_if_missing(directory / ROOT, partial(_new_authority, root_name, now))
     _make_own_keys(directory, now)
     return read_signing_room(directory, root_name)
 
@@ -39,16 +40,17 @@ def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
 
     Raises DataDirectoryError when a file is missing or cannot be used, or its root has another name.
     """
-    root = _authority(directory / ROOT)
+    path = _first_root(directory)
+    root = read_authority(path)
     if root.name != root_name:
         raise DataDirectoryError(
-            f"{directory / ROOT} is the root {root.name}, the name prefix asks for {root_name}; "
+            f"{path} is the root {root.name}, the name prefix asks for {root_name}; "
             "use another data directory, or the prefix that this one was made for"
         )
     return SigningRoom(
         given=IdentityAuthority.of_root(root),
         issuing=_principal(directory / ISSUING),
-        bootstrap=_authority(directory / BOOTSTRAP),
+        bootstrap=read_authority(directory / BOOTSTRAP),
     )
 
 
@@ -71,14 +73,14 @@ def read_claimable_room(directory: Path) -> SigningRoom:
     """
     _check_no_root(directory)
     return SigningRoom(
-        given=None, issuing=_principal(directory / ISSUING), bootstrap=_authority(directory / BOOTSTRAP)
+        given=None, issuing=_principal(directory / ISSUING), bootstrap=read_authority(directory / BOOTSTRAP)
     )
 
 
 def _check_no_root(directory: Path) -> None:
-    if (directory / ROOT).exists():
+    if _first_root(directory).exists():
         raise DataDirectoryError(
-            f"{directory / ROOT} is a root of the agent's own, and it is to be claimed by an "
+            f"{_first_root(directory)} is a root of the agent's own, and it is to be claimed by an "
             "administrator's; start without --claim required, or with another directory"
         )
 
@@ -95,12 +97,19 @@ def _make_own_keys(directory: Path, now: datetime) -> None:
     _create_if_missing(directory / ISSUING, lambda: Principal.create().to_pem().decode())
 
 
+def _first_root(directory: Path) -> Path:
+    """Of the roots there, one; after a rotation it has another name than the first had."""
+    later = sorted(directory.glob("root-*.pem"))
+    return directory / ROOT if (directory / ROOT).exists() or not later else later[0]
+
+
 def _new_authority(name: Name, now: datetime) -> str:
     authority = Authority.create_root(name, Principal.create(), now=now, lifetime=ROOT_LIFETIME)
     return authority.principal.to_pem().decode() + authority.blessing.to_pem()
 
 
-def _authority(path: Path) -> Authority:
+def read_authority(path: Path) -> Authority:
+    """The key and certificate in a file. Raises DataDirectoryError."""
     text = _read(path)
     try:
         return Authority(Principal.from_pem(text.encode()), Blessing.from_pem(text))
@@ -128,15 +137,19 @@ def _read(path: Path) -> str:
 
 
 def _create_if_missing(path: Path, create: Callable[[], str]) -> None:
+    if not path.exists():
+        write_durably(path, create())
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Writes a new file; one that somebody else wrote meanwhile stays. Raises DataDirectoryError."""
     try:
-        if not path.exists():
-            _write_durably(path, create())
+        _write_and_sync(path, text)
     except OSError as error:
         raise DataDirectoryError(f"cannot make {path}: {error}") from error
 
 
-def _write_durably(path: Path, text: str) -> None:
-    """Writes a new file; one that somebody else wrote meanwhile stays."""
+def _write_and_sync(path: Path, text: str) -> None:
     unfinished = path.with_suffix(f".{secrets.token_hex(8)}.unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -148,7 +161,20 @@ def _write_durably(path: Path, text: str) -> None:
             path.hardlink_to(unfinished)
     finally:
         unfinished.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync_directory(path.parent)
+
+
+def delete_durably(path: Path) -> None:
+    """Raises DataDirectoryError when it cannot be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise DataDirectoryError(f"cannot delete {path}: {error}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

@@ -2,6 +2,8 @@
 
 cluster-agent-keys --name-prefix acme:prod keys/
 kubectl create secret generic cluster-agent-keys -n vanadium-system --from-file=keys/
+
+With --next-root it makes one more root beside them, for the rotation of the identity root.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blessings import InvalidName, Name
+from blessings import InvalidName, Name, fingerprint
 from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import DataDirectoryError
+from cluster_agent.root_keys import RootKeys
+from cluster_agent.signing import ROOT_LIFETIME
 
 
 def main() -> None:
@@ -28,6 +32,7 @@ def main() -> None:
         default="none",
         help="as for cluster-agent; required: without a root, which stays with who claims the agent",
     )
+    parser.add_argument("--next-root", action="store_true", help="one more root, that the next one will be")
     parser.add_argument("directory", type=Path, help="where root.pem, issuing.pem and bootstrap.pem go")
     arguments = parser.parse_args()
     try:
@@ -41,7 +46,11 @@ def main() -> None:
             sys.stdout.write(f"issuing key {room.fingerprints['issuing']}, to be claimed\n")
         else:
             room = make_signing_room(arguments.directory, prefix.root, now=now)
-            sys.stdout.write(f"root {prefix.root}, key {room.fingerprints['root']}\n")
+            key = room.fingerprints["root"]
+            if arguments.next_root:
+                roots = RootKeys(arguments.directory, prefix.root, ROOT_LIFETIME, makes_keys=True)
+                key = fingerprint(roots.make(now).principal.public_key)
+            sys.stdout.write(f"root {prefix.root}, key {key}\n")
     except DataDirectoryError as error:
         sys.exit(f"cluster-agent-keys: {error}")
 

@@ -50,7 +50,8 @@ class Serving:
     def trust(self, roots: Roots) -> None:
         """Lets clients in with certificates under `roots` too, from the next handshake on."""
         self.context.load_verify_locations(cadata=roots.to_pem())
-        self._other_client_roots += roots
+        known = set(self._other_client_roots)
+        self._other_client_roots += Roots(tuple(root for root in roots if root not in known))
 
     def _read(self) -> tuple[str, str, str]:
         chain, key, roots = (

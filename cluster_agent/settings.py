@@ -16,6 +16,7 @@ from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
+from cluster_agent.root_rotation import Schedule
 from cluster_agent.signing import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
 
@@ -84,6 +85,20 @@ class Settings(BaseSettings):
     jwks_issuer: str = Field(default="", description="the tokens' iss")
     ttl_seconds: int = Field(
         default=3600, le=_LONGEST_TTL_SECONDS, description="life of a replica certificate"
+    )
+    longest_ttl_seconds: int = Field(
+        default=_LONGEST_TTL_SECONDS,
+        le=_LONGEST_TTL_SECONDS,
+        description="no application's may be longer; a phase of a root's rotation takes that long",
+    )
+    rotate_root_days: float = Field(
+        default=365, ge=0, description="how long an identity root signs before the next; 0: by command only"
+    )
+    root_activation_share: float = Field(
+        default=1, ge=0, le=1, description="of the live replicas, must have a new root before it signs"
+    )
+    root_margin_seconds: float = Field(
+        default=120, gt=0, description="for all replicas of the agent to notice a phase, and for clocks"
     )
     minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
     max_connections: int = Field(default=1000, ge=1, description="open connections, handshakes included")
@@ -205,6 +220,15 @@ class Settings(BaseSettings):
             application=Rate(self.rate_per_application),
             address=Rate(self.rate_per_address),
             administrator=Rate(self.rate_per_administrator),
+        )
+
+    @property
+    def root_schedule(self) -> Schedule:
+        return Schedule(
+            every=timedelta(days=self.rotate_root_days) if self.rotate_root_days else None,
+            share=self.root_activation_share,
+            longest_ttl=timedelta(seconds=self.longest_ttl_seconds),
+            margin=timedelta(seconds=self.root_margin_seconds),
         )
 
     @property

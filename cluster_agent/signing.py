@@ -41,10 +41,17 @@ class BootstrapCredential:
 
 @dataclass(frozen=True)
 class IdentityAuthority:
-    """What grants applications, and every root that replicas recognise meanwhile."""
+    """What grants applications, and every root that replicas recognise meanwhile.
+
+    It is good for signing up to `until`, and certificates of `longest_ttl`, where these are set; not at all
+    where there is a `refusal`.
+    """
 
     signing: Authority
     roots: Roots
+    until: datetime | None = None
+    longest_ttl: timedelta | None = None
+    refusal: str = ""
 
     @classmethod
     def of_root(cls, root: Authority) -> IdentityAuthority:
@@ -96,6 +103,11 @@ class SigningRoom:
         return self.issuing if fingerprint(self.issuing.public_key) == of else None
 
     @property
+    def lasting_fingerprints(self) -> dict[str, str]:
+        """Of those that are never replaced."""
+        return {role: key for role, key in self.fingerprints.items() if role != "root"}
+
+    @property
     def identity_roots(self) -> Roots:
         """What replicas' chains end in: published. None while nobody claimed."""
         return Roots(()) if self.given is None else self.given.roots
@@ -136,11 +148,12 @@ class SigningRoom:
             raise Forbidden(
                 "NotGranted", f"this agent may name what is under {above.name}, not {application}"
             )
+        self._check_terms(now)
         what = plan(
             None if grant is None else Life.of(grant.blessing),
             Life.of(above.blessing),
             now=now,
-            ttl=ttl,
+            ttl=min(ttl, self.identity.longest_ttl or ttl),
             lifetime=GRANT_LIFETIME,
         )
         if not what.ttl:
@@ -153,6 +166,16 @@ class SigningRoom:
             return grant.bless(key, pod_name, now=now, lifetime=what.ttl)
         except CannotBless as error:
             raise Unavailable("CannotSign", str(error)) from error
+
+    def _check_terms(self, now: datetime) -> None:
+        identity = self.identity
+        if identity.refusal:
+            raise Unavailable("RootKeyMissing", identity.refusal)
+        if identity.until is not None and now > identity.until:
+            raise Unavailable(
+                "RootsNotRead",
+                f"the roots were last read long before {identity.until.isoformat()}; try again",
+            )
 
     def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
         """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""

@@ -26,6 +26,7 @@ from cluster_agent.store.revocations import (
     publish_anew,
     revoked_among,
 )
+from cluster_agent.store.root_successions import RootSuccessions
 from cluster_agent.store.tables import authority_keys, issuances, issuers, revoked_replicas, secrets
 
 MOST_WAITING = 512
@@ -71,6 +72,7 @@ class Store:
         self.revocations = Revocations(access)
         # Recorded by this process already: (name, key, end) of the issuers.
         self._issuers: set[tuple[str, str, int]] = set()
+        self.root_successions = RootSuccessions(access)
         self._issuing = Batches(access.writer, self._add_issuances, most_waiting=MOST_WAITING)
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)

@@ -127,3 +127,12 @@ revocation_state = Table(
     Column("published_at", _WHOLE, nullable=False),
     Column("last_revocation", _WHOLE, nullable=False),
 )
+
+# One row: the identity roots and their phases, a document of cluster_agent.root_rotation.
+root_succession = Table(
+    "root_succession",
+    METADATA,
+    Column("id", _WHOLE, primary_key=True),
+    Column("version", _WHOLE, nullable=False),
+    Column("document", Text, nullable=False),
+)

@@ -14,6 +14,7 @@ import pytest
 from blessings import Name, Principal, Roots
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import DataDirectoryError
+from cluster_agent.signing import SigningRoom
 from tests.cluster_agents import another_replica, as_arguments, free_port, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.postgresql import Postgresql
@@ -27,23 +28,25 @@ def test_keys_are_made_once_and_read_again(tmp_path: Path) -> None:
     assert make_signing_room(tmp_path, ACME, now=NOW).fingerprints == made.fingerprints
     assert read_signing_room(tmp_path, ACME).fingerprints == made.fingerprints
     assert len(set(made.fingerprints.values())) == 3
+    assert read_signing_room(tmp_path, ACME).identity.roots == made.identity.roots
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bootstrap.pem", "issuing.pem", "root.pem"]
 
 
 def test_several_that_make_them_at_once_end_with_the_same(tmp_path: Path) -> None:
-    made: list[dict[str, str]] = []
+    made: list[SigningRoom] = []
     together = threading.Barrier(8)
 
     def make() -> None:
         together.wait()
-        made.append(make_signing_room(tmp_path, ACME, now=NOW).fingerprints)
+        made.append(make_signing_room(tmp_path, ACME, now=NOW))
 
     threads = [threading.Thread(target=make) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [made[0]] * 8
+    assert [one.fingerprints for one in made] == [made[0].fingerprints] * 8
+    assert [one.identity.roots for one in made] == [made[0].identity.roots] * 8
 
 
 def test_shared_keys_are_never_made_by_a_replica(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""The keys of identity roots, as files: `root.pem` the first, `root-<begin of the fingerprint>.pem` each
+later one. Each holds a key and its certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from blessings import Authority, Name, Principal, fingerprint
+from cluster_agent.data_directory import delete_durably, read_authority, write_durably
+from cluster_agent.errors import DataDirectoryError
+
+
+@dataclass(frozen=True)
+class RootKeys:
+    """Those in `directory`, all for the root `name`. `makes_keys` is false where the directory is mounted."""
+
+    directory: Path
+    name: Name
+    lifetime: timedelta
+    makes_keys: bool
+
+    def held(self) -> dict[str, Authority]:
+        """By the key's fingerprint. Raises DataDirectoryError for a file that cannot be used."""
+        found = {}
+        for path in sorted(self.directory.glob("root*.pem")):
+            authority = read_authority(path)
+            if authority.name != self.name or not authority.is_root:
+                raise DataDirectoryError(f"{path} is no root {self.name}; remove it")
+            found[fingerprint(authority.principal.public_key)] = authority
+        return found
+
+    def make(self, now: datetime) -> Authority:
+        """A new one, durable when it returns. Raises DataDirectoryError."""
+        root = Authority.create_root(self.name, Principal.create(), now=now, lifetime=self.lifetime)
+        begin = fingerprint(root.principal.public_key).replace(":", "")[:16]
+        text = root.principal.to_pem().decode() + root.blessing.to_pem()
+        write_durably(self.directory / f"root-{begin}.pem", text)
+        return root
+
+    def delete(self, key: str) -> bool:
+        """Forgets the key with that fingerprint, if it is there. Raises DataDirectoryError."""
+        deleted = False
+        for path in self.directory.glob("root*.pem"):
+            if fingerprint(read_authority(path).principal.public_key) == key:
+                delete_durably(path)
+                deleted = True
+        return deleted

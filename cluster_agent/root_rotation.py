@@ -1,0 +1,260 @@
+"""The identity root's successions, as functions of time and of what replicas have said.
+
+prepared ── in every bundle, signs nothing ──► when every live replica has it: active, and the one before
+retiring ── signs nothing more, is recognised ──► when the last certificate under it has ended: gone
+
+Why verification never breaks in between: whoever signs does so by a view of this state that is at most
+`view` old, and every answer carries the bundle of its view. So `view` and the longest TTL after a root was
+prepared (and the clocks' differences), every certificate that has not ended came with a bundle that has it;
+and as long after it stopped to sign, no certificate under it is left. Replicas that say earlier that they
+have it make the first wait shorter. `margin` stands for the view, the clocks, and a slow commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from cryptography import x509
+
+from blessings import Roots, fingerprint
+from blessings.certificates import parse_pem_chain, to_pem
+from blessings.reading import public_key_of
+from cluster_agent.errors import BadRequest
+from cluster_agent.issuer_life import Life
+
+
+class Phase(StrEnum):
+    """Exactly one root is active, at most one prepared."""
+
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+
+
+@dataclass(frozen=True)
+class RootState:
+    """A root, its phase and since when, and the version of the bundle that first had it."""
+
+    certificate: x509.Certificate
+    phase: Phase
+    since: datetime
+    version: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its key."""
+        return fingerprint(public_key_of(self.certificate))
+
+    @property
+    def life(self) -> Life:
+        return Life(self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When which step is due.
+
+    `every` is how long a root signs before its successor is prepared, None for by command only. `share` of
+    the live replicas, 0 to 1, must have a prepared root before it signs.
+    """
+
+    every: timedelta | None
+    share: float
+    longest_ttl: timedelta
+    margin: timedelta
+
+    @property
+    def view(self) -> timedelta:
+        """How old the state may be by which a certificate is signed."""
+        return self.margin / 2
+
+
+# Of the live replicas, how many have the bundle of a version; None where it was not counted.
+Reached = Callable[[int], float | None]
+
+
+@dataclass(frozen=True)
+class RootSuccession:
+    """The recognised roots. `version` counts each change; `gone` are the keys that were roots once.
+
+    `longest_ttl` is the longest that any replica of the agent was ever allowed: it never shrinks, because
+    certificates of before may be about.
+    """
+
+    version: int
+    roots: tuple[RootState, ...]
+    gone: tuple[str, ...]
+    longest_ttl: timedelta
+
+    @classmethod
+    def begin(cls, certificate: x509.Certificate, now: datetime, longest_ttl: timedelta) -> RootSuccession:
+        """One root, which signs."""
+        return cls(1, (RootState(certificate, Phase.ACTIVE, now, 1),), (), longest_ttl)
+
+    @property
+    def active(self) -> RootState:
+        (one,) = self._in(Phase.ACTIVE)
+        return one
+
+    @property
+    def prepared(self) -> RootState | None:
+        return next(iter(self._in(Phase.PREPARED)), None)
+
+    @property
+    def bundle(self) -> Roots:
+        """Every root to recognise now."""
+        return Roots.of(*(one.certificate for one in self.roots))
+
+    @property
+    def required(self) -> int:
+        """The version from which on a bundle has every root that may sign."""
+        return max(one.version for one in self.roots)
+
+    def settled(self, since: datetime, schedule: Schedule) -> datetime:
+        """When the last certificate of before `since` has ended."""
+        return since + self.longest_ttl + schedule.margin
+
+    def prepare(self, certificate: x509.Certificate, now: datetime) -> RootSuccession:
+        """With a successor in the bundle. Raises BadRequest when there is one, or it cannot be one."""
+        new = RootState(certificate, Phase.PREPARED, now, self.version + 1)
+        if self.prepared is not None:
+            raise BadRequest(
+                "AlreadyPrepared",
+                f"the root {self.prepared.fingerprint} is prepared; activate or withdraw it",
+            )
+        if new.fingerprint in (*self.gone, *(one.fingerprint for one in self.roots)):
+            raise BadRequest("RootKnown", f"the key {new.fingerprint} is a root already, or was one")
+        if not new.life.not_before <= now < new.life.not_after:
+            raise BadRequest(
+                "RootNotValid",
+                f"the new root is valid from {new.life.not_before.isoformat()} "
+                f"to {new.life.not_after.isoformat()}",
+            )
+        return self._changed((*self.roots, new))
+
+    def activate(
+        self, key: str, now: datetime, schedule: Schedule, reached: Reached, *, force: bool = False
+    ) -> RootSuccession:
+        """Signed with from now on; the one that did retires.
+
+        Raises BadRequest while replicas may be about that do not have it, unless it is forced. A retiring
+        root may come back at any time: everybody still has it.
+        """
+        root = self._find(key)
+        if root.phase is Phase.ACTIVE:
+            raise BadRequest("RootActive", f"the root {key} is active already")
+        if root.phase is Phase.PREPARED and not force and not self._is_known(root, now, schedule, reached):
+            share = reached(root.version)
+            counted = "nobody has counted them yet" if share is None else f"{share:.0%} of them have it"
+            raise BadRequest(
+                "RootNotDistributed",
+                f"not every live replica has the root {key}: {counted}; "
+                f"{self.settled(root.since, schedule).isoformat()} is when they must, or force it",
+            )
+        return self._changed(
+            tuple(
+                replace(one, phase=Phase.ACTIVE, since=now)
+                if one is root
+                else replace(one, phase=Phase.RETIRING, since=now)
+                if one.phase is Phase.ACTIVE
+                else one
+                for one in self.roots
+            )
+        )
+
+    def withdraw(self, key: str, now: datetime, schedule: Schedule, *, force: bool = False) -> RootSuccession:
+        """Recognised no more: a prepared root, under which nothing was signed, or a retiring one.
+
+        Raises BadRequest for the active one, and while certificates under it may be about, unless it is
+        forced: who has one is then refused by everybody.
+        """
+        root = self._find(key)
+        if root.phase is Phase.ACTIVE:
+            raise BadRequest("RootActive", f"the root {key} is active; activate another one first")
+        if root.phase is Phase.RETIRING and not force and now < self.settled(root.since, schedule):
+            raise BadRequest(
+                "RootInUse",
+                f"certificates under the root {key} may be about until "
+                f"{self.settled(root.since, schedule).isoformat()}; wait, or force it",
+            )
+        kept = tuple(one for one in self.roots if one is not root)
+        return replace(self._changed(kept), gone=(*self.gone, key))
+
+    def needs_successor(self, now: datetime, schedule: Schedule) -> bool:
+        """Whether a new root should be prepared: as often as set, and in the last third of its life."""
+        if self.prepared is not None or schedule.every is None:
+            return False
+        active = self.active
+        return now >= active.since + schedule.every or active.life.left(now) < active.life.length / 3
+
+    def advance(self, now: datetime, schedule: Schedule, reached: Reached) -> RootSuccession:
+        """This state, or what is due: one step at a time."""
+        if schedule.longest_ttl > self.longest_ttl:
+            return replace(self, version=self.version + 1, longest_ttl=schedule.longest_ttl)
+        prepared = self.prepared
+        if prepared is not None and self._is_known(prepared, now, schedule, reached):
+            return self.activate(prepared.fingerprint, now, schedule, reached)
+        for one in self._in(Phase.RETIRING):
+            if now >= self.settled(one.since, schedule):
+                return self.withdraw(one.fingerprint, now, schedule)
+        return self
+
+    def _is_known(self, root: RootState, now: datetime, schedule: Schedule, reached: Reached) -> bool:
+        if now >= self.settled(root.since, schedule):
+            return True
+        # Until then a replica of the agent may answer with a bundle of before.
+        if now < root.since + schedule.margin:
+            return False
+        share = reached(root.version)
+        return share is not None and share >= schedule.share
+
+    def _in(self, phase: Phase) -> list[RootState]:
+        return [one for one in self.roots if one.phase is phase]
+
+    def _find(self, key: str) -> RootState:
+        for one in self.roots:
+            if one.fingerprint == key:
+                return one
+        raise BadRequest("UnknownRoot", f"no root has the key {key!r}; GET /v1/identity-roots lists them")
+
+    def _changed(self, roots: tuple[RootState, ...]) -> RootSuccession:
+        return replace(self, version=self.version + 1, roots=roots)
+
+    def to_json(self) -> str:
+        """For the store."""
+        return json.dumps(
+            {
+                "roots": [
+                    {
+                        "certificate": to_pem([one.certificate]),
+                        "phase": one.phase,
+                        "since": one.since.timestamp(),
+                        "version": one.version,
+                    }
+                    for one in self.roots
+                ],
+                "gone": self.gone,
+                "longestTtlSeconds": self.longest_ttl.total_seconds(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, version: int, document: str) -> RootSuccession:
+        """The inverse of `to_json`. Raises InvalidCertificate, KeyError, ValueError."""
+        value: dict[str, Any] = json.loads(document)
+        roots = tuple(
+            RootState(
+                parse_pem_chain(one["certificate"])[0],
+                Phase(one["phase"]),
+                datetime.fromtimestamp(one["since"], UTC),
+                one["version"],
+            )
+            for one in value["roots"]
+        )
+        longest_ttl = timedelta(seconds=value["longestTtlSeconds"])
+        return cls(version, roots, tuple(value["gone"]), longest_ttl)

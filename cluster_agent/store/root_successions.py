@@ -1,0 +1,42 @@
+"""The identity roots' state, as one document: a change is there whole or not at all, and of two that are
+made at once the second fails."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from cluster_agent.store.access import Access
+from cluster_agent.store.tables import root_succession
+
+_ONLY = 1
+
+
+class RootSuccessions:
+    """Every call may raise Unavailable."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def read(self) -> tuple[int, str] | None:
+        """The version and the document; None before the first."""
+        rows = await self._access.read(select(root_succession.c.version, root_succession.c.document))
+        return (rows[0].version, rows[0].document) if rows else None
+
+    async def begin(self, version: int, document: str) -> None:
+        """The first document, unless there is one. Durable when it returns."""
+        row = {"id": _ONLY, "version": version, "document": document}
+        adding = self._access.insert(root_succession).on_conflict_do_nothing()
+        await self._access.write(lambda connection: connection.execute(adding, row))
+
+    async def replace(self, seen: int, version: int, document: str) -> bool:
+        """The next document, durable when it returns; False when the one there is not version `seen`."""
+        statement = (
+            update(root_succession)
+            .where(root_succession.c.id == _ONLY, root_succession.c.version == seen)
+            .values(version=version, document=document)
+        )
+
+        def swap(connection: Connection) -> bool:
+            return connection.execute(statement).rowcount == 1
+
+        return await self._access.write(swap)
