@@ -57,6 +57,7 @@ from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import ROOT_LIFETIME, SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
 from cluster_agent.tripwire import NamespaceEvents
+from cluster_agent.upstream_api import upstream_routes
 from cluster_agent.watch_api import watch_routes
 
 RELOAD_SECONDS = 10
@@ -128,6 +129,7 @@ async def _run(settings: Settings) -> None:
             routes = [
                 watch_routes(agent, publications),
                 revocation_routes(Revoker(agent, lists), lists),
+                upstream_routes(claiming),
             ]
             if keeper is not None:
                 routes.append(root_routes(agent, keeper))

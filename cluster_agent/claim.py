@@ -8,7 +8,7 @@ What may be claimed is decided here, from values; `claiming` keeps it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -58,6 +58,28 @@ def check(
     granted.check_chain(chain, root, prefix, issuing=issuing, room_below=True, now=now)
     granted.check_time_left(chain, max(LEAST_LIFETIME, 2 * longest_ttl), now)
     return Claim(chain, root, _access_list(administrators, prefix))
+
+
+def renewed(
+    claim: Claim,
+    chain_pem: str,
+    *,
+    prefix: Name,
+    issuing: Principal,
+    longest_ttl: timedelta,
+    now: datetime,
+) -> Claim:
+    """`claim` with another chain under the same root, when all of it holds. Raises BadRequest."""
+    chain = granted.parse_chain(chain_pem, claim.root)
+    granted.check_chain(chain, claim.root, prefix, issuing=issuing, room_below=True, now=now)
+    granted.check_time_left(chain, max(LEAST_LIFETIME, 2 * longest_ttl), now)
+    if chain.not_after <= claim.chain.not_after:
+        raise BadRequest(
+            "NotLonger",
+            f"the chain ends at {chain.not_after.isoformat()}, the one in use only at "
+            f"{claim.chain.not_after.isoformat()}",
+        )
+    return replace(claim, chain=chain)
 
 
 def read(document: str, issuing: Principal, prefix: Name) -> Claim:

@@ -71,9 +71,37 @@ class Claiming:
         )
 
     async def look(self) -> None:
-        """Takes up a claim that another replica was given. Raises StoreError, Unavailable."""
-        if self.waits and (claimed := await self._stored()) is not None:
+        """Takes up a claim or a chain that another replica was given. Raises StoreError, Unavailable."""
+        if self.agent.room.kind == "self-made":
+            return
+        claimed = await self._stored()
+        if claimed is None:
+            return
+        if self.waits:
             self._take_up(claimed)
+        elif claimed.chain != self.agent.room.identity.signing.blessing:
+            self._sign_with(claimed)
+
+    async def renew(self, chain: str) -> Claim:
+        """The claim with a later chain under the same root, durably. Raises Refusal."""
+        claimed = await self._stored()
+        if claimed is None:
+            raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
+        room = self.agent.room
+        renewed = claims.renewed(
+            claimed,
+            chain,
+            prefix=self.agent.prefix,
+            issuing=room.issuing,
+            longest_ttl=self.agent.ttl.default,
+            now=self.agent.now(),
+        )
+        document = renewed.spelled
+        signature = room.issuing.sign(document.encode())
+        if not await self.agent.store.claims.replace(claimed.spelled, document, signature):
+            raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
+        await self.look()
+        return renewed
 
     async def claim(self, code: str, chain: str, root: str, administrators: object) -> Claim:
         """The first claim that holds, durably. Raises Refusal."""
@@ -125,9 +153,8 @@ class Claiming:
         return claims.read(document, issuing, self.agent.prefix)
 
     def _take_up(self, claimed: Claim) -> None:
+        self._sign_with(claimed)
         room = self.agent.room
-        signing = Authority(room.issuing, claimed.chain)
-        room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
         configured = self.agent.administrators
         self.agent.administrators = Administrators(
             _both(configured.access_list, claimed.administrators), configured.issuing_key
@@ -141,6 +168,11 @@ class Claiming:
             administrators=claimed.administrators.to_value(),
             notAfter=claimed.chain.not_after.isoformat(),
         )
+
+    def _sign_with(self, claimed: Claim) -> None:
+        signing = Authority(self.agent.room.issuing, claimed.chain)
+        self.agent.room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
+        _log.info("signs with a chain", notAfter=claimed.chain.not_after.isoformat())
 
     def _code(self) -> str:
         try:

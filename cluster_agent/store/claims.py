@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.tables import claims
@@ -28,6 +28,15 @@ class Claims:
         }
         adding = self._access.insert(claims).values(row).on_conflict_do_nothing().returning(claims.c.id)
         return await self._access.write(lambda connection: connection.execute(adding).first() is not None)
+
+    async def replace(self, seen: str, document: str, signature: bytes) -> bool:
+        """The document instead of `seen`, durable when it returns; False when another is there."""
+        statement = (
+            update(claims)
+            .where(claims.c.id == _ONLY, claims.c.document == seen)
+            .values(document=document, signature=signature.hex())
+        )
+        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
 
     async def stored(self) -> tuple[str, bytes] | None:
         """The document and its signature."""
