@@ -90,7 +90,9 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None
 def _program(environment: Path, root: Path, packages: Iterable[Path]) -> None:
     target = _within(root, _packages_of(environment))
     for package in packages:
-        for source in sorted(package.rglob("*.py")):
+        for source in sorted(path for path in package.rglob("*") if path.is_file()):
+            if source.suffix in _NO_SOURCES:
+                continue
             copy = target / package.name / source.relative_to(package)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
