@@ -20,19 +20,25 @@ class KubectlError(Exception):
 
 @dataclass(frozen=True)
 class Kubectl:
-    """A kubectl program for one cluster; `context` is the kubeconfig's current one when it is empty."""
+    """A kubectl program for one cluster: a kubeconfig file, else the user's; a context, else its current."""
 
     program: Path
-    kubeconfig: Path
+    kubeconfig: Path | None
     context: str = ""
+
+    @property
+    def command(self) -> list[str]:
+        """The program with what leads it to the cluster."""
+        kubeconfig = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
+        context = [f"--context={self.context}"] if self.context else []
+        return [str(self.program), *kubeconfig, *context]
 
     def __call__(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Runs it in the checkout. With `check`, raises KubectlError when it fails."""
-        context = [f"--context={self.context}"] if self.context else []
         done = subprocess.run(
-            [self.program, "--kubeconfig", self.kubeconfig, *context, *arguments],
+            [*self.command, *arguments],
             input=stdin,
             capture_output=True,
             text=True,

@@ -43,6 +43,8 @@ _NOT_NEEDED = """
 # Of the packages: cryptography needs cffi's extension module, which is beside it, and not its compiler.
 _NOT_NEEDED_PACKAGES = frozenset(("test", "tests", "_testcapi", "_virtualenv", "cffi", "pycparser"))
 _NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
+# Of our own packages: modules, JSON Schemas. Nothing else that may lie in a developer's checkout.
+_OF_OURS = (".py", ".json")
 _USER = "vanadium:x:65532:65532::/:/sbin/nologin\n"
 
 
@@ -90,9 +92,7 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None
 def _program(environment: Path, root: Path, packages: Iterable[Path]) -> None:
     target = _within(root, _packages_of(environment))
     for package in packages:
-        for source in sorted(path for path in package.rglob("*") if path.is_file()):
-            if source.suffix in _NO_SOURCES:
-                continue
+        for source in sorted(path for path in package.rglob("*") if path.suffix in _OF_OURS):
             copy = target / package.name / source.relative_to(package)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)

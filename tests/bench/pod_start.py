@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from tests.cluster.cgroups import memory_of
 from tests.cluster.cluster import Parts, cluster_parts, running_cluster
 from tests.cluster.installation import POD_AGENT, container_status, install
 from tests.cluster.node import Node
@@ -107,16 +108,11 @@ def report(what: str, pods: Sequence[dict[str, datetime]], begin: str, end: str)
 
 
 def measure_memory(kubectl: Kubectl, node: Node) -> list[str]:
-    """What counts against the container's limit (cgroup v1's names)."""
     kubectl.apply(pod(PLACE, "memory", {}))
     kubectl("wait", "--for=condition=Ready", "pod/memory", "-n", PLACE, "--timeout=60s")
     identifier = container_status(kubectl.get("pod", "memory", "-n", PLACE), POD_AGENT)["containerID"]
     group = node.container_cgroup("memory", identifier.removeprefix("containerd://"))
-    fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    usage, peak = ((group / f"memory.{one}_in_bytes").read_text() for one in ("usage", "max_usage"))
-    working_set = int(usage) - int(fields["total_inactive_file"])
-    figures = {"working set": working_set, "anonymous": int(fields["total_rss"]), "peak": int(peak)}
-    return [f"{name} {value / 2**20:.1f}" for name, value in figures.items()]
+    return [f"{name} {value / 2**20:.1f}" for name, value in memory_of(group).items()]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 
 from tests.cluster.cluster import cluster_parts, running_cluster
 from tests.cluster.machine import clean
+from tests.controlplane import control_plane
 from tests.controlplane.programs import ProgramsUnavailableError
 from tests.images.errors import ImagesUnavailableError
 
@@ -17,6 +18,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if arguments[0] == "clean":
         clean()
+        control_plane.clean()
         return 0
     try:
         parts = cluster_parts(lambda line: print(line, file=sys.stderr, flush=True))
@@ -24,12 +26,17 @@ def main(arguments: list[str]) -> int:
         print(f"no cluster: {error}", file=sys.stderr)
         return 1
     if arguments[0] == "up":
+        stop = {signal.SIGINT, signal.SIGTERM}
         with running_cluster(parts) as running:
-            print(running.kubectl.kubeconfig, flush=True)
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            kubectl = running.kubectl
+            path = f"{kubectl.program.parent}:$PATH"
+            print(f"export KUBECONFIG={kubectl.kubeconfig} PATH={path}", flush=True)
+            signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+            signal.sigwait(stop)
     return 0
 
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    # As Ctrl-C does, so that what was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,32 @@ def hierarchies() -> list[Path]:
     return sorted(one for one in _ROOT.iterdir() if (one / "cgroup.procs").exists() and not one.is_symlink())
 
 
+def can_limit() -> bool:
+    """Whether groups that are made here can limit CPU, memory and processes, as a kubelet needs it."""
+    if _ROOT in hierarchies():
+        return {"cpu", "memory", "pids"} <= set((_ROOT / "cgroup.subtree_control").read_text().split())
+    return {"cpu", "memory", "pids"} <= {one.name for one in hierarchies()}
+
+
+def memory_of(group: Path) -> dict[str, int]:
+    """What counts against a group's memory limit, in bytes.
+
+    The working set as the kubelet has it (without file pages that nobody used lately), what is not backed by
+    files, and the most that it ever was.
+    """
+    fields = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    if (group / "memory.current").exists():
+        names = ("memory.current", "memory.peak", "inactive_file", "anon")
+    else:
+        names = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "total_inactive_file", "total_rss")
+    usage, peak = (int((group / name).read_text()) for name in names[:2])
+    return {
+        "working set": usage - int(fields[names[2]]),
+        "anonymous": int(fields[names[3]]),
+        "peak": peak,
+    }
+
+
 def make_cgroups(name: str) -> None:
     """Makes the group in each hierarchy, ready to have groups below it."""
     for hierarchy in hierarchies():

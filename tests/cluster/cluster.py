@@ -17,6 +17,11 @@ from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say,
 from tests.images.images import PAUSE, images
 from tests.kubectl import Kubectl, wait_for
 
+# What the tests on a cluster make and delete.
+TAKEN_NAMESPACES = {
+    "vanadium-system", "shop", "workloads", "on-the-node", "resilience", "enforce-off", "enforce-warn",
+    "enforce-deny", "short-lived", "unlabelled", "upgraded", "ordered",
+}  # fmt: skip
 # The context of KUBECONFIG that names an existing cluster to use instead of one of ours.
 CONTEXT_VARIABLE = "VANADIUM_TEST_CONTEXT"
 
@@ -73,14 +78,23 @@ def running_cluster(parts: Parts | Kubectl) -> Iterator[Cluster]:
 
 
 def _existing(context: str, environment: Mapping[str, str]) -> Kubectl:
-    """kubectl for a context of the user's own kubeconfig."""
+    """kubectl for a context of the user's kubeconfig; refused where tests would take away what is theirs."""
     program = shutil.which("kubectl", path=environment.get("PATH"))
     if program is None:
         raise ProgramsUnavailableError(
             f"{CONTEXT_VARIABLE} names the cluster {context}, but no kubectl is on PATH"
         )
-    kubeconfig = environment.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    return Kubectl(Path(program), Path(kubeconfig), context)
+    kubectl = Kubectl(Path(program), None, context)
+    listed = kubectl("get", "namespaces", "-o", "name", check=False)
+    if listed.returncode != 0:
+        raise ProgramsUnavailableError(f"the cluster {context} cannot be asked: {listed.stderr.strip()}")
+    theirs = {line.removeprefix("namespace/") for line in listed.stdout.split()} & TAKEN_NAMESPACES
+    if theirs:
+        raise ProgramsUnavailableError(
+            f"the tests install and remove the product and whole namespaces, and the cluster {context} has "
+            f"{', '.join(sorted(theirs))} already: use one that has not, or delete them"
+        )
+    return kubectl
 
 
 def _is_ready(kubectl: Kubectl) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import CHECKOUT, Kubectl, wait_for
 
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"
 POD_AGENT = "vanadium-pod-agent"
+OPERATIONS = CHECKOUT / "docs" / "operations.md"
 _READY_SECONDS = 180
 
 
@@ -20,15 +27,13 @@ def install(kubectl: Kubectl, directory: Path | str = "deploy") -> None:
         rolled_out(kubectl, SYSTEM, deployment)
 
 
-def uninstall(kubectl: Kubectl, directory: Path | str = "deploy") -> None:
-    """What docs/operations.md says."""
-    kubectl("label", "namespace", "-l", LABEL, f"{LABEL}-")
-    wait_for(
-        "no bootstrap Secret",
-        lambda: not kubectl.exists("secret", "-A", "--field-selector=metadata.name=vanadium-bootstrap"),
-        story=lambda: logs(kubectl),
-    )
-    kubectl("delete", "-k", str(directory), "--timeout=120s")
+def uninstall(kubectl: Kubectl) -> None:
+    """Runs the commands that docs/operations.md has for it."""
+    section = OPERATIONS.read_text().split("## Uninstall")[1].split("\n## ")[0]
+    commands = re.findall(r"^    kubectl (.*)$", section, re.MULTILINE)
+    assert len(commands) == 3, section
+    for command in commands:
+        kubectl(*shlex.split(command.replace("overlay", "deploy")))
 
 
 def rolled_out(kubectl: Kubectl, namespace: str, deployment: str) -> None:
@@ -60,6 +65,14 @@ def everything(kubectl: Kubectl) -> set[str]:
     return {" ".join(line.split()) for line in table.splitlines()}
 
 
+def wait_until_injecting(kubectl: Kubectl, where: str) -> None:
+    """Until the API server reaches a webhook: a ready one is in the node's rules a moment later."""
+    plain = {"metadata": {"name": "asking"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+    manifest = json.dumps({"apiVersion": "v1", "kind": "Pod", **plain})
+    answer = ("create", "--dry-run=server", "-n", where, "-o", "json", "-f", "-")
+    wait_for("an injected Pod", lambda: POD_AGENT in kubectl(*answer, stdin=manifest, check=False).stdout, 30)
+
+
 def execute(kubectl: Kubectl, namespace: str, pod: str, container: str, *argv: str) -> tuple[int, str]:
     """Runs a command in a container: its exit code, and what it printed; on failure also its complaints."""
     done = kubectl("exec", "-n", namespace, pod, "-c", container, "--", *argv, check=False)
@@ -72,8 +85,28 @@ def agent_container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def container_status(pod: dict[str, Any], name: str) -> dict[str, Any]:
-    statuses = pod["status"].get("initContainerStatuses", []) + pod["status"].get("containerStatuses", [])
-    return {status["name"]: status for status in statuses}[name]  # type: ignore[no-any-return]
+    return {status["name"]: status for status in container_statuses(pod)}[name]
+
+
+def container_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of all of the Pod's containers."""
+    status = pod["status"]
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+@contextmanager
+def forwarded(kubectl: Kubectl, namespace: str, target: str, port: int) -> Iterator[int]:
+    """`kubectl port-forward` to a port; gives the local one."""
+    command = [*kubectl.command, "port-forward", "-n", namespace, target, f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:(\d+) ->", line)
+        assert found, f"port-forward to {target}: {line!r}"
+        try:
+            yield int(found[1])
+        finally:
+            process.terminate()
 
 
 def name_of(pod: dict[str, Any]) -> str:

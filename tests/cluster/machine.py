@@ -7,7 +7,7 @@ directory and empty control groups, which `clean` removes.
 
 from __future__ import annotations
 
-import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -20,12 +20,27 @@ from typing import IO, Self, TypeVar
 from tests import owned_directory
 from tests.cluster.cgroups import make_cgroups, remove_cgroups
 from tests.cluster.network import Network
-from tests.owned_directory import OwnedDirectory
+from tests.owned_directory import OwnedDirectory, for_overlays
+from tests.processes import die_with_parent
 
 _T = TypeVar("_T")
 _PREFIX = "vanadium-node-"
-_PR_SET_PDEATHSIG = 1
 _NSENTER = ["nsenter", "--net", "--mount", "--pid", "--uts"]
+
+
+# https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/util/sysctl/sysctl.go
+KERNEL_SETTINGS = (
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+)
+NO_PLACE = (
+    "the temporary directory and /dev/shm lie on overlays, on which no other can lie: "
+    "set TMPDIR to a directory of another file system"
+)
 
 
 class MachineError(Exception):
@@ -49,7 +64,10 @@ class Machine:
         clean()
         link = self._network.link
         _wait_until(lambda: not _link_exists(link), f"the end of another node, which has {link}", 30)
-        self._owned = OwnedDirectory(_PREFIX)
+        parent = for_overlays()
+        if parent is None:
+            raise MachineError(NO_PLACE)
+        self._owned = OwnedDirectory(_PREFIX, parent)
         self.directory = self._owned.path
         self.cgroup = self.directory.name
         try:
@@ -95,12 +113,12 @@ class Machine:
         """Sends `how` to the program that `start` started, and waits for its end."""
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         for child in children:
-            subprocess.run(["kill", f"-{how.value}", child], check=False)
+            os.kill(int(child), how)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             for child in children:
-                subprocess.run(["kill", "-9", child], check=False)
+                os.kill(int(child), signal.SIGKILL)
             process.wait()
 
     def _enter(self) -> list[str]:
@@ -115,7 +133,7 @@ class Machine:
             ["unshare", "--net", "--mount", "--pid", "--uts", "--propagation=private", "--kill-child",
              "--mount-proc", sys.executable, Path(__file__).with_name("init.py")],
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )  # fmt: skip
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         self._init = int(_wait_until(lambda: children.read_text().strip(), "the first process"))
@@ -135,19 +153,28 @@ def clean() -> None:
 
 
 def _mounts(directory: Path) -> list[Sequence[str]]:
-    """What its programs write to the system's directories goes to layers that end with it."""
-    upper, work, containerd = directory / "var", directory / ".var", directory / "containerd"
-    for one in (upper, work, containerd):
-        one.mkdir()
-    return [
+    """What its programs write to the system's directories and settings goes to files that end with it."""
+    steps: list[Sequence[str]] = [
         # Mounts below are its own already; the kubelet wants those that it makes to reach its containers.
         ("mount", "--make-rshared", "/"),
         ("mount", "-t", "tmpfs", "tmpfs", "/run"),
-        ("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/var,upperdir={upper},workdir={work}", "/var"),
-        # An overlay's upper layer cannot lie on an overlay: containerd's files are a plain directory.
-        ("mkdir", "-p", "/var/lib/containerd"),
-        ("mount", "--bind", str(containerd), "/var/lib/containerd"),
     ]
+    for tree in ("etc", "opt", "var"):
+        upper, work = directory / tree, directory / f".{tree}"
+        upper.mkdir()
+        work.mkdir()
+        options = f"lowerdir=/{tree},upperdir={upper},workdir={work}"
+        steps.append(("mount", "-t", "overlay", "overlay", "-o", options, f"/{tree}"))
+    # An overlay's upper layer cannot lie on an overlay: containerd's files are a plain directory.
+    (directory / "containerd").mkdir()
+    steps.append(("mkdir", "-p", "/var/lib/containerd"))
+    steps.append(("mount", "--bind", str(directory / "containerd"), "/var/lib/containerd"))
+    # A kubelet sets these for the whole kernel, which is not the node's.
+    for setting in KERNEL_SETTINGS:
+        copy = directory / setting.replace("/", "-")
+        copy.write_text(Path("/proc/sys", setting).read_text())
+        steps.append(("mount", "--bind", str(copy), f"/proc/sys/{setting}"))
+    return steps
 
 
 def _run(*argv: str | Path, environment: Mapping[str, str], check: bool = True) -> str:
@@ -174,7 +201,3 @@ def _is_python(process: int) -> bool:
 
 def _link_exists(name: str) -> bool:
     return Path(f"/sys/class/net/{name}").exists()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

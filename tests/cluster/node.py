@@ -25,7 +25,8 @@ USERS = {KUBELET_USER: "system:nodes", PROXY_USER: "system:node-proxiers", DNS_U
 _CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
-_VOLUMES = 8
+# Each installation uses one up: what becomes of a volume is not for its claim to say.
+_VOLUMES = 32
 
 
 class NodeError(Exception):
@@ -51,7 +52,7 @@ class Node:
         self.machine = Machine(self._network, path=self._programs.path)
         self.machine.__enter__()
         try:
-            self._etc = self.machine.directory / "etc"
+            self._etc = self.machine.directory / "settings"
             (self._etc / "cni").mkdir(parents=True)
             (self._etc / "cni" / "pods.conflist").write_text(json.dumps(self._network.cni()))
             (self._etc / "containerd.toml").write_text(self._containerd_configuration())
@@ -206,6 +207,7 @@ version = 3
             "clusterDomain": "cluster.local",
             "resolvConf": f"{self._etc}/resolv.conf",
             "maxPods": 250,
+            "volumePluginDir": str(self.machine.directory / "volume-plugins"),
             # The machine's disk is not the node's to judge.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.cgroups import can_limit
+from tests.cluster.machine import NO_PLACE
 from tests.controlplane.programs import MODULE as KUBERNETES_MODULE
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, Source, programs
+from tests.owned_directory import for_overlays
 
 KUBERNETES = Source(
     KUBERNETES_MODULE,
@@ -94,6 +97,10 @@ def cannot_run_here(
     complaints = []
     if (os.geteuid() if user is None else user) != 0:
         complaints.append("a node makes namespaces, mounts and links, which needs root")
+    if for_overlays() is None:
+        complaints.append(NO_PLACE)
+    if not can_limit():
+        complaints.append("the control groups here limit neither CPU nor memory nor processes")
     search = f"{environment.get('PATH', '')}:{system_path}"
     missing = sorted(name for name in _PACKAGES if shutil.which(name, path=search) is None)
     if missing:

@@ -11,6 +11,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.installation import (
     POD_AGENT,
     SYSTEM,
+    agent_container,
     container_status,
     everything,
     execute,
@@ -19,22 +20,15 @@ from tests.cluster.installation import (
     name_of,
     rolled_out,
     uninstall,
+    wait_until_injecting,
 )
-from tests.cluster.workloads import ask_agent, deployment, namespace
+from tests.cluster.workloads import ask_agent, deployment, make_namespace
 from tests.images.previous import Release
 from tests.kubectl import Kubectl, wait_for
 
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.
 TTL_SECONDS = 40
-
-
-@pytest.fixture
-def empty_cluster(cluster: Cluster) -> Cluster:
-    """Without the product: other tests may have installed it."""
-    if cluster.kubectl.exists("namespace", SYSTEM):
-        uninstall(cluster.kubectl)
-    return cluster
 
 
 def chain_of(kubectl: Kubectl, pod_name: str) -> dict[str, Any]:
@@ -69,8 +63,7 @@ def test_replicas_of_the_previous_version_renew_through_an_upgrade_and_removal_l
     minimum = "VANADIUM_CLUSTER_AGENT_MINIMUM_TTL_SECONDS=1"
     kubectl("set", "env", "deployment/cluster-agent", "-n", SYSTEM, ttl, minimum)
     rolled_out(kubectl, SYSTEM, "cluster-agent")
-    kubectl.apply(namespace(PLACE))
-    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", PLACE))
+    make_namespace(kubectl, PLACE)
     kubectl.apply(deployment(PLACE, "web", 2))
     old = [name_of(pod) for pod in kubectl.ready_pods(PLACE, 2)]
     wait_for_renewals(kubectl, old)
@@ -88,3 +81,26 @@ def test_replicas_of_the_previous_version_renew_through_an_upgrade_and_removal_l
     uninstall(kubectl)
     kubectl("delete", "namespace", PLACE)
     assert everything(kubectl) == before
+
+
+@pytest.mark.parametrize("first", ["cluster-agent", "webhook"])
+def test_the_parts_may_become_ready_in_any_order(empty_cluster: Cluster, first: str) -> None:
+    kubectl = empty_cluster.kubectl
+    other = {"cluster-agent": "webhook", "webhook": "cluster-agent"}[first]
+    make_namespace(kubectl, "ordered")  # labelled before there is anybody to see it
+    kubectl("apply", "-k", "deploy")
+    kubectl("scale", f"deployment/{other}", "--replicas=0", "-n", SYSTEM)
+    if first == "webhook":  # the cluster agent's Pod waits for the certificate that the webhook makes
+        rolled_out(kubectl, SYSTEM, first)
+    else:
+        pods = ("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=cluster-agent", "-o", "name")
+        wait_for("the waiting Pod", lambda: kubectl(*pods).stdout)
+    kubectl("scale", f"deployment/{other}", "--replicas=1", "-n", SYSTEM)
+    rolled_out(kubectl, SYSTEM, other)
+    rolled_out(kubectl, SYSTEM, first)
+    wait_until_injecting(kubectl, "ordered")
+    kubectl.apply(deployment("ordered", "web", 1))
+    (pod,) = kubectl.ready_pods("ordered", 1)
+    assert agent_container(pod)["ready"]
+    kubectl("delete", "namespace", "ordered")
+    uninstall(kubectl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cgroups import hierarchies
-from tests.cluster.machine import Machine, MachineError, clean
+from tests.cluster.machine import KERNEL_SETTINGS, Machine, MachineError, clean
 from tests.cluster.network import Network
 from tests.cluster.programs import cannot_run_here
 from tests.kubectl import CHECKOUT, wait_for
@@ -25,12 +26,14 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # A machine with a program and a mount of its own, until it is killed.
 HOLD = f"""
 import sys, time
+from tests.cluster.cgroups import hierarchies
 from tests.cluster.machine import Machine
 from tests.cluster.network import Network
 with Machine({NETWORK!r}, path={PATH!r}) as machine:
     machine.run("mount", "-t", "tmpfs", "vanadium-test", "/mnt")
     process = machine.start(sys.stderr.buffer, "sleep", "987654")
-    machine.run("sh", "-c", "for one in /sys/fs/cgroup/*/" + machine.cgroup + "; do mkdir $one/pod; done")
+    for hierarchy in hierarchies():
+        (hierarchy / machine.cgroup / "pod").mkdir()
     print(machine.directory, flush=True)
     time.sleep(60)
 """
@@ -40,7 +43,12 @@ pytestmark = pytest.mark.usefixtures("node_machine")
 
 
 def running(program: str) -> bool:
-    return subprocess.run(["pgrep", "-f", program], capture_output=True, check=False).returncode == 0
+    """Whether a program with this command line runs anywhere on this machine."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip() == program:
+                return True
+    return False
 
 
 def test_after_a_kill_nothing_is_left_but_what_clean_removes() -> None:
@@ -63,16 +71,26 @@ def test_after_a_kill_nothing_is_left_but_what_clean_removes() -> None:
     assert not [one for one in hierarchies() if (one / directory.name).exists()]
 
 
-def test_a_machine_has_a_network_a_host_name_and_a_var_of_its_own() -> None:
+def test_a_machine_has_a_network_a_host_name_and_system_directories_of_its_own() -> None:
     with Machine(NETWORK, path=PATH) as machine:
-        machine.run("touch", "/var/of-the-machine")
-        assert not Path("/var/of-the-machine").exists()
+        for tree in ("etc", "opt", "run", "var"):
+            machine.run("touch", f"/{tree}/of-the-machine")
+            assert not Path(f"/{tree}/of-the-machine").exists()
         assert machine.run("hostname").strip() == "node"
         assert NETWORK.node in machine.run("ip", "-4", "address")
         assert NETWORK.host in machine.run("ip", "route")
         processes = [one for one in machine.run("ls", "/proc").split() if one.isdecimal()]
         assert len(processes) < 5
     assert not Path(f"/sys/class/net/{NETWORK.link}").exists()
+
+
+def test_what_a_kubelet_sets_for_the_kernel_stays_within_the_machine() -> None:
+    before = {setting: Path("/proc/sys", setting).read_text() for setting in KERNEL_SETTINGS}
+    with Machine(NETWORK, path=PATH) as machine:
+        for setting in KERNEL_SETTINGS:
+            machine.run("sh", "-c", f"echo 7 > /proc/sys/{setting}")
+            assert machine.run("cat", f"/proc/sys/{setting}") == "7\n"
+        assert {setting: Path("/proc/sys", setting).read_text() for setting in KERNEL_SETTINGS} == before
 
 
 def test_a_program_that_does_not_end_when_asked_is_killed() -> None:

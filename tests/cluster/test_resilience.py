@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
+from stolen_secret import refusal, seek
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import (
@@ -16,23 +20,25 @@ from tests.cluster.installation import (
     SYSTEM,
     agent_container,
     container_status,
+    container_statuses,
     execute,
-    logs,
+    forwarded,
     name_of,
     rolled_out,
+    wait_until_injecting,
 )
 from tests.cluster.node import Node
-from tests.cluster.workloads import PRINT_ID, deployment, namespace, spiffe_id
-from tests.kubectl import Kubectl, is_ready, wait_for
+from tests.cluster.workloads import PRINT_ID, ask_agent, deployment, make_namespace, pod, spiffe_id
+from tests.kubectl import CHECKOUT, Kubectl, is_ready, wait_for
 
 PLACE = "resilience"
+FORTUNE = CHECKOUT / "examples/fortune/deployment.yaml"
 
 
 @pytest.fixture(scope="module")
 def kubectl(installed: Cluster) -> Iterator[Kubectl]:
     kubectl = installed.kubectl
-    kubectl.apply(namespace(PLACE))
-    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", PLACE))
+    make_namespace(kubectl, PLACE)
     yield kubectl
     kubectl("delete", "namespace", PLACE)
 
@@ -111,13 +117,25 @@ def test_a_killed_application_starts_again_with_its_identity_at_hand(
     assert agent_container(pod)["restartCount"] == 0
 
 
+def key_of(kubectl: Kubectl, pod: dict[str, Any]) -> str:
+    """The public key that the agent protocol shows: another one says that the identity was fetched anew."""
+    code, printed = execute(kubectl, PLACE, name_of(pod), "app", *ask_agent("/v1/chain"))
+    assert code == 0, printed
+    key: str = json.loads(printed)["publicKey"]
+    return key
+
+
 def test_replicas_keep_their_identities_while_the_node_is_restarted(
     kubectl: Kubectl, node: Node, web: dict[str, Any]
 ) -> None:
+    key = key_of(kubectl, web)
     node.stop("kubelet", "containerd")
     node.start("containerd", "kubelet")
-    wait_for("a ready Pod", lambda: is_ready(the_pod(kubectl)), 90, lambda: kubectl.story(PLACE))
-    assert served_id(kubectl, the_pod(kubectl)) == spiffe_id(PLACE, name_of(web))
+    # kubectl exec goes by the kubelet and containerd: both are there again when it answers.
+    assert served_id(kubectl, web) == spiffe_id(PLACE, name_of(web))
+    assert key_of(kubectl, web) == key
+    restarts = {one["name"]: one["restartCount"] for one in container_statuses(the_pod(kubectl))}
+    assert restarts == {POD_AGENT: 0, "app": 0}
     # And the node does its work again.
     kubectl("rollout", "restart", "deployment/web", "-n", PLACE)
     rolled_out(kubectl, PLACE, "web")
@@ -126,13 +144,42 @@ def test_replicas_keep_their_identities_while_the_node_is_restarted(
 
 
 def test_a_rollout_completes_although_the_cluster_agent_is_deleted_meanwhile(
-    kubectl: Kubectl, web: dict[str, Any]
+    kubectl: Kubectl, fortune: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    kubectl("scale", "deployment/web", "--replicas=4", "-n", PLACE)
+    (old,) = fortune()
     kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=cluster-agent", "--wait=false")
-    rolled_out(kubectl, PLACE, "web")
-    for pod in kubectl.get("pods", "-n", PLACE, "-l", "app=web")["items"]:
-        assert served_id(kubectl, pod) == spiffe_id(PLACE, name_of(pod))
+    kubectl("scale", "deployment/fortune", "--replicas=3", "-n", PLACE)
+    rolled_out(kubectl, PLACE, "fortune")
+    # Named before and after, and still of one root: each trusts the other.
+    new = [pod for pod in fortune() if name_of(pod) != name_of(old)]
+    for caller, called in ((old, new[0]), (new[1], old)):
+        identify = ("python", "-m", "fortune", "identify", "--connect", f"{called['status']['podIP']}:2345")
+        code, printed = execute(kubectl, PLACE, name_of(caller), "fortune", *identify)
+        assert code == 0, printed
+        assert f"VALID:     [acme:prod:{PLACE}:default:{name_of(called)}]" in printed
+    # A rollout, too, replaces each Pod by one with an identity.
+    kubectl("rollout", "restart", "deployment/fortune", "-n", PLACE)
+    kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=cluster-agent", "--wait=false")
+    rolled_out(kubectl, PLACE, "fortune")
+    assert not {name_of(pod) for pod in fortune() if agent_container(pod)["ready"]} & {name_of(old)}
+
+
+@pytest.fixture
+def fortune(kubectl: Kubectl) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The sample application with one replica, ready; the function answers its Pods that are not ending."""
+    sample = next(one for one in yaml.safe_load_all(FORTUNE.read_text()) if one["kind"] == "Deployment")
+    sample["metadata"]["namespace"] = PLACE
+    sample["spec"]["replicas"] = 1
+    del sample["spec"]["template"]["spec"]["serviceAccountName"]
+    kubectl.apply(sample)
+    rolled_out(kubectl, PLACE, "fortune")
+
+    def pods() -> list[dict[str, Any]]:
+        found = kubectl.get("pods", "-n", PLACE, "-l", "app=fortune")["items"]
+        return [pod for pod in found if is_ready(pod)]
+
+    yield pods
+    kubectl("delete", "deployment", "fortune", "-n", PLACE, "--cascade=foreground")
 
 
 @pytest.fixture
@@ -142,6 +189,7 @@ def no_webhook(kubectl: Kubectl) -> Iterator[Callable[[], None]]:
     def bring_back() -> None:
         kubectl("scale", "deployment/webhook", "--replicas=2", "-n", SYSTEM)
         rolled_out(kubectl, SYSTEM, "webhook")
+        wait_until_injecting(kubectl, PLACE)
 
     kubectl("scale", "deployment/webhook", "--replicas=0", "-n", SYSTEM)
     until_gone(kubectl, "app.kubernetes.io/name=webhook")
@@ -154,24 +202,28 @@ def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refu
     kubectl: Kubectl, no_webhook: Callable[[], None], enforce: str
 ) -> None:
     where = f"enforce-{enforce}"
-    kubectl.apply(namespace(where, **({} if enforce == "off" else {"enforce": enforce})))
+    make_namespace(kubectl, where, **({} if enforce == "off" else {"enforce": enforce}))
     try:
-        wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", where))
+        bare = kubectl(
+            "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod(where, "bare", {})), check=False
+        )
+        assert ("this Pod has none" in bare.stderr) == (enforce != "off")
+        assert ("Warning:" in bare.stderr) == (enforce == "warn")
         kubectl.apply(deployment(where, "web", 1))
         if enforce == "deny":
             wait_for("refusal", lambda: "this Pod has none" in kubectl.story(where), 30)
             assert not kubectl.exists("pods", "-n", where)
         else:
-            (pod,) = kubectl.ready_pods(where, 1)
-            assert "initContainers" not in pod["spec"]
+            (plain,) = kubectl.ready_pods(where, 1)
+            assert "initContainers" not in plain["spec"]
         no_webhook()
         if enforce != "deny":  # what runs without identity says so by having none, until it is replaced
             kubectl("rollout", "restart", "deployment/web", "-n", where)
-        (pod,) = wait_for(
+        (healed,) = wait_for(
             "an injected Pod", lambda: _injected_alone(kubectl, where), 90, lambda: kubectl.story(where)
         )
-        assert execute(kubectl, where, name_of(pod), "app", *PRINT_ID) == (
-            0, spiffe_id(where, name_of(pod)) + "\n",
+        assert execute(kubectl, where, name_of(healed), "app", *PRINT_ID) == (
+            0, spiffe_id(where, name_of(healed)) + "\n",
         )  # fmt: skip
     finally:
         kubectl("delete", "namespace", where)
@@ -180,6 +232,7 @@ def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refu
 def test_the_webhooks_pods_come_back_unaided(kubectl: Kubectl) -> None:
     kubectl("delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=webhook")
     rolled_out(kubectl, SYSTEM, "webhook")
+    wait_until_injecting(kubectl, PLACE)
     kubectl.apply(deployment(PLACE, "web", 1))
     try:
         rolled_out(kubectl, PLACE, "web")
@@ -188,20 +241,34 @@ def test_the_webhooks_pods_come_back_unaided(kubectl: Kubectl) -> None:
         kubectl("delete", "deployment", "web", "-n", PLACE, "--cascade=foreground")
 
 
-def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(kubectl: Kubectl) -> None:
+def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(
+    kubectl: Kubectl, web: dict[str, Any]
+) -> None:
+    credentials = []
     for _ in range(2):
-        kubectl.apply(namespace("short-lived"))
-        wait_for("account", lambda: kubectl.exists("serviceaccount", "default", "-n", "short-lived"))
+        make_namespace(kubectl, "short-lived")
         kubectl.apply(deployment("short-lived", "web", 2))
-        pods = kubectl.ready_pods("short-lived", 2)
+        for one in kubectl.ready_pods("short-lived", 2):
+            code, printed = execute(kubectl, "short-lived", name_of(one), "app", *PRINT_ID)
+            assert (code, printed) == (0, spiffe_id("short-lived", name_of(one)) + "\n")
+        stored = kubectl.get("secret", "vanadium-bootstrap", "-n", "short-lived")["data"]["default"]
+        credentials.append(base64.b64decode(stored).decode())
         kubectl("delete", "namespace", "short-lived", "--timeout=60s")
-        assert len(pods) == 2
-    assert "Traceback" not in logs(kubectl)
+    assert credentials[0] != credentials[1]
+    # Within the cluster, as somebody who kept what was in the Secret would try.
+    for credential in credentials:
+        wait_for("SecretForgotten", lambda kept=credential: "SecretForgotten" in _seek_with(kubectl, kept))  # type: ignore[misc]
+
+
+def _seek_with(kubectl: Kubectl, credential: str) -> str:
+    """The cluster agent's answer to whoever has a bootstrap credential."""
+    with forwarded(kubectl, SYSTEM, "service/cluster-agent", 8193) as port:
+        return refusal(seek(f"https://127.0.0.1:{port}", json.loads(credential), ""))
 
 
 def test_a_namespace_that_loses_its_label_gets_no_more_identities(kubectl: Kubectl) -> None:
     where = "unlabelled"
-    kubectl.apply(namespace(where))
+    make_namespace(kubectl, where)
     try:
         wait_for("Secret", lambda: kubectl.exists("secret", "vanadium-bootstrap", "-n", where))
         kubectl("label", "namespace", where, f"{LABEL}-")

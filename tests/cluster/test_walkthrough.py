@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import everything, uninstall
+from tests.cluster.installation import everything
 from tests.kubectl import CHECKOUT
 
 WALKTHROUGH = CHECKOUT / "docs" / "walkthrough.md"
@@ -52,38 +53,47 @@ def test_the_document_is_read_as_commands_with_what_they_print() -> None:
     assert read[0].missing_from("prints") == ["prints …"]
 
 
-@pytest.fixture
-def empty_cluster(cluster: Cluster) -> Cluster:
-    """Without the product: other tests may have installed it."""
-    if cluster.kubectl.exists("namespace", "vanadium-system"):
-        uninstall(cluster.kubectl)
-    return cluster
-
-
 def test_every_command_of_the_walkthrough_does_what_it_says(empty_cluster: Cluster, tmp_path: Path) -> None:
     before = everything(empty_cluster.kubectl)
     read = list(steps(WALKTHROUGH.read_text()))
     assert len(read) > 10
-    environment = {**os.environ, "PATH": f"{_kubectl_on_path(empty_cluster, tmp_path)}:{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{_kubectl_on_path(empty_cluster, tmp_path)}:{os.environ['PATH']}",
+        "TMPDIR": str(tmp_path),
+    }
     variables = ""
-    for step in read:
-        done = subprocess.run(
-            ["bash", "-c", f"{variables}\n{step.command}"],
-            cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=_SECONDS,
-        )  # fmt: skip
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, f"$ {step.command}\n{output}"
-        assert not step.missing_from(output), f"$ {step.command}\n{output}"
-        if re.match(r"[A-Z_]+=", step.command):
-            variables += f"{step.command}\n"
-    assert everything(empty_cluster.kubectl) - before == set()
+    try:
+        for step in read:
+            code, output = _run(f"{variables}\n{step.command}", environment)
+            assert code == 0, f"$ {step.command}\n{output}"
+            assert not step.missing_from(output), f"$ {step.command}\n{output}"
+            if re.match(r"[A-Z_]+=", step.command):
+                variables += f"{step.command}\n"
+    finally:
+        empty_cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found")
+    assert everything(empty_cluster.kubectl) == before
+
+
+def _run(command: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """In a session of its own, of which nothing outlives the command."""
+    process = subprocess.Popen(
+        ["bash", "-c", command], cwd=CHECKOUT, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode, output
 
 
 def _kubectl_on_path(cluster: Cluster, directory: Path) -> Path:
     """A directory with the reader's `kubectl`: their program, for the cluster of their kubeconfig."""
     program = directory / "kubectl"
-    kubectl = cluster.kubectl
-    context = f"--context={kubectl.context}" if kubectl.context else ""
-    program.write_text(f'#!/bin/sh\nKUBECONFIG={kubectl.kubeconfig} exec {kubectl.program} "$@" {context}\n')
+    binary, *leading = cluster.kubectl.command
+    program.write_text(f'#!/bin/sh\nexec {binary} {shlex.join(leading)} "$@"\n')
     program.chmod(0o755)
     return directory

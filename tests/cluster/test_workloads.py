@@ -20,6 +20,7 @@ from tests.cluster.workloads import (
     deployment,
     job,
     job_spec,
+    make_namespace,
     namespace,
     pod,
     pod_template,
@@ -40,8 +41,7 @@ LOOK_FOR_API_TOKEN = (
 @pytest.fixture(scope="module")
 def kubectl(installed: Cluster) -> Iterator[Kubectl]:
     kubectl = installed.kubectl
-    kubectl.apply(namespace(PLACE))
-    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", PLACE))
+    make_namespace(kubectl, PLACE)
     yield kubectl
     kubectl("delete", "namespace", PLACE)
 
@@ -157,15 +157,20 @@ def test_the_jobs_of_a_cron_job_finish(kubectl: Kubectl) -> None:
             "kind": "CronJob",
             "metadata": {"name": "often", "namespace": PLACE},
             "spec": {
-                "schedule": "0 0 1 1 *",
+                "schedule": "* * * * *",
                 "jobTemplate": {"spec": job_spec("often", {"containers": [container(*PRINT_ID)]})},
             },
         }
     )
-    # What the controller does when the time has come, without waiting for the minute.
-    kubectl("create", "job", "--from=cronjob/often", "often-now", "-n", PLACE)
-    pod_name = name_of(finished_pod(kubectl, "often-now"))
+
+    def made() -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = kubectl.get("jobs", "-n", PLACE)["items"]
+        return [one for one in jobs if one["metadata"]["name"].startswith("often-")]
+
+    first = wait_for("the next minute", made, 75)[0]
+    pod_name = name_of(finished_pod(kubectl, name_of(first)))
     assert log_of(kubectl, pod_name, "app") == spiffe_id(PLACE, pod_name)
+    kubectl("delete", "cronjob", "often", "-n", PLACE)
 
 
 def test_the_pods_of_a_stateful_set_keep_their_names_with_new_keys(kubectl: Kubectl) -> None:

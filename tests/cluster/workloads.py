@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.kubectl import Kubectl, wait_for
+
 # The sample application's image: it has Python and an unmodified SPIFFE client.
 IMAGE = "vanadium/fortune:0.2.0"
 # Prints the replica's SPIFFE ID, as the unmodified client gets it from the Workload API.
@@ -57,6 +59,12 @@ def namespace(name: str, **labels: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def make_namespace(kubectl: Kubectl, name: str, **labels: str) -> None:
+    """Makes `namespace(name)`, and waits until Pods can be created in it."""
+    kubectl.apply(namespace(name, **labels))
+    wait_for("service account", lambda: kubectl.exists("serviceaccount", "default", "-n", name))
 
 
 def container(*command: str, name: str = "app") -> dict[str, Any]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import json
 import secrets
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,15 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import owned_directory
 from tests.controlplane.pki import write_pki
 from tests.controlplane.programs import Programs
 from tests.kubectl import Kubectl
-from tests.owned_directory import OwnedDirectory, clean
+from tests.owned_directory import OwnedDirectory, in_memory
+from tests.processes import die_with_parent
 
 _READY_SECONDS = 90
 _STOP_SECONDS = 10
 _PREFIX = "vanadium-controlplane-"
-_PR_SET_PDEATHSIG = 1
 LOOPBACK = "127.0.0.1"
 # Its own programs, by user and group.
 _CONTROLLERS = {"system:kube-controller-manager": "system:masters", "system:kube-scheduler": "system:masters"}
@@ -80,8 +78,8 @@ class ControlPlane:
         self.admin_token = secrets.token_hex(16)
 
     def __enter__(self) -> Self:
-        clean(_PREFIX, _fast_directory())  # what a crash left
-        self._owned = OwnedDirectory(_PREFIX, _fast_directory())
+        clean()
+        self._owned = OwnedDirectory(_PREFIX, in_memory())
         self.directory = self._owned.path
         try:
             self._start()
@@ -207,7 +205,7 @@ class ControlPlane:
                 [self._programs[name], *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 cwd=self.directory,
             )
 
@@ -234,6 +232,11 @@ class ControlPlane:
         return f"{what}; the end of its log:\n{tail}"
 
 
+def clean() -> None:
+    """Removes the directories of control planes that were killed."""
+    owned_directory.clean(_PREFIX)
+
+
 def _first_address(cidr: str) -> str:
     """The address of the Service `kubernetes`."""
     return str(next(ipaddress.ip_network(cidr).hosts()))
@@ -245,18 +248,3 @@ def _free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
-
-
-def _fast_directory() -> str | None:
-    """Memory where there is some to be had as a directory: etcd writes much."""
-    shared = Path("/dev/shm")
-    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 1 << 30 else None
-
-
-def _die_with_parent() -> None:
-    """On Linux, a killed test run takes its control plane with it.
-
-    Not by a request to end: an API server would wait on, without its etcd.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

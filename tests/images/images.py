@@ -102,9 +102,7 @@ def key(image: Image, checkout: Path = CHECKOUT) -> str:
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_dir():
-        yield from sorted(
-            file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
-        )
+        yield from sorted(file for file in path.rglob("*") if file.suffix in (".py", ".json"))
     else:
         yield path
 

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.controlplane.programs import Say, cache_directory
+from tests.controlplane.programs import Say, cache_directory, locked
 from tests.images.errors import ImagesUnavailableError
 from tests.images.images import CHECKOUT, Image, images
 
@@ -29,18 +29,12 @@ class Release:
 
 def previous_release(say: Say) -> Release:
     """The release before this one, as this repository's history has it. Raises ImagesUnavailableError."""
-    checkout = cache_directory() / "releases" / COMMIT
-    if not checkout.exists():
-        unfinished = checkout.with_name(f".{COMMIT}.unfinished")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        archive = subprocess.run(["git", "archive", COMMIT], cwd=CHECKOUT, capture_output=True, check=False)
-        if archive.returncode != 0:
-            raise ImagesUnavailableError(
-                f"version {VERSION} is commit {COMMIT}, which this clone does not have (a shallow one? "
-                f"git fetch --unshallow): {archive.stderr.decode().strip()}"
-            )
-        subprocess.run(["tar", "-x", "-C", unfinished], input=archive.stdout, check=True)
-        unfinished.rename(checkout)
+    releases = cache_directory() / "releases"
+    releases.mkdir(parents=True, exist_ok=True)
+    checkout = releases / COMMIT
+    with locked(releases / "lock", say):
+        if not checkout.exists():
+            _extract(checkout)
     wanted = [
         Image(
             f"docker.io/vanadium/{part}:{VERSION}",
@@ -50,3 +44,16 @@ def previous_release(say: Say) -> Release:
         for part in ("pod-agent", "cluster-agent", "webhook")
     ]
     return Release(checkout / "deploy", images(say, wanted=wanted, checkout=checkout))
+
+
+def _extract(checkout: Path) -> None:
+    unfinished = checkout.with_name(f".{COMMIT}.unfinished")
+    unfinished.mkdir(exist_ok=True)
+    archive = subprocess.run(["git", "archive", COMMIT], cwd=CHECKOUT, capture_output=True, check=False)
+    if archive.returncode != 0:
+        raise ImagesUnavailableError(
+            f"version {VERSION} is commit {COMMIT}, which this clone does not have (a shallow one? "
+            f"git fetch --unshallow): {archive.stderr.decode().strip()}"
+        )
+    subprocess.run(["tar", "-x", "-C", unfinished], input=archive.stdout, check=True)
+    unfinished.rename(checkout)

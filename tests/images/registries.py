@@ -1,7 +1,8 @@
 """How this machine reaches its package registries, for builds that run in a root file system of their own.
 
 What is found here is mounted into the build's steps or given to it as a file of ours: proxies, index
-addresses and their passwords get into no image, and into nothing that outlives the build.
+addresses and their passwords get into no image. They lie in a directory of root's that the build removes, or,
+when it was killed, the next one.
 """
 
 from __future__ import annotations

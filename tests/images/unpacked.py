@@ -60,7 +60,18 @@ class Container:
             {"destination": "/run/vanadium", "type": "tmpfs", "source": "tmpfs", "options": ["mode=0777"]}
         )
         (self._directory / "config.json").write_text(json.dumps(spec))
-        command = ["runc", "--root", str(self._directory / "runc"), "run", f"vanadium-{uuid.uuid4()}"]
+        # What is left of a killed test ends with its PID namespace.
+        alone = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]
+        command = [*alone, "runc", "--root", str(self._directory / "runc"), "run", f"vanadium-{uuid.uuid4()}"]
         return subprocess.Popen(
             command, cwd=self._directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
