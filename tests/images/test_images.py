@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.images.images import CHECKOUT, IMAGES, PAUSE, Image, key
 from tests.images.unpacked import Container
 
 BY_NAME = {image.name: image for image in IMAGES}
+OPERATIONS = (CHECKOUT / "docs/operations.md").read_text()
 PROGRAMS = {"pod-agent": "pod_agent", "cluster-agent": "cluster_agent", "webhook": "webhook"}
 
 
@@ -72,6 +74,28 @@ def test_the_container_files_start_from_nothing_but_the_base_that_is_made_here()
         if line.startswith("FROM")
     }
     assert started_from == {base_image.REFERENCE.removeprefix("docker.io/library/"), "scratch"}
+
+
+def test_the_container_files_install_with_the_uv_of_the_makefile() -> None:
+    (version,) = re.findall(r"^UV_VERSION := (\S+)$", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    installed = {
+        found
+        for image in IMAGES
+        for found in re.findall(r"\buv==(\S+)", (CHECKOUT / image.container_file).read_text())
+    }
+    assert installed == {version}
+
+
+def test_a_stray_file_of_a_developer_goes_into_no_image(tmp_path: Path) -> None:
+    package, environment, root = tmp_path / "package", tmp_path / "environment", tmp_path / "root"
+    (environment / "lib/python3.11/site-packages").mkdir(parents=True)
+    package.mkdir()
+    for name in ("module.py", "schema.json", "key.pem", ".env", "store.sqlite3"):
+        (package / name).touch()
+    assemble = [CHECKOUT / "deploy/images/root.py", "program", environment, root, package]
+    subprocess.run([sys.executable, *map(str, assemble)], check=True)
+    names = {path.name for path in root.rglob("*") if path.is_file()}
+    assert {name for name in names if not name.endswith(".pyc")} == {"module.py", "schema.json"}
 
 
 def test_what_is_built_already_needs_neither_root_nor_programs(tmp_path: Path) -> None:
@@ -267,13 +291,17 @@ def test_how_this_machine_reaches_its_registries_is_not_in_the_image(
         assert [variable.split("=")[0] for variable in environment] == ["PATH"]
 
 
-def test_the_pod_agents_image_is_the_smallest_and_stays_below_20_megabytes(
+def test_the_images_have_the_documented_sizes_and_the_pod_agents_is_the_smallest(
     built_images: dict[str, Path],
 ) -> None:
-    pulled = {name: sizes(archive).compressed for name, archive in built_images.items()}
-    del pulled["pause"]
-    assert min(pulled, key=lambda name: pulled[name]) == "pod-agent"
-    assert pulled["pod-agent"] < 20_000_000
+    table = re.findall(r"^\| ([^|,(]+?)(?:[,( ][^|]*)? \| (\d+) MB \| (\d+) MB \|$", OPERATIONS, re.MULTILINE)
+    documented = {name.replace(" ", "-"): (int(pulled), int(unpacked)) for name, pulled, unpacked in table}
+    assert set(documented) == set(PROGRAMS)
+    for name, expected in documented.items():
+        measured = sizes(built_images[name])
+        assert (measured.compressed / 1e6, measured.unpacked / 1e6) == pytest.approx(expected, rel=0.1), name
+    assert min(documented, key=lambda name: documented[name]) == "pod-agent"
+    assert sizes(built_images["pod-agent"]).compressed < 20_000_000
 
 
 def test_a_change_of_our_sources_leaves_the_layer_of_libraries_as_it_was(
