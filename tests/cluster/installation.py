@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.workloads import pod
 from tests.kubectl import CHECKOUT, Kubectl, wait_for
 
 SYSTEM = "vanadium-system"
@@ -67,9 +68,8 @@ def everything(kubectl: Kubectl) -> set[str]:
 
 def wait_until_injecting(kubectl: Kubectl, where: str) -> None:
     """Until the API server reaches a webhook: a ready one is in the node's rules a moment later."""
-    plain = {"metadata": {"name": "asking"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
-    manifest = json.dumps({"apiVersion": "v1", "kind": "Pod", **plain})
-    answer = ("create", "--dry-run=server", "-n", where, "-o", "json", "-f", "-")
+    manifest = json.dumps(pod(where, "asking", {}))
+    answer = ("create", "--dry-run=server", "-o", "json", "-f", "-")
     wait_for("an injected Pod", lambda: POD_AGENT in kubectl(*answer, stdin=manifest, check=False).stdout, 30)
 
 
