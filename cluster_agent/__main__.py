@@ -45,6 +45,8 @@ from cluster_agent.metrics import Metrics
 from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
+from cluster_agent.registering import Registering
+from cluster_agent.registry_api import registry_routes
 from cluster_agent.revocation_api import revocation_routes
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.revoking import Revoker
@@ -62,7 +64,7 @@ from cluster_agent.watch_api import watch_routes
 
 RELOAD_SECONDS = 10
 HOUSEKEEPING_SECONDS = 600
-CLAIM_SECONDS = 1
+FOLLOW_SECONDS = 1
 COUNTING_SECONDS = 30
 # What another replica of the agent revoked is on our lists after this.
 LISTS_SECONDS = 2
@@ -109,6 +111,7 @@ async def _run(settings: Settings) -> None:
             )
             claiming = Claiming(agent, settings.claim_code_file, serving.trust)
             await claiming.start()
+            await agent.read_registry()
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
@@ -138,7 +141,7 @@ async def _run(settings: Settings) -> None:
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
                 asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room, lists))),
-                asyncio.create_task(_repeat(CLAIM_SECONDS, _look_for_claim(claiming))),
+                asyncio.create_task(_repeat(FOLLOW_SECONDS, _follow_others(claiming))),
                 asyncio.create_task(_repeat(LISTS_SECONDS, _listing(lists))),
             ]
             try:
@@ -205,6 +208,7 @@ async def _serve(
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
     app.include_router(claim_routes(claiming))
+    app.include_router(registry_routes(Registering(agent)))
     for router in routes:
         app.include_router(router)
     api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
@@ -277,12 +281,13 @@ def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
     return reload
 
 
-def _look_for_claim(claiming: Claiming) -> Callable[[], Awaitable[None]]:
+def _follow_others(claiming: Claiming) -> Callable[[], Awaitable[None]]:
     async def look() -> None:
         try:
             await claiming.look()
+            await claiming.agent.read_registry()
         except (Refusal, StoreError) as error:
-            _log.error("claim not read", error=str(error))
+            _log.error("claim and registry not read", error=str(error))
 
     return look
 

@@ -99,7 +99,7 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: 
                     "id": secret.id,
                     "namespace": secret.application.namespace,
                     "serviceAccount": secret.application.service_account,
-                    "application": str(secret.application.name_under(agent.prefix)),
+                    "application": str(agent.registry.name_of(secret.application, agent.prefix)),
                     "createdAt": _rfc3339(secret.created_at),
                     "notAfter": _rfc3339(secret.not_after),
                 }

@@ -6,7 +6,7 @@ Every check comes before the signature, and the record of what was signed before
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_administrator
-from cluster_agent.errors import BadRequest, Forbidden, Refusal
+from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
+from cluster_agent.registry import Registration, Registry
 from cluster_agent.signing import BootstrapCredential, SigningRoom
 from cluster_agent.store import ApplicationRevoked, KeyAlreadyIssued, ReplicaRevoked, SecretForgotten, Store
 
@@ -57,12 +58,14 @@ class ClusterAgent:
     attestor: Attestor
     tripwires: tuple[Tripwire, ...]
     now: Callable[[], datetime]
+    registry: Registry = field(default_factory=Registry)
 
     async def new_secret(self, caller: Caller, application: Application) -> IssuedSecret:
         """Makes a bootstrap credential for `application`. Raises Refusal."""
         require_administrator(caller, self.administrators)
         self.room.require_identity()
-        name = application.name_under(self.prefix)
+        await self.read_registry()
+        name = self.registry.name_of(application, self.prefix)
         now = self.now()
         credential = self.room.sign_bootstrap(now=now)
         secret = Secret(
@@ -79,7 +82,16 @@ class ClusterAgent:
             raise Forbidden(
                 "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
             ) from error
+        await self.read_registry()
+        if self.registry.name_of(application, self.prefix) != name:
+            # Whoever registered it meanwhile has forgotten the secrets that there were.
+            await self.store.forget_secret(secret.id, now)
+            raise Unavailable("Renamed", f"{name} is registered under another name since just now; try again")
         return IssuedSecret(secret, name, credential)
+
+    async def read_registry(self) -> None:
+        """Takes up what was registered at any replica. Raises Unavailable."""
+        self.registry.take(await self.store.registered.all(), self.room.issuing)
 
     async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
         """Stops issuing and renewing for the secret; what was issued under it stays valid. Answers whether
@@ -109,14 +121,18 @@ class ClusterAgent:
         secret, earlier = await self._entitlement(caller)
         key = policy.requested_key(csr_pem)
         policy.check_key_is_new(key, caller.blessing.public_key)
-        ttl = self.ttl.choose(ttl_seconds)
+        registered = self.registry.of(secret.application)
+        ttl = self._ttl_of(registered).choose(ttl_seconds)
         pod = await self._attested(caller, secret, token)
         if earlier is not None:
             policy.check_pod_of_issuance(pod, earlier)
 
         now = self.now()
-        application = secret.application.name_under(self.prefix)
-        blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
+        if registered is not None and registered.chain is not None:
+            blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
+        else:
+            application = self.registry.name_of(secret.application, self.prefix)
+            blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
         issuance = Issuance(
             certificate_fingerprint=certificate_fingerprint(blessing),
             secret_id=secret.id,
@@ -135,6 +151,11 @@ class ClusterAgent:
         except ReplicaRevoked as error:
             raise policy.revoked(pod.name, pod.uid) from error
         return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
+
+    def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
+        if registered is None or registered.ttl_seconds is None:
+            return self.ttl
+        return replace(self.ttl, default=timedelta(seconds=registered.ttl_seconds))
 
     async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
         """The secret that the caller's certificate entitles it under, and, for a renewal, what it was

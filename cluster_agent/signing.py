@@ -177,6 +177,22 @@ class SigningRoom:
                 f"the roots were last read long before {identity.until.isoformat()}; try again",
             )
 
+    def sign_granted(
+        self, chain: Blessing, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
+    ) -> Blessing:
+        """The replica's leaf under an administrator's own grant of its application, for `ttl` or what
+        that has left. Raises Unavailable."""
+        self._check_terms(now)
+        life = Life.of(chain)
+        ttl = min(ttl, self.identity.longest_ttl or ttl)
+        what = plan(life, life, now=now, ttl=ttl, lifetime=GRANT_LIFETIME)
+        if not what.ttl:
+            raise _ending(chain.presented, what.ends)
+        try:
+            return Authority(self.issuing, chain).bless(key, pod_name, now=now, lifetime=what.ttl)
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
+
     def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
         """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""
         what = plan(

@@ -53,5 +53,79 @@ def claim_cluster_agent(
     )
 
 
+@complaining
+def register(
+    namespace: str,
+    service_account: str,
+    name: Annotated[str, typer.Argument(help="acme:fortuned; its replicas are acme:fortuned:POD")],
+    url: Url,
+    credentials_directory: Credentials,
+    ca_file: CaFile,
+    ttl: Annotated[int | None, typer.Option(help="life of replica certificates, in seconds")] = None,
+    days: Annotated[int, typer.Option(min=1, help="life of a grant, where the name needs one")] = 365,
+    server_name: ServerName = SERVER_NAME,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Name an application; what was issued under its name before is not renewed any more."""
+    try:
+        parsed = Name.parse(name)
+    except InvalidName as error:
+        raise CredentialsError(f"NAME: {error}") from error
+    principal = credentials.open_directory(
+        credentials_directory, credentials.read_passphrase(passphrase_file)
+    )
+    now = datetime.now(UTC)
+    wanted = cluster_agent.Wanted(namespace, service_account, parsed, ttl, timedelta(days=days))
+    identity = credentials.client_certificate(principal, now)
+    with ClusterAgent(Address(url, server_name, ca_file), identity) as agent:
+        grant = cluster_agent.register(agent, wanted, lambda: credentials.authority_of(principal), now)
+    line = f"registered: {namespace}/{service_account} is {parsed}, by a grant of {grant}"
+    console.print(line, markup=False, soft_wrap=True)
+
+
+@complaining
+def unregister(
+    namespace: str,
+    service_account: str,
+    url: Url,
+    credentials_directory: Credentials,
+    ca_file: CaFile,
+    server_name: ServerName = SERVER_NAME,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Let an application's name follow from its namespace and service account again."""
+    with _administering(url, credentials_directory, ca_file, server_name, passphrase_file) as agent:
+        body = {"namespace": namespace, "serviceAccount": service_account}
+        known = agent.call("POST", "/v1/unregister-application", body)["known"]
+    done = "unregistered" if known else "was not registered"
+    console.print(f"{namespace}/{service_account}: {done}", markup=False, soft_wrap=True)
+
+
+@complaining
+def applications(
+    url: Url,
+    credentials_directory: Credentials,
+    ca_file: CaFile,
+    server_name: ServerName = SERVER_NAME,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """List the registered applications."""
+    with _administering(url, credentials_directory, ca_file, server_name, passphrase_file) as agent:
+        for one in agent.call("GET", "/v1/applications")["applications"]:
+            line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
+            line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
+            line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def _administering(
+    url: str, directory: Path, ca_file: Path, server_name: str, passphrase_file: Path | None
+) -> ClusterAgent:
+    principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
+    identity = credentials.client_certificate(principal, datetime.now(UTC))
+    return ClusterAgent(Address(url, server_name, ca_file), identity)
+
+
 def add_to(app: typer.Typer) -> None:
-    app.command()(claim_cluster_agent)
+    for command in (claim_cluster_agent, register, unregister, applications):
+        app.command()(command)

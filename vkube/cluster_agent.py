@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -115,3 +115,41 @@ def claim(
     }
     agent.call("POST", "/v1/claim", body)
     return key
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an application is to be called."""
+
+    namespace: str
+    service_account: str
+    name: Name
+    ttl_seconds: int | None
+    lifetime: timedelta
+
+
+def register(agent: ClusterAgent, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
+    """Registers it; answers by whose grant. `root` is asked for only where the agent itself may not name it.
+
+    Raises VkubeError.
+    """
+    prefix = Name.parse(str(agent.call("GET", "/v1/claim")["prefix"]))
+    body: dict[str, Any] = {
+        "namespace": wanted.namespace,
+        "serviceAccount": wanted.service_account,
+        "name": str(wanted.name),
+        "ttlSeconds": wanted.ttl_seconds,
+    }
+    if wanted.name.is_extension_of(prefix):
+        agent.call("POST", "/v1/register-application", body)
+        return f"the agent's own, below {prefix}"
+    granting = root()
+    if not wanted.name.is_extension_of(granting.name):
+        raise ClusterAgentError(f"{wanted.name} is below neither {prefix} nor {granting.name}")
+    extension = ":".join(wanted.name.components[len(granting.name.components) :])
+    try:
+        chain = granting.grant(key_of(agent), extension, now=now, lifetime=wanted.lifetime)
+    except BlessingsError as error:
+        raise ClusterAgentError(f"cannot grant {wanted.name}: {error}") from error
+    agent.call("POST", "/v1/register-application", {**body, "chain": chain.to_pem()})
+    return f"{granting.name}'s, until {chain.not_after.isoformat()}"

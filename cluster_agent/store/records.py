@@ -19,6 +19,7 @@ from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
+from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import (
     Revocations,
     hold_off_revocations,
@@ -69,6 +70,7 @@ class Store:
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)
         self.claims = Claims(access)
+        self.registered = RegisteredApplications(access)
         self.revocations = Revocations(access)
         # Recorded by this process already: (name, key, end) of the issuers.
         self._issuers: set[tuple[str, str, int]] = set()

@@ -136,3 +136,17 @@ root_succession = Table(
     Column("version", _WHOLE, nullable=False),
     Column("document", Text, nullable=False),
 )
+
+# Names that an administrator chose. By the issuing key: writing to the database gives nobody a name.
+applications = Table(
+    "applications",
+    METADATA,
+    Column("namespace", Text, nullable=False),
+    Column("service_account", Text, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("ttl_seconds", _WHOLE),
+    Column("chain", Text),
+    Column("signature", Text, nullable=False),
+    Column("registered_at", _WHOLE, nullable=False),
+    PrimaryKeyConstraint("namespace", "service_account"),
+)

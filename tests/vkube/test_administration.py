@@ -91,3 +91,38 @@ def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path
     wrong_server = [*claim_flags(agent, root), "--server-name", "another.svc"]
     assert "ertificate" in vkube("claim-cluster-agent", *wrong_server, ends=1)
     assert httpx.get(agent.health_url + "/readyz").status_code == 503
+
+
+def test_applications_are_registered_listed_and_removed(agent: RunningClusterAgent, tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    vkube("principal", "create", root, "acme")
+    vkube("claim-cluster-agent", *claim_flags(agent, root))
+    said = vkube("register", "shop", "web", "acme:fortuned", "--ttl", "600", *flags(agent, root))
+    assert "shop/web is acme:fortuned, by a grant of acme's, until" in said
+    said = vkube("register", "shop", "api", "acme:prod:api", *flags(agent, root))
+    assert "by a grant of the agent's own, below acme:prod" in said
+    listed = vkube("applications", *flags(agent, root))
+    assert "shop/api  acme:prod:api\n" in listed
+    assert "shop/web  acme:fortuned  ttl 600 s  granted until" in listed
+    with agent.credential_client(agent.new_secret()["credential"]) as client:
+        body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}
+        answer = client.post("/v1/seek-blessings", json=body).json()
+    blessing = Blessing.from_pem(answer["chain"])
+    name = verify_blessing(blessing, DirectoryPrincipal.open(root).roots, now=datetime.now(UTC))
+    assert str(name) == "acme:fortuned:web-1"
+
+    for arguments, said in (
+        (("shop", "x", "other:x"), "other:x is below neither acme:prod nor acme"),
+        (("shop", "x", "acme:prod:shop:web"), "is the name of namespace shop, service account web"),
+        (("shop", "x", "acme:administrator"), "which administers this cluster agent"),
+        (("shop", "x", "acme:prod:api"), "another application is registered as acme:prod:api"),
+        (("shop", "x", "a b"), "NAME: "),
+    ):
+        assert said in vkube("register", *arguments, *flags(agent, root), ends=1)
+    # A root of the same name, but another key, does not get through the handshake.
+    vkube("principal", "create", other, "acme")
+    vkube("applications", *flags(agent, other), ends=1)
+
+    assert "shop/web: unregistered" in vkube("unregister", "shop", "web", *flags(agent, root))
+    assert "shop/web: was not registered" in vkube("unregister", "shop", "web", *flags(agent, root))
+    assert "acme:fortuned" not in vkube("applications", *flags(agent, root))

@@ -1,0 +1,90 @@
+"""Registering applications, by administrators, with the store as the one truth of all replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster_agent import registry
+from cluster_agent.applications import Application
+from cluster_agent.callers import Caller, require_administrator
+from cluster_agent.errors import BadRequest, Conflict
+from cluster_agent.issuing import ClusterAgent
+from cluster_agent.registry import Registration
+
+LONGEST_TTL_SECONDS = 24 * 3600
+
+
+@dataclass
+class Registering:
+    """The registry of one agent. Every call may raise Unavailable."""
+
+    agent: ClusterAgent
+
+    async def look(self) -> None:
+        """Takes up what any replica registered."""
+        await self.agent.read_registry()
+
+    async def register(
+        self,
+        caller: Caller,
+        application: Application,
+        name: str,
+        ttl_seconds: int | None,
+        chain: str | None,
+    ) -> Registration:
+        """Names the application from now on; credentials for its name before are forgotten. Raises Refusal.
+
+        Without an answer it may have happened in part: do it again.
+        """
+        agent = self.agent
+        require_administrator(caller, agent.administrators)
+        agent.room.require_identity()
+        least = int(agent.ttl.minimum.total_seconds())
+        if ttl_seconds is not None and not least <= ttl_seconds <= LONGEST_TTL_SECONDS:
+            raise BadRequest(
+                "InvalidTtl", f"a TTL is {least} to {LONGEST_TTL_SECONDS} s here, got {ttl_seconds}"
+            )
+        now = agent.now()
+        registration = registry.check(
+            application,
+            name,
+            ttl_seconds,
+            chain,
+            prefix=agent.prefix,
+            roots=agent.room.identity_roots,
+            issuing=agent.room.issuing,
+            administrators=agent.administrators,
+            now=now,
+        )
+        before = await self._name(application)
+        if not await agent.store.registered.put(registration.row(agent.room.issuing, now)):
+            raise Conflict("NameTaken", f"another application is registered as {registration.name}")
+        await self._changed(caller, application, renamed=before != str(registration.name))
+        return registration
+
+    async def unregister(self, caller: Caller, application: Application) -> bool:
+        """Lets the name follow from the application again; answers whether it did not. Raises Refusal."""
+        require_administrator(caller, self.agent.administrators)
+        known = await self.agent.store.registered.remove(application.namespace, application.service_account)
+        await self._changed(caller, application, renamed=True)
+        return known
+
+    async def registered(self, caller: Caller) -> list[Registration]:
+        """Those to be believed. Raises Refusal."""
+        require_administrator(caller, self.agent.administrators)
+        await self.look()
+        return list(self.agent.registry.entries.values())
+
+    async def _name(self, application: Application) -> str | None:
+        rows = await self.agent.store.registered.all()
+        of_it = (application.namespace, application.service_account)
+        return next((row.name for row in rows if (row.namespace, row.service_account) == of_it), None)
+
+    async def _changed(self, caller: Caller, application: Application, *, renamed: bool) -> None:
+        await self.look()
+        if not renamed:
+            return
+        # A credential says its application's name, and a pod agent believes no other.
+        for secret in await self.agent.secrets(caller):
+            if secret.application == application:
+                await self.agent.forget_secret(caller, secret.id)

@@ -1,0 +1,182 @@
+"""The application registry: names that an administrator chose, instead of those that follow from the
+namespace and the service account.
+
+| the name is | granted by |
+|---|---|
+| below the agent's prefix | the agent itself, under what was delegated to it |
+| elsewhere under the root | an administrator's blessing: a signing certificate of the agent's key for it |
+
+Caveats on a grant are refused: what is below a certificate with caveats is no SVID, no X.509 verifier accepts
+it, and so no replica could renew with it. The grant's own end is a restriction that every verifier knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from blessings import Blessing, BlessingsError, Name, Principal, Roots, fingerprint, verify_signature
+from cluster_agent import granted
+from cluster_agent.applications import Application
+from cluster_agent.callers import Administrators
+from cluster_agent.errors import BadRequest, Forbidden
+from cluster_agent.store.registry import RegisteredRow
+
+_SIGNED_AS = "vanadium cluster agent, registered application, version 1"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The name of an application, the life of its certificates if it has one of its own, and, for a name that
+    is not below the prefix, the administrator's blessing."""
+
+    application: Application
+    name: Name
+    ttl_seconds: int | None
+    chain: Blessing | None
+
+    @property
+    def spelled(self) -> str:
+        """As the agent signs it, so that writing to the database gives nobody a name."""
+        document = {
+            "for": _SIGNED_AS,
+            "namespace": self.application.namespace,
+            "serviceAccount": self.application.service_account,
+            "name": str(self.name),
+            "ttlSeconds": self.ttl_seconds,
+            "chain": None if self.chain is None else self.chain.to_pem(),
+        }
+        return json.dumps(document, sort_keys=True)
+
+    def row(self, issuing: Principal, now: datetime) -> RegisteredRow:
+        return RegisteredRow(
+            namespace=self.application.namespace,
+            service_account=self.application.service_account,
+            name=str(self.name),
+            ttl_seconds=self.ttl_seconds,
+            chain=None if self.chain is None else self.chain.to_pem(),
+            signature=issuing.sign(self.spelled.encode()).hex(),
+            registered_at=now,
+        )
+
+
+@dataclass
+class Registry:
+    """What is registered, as this process knows it. `unreadable` are the applications whose row is not to be
+    believed: for them nothing is issued."""
+
+    entries: dict[Application, Registration] = field(default_factory=dict)
+    unreadable: frozenset[Application] = frozenset()
+    _rows: tuple[RegisteredRow, ...] = ()
+
+    def of(self, application: Application) -> Registration | None:
+        """None when the name follows from the application. Raises Forbidden."""
+        if application in self.unreadable:
+            raise Forbidden(
+                "RegistrationInvalid",
+                f"the registration of {application.namespace}/{application.service_account} was not made by "
+                "this cluster agent; register it again",
+            )
+        return self.entries.get(application)
+
+    def name_of(self, application: Application, prefix: Name) -> Name:
+        """Raises BadRequest, Forbidden."""
+        registered = self.of(application)
+        return application.name_under(prefix) if registered is None else registered.name
+
+    def take(self, rows: Iterable[RegisteredRow], issuing: Principal) -> None:
+        """Knows from now on what these rows say."""
+        rows = tuple(rows)
+        if rows == self._rows:
+            return
+        entries, unreadable = {}, set()
+        for row in rows:
+            application = Application(row.namespace, row.service_account)
+            try:
+                entries[application] = _believed(row, application, issuing)
+            except (BlessingsError, ValueError) as error:
+                unreadable.add(application)
+                _log.error(
+                    "registration not believed",
+                    namespace=row.namespace,
+                    serviceAccount=row.service_account,
+                    error=str(error),
+                )
+        self.entries, self.unreadable, self._rows = entries, frozenset(unreadable), rows
+
+
+def check(
+    application: Application,
+    name_text: str,
+    ttl_seconds: int | None,
+    chain_pem: str | None,
+    *,
+    prefix: Name,
+    roots: Roots,
+    issuing: Principal,
+    administrators: Administrators,
+    now: datetime,
+) -> Registration:
+    """The registration that these values are, when all of it holds. Raises BadRequest."""
+    try:
+        name = Name.parse(name_text)
+    except BlessingsError as error:
+        raise BadRequest("InvalidName", str(error)) from error
+    application.name_under(prefix)
+    for pattern in administrators.access_list.allowed:
+        if granted.may_match_below(pattern, name):
+            raise BadRequest(
+                "AdministratorsAmongReplicas",
+                f"replicas of {name} would match {pattern}, which administers this cluster agent",
+            )
+    if name.is_extension_of(prefix):
+        _check_not_of_another(name, application, prefix)
+    elif chain_pem is None:
+        raise BadRequest(
+            "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
+        )
+    chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, issuing, now)
+    return Registration(application, name, ttl_seconds, chain)
+
+
+def _check_not_of_another(name: Name, application: Application, prefix: Name) -> None:
+    """Below the prefix, `<namespace>:<service account>` and what extends it is that application's."""
+    own = (application.namespace, application.service_account)
+    below = name.components[len(prefix.components) :]
+    if len(below) >= 2 and below[:2] != own:
+        raise BadRequest(
+            "NameOfAnother",
+            f"{name} is the name of namespace {below[0]}, service account {below[1]}, or below it",
+        )
+
+
+def _granted_chain(pem: str, name: Name, roots: Roots, issuing: Principal, now: datetime) -> Blessing:
+    refusal = BadRequest("NotGranted", "this cluster agent has no root that could have granted it")
+    for root in roots:
+        chain = granted.parse_chain(pem, root.certificate)
+        try:
+            granted.check_chain(chain, root.certificate, name, issuing=issuing, room_below=False, now=now)
+        except BadRequest as error:
+            refusal = error
+        else:
+            return chain
+    raise refusal
+
+
+def _believed(row: RegisteredRow, application: Application, issuing: Principal) -> Registration:
+    chain = None if row.chain is None else Blessing.from_pem(row.chain)
+    registration = Registration(application, Name.parse(row.name), row.ttl_seconds, chain)
+    signature = bytes.fromhex(row.signature)
+    if not verify_signature(issuing.public_key, registration.spelled.encode(), signature):
+        raise ValueError("its signature is not by this agent's issuing key")
+    if chain is not None and (
+        chain.presented != registration.name
+        or fingerprint(chain.public_key) != fingerprint(issuing.public_key)
+    ):
+        raise ValueError("its blessing is for another name or key")
+    return registration

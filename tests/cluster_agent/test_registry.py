@@ -1,0 +1,241 @@
+"""The application registry: names that an administrator chose, and each attack on them. Real stores,
+certificates and tokens under the test's clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
+from cluster_agent.applications import Application
+from cluster_agent.callers import Caller
+from cluster_agent.claiming import Claiming
+from cluster_agent.errors import Forbidden, Refusal
+from cluster_agent.registering import Registering
+from cluster_agent.registry import Registration
+from cluster_agent.store import tables
+from tests.claims import CODE, Administrator
+from tests.cluster_agents import AgentUnderClock, pod_token, running_cluster_agent
+from tests.csrs import csr_of
+
+WEB = Application("shop", "web")
+
+
+class Claimed(AgentUnderClock):
+    """A claimed agent, and its registry."""
+
+    def __init__(self, directory: Path, store_url: str) -> None:
+        super().__init__(directory, store_url, claimable=True)
+        self.code_file = directory / "code"
+        self.code_file.write_text(CODE)
+        self.root = Administrator(self.clock())
+        self.registering = Registering(self.agent)
+
+    async def claim(self) -> None:
+        claiming = Claiming(self.agent, self.code_file, lambda _: None)
+        await claiming.claim(**self.root.claim(self.agent.room.issuing.public_key))
+
+    def chief(self, extension: str = "administrator") -> Caller:
+        _, blessing = self.root.leaf(extension)
+        return self.caller(blessing)
+
+    def grant(self, extension: str, **changes: Any) -> str:
+        keywords = {"path_length": 0, **changes}
+        return self.root.grant(self.agent.room.issuing.public_key, extension, **keywords)
+
+    async def register(
+        self, name: str, chain: str | None = None, *, application: Application = WEB, ttl: int | None = None
+    ) -> Registration:
+        return await self.registering.register(self.chief(), application, name, ttl, chain)
+
+    async def issue(self, application: Application = WEB) -> Blessing:
+        """A pod's blessing, from a new credential."""
+        issued = await self.agent.new_secret(self.administrator(), application)
+        token = self.token(namespace=application.namespace, service_account=application.service_account)
+        caller = self.caller(issued.credential.blessing)
+        answer = await self.agent.seek_blessings(caller, csr_of(Principal.create()), token, None)
+        return answer.blessing
+
+    def proven(self, blessing: Blessing) -> str:
+        return str(verify_blessing(blessing, Roots.of(self.root.root.certificate), now=self.clock()))
+
+
+@pytest.fixture
+async def claimed(tmp_path: Path, store_url: str) -> AsyncIterator[Claimed]:
+    agent = Claimed(tmp_path, store_url)
+    await agent.claim()
+    yield agent
+    await agent.store.close()
+
+
+async def refused(claimed: Claimed, name: str, chain: str | None = None) -> str:
+    """The reason of a registration that must be refused, with nothing registered."""
+    with pytest.raises(Refusal) as caught:
+        await claimed.register(name, chain)
+    assert await claimed.registering.registered(claimed.chief()) == []
+    assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
+    return caught.value.reason
+
+
+async def test_an_application_has_the_name_that_its_administrator_granted(claimed: Claimed) -> None:
+    await claimed.register("acme:fortuned", claimed.grant("fortuned"))
+    assert claimed.proven(await claimed.issue()) == "acme:fortuned:web-1"
+    assert claimed.proven(await claimed.issue(Application("shop", "api"))) == "acme:prod:shop:api:web-1"
+
+
+async def test_a_name_below_the_prefix_is_granted_by_the_agent_itself(claimed: Claimed) -> None:
+    await claimed.register("acme:prod:fortuned")
+    assert claimed.proven(await claimed.issue()) == "acme:prod:fortuned:web-1"
+
+
+async def test_an_application_has_a_life_of_its_own_for_its_certificates(claimed: Claimed) -> None:
+    await claimed.register("acme:prod:fortuned", ttl=7200)
+    assert (await claimed.issue()).leaf.not_valid_after_utc == claimed.clock() + timedelta(hours=2)
+
+
+async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: Claimed) -> None:
+    await claimed.register("acme:prod:one")
+    await claimed.register("acme:prod:two", ttl=600)
+    (registered,) = await claimed.registering.registered(claimed.chief())
+    assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:two", 600)
+    assert await claimed.registering.unregister(claimed.chief(), WEB)
+    assert not await claimed.registering.unregister(claimed.chief(), WEB)
+    assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
+
+
+async def test_credentials_of_the_name_before_are_forgotten(claimed: Claimed) -> None:
+    issued = await claimed.agent.new_secret(claimed.administrator(), WEB)
+    other = await claimed.agent.new_secret(claimed.administrator(), Application("shop", "api"))
+    await claimed.register("acme:prod:fortuned")
+    with pytest.raises(Forbidden) as caught:
+        await claimed.agent.seek_blessings(
+            claimed.caller(issued.credential.blessing), csr_of(Principal.create()), claimed.token(), None
+        )
+    assert caught.value.reason == "SecretForgotten"
+    assert [one.id for one in await claimed.agent.secrets(claimed.chief())] == [other.secret.id]
+
+
+async def test_a_registration_is_there_after_a_restart(claimed: Claimed) -> None:
+    await claimed.register("acme:fortuned", claimed.grant("fortuned"))
+    claimed.agent.registry = type(claimed.agent.registry)()
+    await claimed.registering.look()
+    assert claimed.proven(await claimed.issue()) == "acme:fortuned:web-1"
+
+
+async def test_a_grant_that_has_ended_names_nobody(claimed: Claimed) -> None:
+    await claimed.register("acme:fortuned", claimed.grant("fortuned", lifetime=timedelta(hours=2)))
+    blessing = await claimed.issue()
+    assert blessing.leaf.not_valid_after_utc == claimed.clock() + timedelta(hours=1)
+    claimed.clock.turn(minutes=90)
+    assert (await claimed.issue()).leaf.not_valid_after_utc == claimed.clock() + timedelta(minutes=30)
+    claimed.clock.turn(minutes=31)
+    with pytest.raises(Refusal, match="too soon to sign with it"):
+        await claimed.issue()
+
+
+async def test_attack_a_name_that_was_not_granted(claimed: Claimed) -> None:
+    assert await refused(claimed, "acme:fortuned") == "NotGranted"
+    assert await refused(claimed, "acme") == "AdministratorsAmongReplicas"
+    assert await refused(claimed, "acme:prod") == "NotGranted"
+    assert await refused(claimed, "acme:production:x") == "NotGranted"
+    assert await refused(claimed, "other:prod:x") == "NotGranted"
+    assert await refused(claimed, "acme:prod:a b") == "InvalidName"
+
+
+async def test_attack_a_grant_for_another_name_or_key_or_by_another_root(claimed: Claimed) -> None:
+    grants = {
+        claimed.grant("other"): "OtherName",
+        claimed.root.grant(Principal.create().public_key, "fortuned", path_length=0): "BlessingForAnotherKey",
+        Administrator(claimed.clock()).grant(
+            claimed.agent.room.issuing.public_key, "fortuned", path_length=0
+        ): "ChainInvalid",
+        claimed.grant("fortuned", caveats=[Expiry(datetime(2100, 1, 1, tzinfo=UTC))]): "RestrictedBlessing",
+        "no PEM": "InvalidChain",
+    }
+    for chain, reason in grants.items():
+        assert await refused(claimed, "acme:fortuned", chain) == reason
+
+
+async def test_attack_the_name_of_another_application(claimed: Claimed) -> None:
+    assert await refused(claimed, "acme:prod:shop:api") == "NameOfAnother"
+    assert await refused(claimed, "acme:prod:shop:api:x") == "NameOfAnother"
+    await claimed.register("acme:prod:fortuned", application=Application("shop", "api"))
+    with pytest.raises(Refusal, match="another application is registered as acme:prod:fortuned"):
+        await claimed.register("acme:prod:fortuned")
+
+
+async def test_attack_a_name_whose_replicas_would_administer(claimed: Claimed) -> None:
+    for name in ("administrator", "administrator:tools"):
+        assert await refused(claimed, f"acme:{name}", claimed.grant(name)) == "AdministratorsAmongReplicas"
+
+
+async def test_attack_registering_by_who_may_not(claimed: Claimed) -> None:
+    replica = claimed.caller(await claimed.issue())
+    for caller in (replica, claimed.chief("intern"), claimed.control_plane_caller("cluster-agent")):
+        with pytest.raises(Forbidden, match="not in the administrators' access list"):
+            await claimed.registering.register(caller, WEB, "acme:prod:x", None, None)
+        with pytest.raises(Forbidden, match="not in the administrators' access list"):
+            await claimed.registering.unregister(caller, WEB)
+        with pytest.raises(Forbidden, match="not in the administrators' access list"):
+            await claimed.registering.registered(caller)
+
+
+@pytest.mark.parametrize("change", [{"name": "acme:prod:shop:api"}, {"name": "acme:admin"}, {"chain": None}])
+async def test_attack_a_row_changed_in_the_database_names_nobody(
+    claimed: Claimed, change: dict[str, Any]
+) -> None:
+    await claimed.register("acme:fortuned", claimed.grant("fortuned"))
+    with claimed.store._database.writing.begin() as connection:
+        connection.execute(update(tables.applications).values(change))
+    await claimed.registering.look()
+    with pytest.raises(Forbidden, match="was not made by this cluster agent"):
+        await claimed.issue()
+    await claimed.register("acme:prod:again")
+    assert claimed.proven(await claimed.issue()) == "acme:prod:again:web-1"
+
+
+async def test_attack_an_agent_that_is_taken_over_names_nobody_outside_of_its_grants(
+    claimed: Claimed,
+) -> None:
+    """With the issuing key in the attacker's hands, and no check in the way, the chain gives it away."""
+    issuing = claimed.agent.room.issuing
+    delegated = claimed.agent.room.identity.signing
+    wide = Authority.create_root(Name.parse("acme"), issuing, now=claimed.clock(), lifetime=timedelta(days=1))
+    application = wide.grant(
+        issuing.public_key, "admin", now=claimed.clock(), lifetime=timedelta(hours=1)
+    ).certificates
+    leaf = Authority(issuing, Blessing((*application, *delegated.blessing.certificates))).bless(
+        Principal.create().public_key, "pod", now=claimed.clock(), lifetime=timedelta(hours=1)
+    )
+    for chain in (leaf, Blessing(leaf.certificates[:2])):
+        with pytest.raises(VerificationError):
+            claimed.proven(chain)
+
+
+@pytest.mark.parametrize("ttl", [1, 299, 86_401])
+async def test_a_life_out_of_bounds_is_refused(claimed: Claimed, ttl: int) -> None:
+    with pytest.raises(Refusal, match="a TTL is 300 to 86400 s here"):
+        await claimed.register("acme:prod:fortuned", ttl=ttl)
+
+
+def test_the_program_names_replicas_as_registered(tmp_path: Path) -> None:
+    with running_cluster_agent(tmp_path) as agent:
+        with agent.control_plane_client() as client:
+            body = {"namespace": "shop", "serviceAccount": "web", "name": "acme:prod:fortuned"}
+            client.post("/v1/register-application", json=body).raise_for_status()
+            (listed,) = client.get("/v1/applications").json()["applications"]
+        assert listed["name"] == "acme:prod:fortuned"
+        issued = agent.new_secret()
+        assert issued["application"] == issued["credential"]["application"] == "acme:prod:fortuned"
+        with agent.credential_client(issued["credential"]) as client:
+            seek = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}
+            answer = client.post("/v1/seek-blessings", json=seek).json()
+        name = verify_blessing(
+            Blessing.from_pem(answer["chain"]), Roots.from_json(answer["roots"]), now=datetime.now(UTC)
+        )
+        assert str(name) == "acme:prod:fortuned:web-1"
