@@ -41,7 +41,9 @@ from cluster_agent.data_directory import (
 from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError, StoreError
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_pods import KubernetesPods
 from cluster_agent.metrics import Metrics
+from cluster_agent.pod_watching import ApiServerAway, GonePods
 from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
@@ -68,6 +70,8 @@ FOLLOW_SECONDS = 1
 COUNTING_SECONDS = 30
 # What another replica of the agent revoked is on our lists after this.
 LISTS_SECONDS = 2
+# Until Pods are listed and watched again, after a watch ended.
+PODS_SECONDS = 5
 KUBERNETES_TIMEOUT_SECONDS = 5
 
 _log = structlog.get_logger("cluster_agent")
@@ -94,7 +98,7 @@ async def _run(settings: Settings) -> None:
     metrics = Metrics()
     try:
         await store.claim_authority(room.lasting_fingerprints)
-        async with _attestation(settings) as (attestor, tripwires):
+        async with _attestation(settings) as (attestor, tripwires, pods):
             agent = ClusterAgent(
                 prefix=settings.prefix,
                 administrators=Administrators(settings.access_list, room.issuing.public_key),
@@ -144,6 +148,12 @@ async def _run(settings: Settings) -> None:
                 asyncio.create_task(_repeat(FOLLOW_SECONDS, _follow_others(claiming))),
                 asyncio.create_task(_repeat(LISTS_SECONDS, _listing(lists))),
             ]
+            if pods is not None:
+                gone = GonePods(store, pods, lists.refresh, _now)
+                chores += [
+                    asyncio.create_task(_repeat(PODS_SECONDS, _following(store, gone))),
+                    asyncio.create_task(_repeat(LISTS_SECONDS, _revoking(gone))),
+                ]
             try:
                 await _serve(settings, claiming, serving, metrics, routes)
             finally:
@@ -246,14 +256,18 @@ def _health_app(
 
 
 @asynccontextmanager
-async def _attestation(settings: Settings) -> AsyncIterator[tuple[Attestor, list[Tripwire]]]:
-    """The attestor that the settings name, and who is told of a misused credential besides the metrics."""
+async def _attestation(
+    settings: Settings,
+) -> AsyncIterator[tuple[Attestor, list[Tripwire], KubernetesPods | None]]:
+    """The attestor that the settings name, who is told of a misused credential besides the metrics, and who
+    knows of deleted Pods, if somebody does."""
     if settings.attestor == "jwks":
         async with httpx.AsyncClient(timeout=KUBERNETES_TIMEOUT_SECONDS) as client:
             keys = KeySource(settings.jwks_location, client, _now)
             yield (
                 JwksAttestor(keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=_now),
                 [],
+                None,
             )
         return
     try:
@@ -267,7 +281,11 @@ async def _attestation(settings: Settings) -> AsyncIterator[tuple[Attestor, list
         base_url=settings.kubernetes_api_url, verify=trust, timeout=KUBERNETES_TIMEOUT_SECONDS
     ) as client:
         api = KubernetesApi(client, settings.kubernetes_token_file)
-        yield TokenReviewAttestor(api, settings.token_audience), [NamespaceEvents(api, _now)]
+        yield (
+            TokenReviewAttestor(api, settings.token_audience),
+            [NamespaceEvents(api, _now)],
+            KubernetesPods(api),
+        )
 
 
 def _reload(serving: Serving) -> Callable[[], Awaitable[None]]:
@@ -328,6 +346,27 @@ def _roots(store: Store, keeper: RootKeeper | None) -> Callable[[], Awaitable[No
             _log.error("identity roots not kept", error=str(error))
 
     return keep
+
+
+def _following(store: Store, gone: GonePods) -> Callable[[], Awaitable[None]]:
+    async def follow() -> None:
+        try:
+            if await store.lead():
+                await gone.follow()
+        except (ApiServerAway, Refusal) as error:
+            _log.warning("Pods not watched; nothing is revoked for it", error=str(error))
+
+    return follow
+
+
+def _revoking(gone: GonePods) -> Callable[[], Awaitable[None]]:
+    async def revoke() -> None:
+        try:
+            await gone.revoke_noted()
+        except Refusal as error:
+            _log.error("gone Pods not revoked yet", reason=error.reason, error=str(error))
+
+    return revoke
 
 
 def _counting(publications: Publications) -> Callable[[], Awaitable[None]]:

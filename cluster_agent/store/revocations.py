@@ -127,6 +127,18 @@ class Revocations:
         )
         return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
 
+    async def live_pods(self, now: datetime) -> frozenset[str]:
+        """The UIDs of the Pods that have something valid, and are not revoked."""
+        statement = (
+            select(issuances.c.pod_uid)
+            .where(
+                issuances.c.not_after > seconds(now),
+                issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
+            )
+            .distinct()
+        )
+        return await self._access.count(lambda connection: frozenset(connection.scalars(statement)))
+
     async def published(self) -> Published:
         """What is current."""
         ((number, at, last_revocation),) = await self._access.read(

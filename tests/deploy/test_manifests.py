@@ -119,7 +119,9 @@ def test_the_control_planes_own_pods_are_not_sent_to_the_webhook(applied: Contro
         (CLUSTER_AGENT, "create", "subjectaccessreviews.authorization.k8s.io", False),
         (CLUSTER_AGENT, "create", "events", True),
         (CLUSTER_AGENT, "get", "secrets/vanadium-bootstrap", False),
-        (CLUSTER_AGENT, "list", "pods", False),
+        (CLUSTER_AGENT, "list", "pods", True),
+        (CLUSTER_AGENT, "watch", "pods", True),
+        (CLUSTER_AGENT, "delete", "pods", False),
     ],
 )
 def test_each_part_may_do_what_it_needs_and_no_more(

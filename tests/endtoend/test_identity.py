@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from spiffe import X509Source
 
-from blessings import Blessing, Principal, Roots
+from blessings import Blessing, Principal, RevocationList, Roots
 from blessings.tls import client_context
 from tests.csrs import csr_of
 from tests.endtoend.installation import TTL_SECONDS, Installation
@@ -50,6 +51,14 @@ def seek(
     body = {"csr": csr_of(key or Principal.create()), "token": token}
     with httpx.Client(verify=context) as client:
         return client.post(f"{installed.cluster_agent_url}/v1/seek-blessings", json=body)
+
+
+def revoked_serials(installed: Installation, credential: dict[str, Any]) -> frozenset[int]:
+    """What is on the revocation list of the credential's application."""
+    context = ssl.create_default_context(cadata=credential["clusterAgentRoots"])
+    context.check_hostname = False
+    url = f"{installed.cluster_agent_url}/v1/crl/{credential['application']}"
+    return RevocationList.from_der(httpx.get(url, verify=context).content).serials
 
 
 def reason(response: httpx.Response) -> str:
@@ -162,12 +171,17 @@ def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
     first = seek(installed, credential, token, key)
     assert first.status_code == 200, first.text
     replica = (key, Blessing.from_pem(first.json()["chain"]))
+    serial = replica[1].leaf.serial_number
+    assert serial not in revoked_serials(installed, credential)
     assert seek(installed, credential, token, presented=replica).status_code == 200
     installed.kubectl("delete", "pod", pod, "-n", "shop")
     # The API server may answer from its cache of authenticated tokens for ten seconds.
     wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated", 20)
     renewal = seek(installed, credential, token, presented=replica)
-    assert reason(renewal) == "TokenNotAuthenticated"
+    assert reason(renewal) in ("TokenNotAuthenticated", "Revoked")
+    wait_for("revocation", lambda: serial in revoked_serials(installed, credential), 60)
+    renewal = seek(installed, credential, token, presented=replica)
+    assert reason(renewal) == "Revoked"
     names = {name_of(one) for one in installed.ready_pods("shop", 3)}
     assert pod not in names
 

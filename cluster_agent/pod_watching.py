@@ -1,0 +1,108 @@
+"""Notices deleted Pods, so that what they were issued is revoked: the leader lists and watches Pods, by their
+metadata alone.
+
+A Pod is gone when the API server says so: by a DELETED event of the watch, or by a complete list, read from
+its database, without a Pod that we knew before the list began. No answer, half an answer or an error is no
+such word, and nothing is revoked for it. A list that would revoke most of what lives is not believed either:
+that is a restored backup or the wrong cluster, and no ordinary day; certificates end by themselves.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from cluster_agent.store import Store
+
+_log = structlog.get_logger(__name__)
+
+# The API server may accept a deleted Pod's token for 10 s more (its cache), and a review takes 5 s.
+WATCHED_AFTER_DELETION = timedelta(seconds=60)
+# A list may take away so many at once, or this share of the live replicas.
+MOST_AT_ONCE, MOST_SHARE = 20, 0.5
+
+
+class ApiServerAway(Exception):
+    """No usable answer; nothing is known of any Pod."""
+
+
+@dataclass(frozen=True)
+class PodList:
+    """The UIDs of all Pods, and from where on to watch."""
+
+    uids: frozenset[str]
+    resource_version: str
+
+
+class Pods(Protocol):
+    """The API server, as far as Pods go."""
+
+    async def list(self) -> PodList:
+        """All Pods, complete and of now. Raises ApiServerAway."""
+
+    def deletions(self, resource_version: str) -> AsyncIterator[str]:
+        """The UIDs of Pods that are deleted from there on, until the server ends the watch. Raises
+        ApiServerAway."""
+
+
+class GonePods:
+    """What is known to be gone, and its revocation."""
+
+    def __init__(
+        self,
+        store: Store,
+        pods: Pods,
+        revoked: Callable[[], Awaitable[None]],
+        now: Callable[[], datetime],
+    ) -> None:
+        """`revoked` is called when something was."""
+        self._store = store
+        self._pods = pods
+        self._revoked = revoked
+        self._now = now
+        self._deleted: dict[str, datetime] = {}
+
+    async def follow(self) -> None:
+        """Lists, then watches until the watch ends. Raises ApiServerAway; may raise Unavailable."""
+        known = await self._store.revocations.live_pods(self._now())
+        listed = await self._pods.list()
+        await self.revoke_absent(known, listed.uids)
+        async for uid in self._pods.deletions(listed.resource_version):
+            self.note_deleted(uid)
+
+    def note_deleted(self, uid: str) -> None:
+        """The API server said that this Pod is gone."""
+        self._deleted[uid] = self._now()
+
+    async def revoke_noted(self) -> None:
+        """Revokes what gone Pods were issued; for a while again and again, because a token of theirs may
+        still be accepted. May raise Unavailable."""
+        now = self._now()
+        self._deleted = {uid: at for uid, at in self._deleted.items() if now - at < WATCHED_AFTER_DELETION}
+        await self._revoke(set(self._deleted))
+
+    async def revoke_absent(self, known: frozenset[str], listed: frozenset[str]) -> None:
+        """Revokes what `known` Pods were issued that are not `listed`, unless that is too much to believe."""
+        absent = known - listed
+        if len(absent) > max(MOST_AT_ONCE, MOST_SHARE * len(known)):
+            _log.error(
+                "most Pods are gone by the API server's list; not believed, nothing revoked",
+                absent=len(absent),
+                live=len(known),
+            )
+            return
+        await self._revoke(absent)
+
+    async def _revoke(self, uids: set[str] | frozenset[str]) -> None:
+        if not uids:
+            return
+        done = await self._store.revocations.revoke_replicas(sorted(uids), self._now(), gone=True)
+        if done.certificates:
+            _log.info("gone Pods revoked", certificates=done.certificates)
+            await self._revoked()
