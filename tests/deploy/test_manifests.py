@@ -71,7 +71,7 @@ def test_the_postgresql_overlay_is_accepted_and_keeps_nothing_on_a_volume(applie
     assert agent["spec"]["replicas"] == 2
     assert agent["spec"]["strategy"]["type"] == "RollingUpdate"
     pod = agent["spec"]["template"]["spec"]
-    assert {one["name"] for one in pod["volumes"]} == {"keys", "serving"}
+    assert {one["name"] for one in pod["volumes"]} == {"database", "keys", "serving"}
     assert all(mount["readOnly"] for mount in pod["containers"][0]["volumeMounts"])
     assert "PersistentVolumeClaim" not in {one["kind"] for one in items}
 
