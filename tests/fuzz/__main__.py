@@ -43,8 +43,8 @@ def _every(runs: int | None, seconds: int) -> int:
         ran = subprocess.run(
             [sys.executable, "-m", "tests.fuzz", name, *limit], capture_output=True, text=True, check=False
         )
-        # The last line of libFuzzer says how many there were, the one before how much was covered.
-        lines = [line for line in ran.stderr.splitlines() if line.startswith(("#", "Done"))]
+        # libFuzzer's last words: how much was covered, and how many runs there were.
+        lines = [line for line in ran.stderr.splitlines() if "DONE" in line or line.startswith("Done")]
         print(f"{name:20} {' | '.join(' '.join(line.split()[:6]) for line in lines[-2:])}", flush=True)
         if ran.returncode:
             failed.append(name)
@@ -54,7 +54,12 @@ def _every(runs: int | None, seconds: int) -> int:
 
 
 def _fuzz(name: str, bound: str) -> None:
-    atheris = importlib.import_module("atheris")
+    try:
+        atheris = importlib.import_module("atheris")
+    except ImportError as error:
+        sys.exit(
+            f"fuzzing needs atheris (Linux on x86-64, Python before 3.14): uv sync --group fuzz; {error}"
+        )
     # What the library refuses with an error of its own, cryptography warns of as well.
     warnings.simplefilter("ignore")
     with atheris.instrument_imports(include=["blessings"]):
