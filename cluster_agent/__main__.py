@@ -28,6 +28,15 @@ from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.audit.chores import (
+    HEADS_SECONDS,
+    REFUSALS_SECONDS,
+    noting_heads,
+    prune,
+    write_refusals,
+    writing_refusals,
+)
+from cluster_agent.audit.refusals import Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claim_api import claim_routes
 from cluster_agent.claiming import Claiming
@@ -38,7 +47,14 @@ from cluster_agent.data_directory import (
     read_claimable_room,
     read_signing_room,
 )
-from cluster_agent.errors import ClusterAgentError, DataDirectoryError, Refusal, SettingsError, StoreError
+from cluster_agent.errors import (
+    ClusterAgentError,
+    DataDirectoryError,
+    NotAuthenticated,
+    Refusal,
+    SettingsError,
+    StoreError,
+)
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.kubernetes_pods import KubernetesPods
@@ -73,6 +89,7 @@ LISTS_SECONDS = 2
 # Until Pods are listed and watched again, after a watch ended.
 PODS_SECONDS = 5
 KUBERNETES_TIMEOUT_SECONDS = 5
+HANDSHAKE = "handshake"  # stands for the path of a refusal before any request
 
 _log = structlog.get_logger("cluster_agent")
 
@@ -96,8 +113,10 @@ async def _run(settings: Settings) -> None:
     serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
     store = await asyncio.to_thread(open_store, settings.store_url)
     metrics = Metrics()
+    refusals = Refusals(time.monotonic, _now)
     try:
         await store.claim_authority(room.lasting_fingerprints)
+        store.audit_with(lambda: room.issuing)
         async with _attestation(settings) as (attestor, tripwires, pods):
             agent = ClusterAgent(
                 prefix=settings.prefix,
@@ -144,9 +163,13 @@ async def _run(settings: Settings) -> None:
                 asyncio.create_task(_repeat(settings.root_margin_seconds / 12, _roots(store, keeper))),
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
                 asyncio.create_task(_repeat(RELOAD_SECONDS, _reload(serving))),
-                asyncio.create_task(_repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room, lists))),
+                asyncio.create_task(
+                    _repeat(HOUSEKEEPING_SECONDS, _housekeeping(store, room, lists, settings))
+                ),
                 asyncio.create_task(_repeat(FOLLOW_SECONDS, _follow_others(claiming))),
                 asyncio.create_task(_repeat(LISTS_SECONDS, _listing(lists))),
+                asyncio.create_task(_repeat(REFUSALS_SECONDS, writing_refusals(store, refusals))),
+                asyncio.create_task(_repeat(HEADS_SECONDS, noting_heads(store, _now))),
             ]
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)
@@ -155,8 +178,10 @@ async def _run(settings: Settings) -> None:
                     asyncio.create_task(_repeat(LISTS_SECONDS, _revoking(gone))),
                 ]
             try:
-                await _serve(settings, claiming, serving, metrics, routes)
+                await _serve(settings, claiming, serving, metrics, routes, refusals)
             finally:
+                await write_refusals(store, refusals, all_of_them=True)
+                await noting_heads(store, _now)()
                 for chore in chores:
                     chore.cancel()
                 await asyncio.gather(*chores, return_exceptions=True)
@@ -198,6 +223,7 @@ async def _serve(
     serving: Serving,
     metrics: Metrics,
     routes: Sequence[APIRouter],
+    refusals: Refusals,
 ) -> None:
     common: dict[str, Any] = {
         "lifespan": "off",
@@ -216,12 +242,18 @@ async def _serve(
     )
     metrics.watch_connections(limits)
     agent = claiming.agent
-    app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic))
+    app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
     app.include_router(claim_routes(claiming))
     app.include_router(registry_routes(Registering(agent)))
     for router in routes:
         app.include_router(router)
-    api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away)
+
+    def untrusted(address: str, why: str) -> None:
+        refusal = NotAuthenticated("HandshakeRefused", why)
+        metrics.refused(HANDSHAKE, refusal)
+        refusals.add(HANDSHAKE, refusal, address=address)
+
+    api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away, untrusted)
     leaving = asyncio.Event()
     health = SharedLoopServer(uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common))
     await serve_until_signal(
@@ -310,7 +342,9 @@ def _follow_others(claiming: Claiming) -> Callable[[], Awaitable[None]]:
     return look
 
 
-def _housekeeping(store: Store, room: SigningRoom, lists: CurrentLists) -> Callable[[], Awaitable[None]]:
+def _housekeeping(
+    store: Store, room: SigningRoom, lists: CurrentLists, settings: Settings
+) -> Callable[[], Awaitable[None]]:
     async def drop_expired() -> None:
         warn_of_ending(room, _now())
         try:
@@ -318,6 +352,8 @@ def _housekeeping(store: Store, room: SigningRoom, lists: CurrentLists) -> Calla
                 _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
                 await store.acknowledgements.drop_gone(_now())
                 await lists.drop_expired()
+                pruned = await prune(store, settings.audit_days, settings.audit_records, _now())
+                _log.debug("audit records dropped", count=pruned)
         except Refusal as error:
             _log.error("housekeeping waits", reason=error.reason, error=str(error))
 

@@ -10,13 +10,15 @@ import structlog
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from starlette.types import Scope
 
 from cluster_agent.applications import Application
+from cluster_agent.audit.refusals import Refusals
 from cluster_agent.body_limit import BodyLimit
 from cluster_agent.callers import Caller, identify, is_administrator
 from cluster_agent.connections import client_blessing
 from cluster_agent.error_answers import answer_errors
-from cluster_agent.errors import NotAuthenticated
+from cluster_agent.errors import BadRequest, NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
 from cluster_agent.metrics import Metrics
 from cluster_agent.rate_limits import RateLimits
@@ -52,11 +54,17 @@ class SeekBlessingsRequest(_Body):
     ttl_seconds: int | None = Field(default=None, ge=1, description="asks for a shorter life")
 
 
-def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits) -> FastAPI:
+def create_app(
+    agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits, refusals: Refusals
+) -> FastAPI:
     """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
     app = FastAPI(title="Vanadium cluster agent", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    answer_errors(app, metrics)
+    note = answer_errors(app, metrics, refusals)
+
+    def too_large(scope: Scope) -> None:
+        note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
+
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, refused=too_large)
 
     def caller_of(request: Request) -> Caller:
         roots = serving.control_plane_roots + agent.room.bootstrap_roots + agent.room.identity_roots
@@ -65,6 +73,7 @@ def create_app(agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: 
         except NotAuthenticated:
             limits.take_for_address(address_of(request))
             raise
+        request.state.caller = caller
         administers = is_administrator(caller, agent.administrators)
         limits.take_for_caller(caller, address_of(request), administers=administers)
         return caller

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware: reads at most `max_bytes` before the application sees a request, else answers 413."""
+    """ASGI middleware: reads at most `max_bytes` before the application sees a request, else answers 413.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    `refused` is told of each.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, refused: Callable[[Scope], None]) -> None:
         self._app = app
+        self._refused = refused
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,6 +30,7 @@ class BodyLimit:
                 return
             body += message.get("body", b"")
             if len(body) > self._max_bytes:
+                self._refused(scope)
                 await _too_large(send, self._max_bytes)
                 return
             if not message.get("more_body", False):

@@ -15,7 +15,9 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import AccessList, Authority, Roots, fingerprint, verify_signature
+from blessings.principal import check_public_key
 from cluster_agent import claim as claims
+from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators
 from cluster_agent.claim import Claim
 from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
@@ -120,7 +122,13 @@ class Claiming:
         )
         document = claimed.spelled
         signature = self.agent.room.issuing.sign(document.encode())
-        first = await self.agent.store.claims.add(document, signature, now)
+        details = {
+            "prefix": str(self.agent.prefix),
+            "rootKey": fingerprint(check_public_key(claimed.root.public_key())),
+            "administrators": claimed.administrators.to_value(),
+        }
+        record = Record("claimed", now, details=details)
+        first = await self.agent.store.claims.add(document, signature, now, record)
         await self.look()
         if not first:
             self._require_waiting()

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster_agent.errors import Refusal, TooManyRequests
+from cluster_agent.audit.refusals import Refusals
+from cluster_agent.callers import Caller
+from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests
 from cluster_agent.metrics import Metrics
+
+Note = Callable[[Request, Refusal], None]
+OTHER_PATH = "other"
 
 _log = structlog.get_logger(__name__)
 
 
-def answer_errors(app: FastAPI, metrics: Metrics) -> None:
-    """Makes `app` answer every refusal in the one form, and counts it."""
+def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
+    """Makes `app` answer every refusal in the one form, counts it, and has it recorded. What is refused
+    elsewhere can be given to the answer."""
+
+    def note(request: Request, refusal: Refusal) -> None:
+        # Whoever asks for what is not there chooses the path, and could choose ever new ones.
+        path = OTHER_PATH if isinstance(refusal, NotServed) else request.url.path
+        metrics.refused(path, refusal)
+        caller: Caller | None = getattr(request.state, "caller", None)
+        refusals.add(
+            path,
+            refusal,
+            caller="" if caller is None else str(caller.name),
+            certificate="" if caller is None else caller.certificate_fingerprint,
+            address=request.client.host if request.client else "",
+        )
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        metrics.refused(request.url.path, refusal.reason)
+        note(request, refusal)
         # Who is told to wait may ask again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
         log("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
@@ -31,13 +52,18 @@ def answer_errors(app: FastAPI, metrics: Metrics) -> None:
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only where and what: pydantic's own text repeats the input, and that holds tokens.
         details = "; ".join(f"{_field(one['loc'])}: {one['msg']}" for one in error.errors())
-        metrics.refused(request.url.path, "MalformedRequest")
+        note(request, BadRequest("MalformedRequest", details))
         return _error(400, "MalformedRequest", details)
 
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
+        kind = BadRequest if error.status_code == 400 else NotServed
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
-        return _error(error.status_code, reason, f"{request.method} {request.url.path}: {error.detail}")
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        note(request, kind(reason, message))
+        return _error(error.status_code, reason, message)
+
+    return note
 
 
 def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -7,6 +7,7 @@ ClusterAgentError
 └── Refusal                 the call gets an error answer
     ├── BadRequest          400  the body, the CSR
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
+    ├── NotServed           404  a path or method that there is not
     ├── Forbidden           403  proven, but not allowed this
     ├── Conflict            409  not as things are now; asking again does not help
     ├── TooManyRequests     429  more than we take at once, or from one client; try again
@@ -48,6 +49,10 @@ class Refusal(ClusterAgentError):
 
 class BadRequest(Refusal):
     status = 400
+
+
+class NotServed(Refusal):
+    status = 404
 
 
 class NotAuthenticated(Refusal):

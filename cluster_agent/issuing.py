@@ -14,6 +14,7 @@ from blessings import Blessing, Name, fingerprint
 from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
+from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_administrator
 from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
@@ -76,8 +77,14 @@ class ClusterAgent:
             not_after=credential.blessing.not_after,
             forgotten=False,
         )
+        details = {
+            "id": secret.id,
+            "application": str(name),
+            "certificate": secret.certificate_fingerprint,
+            "notAfter": int(secret.not_after.timestamp()),
+        }
         try:
-            await self.store.add_secret(secret)
+            await self.store.add_secret(secret, Record("secret-made", now, str(caller.name), details))
         except ApplicationRevoked as error:
             raise Forbidden(
                 "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
@@ -97,7 +104,9 @@ class ClusterAgent:
         """Stops issuing and renewing for the secret; what was issued under it stays valid. Answers whether
         it was known. Raises Refusal."""
         require_administrator(caller, self.administrators)
-        return await self.store.forget_secret(secret_id, self.now())
+        now = self.now()
+        record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})
+        return await self.store.forget_secret(secret_id, now, record)
 
     async def secrets(self, caller: Caller) -> list[Secret]:
         """The secrets that are neither forgotten nor expired. Raises Refusal."""
@@ -143,7 +152,7 @@ class ClusterAgent:
             certificate=_certificate(blessing),
         )
         try:
-            await self.store.add_issuance(issuance)
+            await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now))
         except KeyAlreadyIssued as error:
             raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
         except SecretForgotten as error:
@@ -201,6 +210,17 @@ def _certificate(blessing: Blessing) -> IssuedCertificate:
         issuing_key=fingerprint(issuer.public_key),
         issuer_not_after=issuer.not_after,
     )
+
+
+def _issued(caller: Caller, blessing: Blessing, issuance: Issuance, now: datetime) -> Record:
+    details = {
+        "name": str(blessing.presented),
+        "uid": issuance.pod_uid,
+        "secret": issuance.secret_id,
+        "certificate": issuance.certificate_fingerprint,
+        "notAfter": int(issuance.not_after.timestamp()),
+    }
+    return Record("blessing-issued", now, str(caller.name), details)
 
 
 def _half_way(begin: datetime, end: datetime) -> datetime:

@@ -56,8 +56,8 @@ class Metrics:
         self._issued.inc()
         self._seconds.observe(seconds)
 
-    def refused(self, path: str, reason: str) -> None:
-        self._refused.labels(path, reason).inc()
+    def refused(self, path: str, refusal: Refusal) -> None:
+        self._refused.labels(path, refusal.reason).inc()
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
         """A tripwire that counts."""

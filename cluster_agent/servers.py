@@ -31,7 +31,8 @@ class SharedLoopServer(uvicorn.Server):
 
 
 class AgentServer(SharedLoopServer):
-    """Accepts TLS connections within `limits`; `turned_away` is called for each beyond them."""
+    """Accepts TLS connections within `limits`; `turned_away` is called for each beyond them, and
+    `untrusted` for each whose client certificate is not accepted, with its address and why."""
 
     def __init__(
         self,
@@ -39,11 +40,13 @@ class AgentServer(SharedLoopServer):
         context: ssl.SSLContext,
         limits: ConnectionLimits,
         turned_away: Callable[[], None],
+        untrusted: Callable[[str, str], None],
     ) -> None:
         super().__init__(config)
         self._context = context
         self._limits = limits
         self._turned_away = turned_away
+        self._untrusted = untrusted
         self._accepting: list[asyncio.Task[None]] = []
         self._handshakes: set[asyncio.Task[None]] = set()
 
@@ -106,6 +109,8 @@ class AgentServer(SharedLoopServer):
                 ssl_shutdown_timeout=self._limits.handshake_seconds,
             )
         except OSError as error:  # TLS errors, deadlines and lost connections are of this kind
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self._untrusted(address, error.verify_message)
             _log.debug("handshake failed", client=address, error=str(error))
         finally:
             if not protocol.made:

@@ -129,6 +129,10 @@ class Settings(BaseSettings):
     shortest_poll_seconds: float = Field(
         default=15, ge=1, description="the shortest pause of a replica between two such questions"
     )
+    audit_days: int = Field(default=30, ge=1, description="how long audit records stay in the store")
+    audit_records: int = Field(
+        default=1_000_000, ge=1000, description="how many of them; the oldest go first"
+    )
     shutdown_delay_seconds: float = Field(
         default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"
     )

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster_agent.errors import Unavailable
+from cluster_agent.audit.records import Record
+from cluster_agent.errors import StoreError, Unavailable
+from cluster_agent.store.audit_trail import AuditTrail
 from cluster_agent.store.database import Database
 
 _T = TypeVar("_T")
@@ -26,6 +28,7 @@ class Access:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.trail: AuditTrail | None = None
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
         self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-counter")
@@ -53,8 +56,25 @@ class Access:
         return await asyncio.get_running_loop().run_in_executor(self._counter, lambda: available(read))
 
     def transaction(self, work: Callable[[Connection], _T]) -> _T:
-        with self.database.writing.begin() as connection:
-            return work(connection)
+        try:
+            with self.database.writing.begin() as connection:
+                done = work(connection)
+        except BaseException:
+            if self.trail is not None:
+                self.trail.failed()
+            raise
+        if self.trail is not None:
+            self.trail.committed()
+        return done
+
+    def append(self, connection: Connection, *records: Record) -> None:
+        """Adds records of an act to the audit, in the transaction of the act. Raises StoreError when nobody
+        began the audit: an act that needs a record does not happen without one."""
+        if not records:
+            return
+        if self.trail is None:
+            raise StoreError("there are records to write, and the audit was not begun")
+        self.trail.append(connection, records)
 
     def rows(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
         def read() -> Sequence[Row[*tuple[Any, ...]]]:

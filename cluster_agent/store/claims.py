@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
+from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.tables import claims
 
@@ -18,7 +19,7 @@ class Claims:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def add(self, document: str, signature: bytes, now: datetime) -> bool:
+    async def add(self, document: str, signature: bytes, now: datetime, *records: Record) -> bool:
         """Whether this claim is the one that counts: the first. Durable when it returns."""
         row = {
             "id": _ONLY,
@@ -27,7 +28,14 @@ class Claims:
             "claimed_at": seconds(now),
         }
         adding = self._access.insert(claims).values(row).on_conflict_do_nothing().returning(claims.c.id)
-        return await self._access.write(lambda connection: connection.execute(adding).first() is not None)
+
+        def claim(connection: Connection) -> bool:
+            first = connection.execute(adding).first() is not None
+            if first:
+                self._access.append(connection, *records)
+            return first
+
+        return await self._access.write(claim)
 
     async def replace(self, seen: str, document: str, signature: bytes) -> bool:
         """The document instead of `seen`, durable when it returns; False when another is there."""

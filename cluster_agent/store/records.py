@@ -4,16 +4,19 @@ comes while they are busy is handed over together."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from blessings import Principal
 from cluster_agent.applications import Application
+from cluster_agent.audit.records import Head, Record
 from cluster_agent.errors import StoreError
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
+from cluster_agent.store.audit_trail import AuditTrail, SignedHead, witnessed
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
@@ -106,7 +109,37 @@ class Store:
                     f"{value}; give every replica the same keys, or use another database"
                 )
 
-    async def add_secret(self, secret: Secret) -> None:
+    def audit_with(self, signer: Callable[[], Principal]) -> None:
+        """Begins the audit: a record given to a call below is written in the call's own transaction, under
+        a head that is signed with the key of `signer`."""
+        self._access.trail = AuditTrail(signer)
+
+    async def audit(self, *records: Record) -> None:
+        """Durable when it returns: records of what changes nothing else here."""
+        await self._access.write(lambda connection: self._access.append(connection, *records))
+
+    async def vouch(self, now: datetime) -> SignedHead | None:
+        """Puts the heads of other chains into ours, so that these cannot be cut off; answers our own."""
+        trail = self._access.trail
+        if trail is None:
+            return None
+        heads: Sequence[Head] = await self._access.write(lambda connection: trail.witness(connection, now))
+        for head in heads:
+            await self._access.write(lambda connection, head=head: witnessed(connection, head))  # type: ignore[misc]
+        return trail.head
+
+    async def prune_audit(self, oldest: datetime, most: int, now: datetime) -> int:
+        """Removes records from before `oldest`, and the oldest beyond `most`; answers how many. In parts, so
+        that issuing never waits long for it."""
+        trail = self._access.trail
+        if trail is None:
+            return 0
+        removed = 0
+        while part := await self._access.write(lambda connection: trail.prune(connection, oldest, most, now)):
+            removed += part
+        return removed
+
+    async def add_secret(self, secret: Secret, *records: Record) -> None:
         """Durable when it returns. Raises ApplicationRevoked."""
         row = {
             "id": secret.id,
@@ -122,17 +155,23 @@ class Store:
             if is_revoked(connection, secret.application):
                 raise ApplicationRevoked
             connection.execute(insert(secrets), row)
+            self._access.append(connection, *records)
 
         await self._access.write(add)
 
-    async def forget_secret(self, secret_id: str, now: datetime) -> bool:
+    async def forget_secret(self, secret_id: str, now: datetime, *records: Record) -> bool:
         """Durable when it returns. Answers whether there was one to forget."""
         statement = (
             update(secrets)
             .where(secrets.c.id == secret_id, secrets.c.forgotten_at.is_(None))
             .values(forgotten_at=seconds(now))
         )
-        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
+
+        def forget(connection: Connection) -> bool:
+            self._access.append(connection, *records)
+            return connection.execute(statement).rowcount == 1
+
+        return await self._access.write(forget)
 
     async def secret_of_certificate(self, certificate_fingerprint: str) -> Secret | None:
         return await self._secrets.submit(certificate_fingerprint)
@@ -150,10 +189,10 @@ class Store:
         )
         return [_secret(row) for row in await self._access.read(statement)]
 
-    async def add_issuance(self, issuance: Issuance) -> None:
+    async def add_issuance(self, issuance: Issuance, *records: Record) -> None:
         """Durable when it returns. Raises KeyAlreadyIssued; SecretForgotten, ReplicaRevoked when that came
-        first."""
-        refusal = await self._issuing.submit(issuance)
+        first; and then writes no record."""
+        refusal = await self._issuing.submit((issuance, records))
         if refusal is not None:
             raise refusal
 
@@ -180,12 +219,16 @@ class Store:
         )
 
     def _add_issuances(
-        self, batch: Sequence[Issuance]
+        self, batch: Sequence[tuple[Issuance, Sequence[Record]]]
     ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | None]:
-        live, revoked, added = available(
-            lambda: self._access.transaction(lambda connection: self._record(connection, batch))
-        )
-        self._issuers |= _issuers([one for one in batch if one.certificate_fingerprint in added])
+        def add(connection: Connection) -> tuple[set[str], set[str], set[str]]:
+            live, revoked, added = self._record(connection, [one for one, _ in batch])
+            done = [records for one, records in batch if one.certificate_fingerprint in added]
+            self._access.append(connection, *(record for records in done for record in records))
+            return live, revoked, added
+
+        live, revoked, added = available(lambda: self._access.transaction(add))
+        self._issuers |= _issuers([one for one, _ in batch if one.certificate_fingerprint in added])
         return [
             SecretForgotten()
             if one.secret_id not in live
@@ -194,7 +237,7 @@ class Store:
             else None
             if one.certificate_fingerprint in added
             else KeyAlreadyIssued()
-            for one in batch
+            for one, _ in batch
         ]
 
     def _record(

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select,
 
 from blessings import Name
 from cluster_agent.applications import Application
+from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.database import REVOCATION_LOCK
 from cluster_agent.store.tables import (
@@ -73,12 +74,15 @@ class Revocations:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def revoke_replicas(self, pod_uids: Collection[str], now: datetime, *, gone: bool) -> Revoked:
+    async def revoke_replicas(
+        self, pod_uids: Collection[str], now: datetime, *records: Record, gone: bool
+    ) -> Revoked:
         """Revokes what these pods were issued, and nothing is issued to them any more. `gone` pods are
         recorded only when something was issued to them."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
+            self._access.append(connection, *records)
             condition = issuances.c.pod_uid.in_(pod_uids)
             issued = set(connection.scalars(select(issuances.c.pod_uid).where(condition).distinct()))
             self._refuse(connection, issued if gone else pod_uids, now, gone=gone)
@@ -86,31 +90,34 @@ class Revocations:
 
         return await self._access.write(revoke)
 
-    async def revoke_replica_of_serial(self, serial: str, now: datetime) -> Revoked:
+    async def revoke_replica_of_serial(self, serial: str, now: datetime, *records: Record) -> Revoked:
         """Revokes the replica that the certificate with that serial number (in hex) was issued to."""
-        return await self._revoke_found(issuances.c.serial == serial, now)
+        return await self._revoke_found(issuances.c.serial == serial, now, *records)
 
-    async def revoke_replica_named(self, name: Name, now: datetime) -> Revoked:
+    async def revoke_replica_named(self, name: Name, now: datetime, *records: Record) -> Revoked:
         """Revokes the replicas that have that name now. A later pod of the same name is another replica."""
         *application, pod = name.components
         issuer = ":".join(application)
-        return await self._revoke_found(and_(issuances.c.issuer == issuer, issuances.c.pod_name == pod), now)
+        found = and_(issuances.c.issuer == issuer, issuances.c.pod_name == pod)
+        return await self._revoke_found(found, now, *records)
 
-    async def revoke_secret(self, secret_id: str, now: datetime) -> Revoked:
+    async def revoke_secret(self, secret_id: str, now: datetime, *records: Record) -> Revoked:
         """Forgets the secret, and revokes what was issued under it."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
+            self._access.append(connection, *records)
             known = self._forget(connection, secrets.c.id == secret_id, now)
             return Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
 
         return await self._access.write(revoke)
 
-    async def revoke_application(self, application: Application, now: datetime) -> Revoked:
+    async def revoke_application(self, application: Application, now: datetime, *records: Record) -> Revoked:
         """Forgets its secrets, revokes what was issued under them, and lets it have no new ones."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
+            self._access.append(connection, *records)
             adding = self._access.insert(revoked_applications).on_conflict_do_nothing()
             connection.execute(adding, {**_key(application), "revoked_at": seconds(now)})
             known = self._forget(connection, _is_of(application), now)
@@ -119,13 +126,18 @@ class Revocations:
 
         return await self._access.write(revoke)
 
-    async def reinstate_application(self, application: Application) -> bool:
+    async def reinstate_application(self, application: Application, *records: Record) -> bool:
         """Lets it have secrets again. What was revoked stays so. Answers whether it was revoked."""
         statement = delete(revoked_applications).where(
             revoked_applications.c.namespace == application.namespace,
             revoked_applications.c.service_account == application.service_account,
         )
-        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
+
+        def reinstate(connection: Connection) -> bool:
+            self._access.append(connection, *records)
+            return connection.execute(statement).rowcount == 1
+
+        return await self._access.write(reinstate)
 
     async def live_pods(self, now: datetime) -> frozenset[str]:
         """The UIDs of the Pods that have something valid, and are not revoked."""
@@ -195,9 +207,10 @@ class Revocations:
 
         await self._access.write(drop)
 
-    async def _revoke_found(self, condition: ColumnElement[bool], now: datetime) -> Revoked:
+    async def _revoke_found(self, condition: ColumnElement[bool], now: datetime, *records: Record) -> Revoked:
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
+            self._access.append(connection, *records)
             live = and_(condition, issuances.c.not_after > seconds(now))
             found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
             self._refuse(connection, found, now, gone=False)
@@ -217,11 +230,15 @@ class Revocations:
         if rows:
             connection.execute(self._access.insert(revoked_replicas).on_conflict_do_nothing(), rows)
 
-    def _forget(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
+    def _forget(
+        self, connection: Connection, condition: ColumnElement[bool], now: datetime, *records: Record
+    ) -> bool:
         forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
         return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
 
-    def _revoke(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> int:
+    def _revoke(
+        self, connection: Connection, condition: ColumnElement[bool], now: datetime, *records: Record
+    ) -> int:
         """Puts the valid certificates on the lists; answers how many were not there yet."""
         columns = ["issuer", "issuing_key", "serial", "revoked_at", "not_after"]
         found = select(

@@ -8,6 +8,7 @@ was answered is gone, or anything is there in part.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import signal
 import tempfile
@@ -23,7 +24,9 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from blessings import Blessing, Principal
+from cluster_agent.audit.verification import verify
 from cluster_agent.callers import certificate_fingerprint
+from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.cluster_agents import (
     RunningClusterAgent,
@@ -138,6 +141,16 @@ def wrong(agent: RunningClusterAgent, url: str, answered: Answered) -> list[str]
             said = set(connection.scalars(text("PRAGMA integrity_check")))
             problems += [f"integrity: {one}" for one in said - {"ok"}]
     engine.dispose()
+    with reading_audit(url) as audit:
+        found = verify(audit.chains(), audit.records_of, audit.hash_at, audit.names(), (), frozenset())
+        noted = {
+            json.loads(one.text).get("certificate")
+            for chain in audit.chains()
+            for one in audit.records_of(chain.head.chain)
+        }
+    problems += [f"audit: {one}" for one in found.problems]
+    if missing := recorded.keys() - noted:
+        problems.append(f"{len(missing)} recorded blessings have no audit record")
     if gone := {one: secret for one, secret in answered.blessings.items() if recorded.get(one) != secret}:
         problems.append(f"{len(gone)} blessings that were answered have no record")
     if orphans := set(recorded.values()) - secrets:

@@ -1,0 +1,98 @@
+"""Records of refusals: every one is counted, and those within a budget have a record of their own.
+
+Whoever is refused must not fill the disk, nor make issuing wait. So refusals gather in memory, equal ones
+together, and are written a second later at most, while the budget lasts; beyond it, and for calls that were
+only told to wait, there is one record a minute for each reason, with their number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cluster_agent.audit.records import Record
+from cluster_agent.errors import Refusal, TooManyRequests
+
+RECORDS_A_MINUTE = 10
+BURST = 100
+TOGETHER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class _Kind:
+    path: str
+    reason: str
+    caller: str
+    certificate: str
+    address: str
+
+
+class Refusals:
+    """Of one agent. `monotonic` is a clock in seconds, `now` one for the records."""
+
+    def __init__(self, monotonic: Callable[[], float], now: Callable[[], datetime]) -> None:
+        self._monotonic = monotonic
+        self._now = now
+        self._budget, self._filled_at = float(BURST), monotonic()
+        self._single: dict[_Kind, tuple[Record, int]] = {}
+        self._together: Counter[tuple[str, str]] = Counter()
+        self._together_at = monotonic()
+
+    def add(
+        self,
+        path: str,
+        refusal: Refusal,
+        *,
+        caller: str = "",
+        certificate: str = "",
+        address: str = "",
+    ) -> None:
+        """`path` and the refusal's reason are of a kind that we have few of; the others may be anything."""
+        kind = _Kind(path, refusal.reason, caller, certificate, address)
+        known = self._single.get(kind)
+        if known is not None:
+            self._single[kind] = (known[0], known[1] + 1)
+        elif isinstance(refusal, TooManyRequests) or not self._take():
+            self._together[path, refusal.reason] += 1
+        else:
+            details = {
+                "path": path,
+                "reason": refusal.reason,
+                "message": str(refusal),
+                "certificate": certificate,
+                "address": address,
+            }
+            self._single[kind] = (Record("refused", self._now(), caller, details), 1)
+
+    def take(self, *, all_of_them: bool = False) -> list[Record]:
+        """What is due to be written; it is not kept."""
+        records = [
+            Record(record.act, record.at, record.caller, {**record.details, "count": count})
+            for record, count in self._single.values()
+        ]
+        self._single.clear()
+        now = self._monotonic()
+        if all_of_them or now - self._together_at >= TOGETHER_SECONDS:
+            self._together_at = now
+            records += [
+                Record("refused", self._now(), details={"path": path, "reason": reason, "count": count})
+                for (path, reason), count in sorted(self._together.items())
+            ]
+            self._together.clear()
+        return records
+
+    def put_back(self, records: list[Record]) -> None:
+        """What could not be written, to be counted with the next."""
+        for record in records:
+            self._together[record.details["path"], record.details["reason"]] += record.details["count"]
+
+    def _take(self) -> bool:
+        now = self._monotonic()
+        filled = (now - self._filled_at) * RECORDS_A_MINUTE / 60
+        self._budget, self._filled_at = min(float(BURST), self._budget + filled), now
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
