@@ -37,6 +37,7 @@ from cluster_agent.audit.chores import (
     writing_refusals,
 )
 from cluster_agent.audit.refusals import Refusals
+from cluster_agent.authority_metrics import AuthorityMetrics
 from cluster_agent.callers import Administrators
 from cluster_agent.claim_api import claim_routes
 from cluster_agent.claiming import Claiming
@@ -55,6 +56,7 @@ from cluster_agent.errors import (
     SettingsError,
     StoreError,
 )
+from cluster_agent.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.kubernetes_pods import KubernetesPods
@@ -118,17 +120,19 @@ async def _run(settings: Settings) -> None:
         await store.claim_authority(room.lasting_fingerprints)
         store.audit_with(lambda: room.issuing)
         async with _attestation(settings) as (attestor, tripwires, pods):
+            bounded = BoundedAttestor(
+                attestor,
+                at_a_time=settings.token_reviews_at_a_time,
+                most_waiting=8 * settings.token_reviews_at_a_time,
+            )
+            _watch(metrics, store, bounded, room)
             agent = ClusterAgent(
                 prefix=settings.prefix,
                 administrators=Administrators(settings.access_list, room.issuing.public_key),
                 ttl=settings.ttl,
                 room=room,
                 store=store,
-                attestor=BoundedAttestor(
-                    attestor,
-                    at_a_time=settings.token_reviews_at_a_time,
-                    most_waiting=8 * settings.token_reviews_at_a_time,
-                ),
+                attestor=bounded,
                 tripwires=(metrics, *tripwires),
                 now=_now,
             )
@@ -169,6 +173,9 @@ async def _run(settings: Settings) -> None:
                 asyncio.create_task(_repeat(FOLLOW_SECONDS, _follow_others(claiming))),
                 asyncio.create_task(_repeat(LISTS_SECONDS, _listing(lists))),
                 asyncio.create_task(_repeat(REFUSALS_SECONDS, writing_refusals(store, refusals))),
+                asyncio.create_task(
+                    _repeat(FLEET_SECONDS, counting_fleet(store, FleetMetrics(metrics.registry), _now))
+                ),
                 asyncio.create_task(_repeat(HEADS_SECONDS, noting_heads(store, _now))),
             ]
             if pods is not None:
@@ -205,6 +212,13 @@ def _root_keeper(settings: Settings, room: SigningRoom, store: Store, serving: S
         trust=serving.trust,
         now=_now,
     )
+
+
+def _watch(metrics: Metrics, store: Store, attestor: BoundedAttestor, room: SigningRoom) -> None:
+    for name in store.queues:
+        metrics.watch_queue(name, lambda name=name: store.queues[name])  # type: ignore[misc]
+    metrics.watch_queue("attestation", lambda: attestor.waiting)
+    AuthorityMetrics(metrics.registry, room, _now)
 
 
 def _signing_room(settings: Settings) -> SigningRoom:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cluster_agent.connections import ConnectionLimits
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing_policy import Secret
+
+SEEK_BLESSINGS = "/v1/seek-blessings"
+_RESULTS = {429: "throttled", 503: "unavailable"}
 
 
 class Metrics:
@@ -35,6 +40,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._queues = Gauge(
+            "vanadium_cluster_agent_queue_length",
+            "Calls that wait for the store, to record an issuance, find a secret or what is renewed; or "
+            "for a token's review.",
+            ["queue"],
+            registry=self.registry,
+        )
+        self._results = Counter(
+            "vanadium_cluster_agent_issuances",
+            "Ends of SeekBlessings: issued, refused, throttled (429) or unavailable (503), and why.",
+            ["result", "reason"],
+            registry=self.registry,
+        )
         self._turned_away = Counter(
             "vanadium_cluster_agent_connections_turned_away",
             "Connections closed at once, because there were too many in all or from their address.",
@@ -46,6 +64,10 @@ class Metrics:
             registry=self.registry,
         )
 
+    def watch_queue(self, name: str, length: Callable[[], int]) -> None:
+        """`length` is asked at each scrape."""
+        self._queues.labels(name).set_function(length)
+
     def watch_connections(self, limits: ConnectionLimits) -> None:
         self._connections.set_function(lambda: limits.open)
 
@@ -54,10 +76,13 @@ class Metrics:
 
     def issued(self, seconds: float) -> None:
         self._issued.inc()
+        self._results.labels("issued", "").inc()
         self._seconds.observe(seconds)
 
     def refused(self, path: str, refusal: Refusal) -> None:
         self._refused.labels(path, refusal.reason).inc()
+        if path == SEEK_BLESSINGS:
+            self._results.labels(_RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
         """A tripwire that counts."""

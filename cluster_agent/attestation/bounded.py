@@ -27,6 +27,10 @@ class BoundedAttestor:
     def kind(self) -> str:
         return self._attestor.kind
 
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
     async def attest(self, token: str) -> AttestedPod:
         """As the attestor does. Raises TooManyRequests, and Unavailable after the deadline."""
         if self._turns.locked() and self._waiting >= self._most_waiting:

@@ -32,6 +32,10 @@ class Batches(Generic[_Item, _Outcome]):
         self._waiting: deque[tuple[_Item, asyncio.Future[_Outcome]]] = deque()
         self._draining: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     async def submit(self, item: _Item) -> _Outcome:
         """The outcome of `item`. Raises TooManyRequests when too many wait, and whatever `work` raised."""
         if len(self._waiting) >= self._most_waiting:

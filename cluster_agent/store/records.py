@@ -20,6 +20,7 @@ from cluster_agent.store.audit_trail import AuditTrail, SignedHead, witnessed
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
+from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.registry import RegisteredApplications
@@ -74,6 +75,7 @@ class Store:
         self.acknowledgements = Acknowledgements(access)
         self.claims = Claims(access)
         self.registered = RegisteredApplications(access)
+        self.fleet = Fleet(access)
         self.revocations = Revocations(access)
         # Recorded by this process already: (name, key, end) of the issuers.
         self._issuers: set[tuple[str, str, int]] = set()
@@ -81,6 +83,15 @@ class Store:
         self._issuing = Batches(access.writer, self._add_issuances, most_waiting=MOST_WAITING)
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """How many calls wait for what."""
+        return {
+            "issuing": self._issuing.waiting,
+            "secrets": self._secrets.waiting,
+            "renewals": self._renewals.waiting,
+        }
 
     async def close(self) -> None:
         """Waits for what is under way."""

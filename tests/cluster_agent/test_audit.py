@@ -338,7 +338,8 @@ def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path:
         with agent.credential_client(secret["credential"]) as client:
             assert client.post("/v1/seek-blessings", json={"csr": "x", "token": "y"}).status_code == 400
         with agent.control_plane_client() as client:
-            client.post("/v1/forget-secret", json={"id": secret["id"]}).raise_for_status()
+            body = {"id": secret["id"], "revoke": False}
+            client.post("/v1/forget-secret", json=body).raise_for_status()
     place = ["--data-directory", str(tmp_path / "data")]
     key = next(json.loads(line)["fingerprint"] for line in agent.log().splitlines() if '"audit head"' in line)
     verified = command("verify", *place, "--heads", str(agent.log_file), "--key", key)
