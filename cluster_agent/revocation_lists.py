@@ -47,11 +47,6 @@ class CurrentLists:
     def required(self) -> int:
         return self._published.last_revocation
 
-    @property
-    def revoked(self) -> int:
-        """How many certificates are on the lists."""
-        return sum(len(one.serials) for one in self._lists.values())
-
     def after(self, version: int) -> object:
         """The lists that are newer than `version`."""
         return [

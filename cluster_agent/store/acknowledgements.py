@@ -58,7 +58,7 @@ class Acknowledgements:
     async def share(self, kind: str, version: int, now: datetime) -> Share:
         """How many of the live replicas have `version` of that kind, or a later one.
 
-        It looks at every live replica (0.1 s for 100 000), beside the reads that calls wait for.
+        It looks at every live replica (half a second for 100 000), beside the reads that calls wait for.
         """
         live = and_(
             issuances.c.not_after > seconds(now),
