@@ -70,7 +70,8 @@ class RootKeeper:
         return self.state.required
 
     def after(self, _version: int) -> object:
-        """The whole bundle: it is short."""
+        """The whole bundle: it is short. Raises Unavailable by a state that was read too long ago."""
+        self.room.check_terms(self.now())
         return self.state.bundle.to_json()
 
     async def start(self) -> None:

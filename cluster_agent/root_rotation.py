@@ -38,12 +38,17 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class RootState:
-    """A root, its phase and since when, and the version of the bundle that first had it."""
+    """A root, its phase and since when, and the version of the bundle that first had it.
+
+    `announced`: the version was counted anew once no agent could answer with a bundle of before any more. Who
+    has that version keeps the root, whichever agent it asks next.
+    """
 
     certificate: x509.Certificate
     phase: Phase
     since: datetime
     version: int
+    announced: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -197,6 +202,9 @@ class RootSuccession:
         if schedule.longest_ttl > self.longest_ttl:
             return replace(self, version=self.version + 1, longest_ttl=schedule.longest_ttl)
         prepared = self.prepared
+        if prepared is not None and not prepared.announced and now >= prepared.since + schedule.margin:
+            announced = replace(prepared, announced=True, version=self.version + 1)
+            return self._changed(tuple(announced if one is prepared else one for one in self.roots))
         if prepared is not None and self._is_known(prepared, now, schedule, reached):
             return self.activate(prepared.fingerprint, now, schedule, reached)
         for one in self._in(Phase.RETIRING):
@@ -207,8 +215,8 @@ class RootSuccession:
     def _is_known(self, root: RootState, now: datetime, schedule: Schedule, reached: Reached) -> bool:
         if now >= self.settled(root.since, schedule):
             return True
-        # Until then a replica of the agent may answer with a bundle of before.
-        if now < root.since + schedule.margin:
+        # Before, a replica that has it may get a bundle without it from another agent.
+        if not root.announced:
             return False
         share = reached(root.version)
         return share is not None and share >= schedule.share
@@ -235,6 +243,7 @@ class RootSuccession:
                         "phase": one.phase,
                         "since": one.since.timestamp(),
                         "version": one.version,
+                        "announced": one.announced,
                     }
                     for one in self.roots
                 ],
@@ -253,6 +262,7 @@ class RootSuccession:
                 Phase(one["phase"]),
                 datetime.fromtimestamp(one["since"], UTC),
                 one["version"],
+                one["announced"],
             )
             for one in value["roots"]
         )

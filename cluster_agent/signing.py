@@ -148,7 +148,7 @@ class SigningRoom:
             raise Forbidden(
                 "NotGranted", f"this agent may name what is under {above.name}, not {application}"
             )
-        self._check_terms(now)
+        self.check_terms(now)
         what = plan(
             None if grant is None else Life.of(grant.blessing),
             Life.of(above.blessing),
@@ -167,7 +167,8 @@ class SigningRoom:
         except CannotBless as error:
             raise Unavailable("CannotSign", str(error)) from error
 
-    def _check_terms(self, now: datetime) -> None:
+    def check_terms(self, now: datetime) -> None:
+        """Raises Unavailable when the identity is not good for signing, or for telling of, at `now`."""
         identity = self.identity
         if identity.refusal:
             raise Unavailable("RootKeyMissing", identity.refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from blessings import Blessing, Name, Principal, RevocationLists, Roots
@@ -61,6 +61,14 @@ class CurrentIdentity:
     async def set_lists(self, lists: RevocationLists) -> None:
         async with self._changed:
             self._lists = lists
+            self._revision += 1
+            self._changed.notify_all()
+
+    async def set_roots(self, roots: Roots) -> None:
+        """Judges peers by these from now on, until the next identity brings its own."""
+        async with self._changed:
+            if self._identity is not None:
+                self._identity = replace(self._identity, roots=roots)
             self._revision += 1
             self._changed.notify_all()
 

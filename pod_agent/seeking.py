@@ -77,9 +77,9 @@ class ClusterAgentSeeker:
         document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
         return believe(document, principal, credential.application, current, self._now())
 
-    async def news(self, current: Identity, version: int) -> News:
+    async def news(self, current: Identity, version: int, roots_version: int) -> News:
         credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
-        body = {"have": {"crl": version}}
+        body = {"have": {"crl": version, "roots": roots_version}}
         document = await self._call(_context(credential, current), "/v1/watch", body, _LONGEST_NEWS_BYTES)
         return parse_news(document, version)
 

@@ -96,6 +96,9 @@ async def test_a_year_later_it_rotates_by_itself_and_survives_a_kill_after_each_
     clock.turn(seconds=MARGIN.total_seconds())
     third = await restarted()
     await third.keeper.lead()
+    third = await restarted()
+    assert third.phases() == {old: Phase.ACTIVE, new: Phase.PREPARED}, "announced"
+    await third.keeper.lead()
     fourth = await restarted()
     assert fourth.phases() == {old: Phase.RETIRING, new: Phase.ACTIVE}
     for blessing in (last_under_old, fourth.sign()):
@@ -166,6 +169,7 @@ async def test_on_mounted_keys_the_next_root_is_what_an_administrator_puts_there
     assert prepared is not None
     clock.turn(seconds=SETTLED)
     await leader.keeper.look()
+    await leader.keeper.lead()
     await leader.keeper.lead()
     assert leader.keeper.state.active.fingerprint == prepared.fingerprint
     leader.sign()
@@ -283,6 +287,42 @@ def test_the_program_goes_through_a_whole_rotation_over_tls(
         with agent.client(None, None) as client:
             assert len(client.get("/v1/roots").json()["roots"]) == 1
         assert "PRIVATE" not in agent.log()
+
+
+def test_the_program_activates_as_soon_as_every_live_replica_says_that_it_has_the_root(
+    tmp_path: Path,
+) -> None:
+    with (
+        running_cluster_agent(tmp_path, root_margin_seconds=1.2, rate_per_replica=100) as agent,
+        agent.control_plane_client() as administrator,
+    ):
+        with agent.credential_client(agent.new_secret()["credential"]) as client:
+            principal, blessing, _ = seek(agent, client, "web-1")
+        administrator.post("/v1/identity-roots/prepare").raise_for_status()
+
+        def roots() -> list[dict[str, Any]]:
+            answer: dict[str, Any] = administrator.get("/v1/identity-roots").raise_for_status().json()
+            return list(answer["roots"])
+
+        with agent.client(principal, blessing) as client:
+
+            def polled(have: int) -> int:
+                answer = client.post("/v1/watch", json={"have": {"roots": have}}).raise_for_status().json()
+                news = answer["publications"].get("roots")
+                if news is None:
+                    return have
+                assert len(Roots.from_json(news["content"])) == 2
+                return int(news["version"])
+
+            have = polled(0)
+            polled(have)
+            time.sleep(2)
+            assert [one["phase"] for one in roots()] == ["active", "prepared"], (
+                "not announced, or said too early"
+            )
+            have = polled(have)
+            polled(have)
+        until(lambda: [one["phase"] for one in roots()] == ["retiring", "active"])
 
 
 def test_attack_only_an_administrator_takes_steps(agent: RunningClusterAgent) -> None:

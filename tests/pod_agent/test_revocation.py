@@ -104,7 +104,7 @@ class Source:
         self.asked: list[int] = []
         self.done = asyncio.Event()
 
-    async def news(self, current: Identity, version: int) -> News:
+    async def news(self, current: Identity, version: int, roots_version: int) -> News:
         self.asked.append(version)
         if not self.answers:
             self.done.set()
@@ -214,3 +214,26 @@ async def test_the_lists_wake_the_workload_api_and_stay_through_a_renewal() -> N
 def test_lists_that_cannot_be_read_are_not_taken(document: dict[str, object]) -> None:
     with pytest.raises(Untrustworthy):
         parse_news(document, 0)
+
+
+async def test_new_roots_are_in_force_at_once_with_the_blessing_of_before() -> None:
+    other = REALM.roots + realm().roots
+    _, _, current, _ = await watched(
+        News(0, RevocationLists(), 15, 3, other),
+        News(0, RevocationLists(), 15),
+        News(0, RevocationLists(), 15),
+    )
+    assert current.value is not None
+    assert current.value.roots == other
+    assert current.value.blessing == REALM.blessing
+
+
+def test_roots_in_an_answer_are_read_or_the_answer_is_not_believed() -> None:
+    def answer(content: object) -> dict[str, object]:
+        return {"askAgainAfterSeconds": 15, "publications": {"roots": {"version": 7, "content": content}}}
+
+    news = parse_news(answer(REALM.roots.to_json()), 4)
+    assert (news.version, news.roots_version, news.roots) == (4, 7, REALM.roots)
+    for content in ([], [{"certificate": "", "pattern": "acme"}], None, [{"pattern": "acme"}]):
+        with pytest.raises(Untrustworthy, match="the news cannot be read"):
+            parse_news(answer(content), 4)
