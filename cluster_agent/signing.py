@@ -183,7 +183,7 @@ class SigningRoom:
     ) -> Blessing:
         """The replica's leaf under an administrator's own grant of its application, for `ttl` or what
         that has left. Raises Unavailable."""
-        self._check_terms(now)
+        self.check_terms(now)
         life = Life.of(chain)
         ttl = min(ttl, self.identity.longest_ttl or ttl)
         what = plan(life, life, now=now, ttl=ttl, lifetime=GRANT_LIFETIME)
