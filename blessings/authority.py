@@ -17,12 +17,13 @@ from cryptography.x509.oid import ObjectIdentifier
 from blessings import certificates as profile
 from blessings.blessing import Blessing
 from blessings.caveats import Caveat
+from blessings.certificate_fields import Role
 from blessings.delegation import check_valid_now
 from blessings.errors import CannotBless, InvalidCertificate
 from blessings.keys import PublicKey, encoded
 from blessings.names import Name
 from blessings.principal import Principal
-from blessings.reading import NamedFacts, Role
+from blessings.reading import NamedFacts
 
 
 @dataclass(frozen=True)

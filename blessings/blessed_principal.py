@@ -18,12 +18,12 @@ from blessings.authority import Authority
 from blessings.blessing import Blessing
 from blessings.blessing_store import BlessingStore
 from blessings.caveats import Caveat
+from blessings.certificate_fields import Role
 from blessings.delegation import delegate
 from blessings.errors import CannotBless, InvalidCertificate, InvalidKey
 from blessings.keys import PublicKey, encoded
 from blessings.names import Name
 from blessings.principal import Principal
-from blessings.reading import Role
 from blessings.roots import Roots
 
 

@@ -13,6 +13,8 @@ from cryptography import x509
 
 from blessings import certificates as profile
 from blessings import reading
+from blessings.certificate_fields import public_key_of, times_of
+from blessings.certificate_names import name_of
 from blessings.errors import InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
@@ -53,22 +55,22 @@ class Blessing:
     @property
     def presented(self) -> Name:
         """The name that the leaf claims. Raises InvalidCertificate when it claims none."""
-        return reading.name_of(self.leaf)
+        return name_of(self.leaf)
 
     @property
     def public_key(self) -> PublicKey:
         """The key that is blessed. Raises InvalidKey."""
-        return reading.public_key_of(self.leaf)
+        return public_key_of(self.leaf)
 
     @property
     def not_before(self) -> datetime:
         """When the last certificate of the chain begins. Raises InvalidCertificate."""
-        return max(reading.times_of(certificate)[0] for certificate in self.certificates)
+        return max(times_of(certificate)[0] for certificate in self.certificates)
 
     @property
     def not_after(self) -> datetime:
         """When the first certificate of the chain ends. Raises InvalidCertificate."""
-        return min(reading.times_of(certificate)[1] for certificate in self.certificates)
+        return min(times_of(certificate)[1] for certificate in self.certificates)
 
     def facts(self, position: int) -> NamedFacts:
         """What the certificate at that place says, 0 for the leaf; each is read once.

@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blessings import reading
+from blessings.certificate_fields import Role, public_key_of
 from blessings.certificates import parse_der
 from blessings.errors import InvalidBundle, InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
 from blessings.patterns import Pattern
-from blessings.reading import Role
 from blessings.roots import Root, Roots
 
 MAX_BYTES = 1024 * 1024
@@ -145,7 +145,7 @@ def _certificate(key: dict[str, object], where: str, trust_domain: Name) -> x509
 def _jwk(certificate: x509.Certificate) -> dict[str, object]:
     return {
         "use": _X509_SVID,
-        **_numbers(reading.public_key_of(certificate)),
+        **_numbers(public_key_of(certificate)),
         "x5c": [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()],
     }
 

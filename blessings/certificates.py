@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from blessings.caveats import Caveat
+from blessings.certificate_fields import Role
 from blessings.errors import CannotBless, InvalidCertificate, InvalidName
 from blessings.extension import Restrictions
 from blessings.keys import PrivateKey, PublicKey, certificate_hash
 from blessings.names import Name
-from blessings.reading import Role
 
 # Verifiers' clocks may be behind ours.
 BACKDATE = timedelta(seconds=60)

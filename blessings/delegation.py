@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from blessings import certificates as profile
 from blessings.blessing import Blessing
 from blessings.caveats import Caveat
+from blessings.certificate_fields import Role
 from blessings.errors import CannotBless, InvalidCertificate
 from blessings.keys import PublicKey, encoded
 from blessings.principal import Principal
-from blessings.reading import Role
 
 
 def delegate(

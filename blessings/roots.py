@@ -10,6 +10,8 @@ from cryptography import x509
 
 from blessings import certificates as profile
 from blessings import reading
+from blessings.certificate_fields import is_signing
+from blessings.certificate_names import name_of
 from blessings.errors import InvalidCertificate
 from blessings.names import Name
 from blessings.patterns import Pattern
@@ -27,9 +29,9 @@ class Root:
     @classmethod
     def of(cls, certificate: x509.Certificate) -> Root:
         """A root trusted for its own name and every extension of it. Raises InvalidCertificate."""
-        if not reading.is_signing(certificate):
+        if not is_signing(certificate):
             raise InvalidCertificate("a root is a signing certificate, this one is a leaf")
-        return cls(certificate, Pattern(reading.name_of(certificate)))
+        return cls(certificate, Pattern(name_of(certificate)))
 
     @cached_property
     def subject(self) -> bytes:

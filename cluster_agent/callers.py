@@ -16,9 +16,9 @@ from blessings import (
     Roots,
     VerificationError,
     fingerprint,
-    reading,
     verify_blessing,
 )
+from blessings.certificate_fields import public_key_of
 from cluster_agent.errors import Forbidden, NotAuthenticated
 from cluster_agent.signing import BOOTSTRAP_ROOT
 
@@ -66,7 +66,7 @@ class Administrators:
 
     def _named_by_us(self, blessing: Blessing) -> bool:
         ours = fingerprint(self.issuing_key)
-        return any(fingerprint(reading.public_key_of(one)) == ours for one in blessing.certificates[1:])
+        return any(fingerprint(public_key_of(one)) == ours for one in blessing.certificates[1:])
 
 
 def is_administrator(caller: Caller, administrators: Administrators) -> bool:

@@ -25,6 +25,7 @@ from blessings import (
     reading,
     verify_blessing,
 )
+from blessings.certificate_fields import Role
 from blessings.certificates import parse_pem_chain
 from cluster_agent.errors import BadRequest
 
@@ -42,7 +43,7 @@ def parse_root(pem: str, name: Name) -> x509.Certificate:
         facts = reading.read(root)
     except InvalidCertificate as error:
         raise BadRequest("InvalidRoot", f"the root certificate: {error}") from error
-    if facts.role is not reading.Role.SIGNER:
+    if facts.role is not Role.SIGNER:
         raise BadRequest("InvalidRoot", f"a root is a signing certificate, {facts.name} has a {facts.role}")
     if facts.name != name:
         raise BadRequest(
@@ -91,7 +92,7 @@ def check_chain(
         )
     if facts.name != name:
         raise BadRequest("OtherName", f"the blessing says {facts.name}, it must say {name}")
-    if facts.role is not reading.Role.SIGNER:
+    if facts.role is not Role.SIGNER:
         raise BadRequest("NotSigning", f"the blessing of {name} is a {facts.role}, so it can name nobody")
     if restricted:
         raise BadRequest(

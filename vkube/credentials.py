@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from blessings import Authority, Blessing, BlessingsError, CannotBless, Name, Principal, Roots
+from blessings.certificate_fields import Role
 from blessings.directory import DirectoryPrincipal
-from blessings.reading import Role
 from vkube.errors import CredentialsError
 
 ADMINISTRATOR = "administrator"

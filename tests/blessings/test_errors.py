@@ -36,6 +36,8 @@ from blessings import (
     verify_blessing,
 )
 from blessings import certificates as profile
+from blessings.certificate_fields import SIGNATURE_ALGORITHMS
+from blessings.certificate_names import name_of
 from blessings.extension import Restrictions
 from tests.blessings.forging import LEAF_USAGE, SIGNER_USAGE, certificate, leaf_under, subject_of
 from tests.chains import HOUR, NOW, YEAR, Realm, realm
@@ -248,7 +250,7 @@ def test_a_signature_that_is_not_whole_bytes_is_named() -> None:
 
 
 def test_two_signature_algorithms_in_one_certificate_are_named() -> None:
-    ecdsa, ed25519 = (reading.SIGNATURE_ALGORITHMS[kind] for kind in KeyKind)
+    ecdsa, ed25519 = (SIGNATURE_ALGORITHMS[kind] for kind in KeyKind)
     other = changed(ONE.blessing.leaf, 0, ecdsa, ecdsa[:-1] + b"\x03")
     forged = Blessing((other, *ONE.blessing.certificates[1:]))
     assert refusal(forged) == (Reason.MALFORMED, 0, "signature")
@@ -480,7 +482,7 @@ def test_name_and_role_of_a_foreign_root_are_its_own_affair() -> None:
     )
     assert not isinstance(reading.read_root(foreign), reading.NamedFacts)
     with pytest.raises(InvalidCertificate, match="subject"):
-        reading.name_of(foreign)
+        name_of(foreign)
     with pytest.raises(InvalidCertificate, match="subject"):
         reading.read(foreign)
 
