@@ -57,8 +57,13 @@ class Registering:
             now=now,
         )
         before = await self._name(application)
-        if not await agent.store.registered.put(registration.row(agent.room.issuing, now)):
-            raise Conflict("NameTaken", f"another application is registered as {registration.name}")
+        taken = await agent.store.registered.put(registration.row(agent.room.issuing, now))
+        if taken is not None:
+            raise Conflict(
+                "NameTaken",
+                f"another application is registered as {taken}; choose a name that neither is it, nor "
+                "extends it, nor is extended by it",
+            )
         await self._changed(caller, application, renamed=before != str(registration.name))
         return registration
 

@@ -13,6 +13,7 @@ it, and so no replica could renew with it. The grant's own end is a restriction 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,8 @@ from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.store.registry import RegisteredRow
 
 _SIGNED_AS = "vanadium cluster agent, registered application, version 1"
+# RFC 1123, as Kubernetes names namespaces.
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _log = structlog.get_logger(__name__)
 
 
@@ -134,6 +137,10 @@ def check(
                 "AdministratorsAmongReplicas",
                 f"replicas of {name} would match {pattern}, which administers this cluster agent",
             )
+    if name == prefix or prefix.is_extension_of(name):
+        raise BadRequest(
+            "NameAbovePrefix", f"{name} is or is above {prefix}, below which every application has its name"
+        )
     if name.is_extension_of(prefix):
         _check_not_of_another(name, application, prefix)
     elif chain_pem is None:
@@ -145,9 +152,16 @@ def check(
 
 
 def _check_not_of_another(name: Name, application: Application, prefix: Name) -> None:
-    """Below the prefix, `<namespace>:<service account>` and what extends it is that application's."""
+    """Below the prefix, `<namespace>:<service account>` and what extends it is that application's. What a
+    namespace may be called is nobody's: the names of pods would make it its applications'."""
     own = (application.namespace, application.service_account)
     below = name.components[len(prefix.components) :]
+    if len(below) == 1 and _DNS_LABEL.fullmatch(below[0]):
+        raise BadRequest(
+            "NameOfNamespace",
+            f"{name} is the name of a namespace; choose one that no namespace can have, with an upper-case "
+            f"letter, a dot or an underscore, or one that is not below {prefix}",
+        )
     if len(below) >= 2 and below[:2] != own:
         raise BadRequest(
             "NameOfAnother",

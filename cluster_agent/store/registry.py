@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, or_, select, text
 
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import applications
@@ -30,29 +30,36 @@ class RegisteredApplications:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def put(self, row: RegisteredRow) -> bool:
-        """Registers, or changes, one application, durably. False when another has the name."""
+    async def put(self, row: RegisteredRow) -> str | None:
+        """Registers, or changes, one application, durably; or answers the name of another that is in the way:
+        the same, or one that extends it or that it extends, which is what a pod's name makes of it."""
         values = {**asdict(row), "registered_at": seconds(row.registered_at)}
         keys = ("namespace", "service_account")
         adding = self._access.insert(applications).values(values)
         adding = adding.on_conflict_do_update(
             index_elements=keys, set_={key: value for key, value in values.items() if key not in keys}
         )
-        taken = select(applications.c.name).where(
-            applications.c.name == row.name,
+        others = select(applications.c.name).where(
             or_(
                 applications.c.namespace != row.namespace,
                 applications.c.service_account != row.service_account,
             ),
         )
 
-        def put(connection: Connection) -> bool:
-            if connection.execute(taken).first() is not None:
-                return False
+        def put(connection: Connection) -> str | None:
+            self._lock(connection)
+            for other in map(str, connection.scalars(others)):
+                if f"{row.name}:".startswith(f"{other}:") or f"{other}:".startswith(f"{row.name}:"):
+                    return other
             connection.execute(adding)
-            return True
+            return None
 
         return await self._access.write(put)
+
+    def _lock(self, connection: Connection) -> None:
+        """One registers at a time, so that each sees the names before. SQLite has one writer."""
+        if self._access.database.is_shared:
+            connection.execute(text("LOCK TABLE applications IN SHARE ROW EXCLUSIVE MODE"))
 
     async def remove(self, namespace: str, service_account: str) -> bool:
         """Durable when it returns. Answers whether it was there."""

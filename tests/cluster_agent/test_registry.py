@@ -3,6 +3,7 @@ certificates and tokens under the test's clock."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,8 @@ from cluster_agent.claiming import Claiming
 from cluster_agent.errors import Forbidden, Refusal
 from cluster_agent.registering import Registering
 from cluster_agent.registry import Registration
-from cluster_agent.store import tables
+from cluster_agent.store import open_store, tables
+from cluster_agent.store.registry import RegisteredRow
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import AgentUnderClock, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -89,20 +91,20 @@ async def test_an_application_has_the_name_that_its_administrator_granted(claime
 
 
 async def test_a_name_below_the_prefix_is_granted_by_the_agent_itself(claimed: Claimed) -> None:
-    await claimed.register("acme:prod:fortuned")
-    assert claimed.proven(await claimed.issue()) == "acme:prod:fortuned:web-1"
+    await claimed.register("acme:prod:Fortuned")
+    assert claimed.proven(await claimed.issue()) == "acme:prod:Fortuned:web-1"
 
 
 async def test_an_application_has_a_life_of_its_own_for_its_certificates(claimed: Claimed) -> None:
-    await claimed.register("acme:prod:fortuned", ttl=7200)
+    await claimed.register("acme:prod:Fortuned", ttl=7200)
     assert (await claimed.issue()).leaf.not_valid_after_utc == claimed.clock() + timedelta(hours=2)
 
 
 async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: Claimed) -> None:
-    await claimed.register("acme:prod:one")
-    await claimed.register("acme:prod:two", ttl=600)
+    await claimed.register("acme:prod:One")
+    await claimed.register("acme:prod:Two", ttl=600)
     (registered,) = await claimed.registering.registered(claimed.chief())
-    assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:two", 600)
+    assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:Two", 600)
     assert await claimed.registering.unregister(claimed.chief(), WEB)
     assert not await claimed.registering.unregister(claimed.chief(), WEB)
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
@@ -111,7 +113,7 @@ async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: C
 async def test_credentials_of_the_name_before_are_forgotten(claimed: Claimed) -> None:
     issued = await claimed.agent.new_secret(claimed.administrator(), WEB)
     other = await claimed.agent.new_secret(claimed.administrator(), Application("shop", "api"))
-    await claimed.register("acme:prod:fortuned")
+    await claimed.register("acme:prod:Fortuned")
     with pytest.raises(Forbidden) as caught:
         await claimed.agent.seek_blessings(
             claimed.caller(issued.credential.blessing), csr_of(Principal.create()), claimed.token(), None
@@ -141,7 +143,7 @@ async def test_a_grant_that_has_ended_names_nobody(claimed: Claimed) -> None:
 async def test_attack_a_name_that_was_not_granted(claimed: Claimed) -> None:
     assert await refused(claimed, "acme:fortuned") == "NotGranted"
     assert await refused(claimed, "acme") == "AdministratorsAmongReplicas"
-    assert await refused(claimed, "acme:prod") == "NotGranted"
+    assert await refused(claimed, "acme:prod") == "NameAbovePrefix"
     assert await refused(claimed, "acme:production:x") == "NotGranted"
     assert await refused(claimed, "other:prod:x") == "NotGranted"
     assert await refused(claimed, "acme:prod:a b") == "InvalidName"
@@ -164,9 +166,57 @@ async def test_attack_a_grant_for_another_name_or_key_or_by_another_root(claimed
 async def test_attack_the_name_of_another_application(claimed: Claimed) -> None:
     assert await refused(claimed, "acme:prod:shop:api") == "NameOfAnother"
     assert await refused(claimed, "acme:prod:shop:api:x") == "NameOfAnother"
-    await claimed.register("acme:prod:fortuned", application=Application("shop", "api"))
-    with pytest.raises(Refusal, match="another application is registered as acme:prod:fortuned"):
-        await claimed.register("acme:prod:fortuned")
+    await claimed.register("acme:prod:Fortuned", application=Application("shop", "api"))
+    with pytest.raises(Refusal, match="another application is registered as acme:prod:Fortuned"):
+        await claimed.register("acme:prod:Fortuned")
+
+
+async def test_attack_a_name_that_pods_would_make_an_application_s_of_another_namespace(
+    claimed: Claimed,
+) -> None:
+    """A Pod `web` of who has the name of the namespace `shop` would be `acme:prod:shop:web`."""
+    for name in ("shop", "evil", "0", "a-b", "a" * 63):
+        assert await refused(claimed, f"acme:prod:{name}") == "NameOfNamespace"
+    assert await refused(claimed, "acme:prod:shop", claimed.grant("prod:shop")) == "NameOfNamespace"
+    assert await refused(claimed, "acme:prod", claimed.grant("prod")) == "NameAbovePrefix"
+    for name in ("Shop", "shop_web", "shop.web", "a" * 64):
+        await claimed.register(f"acme:prod:{name}")
+        assert claimed.proven(await claimed.issue()) == f"acme:prod:{name}:web-1"
+
+
+async def test_the_name_that_an_application_has_by_itself_may_be_registered(claimed: Claimed) -> None:
+    await claimed.register("acme:prod:shop:web", ttl=600)
+    assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_attack_a_name_that_pods_would_make_another_registered_one(
+    claimed: Claimed, order: int
+) -> None:
+    """A Pod `db` of `acme:fortuned` would be `acme:fortuned:db`."""
+    first, second = ["fortuned", "fortuned:db"][::order]
+    await claimed.register(f"acme:{first}", claimed.grant(first), application=Application("shop", "api"))
+    with pytest.raises(Refusal, match=f"another application is registered as acme:{first}") as caught:
+        await claimed.register(f"acme:{second}", claimed.grant(second))
+    assert caught.value.reason == "NameTaken"
+    assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
+    await claimed.register("acme:fortuned2", claimed.grant("fortuned2"))
+    await claimed.register("acme:fortuned2:db", claimed.grant("fortuned2:db"))
+
+
+async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_moment(
+    claimed: Claimed, store_url: str
+) -> None:
+    other = open_store(store_url) if store_url.startswith("postgresql") else claimed.store
+    put = []
+    for number, store in enumerate([claimed.store, other] * 10):
+        name = "acme:fortuned" + ":db" * (number % 2)
+        row = RegisteredRow(f"shop-{number % 2}", "web", name, None, None, "", claimed.clock())
+        put.append(store.registered.put(row))
+    await asyncio.gather(*put)
+    assert len(await claimed.store.registered.all()) == 1
+    if other is not claimed.store:
+        await other.close()
 
 
 async def test_attack_a_name_whose_replicas_would_administer(claimed: Claimed) -> None:
@@ -178,7 +228,7 @@ async def test_attack_registering_by_who_may_not(claimed: Claimed) -> None:
     replica = claimed.caller(await claimed.issue())
     for caller in (replica, claimed.chief("intern"), claimed.control_plane_caller("cluster-agent")):
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await claimed.registering.register(caller, WEB, "acme:prod:x", None, None)
+            await claimed.registering.register(caller, WEB, "acme:prod:X", None, None)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
             await claimed.registering.unregister(caller, WEB)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
@@ -195,8 +245,8 @@ async def test_attack_a_row_changed_in_the_database_names_nobody(
     await claimed.registering.look()
     with pytest.raises(Forbidden, match="was not made by this cluster agent"):
         await claimed.issue()
-    await claimed.register("acme:prod:again")
-    assert claimed.proven(await claimed.issue()) == "acme:prod:again:web-1"
+    await claimed.register("acme:prod:Again")
+    assert claimed.proven(await claimed.issue()) == "acme:prod:Again:web-1"
 
 
 async def test_attack_an_agent_that_is_taken_over_names_nobody_outside_of_its_grants(
@@ -220,22 +270,22 @@ async def test_attack_an_agent_that_is_taken_over_names_nobody_outside_of_its_gr
 @pytest.mark.parametrize("ttl", [1, 299, 86_401])
 async def test_a_life_out_of_bounds_is_refused(claimed: Claimed, ttl: int) -> None:
     with pytest.raises(Refusal, match="a TTL is 300 to 86400 s here"):
-        await claimed.register("acme:prod:fortuned", ttl=ttl)
+        await claimed.register("acme:prod:Fortuned", ttl=ttl)
 
 
 def test_the_program_names_replicas_as_registered(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as agent:
         with agent.control_plane_client() as client:
-            body = {"namespace": "shop", "serviceAccount": "web", "name": "acme:prod:fortuned"}
+            body = {"namespace": "shop", "serviceAccount": "web", "name": "acme:prod:Fortuned"}
             client.post("/v1/register-application", json=body).raise_for_status()
             (listed,) = client.get("/v1/applications").json()["applications"]
-        assert listed["name"] == "acme:prod:fortuned"
+        assert listed["name"] == "acme:prod:Fortuned"
         issued = agent.new_secret()
-        assert issued["application"] == issued["credential"]["application"] == "acme:prod:fortuned"
+        assert issued["application"] == issued["credential"]["application"] == "acme:prod:Fortuned"
         with agent.credential_client(issued["credential"]) as client:
             seek = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}
             answer = client.post("/v1/seek-blessings", json=seek).json()
         name = verify_blessing(
             Blessing.from_pem(answer["chain"]), Roots.from_json(answer["roots"]), now=datetime.now(UTC)
         )
-        assert str(name) == "acme:prod:fortuned:web-1"
+        assert str(name) == "acme:prod:Fortuned:web-1"

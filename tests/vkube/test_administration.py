@@ -99,10 +99,10 @@ def test_applications_are_registered_listed_and_removed(agent: RunningClusterAge
     vkube("claim-cluster-agent", *claim_flags(agent, root))
     said = vkube("register", "shop", "web", "acme:fortuned", "--ttl", "600", *flags(agent, root))
     assert "shop/web is acme:fortuned, by a grant of acme's, until" in said
-    said = vkube("register", "shop", "api", "acme:prod:api", *flags(agent, root))
+    said = vkube("register", "shop", "api", "acme:prod:Api", *flags(agent, root))
     assert "by a grant of the agent's own, below acme:prod" in said
     listed = vkube("applications", *flags(agent, root))
-    assert "shop/api  acme:prod:api\n" in listed
+    assert "shop/api  acme:prod:Api\n" in listed
     assert "shop/web  acme:fortuned  ttl 600 s  granted until" in listed
     with agent.credential_client(agent.new_secret()["credential"]) as client:
         body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens)}
@@ -114,8 +114,12 @@ def test_applications_are_registered_listed_and_removed(agent: RunningClusterAge
     for arguments, said in (
         (("shop", "x", "other:x"), "other:x is below neither acme:prod nor acme"),
         (("shop", "x", "acme:prod:shop:web"), "is the name of namespace shop, service account web"),
+        (
+            ("shop", "x", "acme:prod:x"),
+            "acme:prod:x is the name of a namespace; choose one that no namespace",
+        ),
         (("shop", "x", "acme:administrator"), "which administers this cluster agent"),
-        (("shop", "x", "acme:prod:api"), "another application is registered as acme:prod:api"),
+        (("shop", "x", "acme:prod:Api"), "another application is registered as acme:prod:Api"),
         (("shop", "x", "a b"), "NAME: "),
     ):
         assert said in vkube("register", *arguments, *flags(agent, root), ends=1)
