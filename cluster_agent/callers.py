@@ -56,13 +56,16 @@ def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
 @dataclass(frozen=True)
 class Administrators:
     """Who may administer: whose proven name the access list allows. Never who was named by `issuing_key`,
-    this agent's own: however wide the list's patterns are, no replica administers what names it."""
+    this agent's own, and never a bootstrap credential: however wide the list's patterns are, nobody
+    administers what names it."""
 
     access_list: AccessList
     issuing_key: PublicKey
 
     def allow(self, caller: Caller) -> bool:
-        return self.access_list.allows([caller.name]) and not self._named_by_us(caller.blessing)
+        if caller.holds_bootstrap_credential or self._named_by_us(caller.blessing):
+            return False
+        return self.access_list.allows([caller.name])
 
     def _named_by_us(self, blessing: Blessing) -> bool:
         ours = fingerprint(self.issuing_key)

@@ -16,7 +16,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import func, inspect, select
 
-from blessings import Authority, Blessing, Name, Principal, VerificationError, fingerprint, verify_blessing
+from blessings import (
+    AccessList,
+    Authority,
+    Blessing,
+    Name,
+    Pattern,
+    Principal,
+    VerificationError,
+    fingerprint,
+    verify_blessing,
+)
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, Refusal
@@ -314,6 +324,17 @@ async def test_attack_administration_by_a_replica_or_a_bootstrap_credential(unde
             await under.agent.forget_secret(caller, issued.secret.id)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
             await under.agent.secrets(caller)
+
+
+async def test_attack_administration_by_a_bootstrap_credential_under_a_list_that_is_too_wide(
+    under: AgentUnderClock,
+) -> None:
+    bootstrap = under.caller((await secret_of(under)).credential.blessing)
+    for pattern in ("...", "vanadium-bootstrap"):
+        wide = AccessList((Pattern.parse(pattern),))
+        under.agent.administrators = replace(under.agent.administrators, access_list=wide)
+        with pytest.raises(Forbidden, match="not in the administrators' access list"):
+            await under.agent.new_secret(bootstrap, WEB)
 
 
 async def test_attack_an_identity_root_that_claims_the_administrators_name(under: AgentUnderClock) -> None:
