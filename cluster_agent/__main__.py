@@ -349,9 +349,12 @@ def _follow_others(claiming: Claiming) -> Callable[[], Awaitable[None]]:
     async def look() -> None:
         try:
             await claiming.look()
+        except (Refusal, StoreError) as error:
+            _log.error("claim not read", error=str(error))
+        try:
             await claiming.agent.read_registry()
         except (Refusal, StoreError) as error:
-            _log.error("claim and registry not read", error=str(error))
+            _log.error("registry not read", error=str(error))
 
     return look
 

@@ -130,12 +130,13 @@ class ClusterAgent:
         secret, earlier = await self._entitlement(caller)
         key = policy.requested_key(csr_pem)
         policy.check_key_is_new(key, caller.blessing.public_key)
-        registered = self.registry.of(secret.application)
-        ttl = self._ttl_of(registered).choose(ttl_seconds)
         pod = await self._attested(caller, secret, token)
         if earlier is not None:
             policy.check_pod_of_issuance(pod, earlier)
 
+        # Not before the attestation, which may take long: the name is the one of now.
+        registered = self.registry.of(secret.application)
+        ttl = self._ttl_of(registered).choose(ttl_seconds)
         now = self.now()
         if registered is not None and registered.chain is not None:
             blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from cluster_agent import registry
 from cluster_agent.applications import Application
+from cluster_agent.audit import Record
 from cluster_agent.callers import Caller, require_administrator
 from cluster_agent.errors import BadRequest, Conflict
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.registry import Registration
+from cluster_agent.store.registry import RegisteredRow
 
 LONGEST_TTL_SECONDS = 24 * 3600
 
@@ -32,7 +35,8 @@ class Registering:
         ttl_seconds: int | None,
         chain: str | None,
     ) -> Registration:
-        """Names the application from now on; credentials for its name before are forgotten. Raises Refusal.
+        """Names the application from now on; credentials for its name before are forgotten, and what was
+        issued under them revoked. Raises Refusal.
 
         Without an answer it may have happened in part: do it again.
         """
@@ -56,7 +60,7 @@ class Registering:
             administrators=agent.administrators,
             now=now,
         )
-        before = await self._name(application)
+        before = await self._row(application)
         taken = await agent.store.registered.put(registration.row(agent.room.issuing, now))
         if taken is not None:
             raise Conflict(
@@ -64,14 +68,19 @@ class Registering:
                 f"another application is registered as {taken}; choose a name that neither is it, nor "
                 "extends it, nor is extended by it",
             )
-        await self._changed(caller, application, renamed=before != str(registration.name))
+        await self.look()
+        row = await self._row(application)
+        # Of the name before are all, and when it was given by an attempt that ended half-way, the older ones.
+        same = before is not None and row is not None and before.name == row.name
+        await self._revoke(caller, application, until=row.registered_at if same and row else None)
         return registration
 
     async def unregister(self, caller: Caller, application: Application) -> bool:
         """Lets the name follow from the application again; answers whether it did not. Raises Refusal."""
         require_administrator(caller, self.agent.administrators)
         known = await self.agent.store.registered.remove(application.namespace, application.service_account)
-        await self._changed(caller, application, renamed=True)
+        await self.look()
+        await self._revoke(caller, application, until=None)
         return known
 
     async def registered(self, caller: Caller) -> list[Registration]:
@@ -80,16 +89,16 @@ class Registering:
         await self.look()
         return list(self.agent.registry.entries.values())
 
-    async def _name(self, application: Application) -> str | None:
+    async def _row(self, application: Application) -> RegisteredRow | None:
         rows = await self.agent.store.registered.all()
         of_it = (application.namespace, application.service_account)
-        return next((row.name for row in rows if (row.namespace, row.service_account) == of_it), None)
+        return next((row for row in rows if (row.namespace, row.service_account) == of_it), None)
 
-    async def _changed(self, caller: Caller, application: Application, *, renamed: bool) -> None:
-        await self.look()
-        if not renamed:
-            return
+    async def _revoke(self, caller: Caller, application: Application, *, until: datetime | None) -> None:
+        """The application's secrets that were made until then, or all, and what was issued under them."""
         # A credential says its application's name, and a pod agent believes no other.
+        now = self.agent.now()
         for secret in await self.agent.secrets(caller):
-            if secret.application == application:
-                await self.agent.forget_secret(caller, secret.id)
+            if secret.application == application and (until is None or secret.created_at <= until):
+                record = Record("revoked", now, str(caller.name), {"secret": secret.id})
+                await self.agent.store.revocations.revoke_secret(secret.id, now, record)

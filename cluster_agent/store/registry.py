@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, or_, select, text
+from sqlalchemy import Connection, case, delete, or_, select, text
 
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import applications
@@ -13,7 +13,8 @@ from cluster_agent.store.tables import applications
 
 @dataclass(frozen=True)
 class RegisteredRow:
-    """A registration; `signature` is the agent's, over all the rest but the time."""
+    """A registration; `signature` is the agent's, over all the rest but the time, which is when the
+    application got that name."""
 
     namespace: str
     service_account: str
@@ -37,7 +38,14 @@ class RegisteredApplications:
         keys = ("namespace", "service_account")
         adding = self._access.insert(applications).values(values)
         adding = adding.on_conflict_do_update(
-            index_elements=keys, set_={key: value for key, value in values.items() if key not in keys}
+            index_elements=keys,
+            set_={
+                **{key: value for key, value in values.items() if key not in keys},
+                "registered_at": case(
+                    (applications.c.name == row.name, applications.c.registered_at),
+                    else_=seconds(row.registered_at),
+                ),
+            },
         )
         others = select(applications.c.name).where(
             or_(

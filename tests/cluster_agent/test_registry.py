@@ -13,10 +13,12 @@ import pytest
 from sqlalchemy import update
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
+from cluster_agent.__main__ import _follow_others
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller
 from cluster_agent.claiming import Claiming
-from cluster_agent.errors import Forbidden, Refusal
+from cluster_agent.errors import Forbidden, Refusal, Unavailable
+from cluster_agent.issuing_policy import Secret
 from cluster_agent.registering import Registering
 from cluster_agent.registry import Registration
 from cluster_agent.store import open_store, tables
@@ -120,6 +122,79 @@ async def test_credentials_of_the_name_before_are_forgotten(claimed: Claimed) ->
         )
     assert caught.value.reason == "SecretForgotten"
     assert [one.id for one in await claimed.agent.secrets(claimed.chief())] == [other.secret.id]
+
+
+async def test_what_was_issued_under_the_name_before_is_revoked(claimed: Claimed) -> None:
+    before = await claimed.issue()
+    await claimed.register("acme:prod:Fortuned")
+    (revoked,) = await claimed.store.revocations.certificates(claimed.clock())
+    assert revoked.serial == f"{before.leaf.serial_number:x}"
+    claimed.clock.turn(seconds=1)
+    after = await claimed.issue()
+    await claimed.register("acme:prod:Fortuned", ttl=600)
+    assert len(await claimed.store.revocations.certificates(claimed.clock())) == 1
+    await claimed.registering.unregister(claimed.chief(), WEB)
+    serials = {one.serial for one in await claimed.store.revocations.certificates(claimed.clock())}
+    assert serials == {f"{one.leaf.serial_number:x}" for one in (before, after)}
+
+
+async def test_a_renaming_that_ended_half_way_is_finished_by_repeating_it(
+    claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claimed.agent.new_secret(claimed.administrator(), WEB)
+
+    async def away(now: datetime) -> list[Secret]:
+        raise Unavailable("StoreUnavailable", "away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(claimed.store, "live_secrets", away)
+        with pytest.raises(Unavailable):
+            await claimed.register("acme:prod:Fortuned")
+    claimed.clock.turn(minutes=1)
+    of_the_new_name = await claimed.agent.new_secret(claimed.administrator(), WEB)
+    for _ in range(2):
+        claimed.clock.turn(minutes=1)
+        await claimed.register("acme:prod:Fortuned")
+        live = await claimed.agent.secrets(claimed.chief())
+        assert [one.id for one in live] == [of_the_new_name.secret.id]
+
+
+async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(claimed: Claimed) -> None:
+    """Renamed at another replica, whose forgetting is not in the store yet."""
+    issued = await claimed.agent.new_secret(claimed.administrator(), WEB)
+    attestor = claimed.agent.attestor
+
+    class RenamingAttestor:
+        kind = "jwks"
+
+        async def attest(self, token: str) -> object:
+            registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
+            claimed.agent.registry.take(
+                [registration.row(claimed.agent.room.issuing, claimed.clock())], claimed.agent.room.issuing
+            )
+            return await attestor.attest(token)
+
+    claimed.agent.attestor = RenamingAttestor()  # type: ignore[assignment]  # wraps the real one
+    claimed.agent.registry.take(
+        [
+            Registration(WEB, Name.parse("acme:old"), None, Blessing.from_pem(claimed.grant("old"))).row(
+                claimed.agent.room.issuing, claimed.clock()
+            )
+        ],
+        claimed.agent.room.issuing,
+    )
+    caller = claimed.caller(issued.credential.blessing)
+    answer = await claimed.agent.seek_blessings(caller, csr_of(Principal.create()), claimed.token(), None)
+    assert str(answer.name) == "acme:prod:Fortuned:web-1"
+
+
+async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: Claimed) -> None:
+    registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
+    await claimed.store.registered.put(registration.row(claimed.agent.room.issuing, claimed.clock()))
+    with claimed.store._database.writing.begin() as connection:
+        connection.execute(update(tables.claims).values(document="another's"))
+    await _follow_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
+    assert claimed.agent.registry.of(WEB) == registration
 
 
 async def test_a_registration_is_there_after_a_restart(claimed: Claimed) -> None:
