@@ -235,7 +235,13 @@ class RootKeeper:
         return f"{self.room.issuing.sign(_message(state.version, document)).hex()}\n{document}"
 
     async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
-        before, self._state = self._state, state
+        before = self._state
+        if before is not None and state.version < before.version:
+            # Signed once, so it may be put back by who writes to the database. What is known ages meanwhile,
+            # until nothing is signed under it.
+            _log.error("older identity roots not taken up", version=state.version, known=before.version)
+            return
+        self._state = state
         active = state.active
         if active.fingerprint not in self._held:
             self._held = await asyncio.to_thread(self.keys.held)

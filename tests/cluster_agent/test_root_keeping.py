@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from cluster_agent.data_directory import make_signing_room, read_signing_room
@@ -199,6 +200,33 @@ async def test_attack_a_root_written_into_the_database_is_not_believed(store: St
             await replica.keeper.look()
         with pytest.raises(StoreError, match=r"not put there by|cannot be read"):
             await Replica(store, tmp_path, clock).keeper.start()
+
+
+async def test_attack_an_older_state_put_back_into_the_database_is_not_taken_up(
+    store: Store, tmp_path: Path
+) -> None:
+    """It is signed by the issuing key; a root that was withdrawn must not come back with it."""
+    clock = Clock()
+    replica = Replica(store, tmp_path, clock)
+    await replica.keeper.start()
+    older = await store.root_successions.read()
+    assert older is not None
+    clock.turn(days=365)
+    await replica.keeper.look()
+    await replica.keeper.lead()
+    known = replica.keeper.state
+    assert known.version > older[0]
+    with structlog.testing.capture_logs() as logged:
+        assert await store.root_successions.replace(known.version, *older)
+        await replica.keeper.look()
+    assert replica.keeper.state == known
+    assert [(one["log_level"], one["version"], one["known"]) for one in logged] == [
+        ("error", older[0], known.version)
+    ]
+    clock.turn(days=1)
+    await replica.keeper.look()
+    with pytest.raises(Unavailable):
+        replica.sign()
 
 
 async def test_what_each_root_has_left_is_a_value(store: Store, tmp_path: Path) -> None:
