@@ -44,7 +44,7 @@ class NewSecretRequest(_Body):
 class ForgetSecretRequest(_Body):
     id: str = Field(min_length=1, max_length=64)
     revoke: bool = Field(
-        default=True, description="also what was issued under it; false for a secret that has a successor"
+        default=False, description="also what was issued under it; false for a secret that has a successor"
     )
 
 

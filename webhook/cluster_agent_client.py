@@ -68,11 +68,10 @@ class ClusterAgentClient:
         answer = self._call("POST", "/v1/new-secret", body)
         return NewSecret(answer["id"], answer["application"], answer["credential"])
 
-    def forget_secret(self, secret_id: str, *, revoke: bool = True) -> None:
-        """Stops issuing and renewing under it, and revokes what was issued, unless told not to; an unknown
-        one is no error. Raises ClusterAgentError."""
-        body = {"id": secret_id} if revoke else {"id": secret_id, "revoke": False}
-        self._call("POST", "/v1/forget-secret", body)
+    def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
+        """Stops issuing and renewing under it, and with `revoke` revokes what was issued; an unknown one is
+        no error. Raises ClusterAgentError."""
+        self._call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
 
     def secrets(self) -> list[KnownSecret]:
         """The secrets that are neither forgotten nor expired. Raises ClusterAgentError."""

@@ -320,6 +320,24 @@ def test_over_tls_a_list_is_read_without_a_certificate(agent: RunningClusterAgen
             assert refused.json()["error"]["reason"] == "Revoked"
 
 
+def test_over_tls_forgetting_a_secret_revokes_when_it_is_asked_to(agent: RunningClusterAgent) -> None:
+    """By default not: a webhook of before rotates without saying so, and would revoke running replicas."""
+    serials = {}
+    with agent.control_plane_client() as client:
+        for pod, asked in (("by-default", {}), ("kept", {"revoke": False}), ("asked", {"revoke": True})):
+            secret = agent.new_secret()
+            body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens, pod)}
+            with agent.credential_client(secret["credential"]) as holder:
+                chain = Blessing.from_pem(holder.post("/v1/seek-blessings", json=body).json()["chain"])
+                client.post("/v1/forget-secret", json={"id": secret["id"], **asked}).raise_for_status()
+                refused = holder.post("/v1/seek-blessings", json=body)
+                assert refused.json()["error"]["reason"] == "SecretForgotten"
+            serials[pod] = chain.leaf.serial_number
+        der = client.get("/v1/crl/acme:prod:shop:web").content
+    listed = RevocationList.from_der(der).serials
+    assert {pod for pod, serial in serials.items() if serial in listed} == {"asked"}
+
+
 def test_an_answered_revocation_survives_kill_9(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as first:
         principal, blessing = _replica(first, "web-1")

@@ -35,7 +35,7 @@ def reconcile(
     todo = plan(service_accounts, stored.data if stored else None, known, roots_pem, now)
     # Revoked first: a Secret that is about to go must not outlive its use.
     for secret_id in todo.forget:
-        agent.forget_secret(secret_id)
+        agent.forget_secret(secret_id, revoke=True)
         _log.info("secret forgotten", namespace=namespace, id=secret_id)
     for secret_id in todo.replace:
         agent.forget_secret(secret_id, revoke=False)
@@ -68,7 +68,7 @@ def _write(
     with ExitStack() as undo:
         for account in todo.issue:
             secret = agent.new_secret(namespace, account)
-            undo.callback(agent.forget_secret, secret.id)
+            undo.callback(agent.forget_secret, secret.id, revoke=True)
             data[account] = json.dumps({**secret.credential, **roots})
         store.write(namespace, data, stored)
         undo.pop_all()

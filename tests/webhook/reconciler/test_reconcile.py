@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blessings import Principal
+from blessings import Blessing, Principal, RevocationList
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from webhook.cluster_agent_client import ClusterAgentClient, ClusterAgentError
@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 def agent(running: RunningClusterAgent) -> Iterator[ClusterAgentClient]:
     with client_of(running, "webhook") as client:
         for secret in client.secrets():
-            client.forget_secret(secret.id)
+            client.forget_secret(secret.id, revoke=True)
         yield client
 
 
@@ -64,6 +64,21 @@ def test_a_namespace_without_its_label_has_nothing_left(agent: ClusterAgentClien
     look(agent, store, None)
     assert store.secrets == {}
     assert agent.secrets() == []
+
+
+@pytest.mark.parametrize("accounts", [None, {"other"}])
+def test_what_was_issued_is_revoked_with_its_namespace_or_account(
+    running: RunningClusterAgent, agent: ClusterAgentClient, accounts: set[str] | None
+) -> None:
+    store = MemorySecrets()
+    look(agent, store, {"web"})
+    with running.credential_client(json.loads(store.secrets["shop"]["web"])) as pod:
+        body = {"csr": csr_of(Principal.create()), "token": pod_token(running.tokens)}
+        chain = Blessing.from_pem(pod.post("/v1/seek-blessings", json=body).json()["chain"])
+    look(agent, store, accounts)
+    with running.client(None, None) as anybody:
+        der = anybody.get("/v1/crl/acme:prod:shop:web").content
+    assert chain.leaf.serial_number in RevocationList.from_der(der).serials
 
 
 def test_whoever_loses_the_race_leaves_no_secret_behind(agent: ClusterAgentClient) -> None:
