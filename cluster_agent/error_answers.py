@@ -9,14 +9,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
-from cluster_agent.audit.refusals import Refusals
+from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests
 from cluster_agent.metrics import Metrics
 
 Note = Callable[[Request, Refusal], None]
-OTHER_PATH = "other"
 
 _log = structlog.get_logger(__name__)
 
@@ -26,8 +26,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
     elsewhere can be given to the answer."""
 
     def note(request: Request, refusal: Refusal) -> None:
-        # Whoever asks for what is not there chooses the path, and could choose ever new ones.
-        path = OTHER_PATH if isinstance(refusal, NotServed) else request.url.path
+        path = _path(request, refusal)
         metrics.refused(path, refusal)
         caller: Caller | None = getattr(request.state, "caller", None)
         refusals.add(
@@ -64,6 +63,15 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
         return _error(error.status_code, reason, message)
 
     return note
+
+
+def _path(request: Request, refusal: Refusal) -> str:
+    """The route's, with its parameters' names: whoever asks chooses their values, and could choose ever new
+    ones; as they could for what is not there, or does not get as far as a route."""
+    route = request.scope.get("route")
+    if isinstance(refusal, NotServed) or not isinstance(route, BaseRoute):
+        return OTHER_PATH
+    return str(getattr(route, "path", OTHER_PATH))
 
 
 def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -18,6 +18,9 @@ from cluster_agent.errors import Refusal, TooManyRequests
 RECORDS_A_MINUTE = 10
 BURST = 100
 TOGETHER_SECONDS = 60
+# Kinds that are counted together; what is of another kind after so many is counted as `other`.
+MOST_TOGETHER = 500
+OTHER_PATH = "other"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Refusals:
         if known is not None:
             self._single[kind] = (known[0], known[1] + 1)
         elif isinstance(refusal, TooManyRequests) or not self._take():
-            self._together[path, refusal.reason] += 1
+            self._count_together(path, refusal.reason, 1)
         else:
             details = {
                 "path": path,
@@ -86,7 +89,14 @@ class Refusals:
     def put_back(self, records: list[Record]) -> None:
         """What could not be written, to be counted with the next."""
         for record in records:
-            self._together[record.details["path"], record.details["reason"]] += record.details["count"]
+            details = record.details
+            self._count_together(details["path"], details["reason"], details["count"])
+
+    def _count_together(self, path: str, reason: str, count: int) -> None:
+        kind = (path, reason)
+        if kind not in self._together and len(self._together) >= MOST_TOGETHER:
+            kind = (OTHER_PATH, OTHER_PATH)
+        self._together[kind] += count
 
     def _take(self) -> bool:
         now = self._monotonic()

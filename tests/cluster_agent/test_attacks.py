@@ -226,3 +226,29 @@ def test_an_issuer_that_has_expired_signs_nothing(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as agent:
         secret = agent.new_secret()
         attack(agent, agent.credential_client(secret["credential"]), "IssuerEnding")
+
+
+def test_attack_the_refused_choose_neither_labels_of_metrics_nor_paths_of_records(tmp_path: Path) -> None:
+    """Else whoever reaches the port, without a certificate, fills the memory with paths of their own."""
+    with running_cluster_agent(tmp_path, rate_per_address=1) as agent:
+        with agent.client(None, None) as client:
+            assert client.get("/v1/crl/chosen-1").status_code == 400
+            assert client.get("/v1/crl/chosen-2?key=x").status_code == 400
+            assert client.post("/chosen-3", content=b"x" * 70_000).status_code == 413
+            assert client.get("/chosen-4").status_code == 404
+            assert client.delete("/v1/crl/chosen-5").status_code == 405
+            assert 429 in [client.get(f"/v1/crl/chosen-{number}").status_code for number in range(6, 50)]
+        metrics = httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+    for path, reason in (
+        ("/v1/crl/{issuer}", "UnknownIssuer"),
+        ("/v1/crl/{issuer}", "TooManyRequests"),
+        ("other", "BodyTooLarge"),
+        ("other", "NotServed"),
+    ):
+        assert f'path="{path}",reason="{reason}"' in metrics
+        assert recorded(agent, reason)
+    assert "chosen" not in metrics
+    with reading_audit(store_of(agent)) as audit:
+        texts = [one.text for chain in audit.chains() for one in audit.records_of(chain.head.chain)]
+    refused = [one for one in map(json.loads, texts) if one["act"] == "refused"]
+    assert {one["path"] for one in refused} == {"/v1/crl/{issuer}", "other"}

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from blessings import Name, Principal, fingerprint
 from cluster_agent.audit.records import Head, Record, Signed
-from cluster_agent.audit.refusals import BURST, Refusals
+from cluster_agent.audit.refusals import BURST, MOST_TOGETHER, Refusals
 from cluster_agent.audit.verification import Report, verify
 from cluster_agent.errors import Forbidden, TooManyRequests
 from cluster_agent.issuing_policy import Issuance
@@ -301,6 +301,15 @@ def test_attack_ever_new_refusals_fill_neither_disk_nor_memory_and_are_all_count
     records += flooded.take(all_of_them=True)
     assert sum(one.details["count"] for one in records) == 60_000
     assert len(records) <= BURST + 10 * 10 + 11  # a burst, ten a minute, and one a minute for the rest
+
+
+def test_attack_ever_new_paths_do_not_fill_the_memory_and_are_all_counted() -> None:
+    flooded = refusals(Clock())
+    for number in range(10_000):
+        flooded.add(f"/{number}", TooManyRequests("TooManyRequests", "wait"))
+    assert len(flooded._together) <= MOST_TOGETHER + 1
+    records = flooded.take(all_of_them=True)
+    assert sum(one.details["count"] for one in records) == 10_000
 
 
 def test_who_is_told_to_wait_has_no_record_of_their_own() -> None:
