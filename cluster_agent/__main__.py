@@ -73,7 +73,7 @@ from cluster_agent.revoking import Revoker
 from cluster_agent.root_api import root_routes
 from cluster_agent.root_keeping import RootKeeper
 from cluster_agent.root_keys import RootKeys
-from cluster_agent.servers import DRAIN_SECONDS, AgentServer, SharedLoopServer, listen, serve_until_signal
+from cluster_agent.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import ROOT_LIFETIME, SigningRoom, warn_of_ending
@@ -248,12 +248,8 @@ async def _serve(
         "proxy_headers": False,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
-    limits = ConnectionLimits(
-        settings.max_connections,
-        settings.max_connections_per_address,
-        handshake_seconds=settings.handshake_seconds,
-        request_seconds=settings.request_seconds,
-    )
+    # Of its own for each port: who fills the one leaves room at the other.
+    limits, health_limits = _connection_limits(settings), _connection_limits(settings)
     metrics.watch_connections(limits)
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
@@ -269,7 +265,13 @@ async def _serve(
 
     api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away, untrusted)
     leaving = asyncio.Event()
-    health = SharedLoopServer(uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common))
+    health = AgentServer(
+        uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common),
+        None,
+        health_limits,
+        metrics.turned_away,
+        untrusted,
+    )
     await serve_until_signal(
         [
             (api, listen(settings.host, settings.port)),
@@ -280,9 +282,16 @@ async def _serve(
     )
 
 
-def _health_app(
-    api: SharedLoopServer, claiming: Claiming, metrics: Metrics, leaving: asyncio.Event
-) -> Starlette:
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_connections_per_address,
+        handshake_seconds=settings.handshake_seconds,
+        request_seconds=settings.request_seconds,
+    )
+
+
+def _health_app(api: AgentServer, claiming: Claiming, metrics: Metrics, leaving: asyncio.Event) -> Starlette:
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "root": claiming.agent.room.kind})
 

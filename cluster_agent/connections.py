@@ -1,5 +1,5 @@
-"""A connection: HTTP/1.1 over TLS, whose requests know the client's certificate chain, and which has no time
-for clients that take none.
+"""A connection: HTTP/1.1 over TLS, whose requests know the client's certificate chain, or without TLS; and
+which has no time for clients that take none.
 
 A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
 before an answer has a size. So a connection that is held open costs its client as much as us.
@@ -81,7 +81,7 @@ class AgentProtocol(HttpToolsProtocol):
         self.made = True
         connection = transport.get_extra_info("ssl_object")
         try:
-            blessing = peer_blessing(connection)
+            blessing = None if connection is None else peer_blessing(connection)
         except InvalidCertificate as error:
             _log.warning("connection ended", error=str(error))
             transport.abort()

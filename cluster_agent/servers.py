@@ -22,22 +22,15 @@ _ACCEPT_AGAIN_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
 
 
-class SharedLoopServer(uvicorn.Server):
-    """A server that leaves signals to whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class AgentServer(SharedLoopServer):
-    """Accepts TLS connections within `limits`; `turned_away` is called for each beyond them, and
-    `untrusted` for each whose client certificate is not accepted, with its address and why."""
+class AgentServer(uvicorn.Server):
+    """Accepts connections within `limits`, of TLS unless `context` is None; `turned_away` is called for each
+    beyond them, and `untrusted` for each whose client certificate is not accepted, with its address and why.
+    It leaves signals to whoever runs it."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        context: ssl.SSLContext,
+        context: ssl.SSLContext | None,
         limits: ConnectionLimits,
         turned_away: Callable[[], None],
         untrusted: Callable[[str, str], None],
@@ -49,6 +42,10 @@ class AgentServer(SharedLoopServer):
         self._untrusted = untrusted
         self._accepting: list[asyncio.Task[None]] = []
         self._handshakes: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []  # uvicorn's own, of which there are none
@@ -100,13 +97,15 @@ class AgentServer(SharedLoopServer):
             request_seconds=self._limits.request_seconds,
             closed=lambda: self._limits.release(address),
         )
+        # asyncio takes these only with TLS.
+        seconds = None if self._context is None else self._limits.handshake_seconds
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol,
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=self._limits.handshake_seconds,
-                ssl_shutdown_timeout=self._limits.handshake_seconds,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
             )
         except OSError as error:  # TLS errors, deadlines and lost connections are of this kind
             if isinstance(error, ssl.SSLCertVerificationError):
@@ -127,7 +126,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve_until_signal(
-    servers: Sequence[tuple[SharedLoopServer, socket.socket]],
+    servers: Sequence[tuple[AgentServer, socket.socket]],
     *,
     leaving: asyncio.Event,
     delay_seconds: float,

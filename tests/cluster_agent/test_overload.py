@@ -147,6 +147,46 @@ def test_headers_without_end_are_let_go(strict: RunningClusterAgent) -> None:
         assert sent < 8_000_000
 
 
+@contextmanager
+def connected_for_health(
+    agent: RunningClusterAgent, source: str = "127.0.0.1", timeout: float = 10
+) -> Iterator[socket.socket]:
+    """A bare TCP connection to the port of the probes and metrics."""
+    address = ("127.0.0.1", int(agent.health_url.rsplit(":", 1)[1]))
+    with socket.create_connection(address, timeout=timeout, source_address=(source, 0)) as one:
+        yield one
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nx"], ids=["nothing", "half a head"])
+def test_attack_the_health_port_lets_go_who_does_not_ask(strict: RunningClusterAgent, sent: bytes) -> None:
+    with connected_for_health(strict) as connection:
+        connection.sendall(sent)
+        assert ended(connection)
+
+
+def test_attack_headers_without_end_at_the_health_port(agent: RunningClusterAgent) -> None:
+    with connected_for_health(agent) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        sent = 0
+        with suppress(OSError):
+            for number in range(10_000):
+                connection.sendall(f"x-{number}: {'x' * 1000}\r\n".encode())
+                sent += 1000
+        # What is in the sockets' buffers was sent, but not read.
+        assert sent < 8_000_000
+
+
+def test_attack_many_connections_to_the_health_port_leave_room_for_the_probes(
+    strict: RunningClusterAgent,
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connected_for_health(strict, "127.0.0.3"))
+        ninth = stack.enter_context(connected_for_health(strict, "127.0.0.3", timeout=0.4))
+        assert ended(ninth)
+        assert httpx.get(f"{strict.health_url}/readyz").status_code == 200
+
+
 def test_connections_from_one_address_are_limited_and_other_addresses_have_room(
     strict: RunningClusterAgent,
 ) -> None:
