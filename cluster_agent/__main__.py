@@ -444,7 +444,11 @@ def _counting(publications: Publications) -> Callable[[], Awaitable[None]]:
 async def _repeat(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
-        await chore()
+        try:
+            await chore()
+        # What we did not think of must not end a chore for good, without a word.
+        except Exception:  # noqa: BLE001 - it is logged, with where it came from
+            _log.exception("a chore failed; its next round comes", chore=chore.__qualname__)
 
 
 def _now() -> datetime:

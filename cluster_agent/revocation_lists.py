@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from blessings import Name, RevocationList
+from blessings import BlessingsError, Name, RevocationList
 from cluster_agent.signing import SigningRoom
 from cluster_agent.store import Store
 from cluster_agent.store.revocations import Issuer, Published, RevokedCertificate
@@ -60,7 +60,8 @@ class CurrentLists:
         return [one for known, one in self._lists.items() if known.name == issuer]
 
     async def refresh(self) -> None:
-        """Brings the lists to what the store says. May raise Unavailable."""
+        """Brings the lists to what the store says. One that cannot be made stays as it was, and is tried
+        again with the next number. May raise Unavailable."""
         async with self._one_at_a_time:
             now = self._now()
             await self._store.revocations.publish_if_older(self._lifetime / 2, now)
@@ -99,12 +100,23 @@ class CurrentLists:
             ):
                 made[issuer] = earlier
                 continue
-            made[issuer] = RevocationList.sign(
-                Name.parse(issuer.name),
-                key.signing_key,
-                entries,
-                number=published.number,
-                this_update=published.at,
-                lifetime=self._lifetime,
-            )
+            try:
+                made[issuer] = RevocationList.sign(
+                    Name.parse(issuer.name),
+                    key.signing_key,
+                    entries,
+                    number=published.number,
+                    this_update=published.at,
+                    lifetime=self._lifetime,
+                )
+            except BlessingsError as error:
+                # Other applications' lists must not wait for this one's.
+                _log.error(
+                    "revocation list not made, the old one stays",
+                    issuer=issuer.name,
+                    certificates=len(entries),
+                    error=str(error),
+                )
+                if earlier is not None:
+                    made[issuer] = earlier
         return made

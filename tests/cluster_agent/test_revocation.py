@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import blessings.revocation
 from blessings import (
     Blessing,
     Policy,
@@ -23,6 +24,7 @@ from blessings import (
     WithoutList,
     verify_blessing,
 )
+from cluster_agent.__main__ import _repeat
 from cluster_agent.applications import Application
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
@@ -288,6 +290,54 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
         await other.add_issuance(replace(pending, certificate_fingerprint="c", public_key_fingerprint="k"))
     await other.close()
     await store.close()
+
+
+async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_start(
+    revoking: Revoking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web, api = await revoking.secret(), await revoking.secret(Application("shop", "api"))
+    for number in range(20):
+        await revoking.issue(web.credential.blessing, f"web-{number}")
+    first = await revoking.issue(api.credential.blessing, "api-1", service_account="api")
+    await revoking.lists.refresh()
+    (of_web,) = revoking.lists.of("acme:prod:shop:web")
+    monkeypatch.setattr(blessings.revocation, "MAX_BYTES", len(of_web.to_der()) + 200)
+
+    done = await revoking.revoker.revoke_application(revoking.administrator, WEB)
+    assert done.certificates == 20
+    await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-api-1")
+    assert revoking.lists.of("acme:prod:shop:web") == [of_web]
+    assert revoking.judged(first.blessing) is Reason.REVOKED
+
+    started = CurrentLists(revoking.under.store, revoking.under.agent.room, LIFETIME, revoking.clock)
+    await started.refresh()
+    assert started.of("acme:prod:shop:web") == []
+    assert [len(one.serials) for one in started.of("acme:prod:shop:api")] == [1]
+
+    monkeypatch.undo()
+    revoking.clock.turn(minutes=31)
+    await revoking.lists.refresh()
+    assert [len(one.serials) for one in revoking.lists.of("acme:prod:shop:web")] == [20]
+
+
+async def test_a_chore_goes_on_after_a_round_that_failed() -> None:
+    rounds = 0
+    went_on = asyncio.Event()
+
+    async def chore() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise ValueError("unexpected")
+        went_on.set()
+
+    repeating = asyncio.create_task(_repeat(0, chore))
+    await asyncio.wait(
+        [repeating, waiting := asyncio.create_task(went_on.wait())], return_when="FIRST_COMPLETED"
+    )
+    assert waiting.done()
+    assert not repeating.done()
+    repeating.cancel()
 
 
 def _replica(agent: RunningClusterAgent, pod: str) -> tuple[Principal, Blessing]:
