@@ -20,7 +20,14 @@ from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
 from cluster_agent.registry import Registration, Registry
 from cluster_agent.signing import BootstrapCredential, SigningRoom
-from cluster_agent.store import ApplicationRevoked, KeyAlreadyIssued, ReplicaRevoked, SecretForgotten, Store
+from cluster_agent.store import (
+    ApplicationRevoked,
+    KeyAlreadyIssued,
+    ReplicaRevoked,
+    SecretForgotten,
+    Store,
+    TooManyLive,
+)
 
 
 class Tripwire(Protocol):
@@ -153,13 +160,15 @@ class ClusterAgent:
             certificate=_certificate(blessing),
         )
         try:
-            await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now))
+            await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now), now=now)
         except KeyAlreadyIssued as error:
             raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
         except SecretForgotten as error:
             raise policy.forgotten(secret) from error
         except ReplicaRevoked as error:
             raise policy.revoked(pod.name, pod.uid) from error
+        except TooManyLive as error:
+            raise policy.too_many(pod.name, pod.uid, error.until - now) from error
         return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:

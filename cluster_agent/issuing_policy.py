@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -16,7 +17,7 @@ from blessings import InvalidKey, Name, fingerprint
 from blessings.principal import PublicKey, check_public_key
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod
-from cluster_agent.errors import BadRequest, Forbidden
+from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,16 @@ def revoked(pod_name: str, pod_uid: str) -> Forbidden:
     """The refusal for a replica that was revoked."""
     return Forbidden(
         "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing is issued to it any more"
+    )
+
+
+def too_many(pod_name: str, pod_uid: str, wait: timedelta) -> TooManyRequests:
+    """The refusal for a replica that has as many valid certificates as it may, until the first ends."""
+    return TooManyRequests(
+        "TooManyCertificates",
+        f"pod {pod_name!r} (uid {pod_uid}) has too many certificates that have not ended; does it start "
+        "again and again?",
+        retry_after_seconds=max(1, ceil(wait.total_seconds())),
     )
 
 

@@ -8,20 +8,24 @@ The same statements run on SQLite, for one replica of the agent, and on PostgreS
 
 from cluster_agent.store.acknowledgements import Share
 from cluster_agent.store.records import (
+    MOST_LIVE_OF_POD,
     ApplicationRevoked,
     KeyAlreadyIssued,
     ReplicaRevoked,
     SecretForgotten,
     Store,
+    TooManyLive,
     open_store,
 )
 
 __all__ = [
+    "MOST_LIVE_OF_POD",
     "ApplicationRevoked",
     "KeyAlreadyIssued",
     "ReplicaRevoked",
     "SecretForgotten",
     "Share",
     "Store",
+    "TooManyLive",
     "open_store",
 ]

@@ -4,10 +4,12 @@ comes while they are busy is handed over together."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from blessings import Principal
 from cluster_agent.applications import Application
@@ -35,6 +37,10 @@ from cluster_agent.store.root_successions import RootSuccessions
 from cluster_agent.store.tables import authority_keys, issuances, issuers, revoked_replicas, secrets
 
 MOST_WAITING = 512
+# Of one Pod at a time: it has two while it renews, and one more for each start of its pod agent. Else one Pod
+# could make its application's revocation list longer than anybody reads. Replicas of the agent that record at
+# the same moment do not see each other's, so there may be as often as many as there are replicas.
+MOST_LIVE_OF_POD = 32
 _DROPPED_AT_ONCE = 5000
 
 
@@ -46,12 +52,31 @@ class SecretForgotten(Exception):
     """The secret was forgotten meanwhile: nothing may be issued for it."""
 
 
+class TooManyLive(Exception):
+    """The Pod has MOST_LIVE_OF_POD certificates that have not ended; `until` the first of them ends."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until
+
+
 class ReplicaRevoked(Exception):
     """The replica was revoked: nothing may be issued to it."""
 
 
 class ApplicationRevoked(Exception):
     """The application was revoked: it may have no secret."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a batch: the secrets that are not forgotten, the Pods that were revoked, the
+    certificates beyond what a Pod may have and until when, and those recorded."""
+
+    live: set[str]
+    revoked: set[str]
+    too_many: dict[str, datetime]
+    added: set[str]
 
 
 def open_store(url: str) -> Store:
@@ -200,10 +225,11 @@ class Store:
         )
         return [_secret(row) for row in await self._access.read(statement)]
 
-    async def add_issuance(self, issuance: Issuance, *records: Record) -> None:
-        """Durable when it returns. Raises KeyAlreadyIssued; SecretForgotten, ReplicaRevoked when that came
-        first; and then writes no record."""
-        refusal = await self._issuing.submit((issuance, records))
+    async def add_issuance(self, issuance: Issuance, *records: Record, now: datetime | None = None) -> None:
+        """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive; SecretForgotten, ReplicaRevoked when
+        that came first; and then writes no record. Without `now`, what has ended and is still recorded counts
+        as live."""
+        refusal = await self._issuing.submit((issuance, records, now))
         if refusal is not None:
             raise refusal
 
@@ -230,32 +256,36 @@ class Store:
         )
 
     def _add_issuances(
-        self, batch: Sequence[tuple[Issuance, Sequence[Record]]]
-    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | None]:
-        def add(connection: Connection) -> tuple[set[str], set[str], set[str]]:
-            live, revoked, added = self._record(connection, [one for one, _ in batch])
-            done = [records for one, records in batch if one.certificate_fingerprint in added]
-            self._access.append(connection, *(record for records in done for record in records))
-            return live, revoked, added
+        self, batch: Sequence[tuple[Issuance, Sequence[Record], datetime | None]]
+    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | TooManyLive | None]:
+        # Those that wait together came within moments.
+        now = min((at for _, _, at in batch if at is not None), default=None)
 
-        live, revoked, added = available(lambda: self._access.transaction(add))
-        self._issuers |= _issuers([one for one, _ in batch if one.certificate_fingerprint in added])
+        def add(connection: Connection) -> Recorded:
+            made = self._record(connection, [one for one, _, _ in batch], now)
+            done = [records for one, records, _ in batch if one.certificate_fingerprint in made.added]
+            self._access.append(connection, *(record for records in done for record in records))
+            return made
+
+        made = available(lambda: self._access.transaction(add))
+        self._issuers |= _issuers([one for one, _, _ in batch if one.certificate_fingerprint in made.added])
         return [
             SecretForgotten()
-            if one.secret_id not in live
+            if one.secret_id not in made.live
             else ReplicaRevoked()
-            if one.pod_uid in revoked
+            if one.pod_uid in made.revoked
+            else TooManyLive(made.too_many[one.certificate_fingerprint])
+            if one.certificate_fingerprint in made.too_many
             else None
-            if one.certificate_fingerprint in added
+            if one.certificate_fingerprint in made.added
             else KeyAlreadyIssued()
-            for one, _ in batch
+            for one, _, _ in batch
         ]
 
     def _record(
-        self, connection: Connection, batch: Sequence[Issuance]
-    ) -> tuple[set[str], set[str], set[str]]:
-        """Records what may be; answers the secrets that are not forgotten, the pods that were revoked, and
-        the certificates recorded."""
+        self, connection: Connection, batch: Sequence[Issuance], now: datetime | None = None
+    ) -> Recorded:
+        """Records what may be."""
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
         ids = sorted({one.secret_id for one in batch})
@@ -264,13 +294,15 @@ class Store:
         # In this order two replicas that are asked to certify the same keys wait for each other in turn.
         ordered = sorted(batch, key=lambda one: one.public_key_fingerprint)
         allowed = [one for one in ordered if one.secret_id in live and one.pod_uid not in revoked]
+        too_many = _too_many(connection, allowed, now)
+        allowed = [one for one in allowed if one.certificate_fingerprint not in too_many]
         if not allowed:
-            return live, revoked, set()
+            return Recorded(live, revoked, too_many, set())
         self._record_issuers(connection, allowed)
         adding = self._access.insert(issuances).on_conflict_do_nothing()
         rows = [_issuance_row(one) for one in allowed]
         added = set(connection.scalars(adding.returning(issuances.c.certificate_fingerprint), rows))
-        return live, revoked, added
+        return Recorded(live, revoked, too_many, added)
 
     def _record_issuers(self, connection: Connection, batch: Sequence[Issuance]) -> None:
         new = sorted(_issuers(batch) - self._issuers)
@@ -324,6 +356,27 @@ _LIVE_SECRETS = (
     .order_by(secrets.c.id)
     .with_for_update(read=True)
 )
+
+
+def _too_many(connection: Connection, batch: Sequence[Issuance], now: datetime | None) -> dict[str, datetime]:
+    """The certificates that their Pod may not have besides those that it has, with the end of the first of
+    these."""
+    live = issuances.c.not_after > (0 if now is None else seconds(now))
+    statement = (
+        select(issuances.c.pod_uid, func.count(), func.min(issuances.c.not_after))
+        .where(issuances.c.pod_uid.in_({one.pod_uid for one in batch}), live)
+        .group_by(issuances.c.pod_uid)
+    )
+    has: Counter[str] = Counter()
+    first: dict[str, datetime] = {}
+    for uid, count, end in connection.execute(statement):
+        has[uid], first[uid] = count, from_seconds(end)
+    too_many = {}
+    for one in batch:
+        if has[one.pod_uid] >= MOST_LIVE_OF_POD:
+            too_many[one.certificate_fingerprint] = first.get(one.pod_uid, one.not_after)
+        has[one.pod_uid] += 1
+    return too_many
 
 
 def _issuers(batch: Sequence[Issuance]) -> set[tuple[str, str, int]]:

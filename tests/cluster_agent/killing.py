@@ -98,7 +98,9 @@ class Load:
         with agent.credential_client(secret["credential"]) as client:
             for pod in range(1 if number % 2 else 3):
                 principal = Principal.create()
-                body = {"csr": csr_of(principal), "token": pod_token(agent.tokens, f"web-{pod}")}
+                # A Pod of its own each time: one has a bound to its certificates.
+                token = pod_token(agent.tokens, f"web-{pod}", pod_uid=f"{identifier}-{pod}")
+                body = {"csr": csr_of(principal), "token": token}
                 chain = self._call(client, "/v1/seek-blessings", body)["chain"]
                 answered.blessings[certificate_fingerprint(Blessing.from_pem(chain))] = identifier
             if number % 2:

@@ -26,11 +26,11 @@ from blessings import (
 )
 from cluster_agent.__main__ import _repeat
 from cluster_agent.applications import Application
-from cluster_agent.errors import BadRequest, Forbidden
+from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.revoking import Revoker
-from cluster_agent.store import ReplicaRevoked, open_store
+from cluster_agent.store import MOST_LIVE_OF_POD, ReplicaRevoked, open_store
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.postgresql import Postgresql
@@ -318,6 +318,31 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
     revoking.clock.turn(minutes=31)
     await revoking.lists.refresh()
     assert [len(one.serials) for one in revoking.lists.of("acme:prod:shop:web")] == [20]
+
+
+async def test_attack_one_pod_cannot_have_ever_more_certificates(revoking: Revoking) -> None:
+    """Else it makes its application's revocation list longer than anybody reads."""
+    secret = await revoking.secret()
+    for _ in range(MOST_LIVE_OF_POD - 1):
+        await revoking.issue(secret.credential.blessing)
+    revoking.clock.turn(minutes=20)
+    last = await revoking.issue(secret.credential.blessing)
+    for blessing in (secret.credential.blessing, last.blessing):
+        with pytest.raises(TooManyRequests) as caught:
+            await revoking.issue(blessing)
+        assert caught.value.reason == "TooManyCertificates"
+        assert caught.value.retry_after_seconds == 40 * 60
+    await revoking.issue(secret.credential.blessing, "web-2")
+    revoking.clock.turn(minutes=40)
+    await revoking.issue(last.blessing)
+
+
+async def test_attack_one_pod_that_asks_many_times_at_once_has_no_more_for_it(revoking: Revoking) -> None:
+    secret = await revoking.secret()
+    asked = [revoking.issue(secret.credential.blessing) for _ in range(2 * MOST_LIVE_OF_POD)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(one, IssuedBlessing) for one in outcomes) == MOST_LIVE_OF_POD
+    assert sum(isinstance(one, TooManyRequests) for one in outcomes) == MOST_LIVE_OF_POD
 
 
 async def test_a_chore_goes_on_after_a_round_that_failed() -> None:
