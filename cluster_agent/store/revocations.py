@@ -31,6 +31,8 @@ from cluster_agent.store.tables import (
 
 # A pod that is gone can show a token only as long as somebody has it cached.
 _GONE_REPLICAS_KEPT = timedelta(hours=25)
+# SQLite takes 250 000 variables in a statement at most, and 32 766 by default; PostgreSQL 65 535.
+_PODS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ class Revocations:
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
             self._access.append(connection, *records)
-            condition = issuances.c.pod_uid.in_(pod_uids)
-            issued = set(connection.scalars(select(issuances.c.pod_uid).where(condition).distinct()))
+            parts = [issuances.c.pod_uid.in_(part) for part in _parts(pod_uids)]
+            issued: set[str] = set()
+            for of_part in parts:
+                issued.update(connection.scalars(select(issuances.c.pod_uid).where(of_part).distinct()))
             self._refuse(connection, issued if gone else pod_uids, now, gone=gone)
-            return Revoked(self._revoke(connection, condition, now), bool(issued))
+            revoked = sum(self._revoke(connection, of_part, now) for of_part in parts)
+            return Revoked(revoked, bool(issued))
 
         return await self._access.write(revoke)
 
@@ -214,7 +219,9 @@ class Revocations:
             live = and_(condition, issuances.c.not_after > seconds(now))
             found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
             self._refuse(connection, found, now, gone=False)
-            return Revoked(self._revoke(connection, issuances.c.pod_uid.in_(found), now), bool(found))
+            parts = [issuances.c.pod_uid.in_(part) for part in _parts(found)]
+            revoked = sum(self._revoke(connection, of_part, now) for of_part in parts)
+            return Revoked(revoked, bool(found))
 
         return await self._access.write(revoke)
 
@@ -286,6 +293,11 @@ def is_revoked(connection: Connection, application: Application) -> bool:
         revoked_applications.c.service_account == application.service_account,
     )
     return connection.execute(statement).first() is not None
+
+
+def _parts(pod_uids: Collection[str]) -> list[list[str]]:
+    ordered = sorted(pod_uids)
+    return [ordered[at : at + _PODS_AT_ONCE] for at in range(0, len(ordered), _PODS_AT_ONCE)]
 
 
 def _key(application: Application) -> dict[str, Any]:

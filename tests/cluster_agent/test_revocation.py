@@ -345,6 +345,20 @@ async def test_attack_one_pod_that_asks_many_times_at_once_has_no_more_for_it(re
     assert sum(isinstance(one, TooManyRequests) for one in outcomes) == MOST_LIVE_OF_POD
 
 
+async def test_more_pods_are_revoked_at_once_than_a_statement_has_variables(
+    revoking: Revoking, store_url: str
+) -> None:
+    secret = await revoking.secret()
+    replica = await revoking.issue(secret.credential.blessing)
+    more = 260_000 if store_url.startswith("sqlite") else 70_000
+    uids = [f"gone-{number}" for number in range(more)]
+    revocations = revoking.under.store.revocations
+    done = await revocations.revoke_replicas([*uids, "uid-of-web-1"], revoking.clock(), gone=True)
+    assert (done.certificates, done.known) == (1, True)
+    await revoking.lists.refresh()
+    assert revoking.judged(replica.blessing) is Reason.REVOKED
+
+
 async def test_a_chore_goes_on_after_a_round_that_failed() -> None:
     rounds = 0
     went_on = asyncio.Event()
