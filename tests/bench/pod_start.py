@@ -1,8 +1,8 @@
 """From the creation of a Pod to its first blessing, on a real node: `python -m tests.bench.pod_start`.
 
 Fifty Pods, one after the other, each split by stage; then the memory of a pod agent's container as its
-control group counts it. Beside them, in the same run, a fifth as many without identity: what Kubernetes itself
-takes.
+control group counts it. Beside them, in the same run, a fifth as many Pods without identity: what Kubernetes
+itself takes.
 
 Times are those of who did the work: the API server's audit log, containerd's log, the pod agent's log.
 """
