@@ -135,6 +135,7 @@ async def _run(settings: Settings) -> None:
                 attestor=bounded,
                 tripwires=(metrics, *tripwires),
                 now=_now,
+                watch=metrics.stages,
             )
             claiming = Claiming(agent, settings.claim_code_file, serving.trust)
             await claiming.start()

@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
+from cluster_agent.errors import Limit
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser takes.
 MOST_UNANSWERED_BYTES = 128 * 1024
@@ -43,12 +44,14 @@ class ConnectionLimits:
     def open(self) -> int:
         return self._open.total()
 
-    def admit(self, address: str) -> bool:
-        """Whether one more from `address` may come; it is counted until `release`."""
-        if self.open >= self.most or self._open[address] >= self.most_from_address:
-            return False
+    def admit(self, address: str) -> Limit | None:
+        """Counts one more from `address` until `release`, or names the limit that it is beyond."""
+        if self.open >= self.most:
+            return "connections"
+        if self._open[address] >= self.most_from_address:
+            return "connections-from-address"
         self._open[address] += 1
-        return True
+        return None
 
     def release(self, address: str) -> None:
         self._open[address] -= 1

@@ -16,7 +16,20 @@ ClusterAgentError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+# What a call or a connection can be beyond; the metrics know no other.
+Limit = Literal[
+    "rate-replica",
+    "rate-application",
+    "rate-address",
+    "rate-administrator",
+    "token-reviews",
+    "store-queue",
+    "live-certificates",
+    "connections",
+    "connections-from-address",
+]
 
 
 class ClusterAgentError(Exception):
@@ -70,8 +83,9 @@ class Conflict(Refusal):
 class TooManyRequests(Refusal):
     status = 429
 
-    def __init__(self, reason: str, message: str, *, retry_after_seconds: int = 1) -> None:
+    def __init__(self, reason: str, message: str, *, limit: Limit, retry_after_seconds: int = 1) -> None:
         super().__init__(reason, message, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
 
 
 class Unavailable(Refusal):

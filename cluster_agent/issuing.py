@@ -20,6 +20,7 @@ from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
 from cluster_agent.registry import Registration, Registry
 from cluster_agent.signing import BootstrapCredential, SigningRoom
+from cluster_agent.stages import IssuanceWatch, NobodyWatches
 from cluster_agent.store import (
     ApplicationRevoked,
     KeyAlreadyIssued,
@@ -67,6 +68,7 @@ class ClusterAgent:
     tripwires: tuple[Tripwire, ...]
     now: Callable[[], datetime]
     registry: Registry = field(default_factory=Registry)
+    watch: IssuanceWatch = field(default_factory=NobodyWatches)
 
     async def new_secret(self, caller: Caller, application: Application) -> IssuedSecret:
         """Makes a bootstrap credential for `application`. Raises Refusal."""
@@ -134,10 +136,13 @@ class ClusterAgent:
     ) -> IssuedBlessing:
         """Names the key of the CSR after the pod that the token is bound to. Raises Refusal."""
         self.room.require_identity()
-        secret, earlier = await self._entitlement(caller)
+        with self.watch.stage("entitlement"):
+            secret, earlier = await self._entitlement(caller)
+        self.watch.is_for(secret.application)
         key = policy.requested_key(csr_pem)
         policy.check_key_is_new(key, caller.blessing.public_key)
-        pod = await self._attested(caller, secret, token)
+        with self.watch.stage("attestation"):
+            pod = await self._attested(caller, secret, token)
         if earlier is not None:
             policy.check_pod_of_issuance(pod, earlier)
 
@@ -145,11 +150,12 @@ class ClusterAgent:
         registered = self.registry.of(secret.application)
         ttl = self._ttl_of(registered).choose(ttl_seconds)
         now = self.now()
-        if registered is not None and registered.chain is not None:
-            blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
-        else:
-            application = self.registry.name_of(secret.application, self.prefix)
-            blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
+        with self.watch.stage("signing"):
+            if registered is not None and registered.chain is not None:
+                blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
+            else:
+                application = self.registry.name_of(secret.application, self.prefix)
+                blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
         issuance = Issuance(
             certificate_fingerprint=certificate_fingerprint(blessing),
             secret_id=secret.id,
@@ -160,7 +166,8 @@ class ClusterAgent:
             certificate=_certificate(blessing),
         )
         try:
-            await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now), now=now)
+            with self.watch.stage("store"):
+                await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now), now=now)
         except KeyAlreadyIssued as error:
             raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
         except SecretForgotten as error:
@@ -169,6 +176,7 @@ class ClusterAgent:
             raise policy.revoked(pod.name, pod.uid) from error
         except TooManyLive as error:
             raise policy.too_many(pod.name, pod.uid, error.until - now) from error
+        self.watch.issued(blessing.presented)
         return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:

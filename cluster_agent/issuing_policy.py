@@ -125,6 +125,7 @@ def too_many(pod_name: str, pod_uid: str, wait: timedelta) -> TooManyRequests:
         "TooManyCertificates",
         f"pod {pod_name!r} (uid {pod_uid}) has too many certificates that have not ended; does it start "
         "again and again?",
+        limit="live-certificates",
         retry_after_seconds=max(1, ceil(wait.total_seconds())),
     )
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cluster_agent.connections import ConnectionLimits
-from cluster_agent.errors import Refusal
+from cluster_agent.errors import Limit, Refusal
 from cluster_agent.issuing_policy import Secret
+from cluster_agent.overload_metrics import OverloadMetrics
+from cluster_agent.stage_metrics import SECONDS, StageMetrics
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 _RESULTS = {429: "throttled", 503: "unavailable"}
@@ -19,12 +21,15 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.stages = StageMetrics(self.registry)
+        self._overload = OverloadMetrics(self.registry)
         self._issued = Counter(
             "vanadium_cluster_agent_blessings_issued", "Replica blessings issued.", registry=self.registry
         )
         self._seconds = Histogram(
             "vanadium_cluster_agent_seek_blessings_seconds",
             "Time from a SeekBlessings request read to its answer, for those issued.",
+            buckets=SECONDS,
             registry=self.registry,
         )
         self._refused = Counter(
@@ -71,8 +76,9 @@ class Metrics:
     def watch_connections(self, limits: ConnectionLimits) -> None:
         self._connections.set_function(lambda: limits.open)
 
-    def turned_away(self) -> None:
+    def turned_away(self, limit: Limit) -> None:
         self._turned_away.inc()
+        self._overload.beyond(limit)
 
     def issued(self, seconds: float) -> None:
         self._issued.inc()
@@ -81,6 +87,7 @@ class Metrics:
 
     def refused(self, path: str, refusal: Refusal) -> None:
         self._refused.labels(path, refusal.reason).inc()
+        self._overload.refused(refusal)
         if path == SEEK_BLESSINGS:
             self._results.labels(_RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
 

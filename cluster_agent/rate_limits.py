@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster_agent.callers import Caller
-from cluster_agent.errors import TooManyRequests
+from cluster_agent.errors import Limit, TooManyRequests
 
 BURST_SECONDS = 20
 _MOST_BUCKETS = 50_000
@@ -56,16 +56,18 @@ class RateLimits:
         """
         name = str(caller.name)
         if caller.holds_bootstrap_credential:
-            self._take((name, address), self._rates.address)
-            self._take((name,), self._rates.application)
+            self._take((name, address), self._rates.address, "rate-address")
+            self._take((name,), self._rates.application, "rate-application")
+        elif administers:
+            self._take((name,), self._rates.administrator, "rate-administrator")
         else:
-            self._take((name,), self._rates.administrator if administers else self._rates.replica)
+            self._take((name,), self._rates.replica, "rate-replica")
 
     def take_for_address(self, address: str) -> None:
         """Counts one request of somebody without a name. Raises TooManyRequests."""
-        self._take(("", address), self._rates.address)
+        self._take(("", address), self._rates.address, "rate-address")
 
-    def _take(self, client: tuple[str, ...], rate: Rate) -> None:
+    def _take(self, client: tuple[str, ...], rate: Rate, limit: Limit) -> None:
         now = self._monotonic()
         left, at, _ = self._buckets.pop(client, (rate.burst, now, rate))
         left = min(rate.burst, left + (now - at) * rate.per_second)
@@ -77,6 +79,7 @@ class RateLimits:
             raise TooManyRequests(
                 "TooManyRequests",
                 f"more than {rate.per_second:g} requests a second for a while; wait {wait} s",
+                limit=limit,
                 retry_after_seconds=wait,
             )
 

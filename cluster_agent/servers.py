@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from cluster_agent.connections import AgentProtocol, ConnectionLimits
-from cluster_agent.errors import SettingsError
+from cluster_agent.errors import Limit, SettingsError
 
 DRAIN_SECONDS = 10
 _ACCEPT_AGAIN_SECONDS = 0.5
@@ -24,15 +24,15 @@ _log = structlog.get_logger(__name__)
 
 class AgentServer(uvicorn.Server):
     """Accepts connections within `limits`, of TLS unless `context` is None; `turned_away` is called for each
-    beyond them, and `untrusted` for each whose client certificate is not accepted, with its address and why.
-    It leaves signals to whoever runs it."""
+    beyond them, with the limit's name, and `untrusted` for each whose client certificate is not accepted,
+    with its address and why. It leaves signals to whoever runs it."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         context: ssl.SSLContext | None,
         limits: ConnectionLimits,
-        turned_away: Callable[[], None],
+        turned_away: Callable[[Limit], None],
         untrusted: Callable[[str, str], None],
     ) -> None:
         super().__init__(config)
@@ -81,9 +81,9 @@ class AgentServer(uvicorn.Server):
                 self._admit(connection, address)
 
     def _admit(self, connection: socket.socket, address: tuple[str, int]) -> None:
-        if not self._limits.admit(address[0]):
+        if limit := self._limits.admit(address[0]):
             connection.close()
-            self._turned_away()
+            self._turned_away(limit)
             return
         connection.setblocking(False)
         task = asyncio.create_task(self._shake_hands(connection, address[0]))

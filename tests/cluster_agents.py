@@ -318,7 +318,7 @@ def write_serving_files(directory: Path) -> Authority:
 
 def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
     """Until it is ready; or, unless `claimed`, until it says that it waits for a claim."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     # Without the authorities of the web, which take longer to read than the agent to start.
     with httpx.Client(base_url=agent.health_url, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
         while time.monotonic() < deadline:
@@ -331,4 +331,4 @@ def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-    raise AssertionError(f"cluster-agent is not ready after 20 s:\n{agent.log()}")
+    raise AssertionError(f"cluster-agent is not ready after two minutes:\n{agent.log()}")

@@ -34,7 +34,11 @@ class BoundedAttestor:
     async def attest(self, token: str) -> AttestedPod:
         """As the attestor does. Raises TooManyRequests, and Unavailable after the deadline."""
         if self._turns.locked() and self._waiting >= self._most_waiting:
-            raise TooManyRequests("AttestationBusy", f"{self._waiting} tokens wait for review; try again")
+            raise TooManyRequests(
+                "AttestationBusy",
+                f"{self._waiting} tokens wait for review; try again",
+                limit="token-reviews",
+            )
         self._waiting += 1
         waits = True
         try:

@@ -39,7 +39,9 @@ class Batches(Generic[_Item, _Outcome]):
     async def submit(self, item: _Item) -> _Outcome:
         """The outcome of `item`. Raises TooManyRequests when too many wait, and whatever `work` raised."""
         if len(self._waiting) >= self._most_waiting:
-            raise TooManyRequests("StoreBusy", f"{self._most_waiting} calls wait for the store; try again")
+            raise TooManyRequests(
+                "StoreBusy", f"{self._most_waiting} calls wait for the store; try again", limit="store-queue"
+            )
         future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._draining is None or self._draining.done():

@@ -306,7 +306,7 @@ def test_attack_ever_new_refusals_fill_neither_disk_nor_memory_and_are_all_count
 def test_attack_ever_new_paths_do_not_fill_the_memory_and_are_all_counted() -> None:
     flooded = refusals(Clock())
     for number in range(10_000):
-        flooded.add(f"/{number}", TooManyRequests("TooManyRequests", "wait"))
+        flooded.add(f"/{number}", TooManyRequests("TooManyRequests", "wait", limit="rate-address"))
     assert len(flooded._together) <= MOST_TOGETHER + 1
     records = flooded.take(all_of_them=True)
     assert sum(one.details["count"] for one in records) == 10_000
@@ -316,7 +316,9 @@ def test_who_is_told_to_wait_has_no_record_of_their_own() -> None:
     clock = Clock()
     waiting = refusals(clock)
     for number in range(50):
-        waiting.add("/x", TooManyRequests("TooManyRequests", "wait"), address=str(number))
+        waiting.add(
+            "/x", TooManyRequests("TooManyRequests", "wait", limit="rate-address"), address=str(number)
+        )
     assert waiting.take() == []
     clock.turn(seconds=60)
     (one,) = waiting.take()

@@ -38,8 +38,9 @@ async def test_so_many_at_a_time_and_so_many_waiting_and_no_more() -> None:
     bounded = BoundedAttestor(slow, at_a_time=2, most_waiting=3)
     tasks = [asyncio.create_task(bounded.attest("token")) for _ in range(5)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyRequests, match="3 tokens wait"):
+    with pytest.raises(TooManyRequests, match="3 tokens wait") as caught:
         await bounded.attest("token")
+    assert caught.value.limit == "token-reviews"
     slow.answer.set()
     assert await asyncio.gather(*tasks) == [POD] * 5
     assert slow.most_under_review == 2

@@ -47,6 +47,7 @@ def caller(name: str) -> Caller:
 
 REPLICA, ANOTHER = caller("acme:shop:web:web-1"), caller("acme:shop:web:web-2")
 CREDENTIAL = caller("vanadium-bootstrap:0123")
+ADMINISTRATOR = caller("acme:administrators:alice")
 
 
 def taken(
@@ -121,6 +122,23 @@ def test_somebody_without_a_name_is_limited_by_address(limits: RateLimits) -> No
     with pytest.raises(TooManyRequests):
         limits.take_for_address("10.0.0.1")
     limits.take_for_address("10.0.0.2")
+
+
+def test_a_refusal_names_the_limit(seconds: Seconds) -> None:
+    one = Rate(0.05)  # its burst is one
+    few, wide = Rates(one, one, one, one), Rates(one, one, Rate(100), one)
+    limits = RateLimits(few, seconds)
+    named = [_refusing(limits, who) for who in (REPLICA, CREDENTIAL)]
+    named.append(_refusing(limits, ADMINISTRATOR, administers=True))
+    named.append(_refusing(RateLimits(wide, seconds), CREDENTIAL))
+    assert named == ["rate-replica", "rate-address", "rate-administrator", "rate-application"]
+
+
+def _refusing(limits: RateLimits, who: Caller, *, administers: bool = False) -> str:
+    limits.take_for_caller(who, "10.0.0.1", administers=administers)
+    with pytest.raises(TooManyRequests) as caught:
+        limits.take_for_caller(who, "10.0.0.1", administers=administers)
+    return caught.value.limit
 
 
 def test_clients_of_long_ago_are_forgotten(limits: RateLimits, seconds: Seconds) -> None:

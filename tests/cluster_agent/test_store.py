@@ -147,8 +147,9 @@ async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None
         await asyncio.sleep(0.01)  # the first is taken out of the queue, and is being worked on
         waiting = [asyncio.create_task(batches.submit(number)) for number in (1, 2)]
         await asyncio.sleep(0)
-        with pytest.raises(TooManyRequests):
+        with pytest.raises(TooManyRequests) as caught:
             await batches.submit(3)
+        assert caught.value.limit == "store-queue"
         release.set()
         assert await asyncio.gather(first, *waiting) == ["done"] * 3
 
