@@ -91,7 +91,7 @@ def running_postgresql() -> Iterator[Postgresql]:
             yield server
         finally:
             process.send_signal(signal.SIGINT)  # "fast": connections that are open are ended
-            process.wait(30)
+            process.wait(120)  # its last checkpoint waits for the disk, as everybody does
     finally:
         shutil.rmtree(directory)
 
@@ -125,7 +125,7 @@ def _unprivileged_user() -> str | None:
 
 
 def _wait_until_up(server: Postgresql) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
