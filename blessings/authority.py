@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
@@ -78,7 +79,7 @@ class Authority:
         except InvalidCertificate as error:
             raise CannotBless(f"the signing certificate is outside of the profile: {error}") from error
 
-    @property
+    @cached_property
     def is_root(self) -> bool:
         return self.certificate.issuer == self.certificate.subject and len(self.name.components) == 1
 

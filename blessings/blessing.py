@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from cryptography import x509
 
@@ -52,22 +53,22 @@ class Blessing:
     def leaf(self) -> x509.Certificate:
         return self.certificates[0]
 
-    @property
+    @cached_property
     def presented(self) -> Name:
         """The name that the leaf claims. Raises InvalidCertificate when it claims none."""
         return name_of(self.leaf)
 
-    @property
+    @cached_property
     def public_key(self) -> PublicKey:
         """The key that is blessed. Raises InvalidKey."""
         return public_key_of(self.leaf)
 
-    @property
+    @cached_property
     def not_before(self) -> datetime:
         """When the last certificate of the chain begins. Raises InvalidCertificate."""
         return max(times_of(certificate)[0] for certificate in self.certificates)
 
-    @property
+    @cached_property
     def not_after(self) -> datetime:
         """When the first certificate of the chain ends. Raises InvalidCertificate."""
         return min(times_of(certificate)[1] for certificate in self.certificates)

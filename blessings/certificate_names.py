@@ -11,8 +11,8 @@ from cryptography.x509.oid import NameOID
 from blessings.certificate_fields import (
     Extensions,
     Role,
+    constraints_of,
     extensions_of,
-    is_signing,
     one_of,
     restrictions_of,
     role_of,
@@ -29,7 +29,7 @@ def name_of(certificate: x509.Certificate) -> Name:
     """
     extensions = extensions_of(certificate)
     restrictions = restrictions_of(extensions)
-    role = role_of(is_signing(certificate), restrictions)
+    role = role_of(constraints_of(extensions).ca, restrictions)
     name = name_in(certificate, extensions, role, restrictions)
     if name is None:
         raise no_name(certificate)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -94,13 +95,9 @@ def build_leaf_certificate(
         )
     sans: list[x509.GeneralName] = [x509.UniformResourceIdentifier(name.spiffe_id)]
     sans.extend(x509.DNSName(dns_name) for dns_name in dns_names)
-    builder = (
-        _common(name, public_key, issuer, not_before, not_after)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.SubjectAlternativeName(sans), critical=False)
-    )
+    builder = _particulars(
+        _leaf_of(issuer, tuple(usages)), name, public_key, not_before, not_after
+    ).add_extension(x509.SubjectAlternativeName(sans), critical=False)
     return builder.sign(issuer_key, certificate_hash(issuer_key))
 
 
@@ -134,7 +131,13 @@ def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> str:
     """PEM texts one after the other."""
-    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+    return "".join(_pem_of(certificate) for certificate in certificates)
+
+
+@lru_cache(maxsize=64)
+def _pem_of(certificate: x509.Certificate) -> str:
+    # Most are issuers and roots, which are written again with each certificate under them.
+    return certificate.public_bytes(Encoding.PEM).decode()
 
 
 def parse_der(der: bytes) -> x509.Certificate:
@@ -191,30 +194,61 @@ def _common(
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
-    subject = subject_of(name)
-    key_identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     if issuer is None:
-        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier)
-    else:
-        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-            issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        itself = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(itself)
+        begun = (
+            x509.CertificateBuilder().issuer_name(subject_of(name)).add_extension(authority, critical=False)
         )
+    else:
+        begun = _signed_by(issuer)
+    return _particulars(begun, name, public_key, not_before, not_after)
+
+
+def _particulars(
+    begun: x509.CertificateBuilder,
+    name: Name,
+    public_key: PublicKey,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
     return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if issuer is None else issuer.subject)
+        begun.subject_name(subject_of(name))
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)
         .not_valid_after(not_after)
-        .add_extension(key_identifier, critical=False)
-        .add_extension(authority, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+# Builders are values, and what an issuer's certificates have in common is the half of making one.
+@lru_cache(maxsize=64)
+def _signed_by(issuer: x509.Certificate) -> x509.CertificateBuilder:
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+        issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    )
+    return x509.CertificateBuilder().issuer_name(issuer.subject).add_extension(authority, critical=False)
+
+
+@lru_cache(maxsize=64)
+def _leaf_of(issuer: x509.Certificate, usages: tuple[ObjectIdentifier, ...]) -> x509.CertificateBuilder:
+    return (
+        _signed_by(issuer)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     )
 
 
 def subject_of(name: Name) -> x509.Name:
     """A signing certificate's subject: one DC a component."""
-    return x509.Name([x509.NameAttribute(NameOID.DOMAIN_COMPONENT, one) for one in name.components])
+    return x509.Name([_component(one) for one in name.components])
+
+
+@lru_cache(maxsize=256)
+def _component(text: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(NameOID.DOMAIN_COMPONENT, text)
 
 
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:

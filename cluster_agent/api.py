@@ -15,7 +15,7 @@ from starlette.types import Scope
 from cluster_agent.applications import Application
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.body_limit import BodyLimit
-from cluster_agent.callers import Caller, identify, is_administrator
+from cluster_agent.callers import Caller, KnownCallers, is_administrator
 from cluster_agent.connections import client_blessing
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import BadRequest, NotAuthenticated
@@ -66,10 +66,12 @@ def create_app(
 
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, refused=too_large)
 
+    known = KnownCallers()
+
     def caller_of(request: Request) -> Caller:
         roots = serving.control_plane_roots + agent.room.bootstrap_roots + agent.room.identity_roots
         try:
-            caller = identify(client_blessing(request.scope), roots, agent.now())
+            caller = known.identify(client_blessing(request.scope), roots, agent.now())
         except NotAuthenticated:
             limits.take_for_address(address_of(request))
             raise

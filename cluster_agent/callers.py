@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import (
     AccessList,
     Blessing,
+    InvalidCertificate,
     Name,
     PublicKey,
     Roots,
@@ -21,6 +24,8 @@ from blessings import (
 from blessings.certificate_fields import public_key_of
 from cluster_agent.errors import Forbidden, NotAuthenticated
 from cluster_agent.signing import BOOTSTRAP_ROOT
+
+_MOST_KNOWN = 1024
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Caller:
     def holds_bootstrap_credential(self) -> bool:
         return self.name.is_extension_of(BOOTSTRAP_ROOT)
 
-    @property
+    @cached_property
     def certificate_fingerprint(self) -> str:
         return certificate_fingerprint(self.blessing)
 
@@ -53,6 +58,53 @@ def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
         raise NotAuthenticated("ClientCertificateInvalid", f"{error.reason}: {error}") from error
 
 
+class KnownCallers:
+    """As `identify`, which need not check the signatures of the same chain again and again: all replicas of
+    an application come with the same bootstrap credential.
+
+    A chain is known by the bytes of all its certificates, as long as the roots are those that it was checked
+    with, and nothing in it has ended, nor any root. Where something has caveats, it is checked each time.
+    Whether the holder was revoked or forgotten, or administers, is none of this, and asked at each call.
+    """
+
+    def __init__(self) -> None:
+        self._roots = Roots(())
+        self._roots_valid: tuple[datetime, datetime] | None = None
+        self._known: OrderedDict[bytes, Name] = OrderedDict()
+
+    def identify(self, blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
+        """The caller behind a presented chain. Raises NotAuthenticated."""
+        if roots != self._roots:
+            self._known.clear()
+            self._roots, self._roots_valid = roots, _all_valid(roots)
+        valid = self._roots_valid
+        if blessing is None or valid is None or not valid[0] <= now < valid[1]:
+            return identify(blessing, roots, now)
+        chain = hashlib.sha256(blessing.to_der()).digest()
+        name = self._known.get(chain)
+        if name is not None and blessing.not_before <= now < blessing.not_after:
+            self._known.move_to_end(chain)
+            return Caller(name, blessing)
+        caller = identify(blessing, roots, now)
+        if blessing.is_svid:
+            self._known[chain] = caller.name
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return caller
+
+
+def _all_valid(roots: Roots) -> tuple[datetime, datetime] | None:
+    """From when to when all roots are valid: which of them a chain was checked under is not said. None where
+    there are none, or one has caveats or cannot be read."""
+    try:
+        facts = [root.facts for root in roots]
+    except InvalidCertificate:
+        return None
+    if not facts or any(one.restricted for one in facts):
+        return None
+    return max(one.not_before for one in facts), min(one.not_after for one in facts)
+
+
 @dataclass(frozen=True)
 class Administrators:
     """Who may administer: whose proven name the access list allows. Never who was named by `issuing_key`,
@@ -63,9 +115,9 @@ class Administrators:
     issuing_key: PublicKey
 
     def allow(self, caller: Caller) -> bool:
-        if caller.holds_bootstrap_credential or self._named_by_us(caller.blessing):
+        if caller.holds_bootstrap_credential or not self.access_list.allows([caller.name]):
             return False
-        return self.access_list.allows([caller.name])
+        return not self._named_by_us(caller.blessing)
 
     def _named_by_us(self, blessing: Blessing) -> bool:
         ours = fingerprint(self.issuing_key)

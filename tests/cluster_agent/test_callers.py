@@ -1,0 +1,110 @@
+"""Chains whose signatures were checked before are known by their bytes, and by nothing less."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from blessings import Authority, Blessing, Name, Principal, Roots, verify_blessing
+from cluster_agent import callers
+from cluster_agent.callers import KnownCallers
+from cluster_agent.errors import NotAuthenticated
+from tests.clock import Clock
+
+HOUR = timedelta(hours=1)
+
+
+class Realm:
+    """A root, and a replica under it for an hour."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        now = self.clock()
+        self.root = Authority.create_root(Name.parse("acme"), Principal.create(), now=now, lifetime=24 * HOUR)
+        self.key = Principal.create()
+        self.blessing = self.root.bless(self.key.public_key, "web", now=now, lifetime=HOUR)
+        self.roots = Roots.of(self.root.certificate)
+
+
+def again(blessing: Blessing) -> Blessing:
+    """The same chain as another connection brings it."""
+    return Blessing.from_der(blessing.to_der())
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[Blessing]:
+    """The chains that were checked."""
+    seen: list[Blessing] = []
+
+    def counted(blessing: Blessing, *args: object, **more: object) -> Name:
+        seen.append(blessing)
+        return verify_blessing(blessing, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(callers, "verify_blessing", counted)
+    return seen
+
+
+def test_a_chain_that_comes_again_is_checked_once(checks: list[Blessing]) -> None:
+    realm, known = Realm(), KnownCallers()
+    names = {str(known.identify(again(realm.blessing), realm.roots, realm.clock()).name) for _ in range(3)}
+    assert names == {"acme:web"}
+    assert len(checks) == 1
+
+
+def test_a_known_chain_that_ended_is_refused() -> None:
+    realm, known = Realm(), KnownCallers()
+    known.identify(realm.blessing, realm.roots, realm.clock())
+    realm.clock.turn(hours=1)
+    with pytest.raises(NotAuthenticated):
+        known.identify(again(realm.blessing), realm.roots, realm.clock())
+
+
+def test_a_known_chain_is_refused_when_the_clock_is_before_it() -> None:
+    realm, known = Realm(), KnownCallers()
+    known.identify(realm.blessing, realm.roots, realm.clock())
+    with pytest.raises(NotAuthenticated):
+        known.identify(again(realm.blessing), realm.roots, realm.clock() - HOUR)
+
+
+def test_a_known_chain_is_refused_once_its_root_is_no_more_recognised() -> None:
+    realm, other, known = Realm(), Realm(), KnownCallers()
+    known.identify(realm.blessing, realm.roots, realm.clock())
+    with pytest.raises(NotAuthenticated):
+        known.identify(again(realm.blessing), other.roots, realm.clock())
+    with pytest.raises(NotAuthenticated):
+        known.identify(again(realm.blessing), Roots(()), realm.clock())
+
+
+def test_a_chain_with_the_fields_of_a_known_one_and_another_signature_is_refused() -> None:
+    realm, known = Realm(), KnownCallers()
+    known.identify(realm.blessing, realm.roots, realm.clock())
+    der = bytearray(realm.blessing.leaf.public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    forged = Blessing((x509.load_der_x509_certificate(bytes(der)),))
+    with pytest.raises(NotAuthenticated):
+        known.identify(forged, realm.roots, realm.clock())
+
+
+def test_a_refused_chain_is_checked_each_time(checks: list[Blessing]) -> None:
+    realm, other, known = Realm(), Realm(), KnownCallers()
+    for _ in range(2):
+        with pytest.raises(NotAuthenticated):
+            known.identify(again(realm.blessing), other.roots, realm.clock())
+    assert len(checks) == 2
+
+
+def test_more_chains_than_are_kept_forget_the_one_used_longest_ago(
+    checks: list[Blessing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "_MOST_KNOWN", 2)
+    realm, known = Realm(), KnownCallers()
+    chains = [
+        realm.root.bless(realm.key.public_key, f"web-{number}", now=realm.clock(), lifetime=HOUR)
+        for number in range(3)
+    ]
+    for position in (0, 1, 0, 2, 0, 1):
+        known.identify(again(chains[position]), realm.roots, realm.clock())
+    assert [one.presented.components[-1] for one in checks] == ["web-0", "web-1", "web-2", "web-1"]
