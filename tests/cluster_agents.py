@@ -35,6 +35,8 @@ AUDIENCE = "vanadium-cluster-agent"
 ISSUER = "https://issuer.test"
 SERVER_NAME = "cluster-agent.vanadium-system.svc"
 ADMINISTRATOR = "vanadium-control-plane:webhook"
+# Long enough for a machine that does ten other things: what takes longer is broken.
+PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -170,7 +172,7 @@ class RunningClusterAgent:
         else:
             context = client_context(principal, blessing, self.server_roots)
             context.check_hostname = True
-        return httpx.Client(base_url=self.url, verify=context, timeout=10)
+        return httpx.Client(base_url=self.url, verify=context, timeout=PATIENCE_SECONDS)
 
     def control_plane_client(self, extension: str = "webhook") -> httpx.Client:
         principal = Principal.create()
@@ -269,7 +271,7 @@ def _running(
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -318,7 +320,7 @@ def write_serving_files(directory: Path) -> Authority:
 
 def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
     """Until it is ready; or, unless `claimed`, until it says that it waits for a claim."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     # Without the authorities of the web, which take longer to read than the agent to start.
     with httpx.Client(base_url=agent.health_url, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
         while time.monotonic() < deadline:
@@ -331,4 +333,4 @@ def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-    raise AssertionError(f"cluster-agent is not ready after two minutes:\n{agent.log()}")
+    raise AssertionError(f"cluster-agent is not ready after {PATIENCE_SECONDS} s:\n{agent.log()}")

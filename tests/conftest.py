@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
 from tests.cluster.programs import can_run_node
@@ -23,6 +24,11 @@ from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
 from tests.images.previous import previous_release as find_previous_release
 from tests.images.unpacked import runnable_images
+
+# How long an example takes says how busy the machine is. (Where CI is set, Hypothesis draws the same ones
+# each time, by itself.)
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @dataclass

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.checkout import CHECKOUT
+
 _T = TypeVar("_T")
-CHECKOUT = Path(__file__).parents[1]
 
 
 class KubectlError(Exception):
@@ -60,7 +61,7 @@ class Kubectl:
     def exists(self, *arguments: str) -> bool:
         return bool(self("get", *arguments, "-o", "name", "--ignore-not-found").stdout)
 
-    def ready_pods(self, namespace: str, count: int, seconds: float = 60) -> list[dict[str, Any]]:
+    def ready_pods(self, namespace: str, count: int, seconds: float = 120) -> list[dict[str, Any]]:
         """The namespace's Pods once `count` are ready, and no others are left."""
 
         def look() -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ class Kubectl:
 
 
 def wait_for(
-    what: str, check: Callable[[], _T], seconds: float = 30, story: Callable[[], str] = lambda: ""
+    what: str, check: Callable[[], _T], seconds: float = 60, story: Callable[[], str] = lambda: ""
 ) -> _T:
     """What `check` answers, once it is true. Fails with the story when it is not in time."""
     deadline = time.monotonic() + seconds

@@ -6,12 +6,12 @@ server refuses to run as root; as root it is started as the user `postgres`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,14 @@ from typing import Any
 
 from sqlalchemy import create_engine, make_url
 
+from tests import owned_directory
+from tests.owned_directory import OwnedDirectory
+from tests.processes import die_with_parent
+
 _SUPERUSER = "vanadium"
+_PREFIX = "vanadium-postgresql-"
+_START_SECONDS = 120
+_WAIT_SECONDS = 120  # the last checkpoint waits for the disk, as everybody does
 
 
 class PostgresqlUnavailableError(Exception):
@@ -43,10 +50,10 @@ class Postgresql:
         self.execute(f"CREATE DATABASE {name}")
         return self._url(name)
 
-    def execute(self, statement: str) -> list[Any]:
-        """Runs a statement of the superuser on the server's own database."""
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Runs a statement of the superuser, by default on the server's own database."""
         engine = create_engine(
-            make_url(self._url("postgres")).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+            make_url(self._url(database)).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
         )
         with engine.connect() as connection:
             result = connection.exec_driver_sql(statement)
@@ -59,16 +66,34 @@ class Postgresql:
         backends = f"FROM pg_stat_activity WHERE datname = '{database}'"
         self.execute("SELECT pg_terminate_backend(pid) " + backends)
 
+    async def something_waits_for_a_lock(self, url: str) -> None:
+        """Returns when a session of that database waits for another's lock."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not self.execute(waiting, database_name(url))[0][0]:
+            assert time.monotonic() < deadline, f"nothing waited for a lock within {_WAIT_SECONDS} s"
+            await asyncio.sleep(0.01)
+
     def _url(self, database: str) -> str:
         return f"postgresql://{_SUPERUSER}@/{database}?host={self.directory}"
+
+
+def database_name(url: str) -> str:
+    """Of a URL that `new_database` made."""
+    return str(make_url(url).database)
 
 
 @contextmanager
 def running_postgresql() -> Iterator[Postgresql]:
     """Starts a server. Raises PostgresqlUnavailableError, which says what is missing."""
     programs = _programs()
+    owned_directory.clean(_PREFIX)
     # Not below pytest's directory: others than its user can't go there, and socket paths must be short.
-    directory = Path(tempfile.mkdtemp(prefix="vanadium-pg-", dir="/tmp"))
+    owned = OwnedDirectory(_PREFIX, Path("/tmp"))
+    directory = owned.path
     user = _unprivileged_user()
     if user is not None:
         shutil.chown(directory, user)
@@ -83,7 +108,7 @@ def running_postgresql() -> Iterator[Postgresql]:
             process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=",
                  "-c", "max_connections=200"],
-                stderr=log, user=user, cwd=directory,
+                stderr=log, user=user, cwd=directory, preexec_fn=die_with_parent,
             )  # fmt: skip
         server = Postgresql(directory, process, count())
         try:
@@ -91,9 +116,9 @@ def running_postgresql() -> Iterator[Postgresql]:
             yield server
         finally:
             process.send_signal(signal.SIGINT)  # "fast": connections that are open are ended
-            process.wait(120)  # its last checkpoint waits for the disk, as everybody does
+            process.wait(_WAIT_SECONDS)
     finally:
-        shutil.rmtree(directory)
+        owned.remove()
 
 
 def _programs() -> Path:
@@ -125,7 +150,7 @@ def _unprivileged_user() -> str | None:
 
 
 def _wait_until_up(server: Postgresql) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break

@@ -65,7 +65,7 @@ def preloaded() -> Iterator[Start]:
         yield start
     finally:
         requests.close()
-        parent.wait(10)
+        parent.wait(60)
         answers.close()
 
 

@@ -8,6 +8,8 @@ https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,8 +49,13 @@ class Leadership:
         return bool(held)
 
     def resign(self) -> None:
-        """Gives the lock back by ending its session; a pooled connection would take it along."""
+        """Gives the lock back, and ends its session. Another replica can lead when this returns: PostgreSQL
+        learns only later that a connection was closed."""
         if self._session is not None:
+            if not self._session.invalidated:
+                # Where this fails, the end of the session frees it.
+                with suppress(SQLAlchemyError):
+                    self._session.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
             self._session.invalidate()
             self._session.close()
             self._session = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.checkout import CHECKOUT
 
 
 def test_the_example_runs_and_proves_what_it_says() -> None:

@@ -160,7 +160,7 @@ def test_a_signature_is_of_one_key_and_one_message(
     assert verify_signature(two.public_key, other, signature) is (one is two and message == other)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(some.principals, st.lists(some.component, min_size=1, max_size=4), some.principals)
 def test_bless_then_verify_proves_the_extended_name(
     blesser: Principal, extensions: list[str], blessed: Principal
@@ -179,7 +179,7 @@ def test_bless_then_verify_proves_the_extended_name(
     assert blessing.is_svid is False
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(some.caveats, max_size=2),
     some.caveats,
@@ -203,7 +203,7 @@ def test_adding_a_caveat_never_widens(
     assert holds(with_it, now, call) or not holds(with_it, now, call, Policy(max_delegations=5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(some.principals, some.third_parties, st.lists(some.plain_caveats, max_size=2))
 def test_a_discharge_survives_and_is_for_its_caveat_and_key_only(
     other: Principal, caveat: ThirdParty, restrictions: list[Caveat]
@@ -224,7 +224,7 @@ def test_a_discharge_survives_and_is_for_its_caveat_and_key_only(
     assert not Discharge("0" * 64, made.caveats, made.signature).is_signed_by(owner.public_key)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(some.principals, max_size=3),
     st.one_of(st.none(), st.integers(0, 2**40)),

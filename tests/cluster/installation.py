@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.checkout import CHECKOUT
 from tests.cluster.workloads import pod
-from tests.kubectl import CHECKOUT, Kubectl, wait_for
+from tests.kubectl import Kubectl, wait_for
 
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from stolen_secret import refusal, seek
 
+from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import (
     LABEL,
@@ -29,7 +30,7 @@ from tests.cluster.installation import (
 )
 from tests.cluster.node import Node
 from tests.cluster.workloads import PRINT_ID, ask_agent, deployment, make_namespace, pod, spiffe_id
-from tests.kubectl import CHECKOUT, Kubectl, is_ready, wait_for
+from tests.kubectl import Kubectl, is_ready, wait_for
 
 PLACE = "resilience"
 FORTUNE = CHECKOUT / "examples/fortune/deployment.yaml"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import everything
-from tests.kubectl import CHECKOUT
 
 WALKTHROUGH = CHECKOUT / "docs" / "walkthrough.md"
 _SECONDS = 180

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import POD_AGENT, agent_container, container_status, execute, name_of
 from tests.cluster.workloads import (
@@ -26,7 +27,7 @@ from tests.cluster.workloads import (
     pod_template,
     spiffe_id,
 )
-from tests.kubectl import CHECKOUT, Kubectl, wait_for
+from tests.kubectl import Kubectl, wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 PLACE = "workloads"

@@ -29,6 +29,7 @@ from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
+from tests.kubectl import wait_for
 
 SEEK = "/v1/seek-blessings"
 
@@ -85,10 +86,7 @@ def nothing_is_issued(agent: RunningClusterAgent, reason: str) -> Iterator[None]
     before, told = issued(agent), recorded(agent, reason)
     yield
     assert issued(agent) == before
-    deadline = time.monotonic() + 15
-    while recorded(agent, reason) <= told:
-        assert time.monotonic() < deadline, f"no audit record of {reason}"
-        time.sleep(0.1)
+    wait_for(f"an audit record of {reason}", lambda: recorded(agent, reason) > told)
 
 
 def attack(agent: RunningClusterAgent, client: httpx.Client, reason: str, **body: Any) -> None:

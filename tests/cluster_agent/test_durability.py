@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,13 @@ POSTGRESQL_CYCLES = 25
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:Exception ignored in. <ssl\.SSLSocket:pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_this_test_s() -> Iterator[None]:
+    """Those sockets are collected while the mark above is in force, not in a later test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -283,7 +283,7 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
         revocation = asyncio.create_task(
             store.revocations.revoke_replicas(["uid-of-web-1"], revoking.clock(), gone=False)
         )
-        await asyncio.sleep(0.2)
+        await postgresql.something_waits_for_a_lock(url)
         assert not revocation.done()
     await revocation
     with pytest.raises(ReplicaRevoked):

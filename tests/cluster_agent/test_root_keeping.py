@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
@@ -24,6 +25,7 @@ from cluster_agent.store import Store, open_store
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
+from tests.kubectl import wait_for
 from tests.postgresql import Postgresql
 
 ACME, WEB = Name.parse("acme"), Name.parse("acme:prod:shop:web")
@@ -245,21 +247,27 @@ def test_the_program_makes_the_next_root_beside_the_first(tmp_path: Path) -> Non
     assert {f"root acme, key {key}\n" for key in held} == {first, following}
 
 
-def seek(agent: RunningClusterAgent, client: Any, pod: str) -> tuple[Principal, Blessing, Roots]:
+Held = tuple[Principal, Blessing, Roots]
+
+
+def posted(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer; an agent whose view of the roots is a moment too old asks to come again."""
+
+    def answered() -> httpx.Response | None:
+        response = client.post(path, json=body)
+        return None if response.status_code == 503 else response
+
+    response = wait_for(f"an answer of {path}", answered)
+    assert response is not None
+    answer: dict[str, Any] = response.raise_for_status().json()
+    return answer
+
+
+def seek(agent: RunningClusterAgent, client: httpx.Client, pod: str) -> Held:
     principal = Principal.create()
-    response = client.post(
-        "/v1/seek-blessings", json={"csr": csr_of(principal), "token": pod_token(agent.tokens, pod)}
-    )
-    response.raise_for_status()
-    answer = response.json()
+    body = {"csr": csr_of(principal), "token": pod_token(agent.tokens, pod)}
+    answer = posted(client, "/v1/seek-blessings", body)
     return principal, Blessing.from_pem(answer["chain"]), Roots.from_json(answer["roots"])
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen within 30 s"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -267,10 +275,10 @@ def test_the_program_goes_through_a_whole_rotation_over_tls(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     flags: dict[str, Any] = {
-        "ttl_seconds": 4,
-        "longest_ttl_seconds": 4,
+        "ttl_seconds": 6,
+        "longest_ttl_seconds": 6,
         "minimum_ttl_seconds": 1,
-        "root_margin_seconds": 1.2,
+        "root_margin_seconds": 3,
         "rate_per_replica": 100,
     }
     if kind == "postgresql":
@@ -283,16 +291,20 @@ def test_the_program_goes_through_a_whole_rotation_over_tls(
             answer = administrator.get("/v1/identity-roots").raise_for_status().json()
             return {one["phase"]: one["key"] for one in answer["roots"]}
 
-        def renewed(pod: str, held: Any) -> Any:
-            with agent.client(held[0], held[1]) as client:
+        def renewed(pod: str, held: Held | None) -> Held:
+            """By the blessing of before; or anew, by who was too slow to renew it in its time."""
+            if held is not None and held[1].not_after > now() + timedelta(seconds=2):
+                caller = agent.client(*held[:2])
+            else:
+                caller = agent.credential_client(credential)
+            with caller as client:
                 return seek(agent, client, pod)
 
-        with agent.credential_client(credential) as client:
-            held = {pod: seek(agent, client, pod) for pod in ("web-1", "web-2")}
+        held = {pod: renewed(pod, None) for pod in ("web-1", "web-2")}
         old = phases()["active"]
         if kind == "postgresql":
             RootKeys(agent.keys_directory, ACME, ROOT_LIFETIME, makes_keys=True).make(now())
-            until(lambda: "prepared" in phases())
+            wait_for("a prepared root", lambda: "prepared" in phases())
         else:
             administrator.post("/v1/identity-roots/prepare").raise_for_status()
         new = phases()["prepared"]
@@ -300,13 +312,16 @@ def test_the_program_goes_through_a_whole_rotation_over_tls(
         assert early.json()["error"]["reason"] == "RootNotDistributed"
 
         seen: list[dict[str, str]] = []
+        deadline = time.monotonic() + 180
         while not seen or seen[-1] != {"active": new}:
-            assert len(seen) < 200
+            assert time.monotonic() < deadline, seen[-1]
             turn = ("web-1", "web-2")[len(seen) % 2]
             held[turn] = renewed(turn, held[turn])
+            moment = now()
             for one in held.values():
                 for other in held.values():
-                    verify_blessing(one[1], other[2], now=now())
+                    if one[1].not_after > moment:
+                        verify_blessing(one[1], other[2], now=moment)
             seen.append(phases())
             time.sleep(0.2)
         assert {"active": old, "prepared": new} in seen
@@ -321,21 +336,22 @@ def test_the_program_activates_as_soon_as_every_live_replica_says_that_it_has_th
     tmp_path: Path,
 ) -> None:
     with (
-        running_cluster_agent(tmp_path, root_margin_seconds=1.2, rate_per_replica=100) as agent,
+        running_cluster_agent(tmp_path, root_margin_seconds=6, rate_per_replica=100) as agent,
         agent.control_plane_client() as administrator,
     ):
         with agent.credential_client(agent.new_secret()["credential"]) as client:
             principal, blessing, _ = seek(agent, client, "web-1")
-        administrator.post("/v1/identity-roots/prepare").raise_for_status()
+        prepared = administrator.post("/v1/identity-roots/prepare").raise_for_status().json()["version"]
 
-        def roots() -> list[dict[str, Any]]:
-            answer: dict[str, Any] = administrator.get("/v1/identity-roots").raise_for_status().json()
-            return list(answer["roots"])
+        def described() -> tuple[int, list[str]]:
+            """The version, and each root's phase."""
+            answer = administrator.get("/v1/identity-roots").raise_for_status().json()
+            return answer["version"], [one["phase"] for one in answer["roots"]]
 
         with agent.client(principal, blessing) as client:
 
             def polled(have: int) -> int:
-                answer = client.post("/v1/watch", json={"have": {"roots": have}}).raise_for_status().json()
+                answer = posted(client, "/v1/watch", {"have": {"roots": have}})
                 news = answer["publications"].get("roots")
                 if news is None:
                     return have
@@ -343,14 +359,16 @@ def test_the_program_activates_as_soon_as_every_live_replica_says_that_it_has_th
                 return int(news["version"])
 
             have = polled(0)
+            assert have == prepared, "said before it is announced, which is another version"
             polled(have)
-            time.sleep(2)
-            assert [one["phase"] for one in roots()] == ["active", "prepared"], (
-                "not announced, or said too early"
-            )
+            announced = (prepared + 1, ["active", "prepared"])
+            wait_for("the announcement", lambda: described() == announced)
+            for _ in range(5):
+                time.sleep(0.5)  # in which the leader looks
+                assert described() == announced, "activated by what was said too early"
             have = polled(have)
             polled(have)
-        until(lambda: [one["phase"] for one in roots()] == ["retiring", "active"])
+        wait_for("the activation", lambda: described()[1] == ["retiring", "active"])
 
 
 def test_attack_only_an_administrator_takes_steps(agent: RunningClusterAgent) -> None:

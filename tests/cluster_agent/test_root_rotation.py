@@ -171,7 +171,7 @@ def run(world: World, steps: list[tuple[str, int, int, int]]) -> None:
         world.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=_STEPS)
 def test_any_two_live_replicas_verify_each_other_at_every_instant(
     steps: list[tuple[str, int, int, int]],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import connect, database_url
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.tables import METADATA
-from tests.postgresql import Postgresql
+from tests.postgresql import Postgresql, database_name
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SECRET = Secret(
@@ -69,6 +70,13 @@ def issuance(number: int, **changes: object) -> Issuance:
         not_after=NOW + timedelta(hours=1),
     )
     return replace(one, **changes)  # type: ignore[arg-type]  # the fields of an Issuance
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 60
+    while not await check():
+        assert time.monotonic() < deadline, "it did not happen within 60 s"
+        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -135,16 +143,18 @@ async def test_expired_issuances_are_dropped_and_no_others(store_url: str) -> No
 
 
 async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     def work(items: object) -> list[str]:
-        release.wait(10)
+        begun.set()
+        release.wait(60)
         return ["done"] * len(list(items))  # type: ignore[call-overload]  # a sequence
 
     with ThreadPoolExecutor(1) as executor:
         batches: Batches[int, str] = Batches(executor, work, most_waiting=2)
         first = asyncio.create_task(batches.submit(0))
-        await asyncio.sleep(0.01)  # the first is taken out of the queue, and is being worked on
+        # Then the first is out of the queue.
+        assert await asyncio.to_thread(begun.wait, 60)
         waiting = [asyncio.create_task(batches.submit(number)) for number in (1, 2)]
         await asyncio.sleep(0)
         with pytest.raises(TooManyRequests) as caught:
@@ -299,8 +309,13 @@ async def test_a_leader_whose_session_was_ended_notices(postgresql: Postgresql) 
     url = postgresql.new_database()
     async with opened(url) as first, opened(url) as second:
         assert await first.lead()
-        postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-        assert await second.lead()
+        postgresql.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON oid = database "
+            "WHERE locktype = 'advisory' AND datname = current_database()",
+            database_name(url),
+        )
+        # The server asks the session's process to end, and does not wait until it has.
+        await until(second.lead)
         assert not await first.lead()
 
 
@@ -313,7 +328,7 @@ async def test_commits_wait_for_the_disk_even_where_the_server_says_otherwise(
     postgresql: Postgresql,
 ) -> None:
     url = postgresql.new_database()
-    name = url.split("/")[3].split("?")[0]
+    name = database_name(url)
     postgresql.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     async with opened(url) as store:
         with store._database.writing.connect() as connection:
@@ -331,7 +346,7 @@ async def test_calls_are_refused_while_the_database_is_away_and_served_when_it_i
     postgresql: Postgresql,
 ) -> None:
     url = postgresql.new_database()
-    name = url.split("/")[3].split("?")[0]
+    name = database_name(url)
     async with opened(url) as store:
         await store.add_secret(SECRET)
         postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -363,13 +378,7 @@ async def test_forgetting_waits_for_an_issuance_that_is_being_recorded(postgresq
         with second._database.writing.begin() as connection:
             second._record(connection, [issuance(1)])
             forgetting = asyncio.create_task(first.forget_secret(SECRET.id, NOW))
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            for _ in range(500):
-                if postgresql.execute(waiting)[0][0]:
-                    break
-                await asyncio.sleep(0.01)
-            else:
-                raise AssertionError("ForgetSecret did not wait")
+            await postgresql.something_waits_for_a_lock(url)
             assert not forgetting.done()
         assert await forgetting
         assert await second.issuance_with_secret("certificate-1") is not None

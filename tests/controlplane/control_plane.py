@@ -7,7 +7,6 @@ import ipaddress
 import json
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -19,14 +18,15 @@ from types import TracebackType
 from typing import Self
 
 from tests import owned_directory
+from tests.cluster_agents import free_port
 from tests.controlplane.pki import write_pki
 from tests.controlplane.programs import Programs
 from tests.kubectl import Kubectl
 from tests.owned_directory import OwnedDirectory, in_memory
 from tests.processes import die_with_parent
 
-_READY_SECONDS = 90
-_STOP_SECONDS = 10
+_READY_SECONDS = 180
+_STOP_SECONDS = 30
 _PREFIX = "vanadium-controlplane-"
 LOOPBACK = "127.0.0.1"
 # Its own programs, by user and group.
@@ -135,7 +135,7 @@ class ControlPlane:
 
     def _start(self) -> None:
         write_pki(self.directory, self._address, _first_address(self._service_cidr))
-        client_port, peer_port, api_port = _free_ports(3)
+        client_port, peer_port, api_port = free_port(), free_port(), free_port()
         self.url = f"https://{self._address}:{api_port}"
         self.ca_certificate = self.directory / "ca.crt"
         self.audit_log = self.directory / "audit.log"
@@ -221,7 +221,7 @@ class ControlPlane:
                     raise ControlPlaneError(self._complaint(f"{name} ended with {process.returncode}", name))
             with (
                 contextlib.suppress(urllib.error.URLError, OSError),
-                urllib.request.urlopen(request, context=trust, timeout=2),  # noqa: S310
+                urllib.request.urlopen(request, context=trust, timeout=10),  # noqa: S310
             ):
                 return
             time.sleep(0.1)
@@ -240,11 +240,3 @@ def clean() -> None:
 def _first_address(cidr: str) -> str:
     """The address of the Service `kubernetes`."""
     return str(next(ipaddress.ip_network(cidr).hosts()))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

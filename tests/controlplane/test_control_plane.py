@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.controlplane.control_plane import ControlPlane
+from tests.kubectl import wait_for
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
@@ -45,15 +45,6 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def wait_for(what: str, check: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"{what}: not within {seconds} s")
 
 
 def test_rbac_denies_who_was_given_nothing(control_plane: ControlPlane, namespace: str) -> None:

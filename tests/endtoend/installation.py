@@ -25,9 +25,10 @@ from typing import Any, TypeVar
 import httpx
 from kubernetes import client, config
 
+from tests.checkout import CHECKOUT
 from tests.cluster_agents import free_port
 from tests.controlplane.control_plane import ControlPlane
-from tests.kubectl import CHECKOUT, wait_for
+from tests.kubectl import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
@@ -36,7 +37,7 @@ _T = TypeVar("_T")
 SYSTEM = "vanadium-system"
 NODE = "runner"
 # Short, so that the tests see renewals against the real TokenReview.
-TTL_SECONDS = 20
+TTL_SECONDS = 45
 
 
 class Runner:
@@ -222,7 +223,7 @@ def _program(module: str, logs: Path, **settings: object) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -235,12 +236,12 @@ def _wait_until_served(installed: Installation, webhook_port: int) -> None:
 
     def ready() -> bool:
         try:
-            agent = httpx.get(f"{installed.cluster_agent_health_url}/readyz")
-            webhook = httpx.get(f"https://127.0.0.1:{webhook_port}/readyz", verify=context)
+            agent = httpx.get(f"{installed.cluster_agent_health_url}/readyz", timeout=60)
+            webhook = httpx.get(f"https://127.0.0.1:{webhook_port}/readyz", verify=context, timeout=60)
         except httpx.TransportError:
             return False
         entries = installed.get("mutatingwebhookconfiguration", "vanadium-webhook")["webhooks"]
         published = all(entry["clientConfig"].get("caBundle") for entry in entries)
         return agent.is_success and webhook.is_success and published
 
-    wait_for("webhook and cluster agent", ready, 60, installed.logs_end)
+    wait_for("webhook and cluster agent", ready, 120, installed.logs_end)

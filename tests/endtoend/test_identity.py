@@ -15,9 +15,10 @@ from spiffe import X509Source
 
 from blessings import Blessing, Principal, RevocationList, Roots
 from blessings.tls import client_context
+from tests.checkout import CHECKOUT
 from tests.csrs import csr_of
 from tests.endtoend.installation import TTL_SECONDS, Installation
-from tests.kubectl import CHECKOUT, wait_for
+from tests.kubectl import wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 
@@ -49,7 +50,7 @@ def seek(
     )
     context = client_context(principal, blessing, Roots.from_pem(credential["clusterAgentRoots"]))
     body = {"csr": csr_of(key or Principal.create()), "token": token}
-    with httpx.Client(verify=context) as client:
+    with httpx.Client(verify=context, timeout=60) as client:
         return client.post(f"{installed.cluster_agent_url}/v1/seek-blessings", json=body)
 
 
@@ -58,7 +59,7 @@ def revoked_serials(installed: Installation, credential: dict[str, Any]) -> froz
     context = ssl.create_default_context(cadata=credential["clusterAgentRoots"])
     context.check_hostname = False
     url = f"{installed.cluster_agent_url}/v1/crl/{credential['application']}"
-    return RevocationList.from_der(httpx.get(url, verify=context).content).serials
+    return RevocationList.from_der(httpx.get(url, verify=context, timeout=60).content).serials
 
 
 def reason(response: httpx.Response) -> str:
@@ -114,7 +115,7 @@ def test_an_unmodified_spiffe_client_in_a_pod_follows_a_rotation(
 ) -> None:
     pod = name_of(shop[0])
     socket = installed.runner.pod(pod).path_in("fortune", "/run/vanadium/workload.sock")
-    with X509Source(socket_path=f"unix://{socket}", timeout_in_seconds=10) as source:
+    with X509Source(socket_path=f"unix://{socket}", timeout_in_seconds=60) as source:
         first = source.get_x509_context().default_svid
         assert str(first.spiffe_id) == f"spiffe://acme/prod/shop/fortune/{pod}"
         # A message may also bring nothing but new revocation lists, with the same certificate.
@@ -122,7 +123,7 @@ def test_an_unmodified_spiffe_client_in_a_pod_follows_a_rotation(
         wait_for(
             "a rotation",
             lambda: source.get_x509_context().default_svid.leaf.serial_number != serial,
-            TTL_SECONDS,
+            TTL_SECONDS + 60,
         )
         again = source.get_x509_context().default_svid
     assert again.spiffe_id == first.spiffe_id
@@ -182,10 +183,10 @@ def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
     assert seek(installed, credential, token, presented=replica).status_code == 200
     installed.kubectl("delete", "pod", pod, "-n", "shop")
     # The API server may answer from its cache of authenticated tokens for ten seconds.
-    wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated", 20)
+    wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated")
     renewal = seek(installed, credential, token, presented=replica)
     assert reason(renewal) in ("TokenNotAuthenticated", "Revoked")
-    wait_for("revocation", lambda: serial in revoked_serials(installed, credential), 60)
+    wait_for("revocation", lambda: serial in revoked_serials(installed, credential))
     renewal = seek(installed, credential, token, presented=replica)
     assert reason(renewal) == "Revoked"
     names = {name_of(one) for one in installed.ready_pods("shop", 3)}
@@ -288,7 +289,7 @@ def test_a_job_has_an_identity_from_its_init_containers_on_and_finishes(
             one["type"] == "Complete" and one["status"] == "True" for one in status.get("conditions", [])
         )
 
-    wait_for("the Job's completion", completed, 60)
+    wait_for("the Job's completion", completed, 120)
     (pod,) = installed.get("pods", "-n", "shop", "-l", "job-name=once")["items"]
     running = installed.runner.pod(name_of(pod))
     for name in ("before", "job"):

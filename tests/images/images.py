@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.controlplane.programs import (
     ProgramsUnavailableError,
     Say,
@@ -22,7 +23,6 @@ from tests.images import base_image, buildah
 from tests.images.archives import appearing_whole, use
 from tests.images.errors import ImagesUnavailableError
 
-CHECKOUT = Path(__file__).parents[2]
 PAUSE = "registry.k8s.io/pause:3.10"
 
 

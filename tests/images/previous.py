@@ -6,9 +6,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.controlplane.programs import Say, cache_directory, locked
 from tests.images.errors import ImagesUnavailableError
-from tests.images.images import CHECKOUT, Image, images
+from tests.images.images import Image, images
 
 # Change both with each release.
 VERSION = "0.1.0"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.controlplane.programs import cache_directory, locked
 from tests.images import base_image, buildah, images, registries
 from tests.images.archives import appearing_whole, configuration, layers, sizes, use
 from tests.images.errors import ImagesUnavailableError
-from tests.images.images import CHECKOUT, IMAGES, PAUSE, Image, key
+from tests.images.images import IMAGES, PAUSE, Image, key
 from tests.images.unpacked import Container
 
 BY_NAME = {image.name: image for image in IMAGES}

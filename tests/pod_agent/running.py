@@ -18,7 +18,7 @@ from typing import TypeVar
 import httpx
 
 from pod_agent.client import AgentClient, AgentError
-from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, pod_token
+from tests.cluster_agents import PATIENCE_SECONDS, SERVER_NAME, RunningClusterAgent, free_port, pod_token
 
 _T = TypeVar("_T")
 
@@ -96,13 +96,13 @@ def running_pod_agent(directory: Path, url: str, **settings: object) -> Iterator
         running.client().close()
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def eventually(what: str, check: Callable[[], _T], seconds: float = 20) -> _T:
+def eventually(what: str, check: Callable[[], _T], seconds: float = PATIENCE_SECONDS) -> _T:
     """What `check` answers, once it is true; an OSError or AgentError counts as not yet."""
     deadline = time.monotonic() + seconds
     problem: Exception | None = None

@@ -81,7 +81,7 @@ def discharger() -> Iterator[Discharger]:
 
 @pytest.fixture
 def fetch(discharger: Discharger) -> Iterator[DischargeFetcher]:
-    with httpx.Client(timeout=10) as client:
+    with httpx.Client(timeout=60) as client:
         yield DischargeFetcher(client, [discharger.url])
 
 
@@ -148,7 +148,7 @@ def test_attack_a_caveat_that_makes_its_holder_ask_another_server(
 
 
 def test_a_discharger_that_is_away_is_told(discharger: Discharger, fetch: DischargeFetcher) -> None:
-    with httpx.Client(transport=httpx.HTTPTransport(), timeout=10) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(), timeout=60) as client:
         absent = DischargeFetcher(client, ["http://127.0.0.1:9/"])
         with pytest.raises(DischargeUnavailable, match="no answer"):
             absent(caveat("http://127.0.0.1:9/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -23,10 +24,13 @@ from spiffe.workloadapi.errors import FetchX509SvidError
 
 from blessings import fingerprint, verify_signature
 from pod_agent.client import AgentError
-from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory
 
-TTL_SECONDS = 4
+# Renewed at half of it: so long may a test take between two questions.
+TTL_SECONDS = 10
+# Kubernetes' own, before a container is killed.
+TERMINATION_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def test_watching_shows_each_renewal_with_a_new_key_and_the_same_name(blessed: R
 
 
 def test_an_unmodified_spiffe_client_follows_a_rotation(blessed: RunningPodAgent) -> None:
-    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=10) as source:
+    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=PATIENCE_SECONDS) as source:
         first = source.get_x509_context().default_svid
         assert str(first.spiffe_id) == "spiffe://acme/prod/shop/web/web-1"
         assert len(first.cert_chain) == 2
@@ -133,7 +137,7 @@ def test_it_is_blessed_once_the_cluster_agent_and_the_mounts_are_there(
 def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
     tmp_path: Path, directory: Path
 ) -> None:
-    with running_cluster_agent(tmp_path, ttl_seconds=3, minimum_ttl_seconds=1) as agent:
+    with running_cluster_agent(tmp_path, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent:
         mount(directory, agent)
         with running_pod_agent(directory, agent.url) as running:
             running.wait_until_blessed()
@@ -174,7 +178,7 @@ def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
 def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_credential(
     tmp_path: Path, directory: Path
 ) -> None:
-    with running_cluster_agent(tmp_path, ttl_seconds=20, minimum_ttl_seconds=1) as agent:
+    with running_cluster_agent(tmp_path, ttl_seconds=30, minimum_ttl_seconds=1) as agent:
         mount(directory, agent)
         port = agent.url.rpartition(":")[2]
         with running_pod_agent(directory, agent.url) as running:
@@ -183,11 +187,11 @@ def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_cr
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
             shutil.rmtree(agent.data_directory)  # and with it the identity root
-            anew: dict[str, Any] = {"port": port, "ttl_seconds": 20, "minimum_ttl_seconds": 1}
+            anew: dict[str, Any] = {"port": port, "ttl_seconds": 30, "minimum_ttl_seconds": 1}
             with running_cluster_agent(tmp_path, **anew) as other:
                 mount(directory, other)
                 after = next(running.client().watch(after=before.version))
-    left = before.not_after - (after.not_after - timedelta(seconds=20))
+    left = before.not_after - (after.not_after - timedelta(seconds=30))
     assert left > timedelta(seconds=3), "it waited for the old certificate's end"
 
 
@@ -204,12 +208,14 @@ def test_a_restarted_container_takes_its_sockets_over_and_serves_again(
             second.wait_until_blessed()
 
 
-def test_it_ends_quickly_with_streams_open_and_leaves_no_socket(blessed: RunningPodAgent) -> None:
-    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=10):
+def test_it_ends_in_time_with_streams_open_and_leaves_no_socket(
+    blessed: RunningPodAgent,
+) -> None:
+    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=PATIENCE_SECONDS):
         watching = blessed.client().watch()
         next(watching)
         blessed.process.send_signal(signal.SIGTERM)
-        assert blessed.process.wait(5) == 0
+        assert blessed.process.wait(TERMINATION_SECONDS) == 0
         assert list(watching) == []
     assert sorted(os.listdir(blessed.directory)) == ["credential.json", "log", "token"]
 
@@ -230,7 +236,7 @@ def test_attack_something_else_in_the_sockets_place_is_neither_followed_nor_remo
     else:
         (directory / "agent.sock").symlink_to(target)
     with running_pod_agent(directory, "https://127.0.0.1:1") as running:
-        assert running.process.wait(10) == 2
+        assert running.process.wait(PATIENCE_SECONDS) == 2
         assert "exists and is no socket" in running.log()
     assert target.read_text() == "precious"
     assert (directory / "agent.sock").exists()
@@ -252,7 +258,7 @@ def test_the_log_and_the_metrics_tell_of_it_without_a_secret(
     blessed: RunningPodAgent, directory: Path
 ) -> None:
     metrics = httpx.get(f"{blessed.health_url}/metrics").text
-    assert 'vanadium_pod_agent_seeks_total{result="Blessed"} 1.0' in metrics
+    assert re.search(r'^vanadium_pod_agent_seeks_total\{result="Blessed"\} [1-9]', metrics, re.MULTILINE)
     credential = json.loads((directory / "credential.json").read_text())
     assert (directory / "token").read_text() not in blessed.log()
     assert credential["privateKey"].splitlines()[1] not in blessed.log()
@@ -273,7 +279,7 @@ def test_a_wrong_setting_stops_the_program_with_its_name(
 ) -> None:
     url = str(settings.pop("cluster_agent_url", "https://127.0.0.1:1"))
     with running_pod_agent(directory, url, **settings) as running:
-        assert running.process.wait(10) == 2
+        assert running.process.wait(PATIENCE_SECONDS) == 2
         assert said in running.log()
 
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.checkout import CHECKOUT
+
 PROTOCOL = Path("pod_agent/workload/protocol")
 
 

@@ -69,7 +69,7 @@ def test_a_revoked_peer_is_refused_by_the_lists_of_the_pod_agent(agent: RunningC
                     return error.reason is Reason.REVOKED
                 return False
 
-            eventually("the revocation", refused, 40)
+            eventually("the revocation", refused)
             assert [
                 RevocationList.from_der(der).number for der in served_lists(watching.workload_socket)
             ] == [one.number for one in client.revocation_lists().entries]
@@ -77,7 +77,7 @@ def test_a_revoked_peer_is_refused_by_the_lists_of_the_pod_agent(agent: RunningC
             with WorkloadApiClient(watching.workload_socket) as workload:
                 svid = workload.fetch_x509_svid()
             assert str(svid.spiffe_id).endswith("/watching-1")
-            eventually("the acknowledgement", lambda: acknowledged(agent) == (1, 1), 60)
+            eventually("the acknowledgement", lambda: acknowledged(agent) == (1, 1))
 
 
 def served_lists(socket: str) -> list[bytes]:
@@ -85,7 +85,7 @@ def served_lists(socket: str) -> list[bytes]:
     with grpc.insecure_channel(socket) as channel:
         stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(channel)  # type: ignore[no-untyped-call]  # generated code
         metadata = (("workload.spiffe.io", "true"),)
-        answer = next(iter(stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=metadata, timeout=10)))
+        answer = next(iter(stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=metadata, timeout=60)))
     return list(answer.crl)
 
 
@@ -155,7 +155,7 @@ async def watched(*answers: News | SeekError) -> tuple[Source, KeeperDouble, Cur
 
     watcher = Watcher(source, current, keeper, now=clock, chance=lambda: 0.5, sleep=sleep)
     task = asyncio.create_task(watcher.watch())
-    await asyncio.wait_for(source.done.wait(), 5)
+    await asyncio.wait_for(source.done.wait(), 60)
     task.cancel()
     return source, keeper, current, pauses
 

@@ -8,7 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.checkout import CHECKOUT
+
 VKUBE = [sys.executable, "-m", "vkube"]
 
 
@@ -19,7 +20,7 @@ def test_the_sample_application_runs_until_ctrl_c() -> None:
         [*VKUBE, "run", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=CHECKOUT
     )
     assert process.stdout is not None
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     seen: list[str] = []
     serving = 0

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 _LISTENING = re.compile(r"running on https://127\.0\.0\.1:(\d+)")
-_START_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 
 def certificate(lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> tuple[bytes, bytes]:
@@ -73,7 +73,10 @@ class RunningWebhook:
         """A client that trusts the certificate in use, and nothing else."""
         trust = ssl.create_default_context(cafile=str(self.chain_file))
         return httpx.Client(
-            base_url=f"https://127.0.0.1:{self.port}", verify=trust, trust_env=False, timeout=20
+            base_url=f"https://127.0.0.1:{self.port}",
+            verify=trust,
+            trust_env=False,
+            timeout=_PATIENCE_SECONDS,
         )
 
     def wait_for(self, event: str, count: int = 1, **fields: Any) -> dict[str, Any]:
@@ -84,7 +87,10 @@ class RunningWebhook:
             return [line for line in self.lines if all(line.get(key) == value for key, value in wanted)]
 
         with self.logged:
-            assert self.logged.wait_for(lambda: len(found()) >= count, timeout=20), (event, self.lines)
+            assert self.logged.wait_for(lambda: len(found()) >= count, timeout=_PATIENCE_SECONDS), (
+                event,
+                self.lines,
+            )
             return found()[count - 1]
 
     def served_certificate(self) -> bytes:
@@ -112,10 +118,10 @@ def running_webhook(directory: Path, *arguments: str) -> Iterator[RunningWebhook
     reader.start()
     try:
         with webhook.logged:
-            assert webhook.logged.wait_for(lambda: webhook.port, timeout=_START_SECONDS), webhook.lines
+            assert webhook.logged.wait_for(lambda: webhook.port, timeout=_PATIENCE_SECONDS), webhook.lines
         yield webhook
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, webhook.lines
+        assert process.wait(_PATIENCE_SECONDS) == 0, webhook.lines
     finally:
         process.kill()
         process.wait()

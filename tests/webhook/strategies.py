@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.pods import container, pod
@@ -15,7 +14,6 @@ JSONObject = dict[str, Any]
 Injector = Callable[[JSONObject], JSONObject]
 
 # What is proved here is no matter of time, and a busy machine is no reason to fail.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _WORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 _VALUES = st.text("a $()é/~", max_size=5)

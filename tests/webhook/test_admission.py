@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests.pods import container, pod, review
 from tests.webhook.applying import CONFIGURATION, injected, patch_of
-from tests.webhook.strategies import unhurried
 from webhook.admission import admit
 from webhook.errors import BadRequestError
 from webhook.injection import inject
@@ -175,7 +174,6 @@ _RICH = pod(
 )
 
 
-@unhurried
 @given(st.lists(st.integers(0, 20), max_size=8), JUNK, st.booleans())
 def test_a_review_damaged_anywhere_is_answered_or_refused_and_never_crashes(
     path: list[int], junk: object, again: bool

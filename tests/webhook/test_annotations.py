@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.webhook.strategies import unhurried
 from webhook import quantities
 from webhook.annotations import read_wishes
 from webhook.errors import RefusalError
@@ -72,7 +71,6 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
         quantities.parse(text)
 
 
-@unhurried
 @given(st.text(max_size=70))
 def test_no_text_makes_reading_a_quantity_fail_otherwise(text: str) -> None:
     try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.pods import container, pod
 from tests.webhook.applying import CONFIGURATION, apply, injected, named
-from tests.webhook.strategies import Injector, injectors, pods, unhurried
+from tests.webhook.strategies import Injector, injectors, pods
 from webhook.injection import inject
 from webhook.layout import APPLICATION_VARIABLES, CONTAINER, VOLUMES
 from webhook.reasons import Reason
@@ -44,7 +44,6 @@ def without_ours(subject: JSONObject) -> JSONObject:
     return rest
 
 
-@unhurried
 @given(pods())
 def test_a_second_injection_changes_nothing(subject: JSONObject) -> None:
     once = injected(subject)
@@ -53,7 +52,6 @@ def test_a_second_injection_changes_nothing(subject: JSONObject) -> None:
     assert again.reason is Reason.ALREADY_INJECTED
 
 
-@unhurried
 @given(pods(), st.lists(injectors(), max_size=3), st.lists(injectors(), max_size=3))
 def test_with_other_injectors_before_and_after_the_last_injection_settles_it(
     subject: JSONObject, before: list[Injector], after: list[Injector]
@@ -73,7 +71,6 @@ def test_with_other_injectors_before_and_after_the_last_injection_settles_it(
                 assert {v["name"]: v.get("value") for v in each["env"]}[name] == value
 
 
-@unhurried
 @given(pods())
 def test_everything_of_the_users_stays_as_it_was(subject: JSONObject) -> None:
     original = copy.deepcopy(subject)
@@ -83,7 +80,6 @@ def test_everything_of_the_users_stays_as_it_was(subject: JSONObject) -> None:
     assert result["metadata"] == original["metadata"]
 
 
-@unhurried
 @given(pods())
 def test_the_users_elements_keep_their_order_and_come_first(subject: JSONObject) -> None:
     result = injected(subject)
@@ -99,7 +95,6 @@ def test_the_users_elements_keep_their_order_and_come_first(subject: JSONObject)
     assert result["spec"]["volumes"][: len(before)] == before
 
 
-@unhurried
 @given(pods())
 def test_every_operation_adds_and_none_replaces_an_array_that_has_elements(subject: JSONObject) -> None:
     document: JSONObject = copy.deepcopy(subject)

@@ -16,7 +16,8 @@ import pytest_asyncio
 from tests.vkube.runner.resources import MemoryResources
 from vkube.runner import BackOff, Node, RunnerError, RunningPod, Surroundings, UnsupportedPod
 
-SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -66,12 +67,12 @@ async def test_init_containers_run_in_order_and_a_sidecar_serves_before_the_next
     sidecar = container(
         "sidecar",
         append("sidecar")
-        + "; import time; time.sleep(0.3); open(os.environ['NOTES'] + '.up', 'w'); time.sleep(60)",
+        + "; import time; time.sleep(0.3); open(os.environ['NOTES'] + '.up', 'w'); time.sleep(600)",
         restartPolicy="Always",
         startupProbe={
             "exec": {"command": ["python", "-c", "import os; os.stat(os.environ['NOTES'] + '.up')"]},
             "periodSeconds": 1,
-            "failureThreshold": 10,
+            "failureThreshold": 60,
             "timeoutSeconds": 5,
         },
         **NOTED,
@@ -85,7 +86,7 @@ async def test_init_containers_run_in_order_and_a_sidecar_serves_before_the_next
             **NOTES,
         )
     )
-    status = await asyncio.wait_for(running.wait_finished(), 20)
+    status = await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
     assert notes(running, "app") == "first sidecar init app"
     assert status["phase"] == "Succeeded"
     assert status["initContainerStatuses"][1]["state"]["terminated"]["exitCode"] == 143
@@ -96,7 +97,7 @@ async def test_a_failing_init_container_fails_a_pod_that_is_never_restarted(node
         pod(container("app", SLEEP), init=[container("init", "exit(3)")], restartPolicy="Never")
     )
     with pytest.raises(RunnerError, match="ended"):
-        await running.wait_ready(10)
+        await running.wait_ready(PATIENCE_SECONDS)
     assert running.status["phase"] == "Failed"
     assert running.status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
 
@@ -104,7 +105,7 @@ async def test_a_failing_init_container_fails_a_pod_that_is_never_restarted(node
 async def test_a_container_is_restarted_as_the_policy_says(node: Node) -> None:
     code = append("run") + "; exit(1 if open(os.environ['NOTES']).read().count('run') < 3 else 0)"
     running = await node.run(pod(container("app", code, **NOTED), restartPolicy="OnFailure", **NOTES))
-    status = await asyncio.wait_for(running.wait_finished(), 20)
+    status = await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
     assert status["phase"] == "Succeeded"
     assert status["containerStatuses"][0]["restartCount"] == 2
     assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
@@ -128,7 +129,7 @@ async def test_two_pods_listen_on_the_same_port_at_addresses_of_their_own(node: 
         readinessProbe={"tcpSocket": {"port": 18181}, "periodSeconds": 0.1},
     )
     first, second = await node.run(pod(server)), await node.run(pod(server))
-    await asyncio.gather(first.wait_ready(10), second.wait_ready(10))
+    await asyncio.gather(first.wait_ready(PATIENCE_SECONDS), second.wait_ready(PATIENCE_SECONDS))
     assert first.ip != second.ip
 
 
@@ -138,25 +139,24 @@ async def test_a_pod_waits_for_its_secret_and_starts_when_it_is_there(
     running = await node.run(
         pod(container("app", SLEEP), volumes=[{"name": "v", "secret": {"secretName": "s"}}])
     )
-    await asyncio.sleep(0.3)
-    assert "Secret n/s does not exist" in running.status["message"]
+    await until(lambda: "Secret n/s does not exist" in running.status.get("message", ""))
     resources.secrets["n", "s"] = {"k": b"v"}
-    await running.wait_ready(10)
+    await running.wait_ready(PATIENCE_SECONDS)
 
 
 async def test_termination_is_asked_for_and_then_enforced(node: Node) -> None:
     polite = container(
         "polite",
-        "import signal, time; signal.signal(15, lambda *_: exit(7)); print('up', flush=True); time.sleep(60)",
+        f"import signal; signal.signal(15, lambda *_: exit(7)); {SLEEP}",
     )
     stubborn = container(
         "stubborn",
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+        f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}",
     )
     running = await node.run(pod(polite, stubborn))
-    await running.wait_ready(10)
+    await running.wait_ready(PATIENCE_SECONDS)
     await until(lambda: bool(running.log_of("polite") and running.log_of("stubborn")))
-    await node.stop_pod(running, grace_seconds=1)
+    await node.stop_pod(running, grace_seconds=5)
     codes = [one["state"]["terminated"]["exitCode"] for one in running.status["containerStatuses"]]
     assert codes == [7, 137]
 
@@ -164,8 +164,8 @@ async def test_termination_is_asked_for_and_then_enforced(node: Node) -> None:
 async def test_children_of_a_container_end_with_it(node: Node) -> None:
     code = (
         "import subprocess, sys, time; "
-        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-        "print(p.pid, flush=True); time.sleep(60)"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        "print(p.pid, flush=True); time.sleep(600)"
     )
     running = await node.run(pod(container("app", code)))
     await until(lambda: bool(running.log_of("app").strip()))
@@ -175,8 +175,8 @@ async def test_children_of_a_container_end_with_it(node: Node) -> None:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    """Returns when `check` holds; fails after 10 s."""
-    async with asyncio.timeout(10):
+    """Returns when `check` holds; fails after PATIENCE_SECONDS."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not check():  # noqa: ASYNC110 - what is waited for is another process's doing
             await asyncio.sleep(0.02)
 
@@ -206,7 +206,7 @@ async def test_an_image_runs_what_it_is_mapped_to_and_an_unknown_one_says_so(nod
 
 async def test_exec_runs_in_the_containers_surroundings(node: Node) -> None:
     running = await node.run(pod(container("app", SLEEP, **NOTED), **NOTES))
-    await running.wait_ready(10)
+    await running.wait_ready(PATIENCE_SECONDS)
     code, output = await running.execute(
         "app", ["python", "-c", "import os; print(os.environ['NOTES']); exit(4)"]
     )

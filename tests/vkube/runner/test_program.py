@@ -6,13 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.kubectl import wait_for
-
-CHECKOUT = Path(__file__).parents[3]
 
 
 def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane: ControlPlane) -> None:
@@ -49,7 +47,7 @@ def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane:
         control_plane.kubectl("delete", "pod", "app", "-n", "by-program")
         assert status() == {}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
