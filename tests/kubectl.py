@@ -61,7 +61,7 @@ class Kubectl:
     def exists(self, *arguments: str) -> bool:
         return bool(self("get", *arguments, "-o", "name", "--ignore-not-found").stdout)
 
-    def ready_pods(self, namespace: str, count: int, seconds: float = 120) -> list[dict[str, Any]]:
+    def ready_pods(self, namespace: str, count: int, seconds: float = 180) -> list[dict[str, Any]]:
         """The namespace's Pods once `count` are ready, and no others are left."""
 
         def look() -> list[dict[str, Any]]:

@@ -22,11 +22,12 @@ import yaml
 from spiffe._proto import workload_pb2, workload_pb2_grpc
 
 from blessings import Blessing, Principal, RevocationList
+from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import programs
 from tests.endtoend.installation import Installation, installation
 from tests.endtoend.test_identity import revoked_serials, seek
-from tests.kubectl import CHECKOUT, wait_for
+from tests.kubectl import wait_for
 
 STATED_ON_LIST, STATED_AT_PEER = 10, 30
 PLACE = "shop"

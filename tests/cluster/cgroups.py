@@ -62,7 +62,7 @@ def remove_cgroups(name: str) -> None:
             _remove(Path(directory))
 
 
-def _remove(group: Path, seconds: float = 5) -> None:
+def _remove(group: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

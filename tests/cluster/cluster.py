@@ -73,7 +73,7 @@ def running_cluster(parts: Parts | Kubectl) -> Iterator[Cluster]:
             node.load(archive)
         node.join(control_plane)
         kubectl = control_plane.kubectl
-        wait_for("a ready node", lambda: _is_ready(kubectl), 60, lambda: node.log_of("kubelet")[-3000:])
+        wait_for("a ready node", lambda: _is_ready(kubectl), 180, lambda: node.log_of("kubelet")[-3000:])
         yield Cluster(kubectl, node)
 
 

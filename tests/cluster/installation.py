@@ -71,7 +71,11 @@ def wait_until_injecting(kubectl: Kubectl, where: str) -> None:
     """Until the API server reaches a webhook: a ready one is in the node's rules a moment later."""
     manifest = json.dumps(pod(where, "asking", {}))
     answer = ("create", "--dry-run=server", "-o", "json", "-f", "-")
-    wait_for("an injected Pod", lambda: POD_AGENT in kubectl(*answer, stdin=manifest, check=False).stdout, 30)
+    wait_for(
+        "an injected Pod",
+        lambda: POD_AGENT in kubectl(*answer, stdin=manifest, check=False).stdout,
+        _READY_SECONDS,
+    )
 
 
 def execute(kubectl: Kubectl, namespace: str, pod: str, container: str, *argv: str) -> tuple[int, str]:

@@ -186,7 +186,7 @@ def _run(*argv: str | Path, environment: Mapping[str, str], check: bool = True) 
     return done.stdout
 
 
-def _wait_until(look: Callable[[], _T], what: str, seconds: float = 10) -> _T:
+def _wait_until(look: Callable[[], _T], what: str, seconds: float = 60) -> _T:
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:

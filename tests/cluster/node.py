@@ -121,7 +121,7 @@ class Node:
     def _log(self, service: str) -> Path:
         return self.machine.directory / f"{service}.log"
 
-    def _until(self, look: Callable[[], object], service: str, seconds: float = 30) -> None:
+    def _until(self, look: Callable[[], object], service: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not look():
             ended = self._processes[service].poll()

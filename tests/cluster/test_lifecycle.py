@@ -28,7 +28,7 @@ from tests.kubectl import Kubectl, wait_for
 
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.
-TTL_SECONDS = 40
+TTL_SECONDS = 60
 
 
 def chain_of(kubectl: Kubectl, pod_name: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def wait_for_renewals(kubectl: Kubectl, pods: list[str]) -> None:
         wait_for(
             f"a renewal of {pod}",
             lambda pod=pod, key=key: chain_of(kubectl, pod)["publicKey"] != key,  # type: ignore[misc]
-            TTL_SECONDS,
+            TTL_SECONDS + 120,
             lambda: f"{kubectl.story(PLACE)}\n{logs(kubectl)}",
         )
 

@@ -81,7 +81,7 @@ def restarted(kubectl: Kubectl, container: str) -> dict[str, Any]:
         pod = the_pod(kubectl)
         return pod if is_ready(pod) and container_status(pod, container)["restartCount"] else None
 
-    found = wait_for(f"{container} restarted", look, 60, lambda: kubectl.story(PLACE))
+    found = wait_for(f"{container} restarted", look, 180, lambda: kubectl.story(PLACE))
     assert found is not None
     return found
 
@@ -93,11 +93,11 @@ def served_id(kubectl: Kubectl, pod: dict[str, Any]) -> str:
         code, printed = execute(kubectl, PLACE, name_of(pod), "app", *PRINT_ID)
         return printed.strip() if code == 0 else ""
 
-    return wait_for("an identity", ask, 60, lambda: kubectl.story(PLACE))
+    return wait_for("an identity", ask, 180, lambda: kubectl.story(PLACE))
 
 
 def until_gone(kubectl: Kubectl, selector: str, where: str = SYSTEM) -> None:
-    wait_for("no Pods", lambda: not kubectl.exists("pods", "-n", where, "-l", selector), 60)
+    wait_for("no Pods", lambda: not kubectl.exists("pods", "-n", where, "-l", selector), 180)
 
 
 def test_a_killed_pod_agent_comes_back_with_the_same_name_and_the_application_goes_on(
@@ -212,7 +212,7 @@ def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refu
         assert ("Warning:" in bare.stderr) == (enforce == "warn")
         kubectl.apply(deployment(where, "web", 1))
         if enforce == "deny":
-            wait_for("refusal", lambda: "this Pod has none" in kubectl.story(where), 30)
+            wait_for("refusal", lambda: "this Pod has none" in kubectl.story(where), 180)
             assert not kubectl.exists("pods", "-n", where)
         else:
             (plain,) = kubectl.ready_pods(where, 1)
@@ -221,7 +221,7 @@ def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refu
         if enforce != "deny":  # what runs without identity says so by having none, until it is replaced
             kubectl("rollout", "restart", "deployment/web", "-n", where)
         (healed,) = wait_for(
-            "an injected Pod", lambda: _injected_alone(kubectl, where), 90, lambda: kubectl.story(where)
+            "an injected Pod", lambda: _injected_alone(kubectl, where), 180, lambda: kubectl.story(where)
         )
         assert execute(kubectl, where, name_of(healed), "app", *PRINT_ID) == (
             0, spiffe_id(where, name_of(healed)) + "\n",
@@ -254,7 +254,7 @@ def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(
             assert (code, printed) == (0, spiffe_id("short-lived", name_of(one)) + "\n")
         stored = kubectl.get("secret", "vanadium-bootstrap", "-n", "short-lived")["data"]["default"]
         credentials.append(base64.b64decode(stored).decode())
-        kubectl("delete", "namespace", "short-lived", "--timeout=60s")
+        kubectl("delete", "namespace", "short-lived", "--timeout=180s")
     assert credentials[0] != credentials[1]
     # Within the cluster, as somebody who kept what was in the Secret would try.
     for credential in credentials:

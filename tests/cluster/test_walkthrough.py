@@ -17,7 +17,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.installation import everything
 
 WALKTHROUGH = CHECKOUT / "docs" / "walkthrough.md"
-_SECONDS = 180
+_SECONDS = 300
 
 
 @dataclass

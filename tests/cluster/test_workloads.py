@@ -53,11 +53,11 @@ def shop(installed: Cluster) -> Iterator[list[dict[str, Any]]]:
     installed.kubectl.apply(*MANIFESTS)
     restricted = "pod-security.kubernetes.io/enforce=restricted"
     installed.kubectl("label", "namespace", "shop", restricted, "--overwrite")
-    yield installed.kubectl.ready_pods("shop", 3, 120)
+    yield installed.kubectl.ready_pods("shop", 3, 180)
     installed.kubectl("delete", "namespace", "shop")
 
 
-def finished_pod(kubectl: Kubectl, job_name: str, seconds: float = 90) -> dict[str, Any]:
+def finished_pod(kubectl: Kubectl, job_name: str, seconds: float = 180) -> dict[str, Any]:
     """The Pod of a Job that has completed."""
 
     def completed() -> bool:
@@ -76,7 +76,7 @@ def log_of(kubectl: Kubectl, pod_name: str, container_name: str) -> str:
     return kubectl("logs", "-n", PLACE, pod_name, "-c", container_name).stdout.strip()
 
 
-def ready(kubectl: Kubectl, name: str, seconds: float = 60) -> dict[str, Any]:
+def ready(kubectl: Kubectl, name: str, seconds: float = 180) -> dict[str, Any]:
     """The Pod of that name, once it is ready."""
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, f"--timeout={seconds}s")
     found: dict[str, Any] = kubectl.get("pod", name, "-n", PLACE)
@@ -168,7 +168,7 @@ def test_the_jobs_of_a_cron_job_finish(kubectl: Kubectl) -> None:
         jobs: list[dict[str, Any]] = kubectl.get("jobs", "-n", PLACE)["items"]
         return [one for one in jobs if one["metadata"]["name"].startswith("often-")]
 
-    first = wait_for("the next minute", made, 75)[0]
+    first = wait_for("the next minute", made, 180)[0]
     pod_name = name_of(finished_pod(kubectl, name_of(first)))
     assert log_of(kubectl, pod_name, "app") == spiffe_id(PLACE, pod_name)
     kubectl("delete", "cronjob", "often", "-n", PLACE)
@@ -188,7 +188,7 @@ def test_the_pods_of_a_stateful_set_keep_their_names_with_new_keys(kubectl: Kube
             },
         }
     )
-    kubectl("rollout", "status", "statefulset/db", "-n", PLACE, "--timeout=90s")
+    kubectl("rollout", "status", "statefulset/db", "-n", PLACE, "--timeout=180s")
     for ordinal in (0, 1):
         assert id_in(kubectl, f"db-{ordinal}") == spiffe_id(PLACE, f"db-{ordinal}")
     before = chain_in(kubectl, "db-0")
@@ -247,9 +247,9 @@ def test_a_pod_of_two_containers_lets_only_the_named_one_see_the_sockets(kubectl
 
 def test_a_deployment_scales_up_and_down(kubectl: Kubectl) -> None:
     kubectl.apply(deployment(PLACE, "many", 2))
-    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=90s")
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=180s")
     kubectl("scale", "deployment/many", "--replicas=5", "-n", PLACE)
-    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=90s")
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=180s")
     pods = kubectl.get("pods", "-n", PLACE, "-l", "app=many")["items"]
     assert {id_in(kubectl, name_of(one)) for one in pods} == {spiffe_id(PLACE, name_of(one)) for one in pods}
     assert all(container_status(one, "app")["restartCount"] == 0 for one in pods)

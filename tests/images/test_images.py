@@ -240,7 +240,7 @@ def test_a_pod_agent_without_a_credential_says_so_and_waits(pod_agent: Container
         assert process.poll() is None
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def test_the_image_has_no_shell_no_installer_and_no_privileged_file(container: Container) -> None:

@@ -78,7 +78,7 @@ class Container:
 
     def run(self, *arguments: str, entrypoint: list[str] | None = None) -> tuple[int, str]:
         process = self.start(*arguments, entrypoint=entrypoint)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         return process.returncode, output
 
     def python(self, code: str) -> tuple[int, str]:
