@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import structlog
@@ -78,9 +79,13 @@ from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import ROOT_LIFETIME, SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
+from cluster_agent.tracing_settings import traces_are_wanted
 from cluster_agent.tripwire import NamespaceEvents
 from cluster_agent.upstream_api import upstream_routes
 from cluster_agent.watch_api import watch_routes
+
+if TYPE_CHECKING:
+    from cluster_agent.tracing import Tracing
 
 RELOAD_SECONDS = 10
 HOUSEKEEPING_SECONDS = 600
@@ -111,10 +116,11 @@ def main() -> None:
 
 
 async def _run(settings: Settings) -> None:
+    metrics = Metrics()
+    tracing = _tracing(metrics)
     room = _signing_room(settings)
     serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
     store = await asyncio.to_thread(open_store, settings.store_url)
-    metrics = Metrics()
     refusals = Refusals(time.monotonic, _now)
     try:
         await store.claim_authority(room.lasting_fingerprints)
@@ -135,7 +141,7 @@ async def _run(settings: Settings) -> None:
                 attestor=bounded,
                 tripwires=(metrics, *tripwires),
                 now=_now,
-                watch=metrics.stages,
+                watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
             )
             claiming = Claiming(agent, settings.claim_code_file, serving.trust)
             await claiming.start()
@@ -186,7 +192,7 @@ async def _run(settings: Settings) -> None:
                     asyncio.create_task(_repeat(LISTS_SECONDS, _revoking(gone))),
                 ]
             try:
-                await _serve(settings, claiming, serving, metrics, routes, refusals)
+                await _serve(settings, claiming, serving, metrics, tracing, routes, refusals)
             finally:
                 await write_refusals(store, refusals, all_of_them=True)
                 await noting_heads(store, _now)()
@@ -195,7 +201,23 @@ async def _run(settings: Settings) -> None:
                 await asyncio.gather(*chores, return_exceptions=True)
     finally:
         await store.close()
+        if tracing is not None:
+            await tracing.close()
     _log.info("stopped")
+
+
+def _tracing(metrics: Metrics) -> Tracing | None:
+    """None unless traces are asked for; their libraries are neither read nor needed then."""
+    if not traces_are_wanted(os.environ):
+        return None
+    try:
+        from cluster_agent.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"traces are asked for (OTEL_EXPORTER_OTLP_ENDPOINT), and {error.name} is not installed: install "
+            "vanadium-cluster[cluster-agent,tracing], or set OTEL_SDK_DISABLED=true"
+        ) from error
+    return Tracing(metrics.registry)
 
 
 def _root_keeper(settings: Settings, room: SigningRoom, store: Store, serving: Serving) -> RootKeeper | None:
@@ -237,6 +259,7 @@ async def _serve(
     claiming: Claiming,
     serving: Serving,
     metrics: Metrics,
+    tracing: Tracing | None,
     routes: Sequence[APIRouter],
     refusals: Refusals,
 ) -> None:
@@ -264,7 +287,10 @@ async def _serve(
         metrics.refused(HANDSHAKE, refusal)
         refusals.add(HANDSHAKE, refusal, address=address)
 
-    api = AgentServer(uvicorn.Config(app, **common), serving.context, limits, metrics.turned_away, untrusted)
+    served = app if tracing is None else tracing.requests(app)
+    api = AgentServer(
+        uvicorn.Config(served, **common), serving.context, limits, metrics.turned_away, untrusted
+    )
     leaving = asyncio.Event()
     health = AgentServer(
         uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common),

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.types import Scope
@@ -27,6 +28,8 @@ from cluster_agent.serving import Serving
 
 MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
+# FastAPI's own would record what callers write, paths and queries; ours is in tracing.py.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +61,13 @@ def create_app(
     agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits, refusals: Refusals
 ) -> FastAPI:
     """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
-    app = FastAPI(title="Vanadium cluster agent", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Vanadium cluster agent",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=_NO_TELEMETRY,
+    )
     note = answer_errors(app, metrics, refusals)
 
     def too_large(scope: Scope) -> None:

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
@@ -26,6 +26,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
     elsewhere can be given to the answer."""
 
     def note(request: Request, refusal: Refusal) -> None:
+        request.state.refused = refusal.reason
         path = _path(request, refusal)
         metrics.refused(path, refusal)
         caller: Caller | None = getattr(request.state, "caller", None)
@@ -68,10 +69,13 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
 def _path(request: Request, refusal: Refusal) -> str:
     """The route's, with its parameters' names: whoever asks chooses their values, and could choose ever new
     ones; as they could for what is not there, or does not get as far as a route."""
-    route = request.scope.get("route")
-    if isinstance(refusal, NotServed) or not isinstance(route, BaseRoute):
-        return OTHER_PATH
-    return str(getattr(route, "path", OTHER_PATH))
+    return OTHER_PATH if isinstance(refusal, NotServed) else route_of(request.scope) or OTHER_PATH
+
+
+def route_of(scope: Scope) -> str | None:
+    """The path of the route that a request reached, with its parameters' names; None when it reached none."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
 
 
 def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -13,7 +13,7 @@ from cluster_agent.overload_metrics import OverloadMetrics
 from cluster_agent.stage_metrics import SECONDS, StageMetrics
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
-_RESULTS = {429: "throttled", 503: "unavailable"}
+RESULTS = {429: "throttled", 503: "unavailable"}
 
 
 class Metrics:
@@ -89,7 +89,7 @@ class Metrics:
         self._refused.labels(path, refusal.reason).inc()
         self._overload.refused(refusal)
         if path == SEEK_BLESSINGS:
-            self._results.labels(_RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
+            self._results.labels(RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
         """A tripwire that counts."""

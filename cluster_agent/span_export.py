@@ -1,0 +1,131 @@
+"""Spans on their way out, in a thread of their own: a bounded queue, and a count of what did not arrive.
+
+Nothing here makes a call wait. Where the receiver is slow or away, spans are dropped, never issuances.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from prometheus_client import CollectorRegistry, Counter
+
+_MOST_WAITING = 2048  # as the SDK has it
+_SAY_AGAIN_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class SpanMetrics:
+    """What Prometheus sees of spans."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._spans = Counter(
+            "vanadium_cluster_agent_trace_spans",
+            "Spans that were recorded: exported, failed (the receiver did not take them), or dropped (too "
+            "many waited for it).",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("exported", "failed", "dropped"):
+            self._spans.labels(result)
+
+    def count(self, result: str, number: int = 1) -> None:
+        self._spans.labels(result).inc(number)
+
+
+class CountedExporter(SpanExporter):
+    """`exporter`, whose results are counted."""
+
+    def __init__(self, exporter: SpanExporter, metrics: SpanMetrics) -> None:
+        self._exporter = exporter
+        self._metrics = metrics
+        self.done = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            self.done += len(spans)
+            self._metrics.count("exported" if result is SpanExportResult.SUCCESS else "failed", len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class BoundedSpans(SpanProcessor):
+    """Batches for `exporter`. The SDK's own processor drops what is too much as well, but says so only in a
+    log; so it gets no more than it takes, what is under way to the receiver included."""
+
+    def __init__(self, exporter: SpanExporter, metrics: SpanMetrics) -> None:
+        self._exporter = CountedExporter(exporter, metrics)
+        self._batches = BatchSpanProcessor(self._exporter)
+        self._metrics = metrics
+        # Later than the SDK, which says what is wrong with it.
+        self._most = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or _MOST_WAITING)
+        self._taken = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._taken - self._exporter.done
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self.waiting >= self._most:
+            self._metrics.count("dropped")
+            return
+        self._taken += 1
+        self._batches.on_end(span)
+
+    def shutdown(self) -> None:
+        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK's has no annotations
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._batches.force_flush(timeout_millis)
+
+
+class SdkLog(logging.Handler):
+    """What the SDK has to say, which it does by `logging`: at the start collected, since a variable that it
+    does not understand is an error, and later into our log, once a minute.
+
+    It repeats headers in its messages, and they hold credentials. So of an exception only its type is said,
+    and what the headers' parser says is replaced."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(logging.WARNING)
+        self.collected: list[str] | None = []
+        self._monotonic = monotonic
+        self._said_at = -_SAY_AGAIN_SECONDS
+        self.silent = False
+
+    def attach(self) -> None:
+        logger = logging.getLogger("opentelemetry")
+        logger.handlers = [self]
+        logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.collected is not None:
+            self.collected.append(_text(record))
+        elif not self.silent and self._monotonic() - self._said_at >= _SAY_AGAIN_SECONDS:
+            self._said_at = self._monotonic()
+            _log.warning("traces", message=_text(record))
+
+
+def _text(record: logging.LogRecord) -> str:
+    if record.name == "opentelemetry.util.re":
+        return "OTEL_EXPORTER_OTLP_HEADERS is not a list as name=value,name=value, URL-encoded"
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    safe = tuple(type(one).__name__ if isinstance(one, BaseException) else one for one in arguments)
+    return str(record.msg) % safe if safe else str(record.msg)

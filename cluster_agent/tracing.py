@@ -1,0 +1,206 @@
+"""Traces of what the cluster agent does, for an OpenTelemetry receiver. Imported only when they are wanted.
+
+A span for each request, and for a call for a blessing one for each of its stages. None holds a token, a key,
+a request's body, its query or its headers, nor a path that is none of our routes.
+
+FastAPI's own tracing is off: it takes callers for parents, and records paths, queries and the Host header as
+they come. https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blessings import Name
+from cluster_agent.applications import Application
+from cluster_agent.error_answers import route_of
+from cluster_agent.errors import Refusal, SettingsError
+from cluster_agent.metrics import RESULTS
+from cluster_agent.span_export import BoundedSpans, SdkLog, SpanMetrics
+from cluster_agent.stages import IssuanceWatch, Stage
+
+# After the last request was answered, for what is still to be sent.
+FLUSH_SECONDS = 3.0
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+_NO_PARENT = Context()
+
+_log = structlog.get_logger(__name__)
+
+
+class Tracing:
+    """Configured by the variables that the SDK reads. Raises SettingsError for one that is wrong."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sdk_log = SdkLog()
+        self._sdk_log.attach()
+        try:
+            self._spans = BoundedSpans(OTLPSpanExporter(), SpanMetrics(registry))
+            self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"OTEL_…: {error}") from error
+        if wrong := self._sdk_log.collected:
+            raise SettingsError(f"OTEL_…: {'; '.join(wrong)}")
+        self._sdk_log.collected = None
+        self._provider.add_span_processor(self._spans)
+        self._tracer = self._provider.get_tracer("cluster_agent")
+
+    def requests(self, app: ASGIApp) -> ASGIApp:
+        """`app`, each of whose requests has a span."""
+        return _TracedRequests(app, self._tracer)
+
+    def issuances(self, watch: IssuanceWatch) -> IssuanceWatch:
+        """`watch`, with a span for each stage."""
+        return _TracedIssuances(watch, self._tracer)
+
+    async def close(self) -> None:
+        """Sends what waits, for FLUSH_SECONDS at most; a receiver that hangs does not keep the program."""
+        flushed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def flush() -> None:
+            self._provider.shutdown()
+            if not self._sdk_log.silent:
+                loop.call_soon_threadsafe(flushed.set)
+
+        # Not in the loop's executor: the loop would wait for it at its end.
+        threading.Thread(target=flush, daemon=True, name="traces-flush").start()
+        try:
+            await asyncio.wait_for(flushed.wait(), FLUSH_SECONDS)
+        except TimeoutError:
+            self._sdk_log.silent = True
+            _log.warning("traces not sent", spans=self._spans.waiting, seconds=FLUSH_SECONDS)
+
+
+class _TracedRequests:
+    def __init__(self, app: ASGIApp, tracer: trace.Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        attributes: dict[str, Any] = {
+            "http.request.method": method,
+            "url.scheme": scope["scheme"],
+            "network.protocol.version": scope["http_version"],
+        }
+        if scope.get("client"):
+            attributes["client.address"] = scope["client"][0]
+        span = self._tracer.start_span(
+            method, context=_NO_PARENT, kind=SpanKind.SERVER, attributes=attributes, links=_links(scope)
+        )
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            try:
+                await self._app(scope, receive, noting)
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_status(StatusCode.ERROR)
+                raise
+            finally:
+                if span.is_recording():
+                    _conclude(span, method, scope, status)
+
+
+def _conclude(span: trace.Span, method: str, scope: Scope, status: int) -> None:
+    route = route_of(scope)
+    if route is None:
+        # Whoever asks for what there is not could have put anything there.
+        span.set_attribute("url.path", "REDACTED")
+    else:
+        span.update_name(f"{method if method != '_OTHER' else 'HTTP'} {route}")
+        span.set_attributes({"http.route": route, "url.path": route})
+    state: dict[str, Any] = scope.get("state", {})
+    if (caller := state.get("caller")) is not None:
+        span.set_attribute("vanadium.caller", str(caller.name))
+    if (reason := state.get("refused")) is not None:
+        span.set_attributes(
+            {"vanadium.result": RESULTS.get(status, "refused"), "vanadium.refusal.reason": reason}
+        )
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_attribute("error.type", reason or str(status))
+        span.set_status(StatusCode.ERROR)
+
+
+class _TracedIssuances:
+    def __init__(self, watch: IssuanceWatch, tracer: trace.Tracer) -> None:
+        self._watch = watch
+        self._tracer = tracer
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        with (
+            self._tracer.start_as_current_span(
+                stage, record_exception=False, set_status_on_exception=False
+            ) as span,
+            self._watch.stage(stage),
+        ):
+            try:
+                yield
+            except Refusal as refusal:
+                span.set_attribute("vanadium.refusal.reason", refusal.reason)
+                if refusal.status >= 500:
+                    span.set_attribute("error.type", refusal.reason)
+                    span.set_status(StatusCode.ERROR)
+                raise
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                raise
+
+    def is_for(self, application: Application) -> None:
+        trace.get_current_span().set_attribute(
+            "vanadium.application", f"{application.namespace}/{application.service_account}"
+        )
+        self._watch.is_for(application)
+
+    def issued(self, name: Name) -> None:
+        trace.get_current_span().set_attributes({"vanadium.result": "issued", "vanadium.name": str(name)})
+        self._watch.issued(name)
+
+
+def _links(scope: Scope) -> list[Link]:
+    """To the span that the caller says this request is of. Not its parent: a caller could then put spans into
+    anybody's trace, and decide which of its requests are recorded, the refused ones not. What vendors of the
+    caller's add (tracestate, baggage) is not read at all."""
+    given = [value for name, value in _headers(scope) if name == b"traceparent"]
+    if len(given) != 1:
+        return []
+    carrier = {"traceparent": given[0].decode("latin-1")}
+    context = TraceContextTextMapPropagator().extract(carrier, _NO_PARENT)
+    caller = trace.get_current_span(context).get_span_context()
+    return [Link(caller)] if caller.is_valid else []
+
+
+def _headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    return headers
+
+
+def _resource() -> Resource:
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        return resource.merge(Resource({SERVICE_NAME: "vanadium-cluster-agent"}))
+    return resource

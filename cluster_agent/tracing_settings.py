@@ -1,0 +1,49 @@
+"""Whether traces are asked for: by the standard variables, which the OpenTelemetry SDK reads by itself.
+
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from cluster_agent.errors import SettingsError
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_EXPORTER = "OTEL_TRACES_EXPORTER"
+
+
+def traces_are_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether an endpoint is named, and nothing says no. Raises SettingsError for what we do not speak."""
+    named = _first(environment, _ENDPOINTS)
+    if named is None or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = environment.get(_EXPORTER, "") or "otlp"
+    if exporter == "none":
+        return False
+    if exporter != "otlp":
+        raise SettingsError(f"{_EXPORTER}: {exporter!r} is not supported; otlp or none")
+    protocol = _first(environment, _PROTOCOLS)
+    if protocol is not None and protocol[1] != "http/protobuf":
+        raise SettingsError(f"{protocol[0]}: {protocol[1]!r} is not supported; http/protobuf")
+    variable, endpoint = named
+    if not _is_address(endpoint):
+        # Not with the value, in which there may be a password.
+        raise SettingsError(f"{variable}: not an http:// or https:// address, as http://collector:4318")
+    return True
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        address = urlsplit(endpoint)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # a port that is no number, a bracket without its other
+        return False
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:
+    """The first of the variables that is not empty, and its value; empty is unset, as the standard says."""
+    return next(((name, environment[name]) for name in names if environment.get(name)), None)
