@@ -148,6 +148,20 @@ def start_program(arguments: list[str], log_file: Path) -> Process:
         return subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
 
 
+def with_environment(**variables: str) -> Start:
+    """How to start the program with these variables beside ours."""
+
+    def start(arguments: list[str], log_file: Path) -> Process:
+        with log_file.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "cluster_agent", *arguments],
+                stderr=log,
+                env={**os.environ, **variables},
+            )
+
+    return start
+
+
 @dataclass
 class RunningClusterAgent:
     """The program `cluster-agent` with the jwks attestor, on a port of its own."""

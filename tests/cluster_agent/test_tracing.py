@@ -17,32 +17,17 @@ import pytest
 
 from blessings import Principal
 from tests.cluster_agents import (
-    Process,
     RunningClusterAgent,
-    Start,
     free_port,
     pod_token,
     running_cluster_agent,
+    with_environment,
 )
 from tests.csrs import csr_of
 from tests.otlp_receiver import Received, Receiver, running_receiver
 
 SEEK = "POST /v1/seek-blessings"
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
-
-
-def traced(**variables: str) -> Start:
-    """How to start the program with these variables."""
-
-    def start(arguments: list[str], log_file: Path) -> Process:
-        with log_file.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "cluster_agent", *arguments],
-                stderr=log,
-                env={**os.environ, **variables},
-            )
-
-    return start
 
 
 @dataclass
@@ -75,7 +60,7 @@ class Traced:
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """An agent whose traces are received at once."""
     with running_receiver() as receiver:
-        start = traced(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **SOON)
+        start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **SOON)
         directory = tmp_path_factory.mktemp("traced")
         with running_cluster_agent(directory, start=start, rate_per_address=1000) as agent:
             yield Traced(agent, receiver, agent.new_secret()["credential"])
@@ -185,7 +170,7 @@ def test_the_spans_are_counted(observed: Traced) -> None:
 
 def test_what_waits_is_sent_before_the_program_ends(tmp_path: Path) -> None:
     with running_receiver() as receiver:
-        start = traced(
+        start = with_environment(
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
             OTEL_BSP_SCHEDULE_DELAY="3600000",
             OTEL_SERVICE_NAME="issuer",
@@ -201,7 +186,7 @@ def test_what_waits_is_sent_before_the_program_ends(tmp_path: Path) -> None:
 
 def test_a_sampler_is_taken_from_the_environment(tmp_path: Path) -> None:
     with running_receiver() as receiver:
-        start = traced(
+        start = with_environment(
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, OTEL_TRACES_SAMPLER="always_off", **SOON
         )
         with running_cluster_agent(tmp_path, start=start) as agent:
@@ -216,7 +201,7 @@ def test_a_sampler_is_taken_from_the_environment(tmp_path: Path) -> None:
 
 def test_while_the_receiver_is_away_issuing_goes_on_and_what_failed_is_counted(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    start = traced(OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_EXPORTER_OTLP_TIMEOUT="0.2", **SOON)
+    start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_EXPORTER_OTLP_TIMEOUT="0.2", **SOON)
     with running_cluster_agent(tmp_path, start=start) as agent, running_receiver() as receiver:
         one = Traced(agent, receiver, agent.new_secret()["credential"])
         assert [one.seek(f"web-{number}").status_code for number in range(5)] == [200] * 5
@@ -227,7 +212,7 @@ def test_while_the_receiver_is_away_issuing_goes_on_and_what_failed_is_counted(t
 def test_while_the_receiver_hangs_issuing_goes_on_and_what_is_too_much_is_dropped(tmp_path: Path) -> None:
     with running_receiver() as receiver:
         receiver.answers.clear()
-        start = traced(
+        start = with_environment(
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
             OTEL_EXPORTER_OTLP_TIMEOUT="600",
             OTEL_BSP_MAX_QUEUE_SIZE="8",

@@ -1,0 +1,67 @@
+"""The alerts of deploy/monitoring ask for what the program shows: a misspelt metric would never alert."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from blessings import Principal
+from tests.cluster_agents import pod_token, running_cluster_agent, with_environment
+from tests.csrs import csr_of
+from tests.otlp_receiver import running_receiver
+
+RULES = Path("deploy/monitoring/prometheus-rules.yaml")
+SELECTOR = re.compile(r"\b(vanadium_\w+)(?:\{([^}]*)\})?")
+
+
+def rules() -> list[dict[str, Any]]:
+    document = yaml.safe_load(RULES.read_text())
+    assert (document["apiVersion"], document["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    return [rule for group in document["spec"]["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What the program's /metrics shows after an issuance and a misused credential: each series' name, and
+    the names of its labels, as far as it has samples."""
+    with running_receiver() as receiver:
+        start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+        with running_cluster_agent(tmp_path_factory.mktemp("watched"), start=start) as agent:
+            with agent.credential_client(agent.new_secret()["credential"]) as client:
+                for token in (pod_token(agent.tokens), ""):
+                    body = {"csr": csr_of(Principal.create()), "token": token}
+                    client.post("/v1/seek-blessings", json=body)
+            text = httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+    names: dict[str, set[str]] = defaultdict(set)
+    for family in text_string_to_metric_families(text):
+        names[family.name + ("_total" if family.type == "counter" else "")] |= set()
+        for sample in family.samples:
+            names[sample.name] |= set(sample.labels)
+    return dict(names)
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_every_series_of_an_alert_is_one_that_the_program_shows(
+    rule: dict[str, Any], shown: dict[str, set[str]]
+) -> None:
+    selectors = SELECTOR.findall(rule["expr"])
+    assert selectors
+    for name, matchers in selectors:
+        assert name in shown, name
+        asked = set(re.findall(r"(\w+)\s*=", matchers))
+        # What has no samples yet has no labels to compare with: the fleet is counted once a minute.
+        assert asked <= shown[name] or not shown[name], (name, asked, shown[name])
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_every_alert_says_how_grave_it_is_and_what_it_is(rule: dict[str, Any]) -> None:
+    assert rule["alert"].startswith("Vanadium")
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["annotations"]["summary"]
