@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import structlog
@@ -150,8 +150,13 @@ class _TracedIssuances:
         self._watch = watch
         self._tracer = tracer
 
+    def stage(self, stage: Stage) -> AbstractContextManager[object]:
+        # Most are not, where one in a hundred is sampled; spans that record nothing cost time as well.
+        recorded = trace.get_current_span().is_recording()
+        return self._traced(stage) if recorded else self._watch.stage(stage)
+
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
+    def _traced(self, stage: Stage) -> Iterator[None]:
         with (
             self._tracer.start_as_current_span(
                 stage, record_exception=False, set_status_on_exception=False
