@@ -1,5 +1,5 @@
 """The control plane's root and the certificates under it. They are blessings: the webhook's serving
-certificate is also the client certificate by which the cluster agent knows its administrator."""
+certificate is also the client certificate by which the cluster agent knows who keeps its secrets."""
 
 from __future__ import annotations
 

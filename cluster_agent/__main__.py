@@ -40,7 +40,6 @@ from cluster_agent.audit.chores import (
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.authority_metrics import AuthorityMetrics
 from cluster_agent.callers import Administrators
-from cluster_agent.claim_api import claim_routes
 from cluster_agent.claiming import Claiming
 from cluster_agent.connections import ConnectionLimits
 from cluster_agent.data_directory import (
@@ -66,14 +65,10 @@ from cluster_agent.pod_watching import ApiServerAway, GonePods
 from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
-from cluster_agent.registering import Registering
-from cluster_agent.registry_api import registry_routes
-from cluster_agent.revocation_api import revocation_routes
 from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.revoking import Revoker
-from cluster_agent.root_api import root_routes
 from cluster_agent.root_keeping import RootKeeper
 from cluster_agent.root_keys import RootKeys
+from cluster_agent.routes import routers
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
@@ -81,8 +76,6 @@ from cluster_agent.signing import ROOT_LIFETIME, SigningRoom, warn_of_ending
 from cluster_agent.store import Store, open_store
 from cluster_agent.tracing_settings import traces_are_wanted
 from cluster_agent.tripwire import NamespaceEvents
-from cluster_agent.upstream_api import upstream_routes
-from cluster_agent.watch_api import watch_routes
 
 if TYPE_CHECKING:
     from cluster_agent.tracing import Tracing
@@ -134,7 +127,9 @@ async def _run(settings: Settings) -> None:
             _watch(metrics, store, bounded, room)
             agent = ClusterAgent(
                 prefix=settings.prefix,
-                administrators=Administrators(settings.access_list, room.issuing.public_key),
+                administrators=Administrators(
+                    settings.access_list, room.issuing.public_key, settings.secret_keepers_list
+                ),
                 ttl=settings.ttl,
                 room=room,
                 store=store,
@@ -146,6 +141,10 @@ async def _run(settings: Settings) -> None:
             claiming = Claiming(agent, settings.claim_code_file, serving.trust)
             await claiming.start()
             await agent.read_registry()
+            for pattern in sorted({*settings.administrators} & {*settings.secret_keepers}):
+                _log.warning(
+                    "keeps secrets, and does not administer, though it is in both lists", pattern=pattern
+                )
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
@@ -163,13 +162,7 @@ async def _run(settings: Settings) -> None:
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             watch_publications(metrics.registry, publications)
-            routes = [
-                watch_routes(agent, publications),
-                revocation_routes(Revoker(agent, lists), lists),
-                upstream_routes(claiming),
-            ]
-            if keeper is not None:
-                routes.append(root_routes(agent, keeper))
+            routes = routers(claiming, lists, publications, keeper)
             chores = [
                 asyncio.create_task(_repeat(settings.root_margin_seconds / 12, _roots(store, keeper))),
                 asyncio.create_task(_repeat(COUNTING_SECONDS, _counting(publications))),
@@ -277,8 +270,6 @@ async def _serve(
     metrics.watch_connections(limits)
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
-    app.include_router(claim_routes(claiming))
-    app.include_router(registry_routes(Registering(agent)))
     for router in routes:
         app.include_router(router)
 

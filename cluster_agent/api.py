@@ -16,7 +16,7 @@ from starlette.types import Scope
 from cluster_agent.applications import Application
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.body_limit import BodyLimit
-from cluster_agent.callers import Caller, KnownCallers, is_administrator
+from cluster_agent.callers import Caller, KnownCallers
 from cluster_agent.connections import client_blessing
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import BadRequest, NotAuthenticated
@@ -85,7 +85,7 @@ def create_app(
             limits.take_for_address(address_of(request))
             raise
         request.state.caller = caller
-        administers = is_administrator(caller, agent.administrators)
+        administers = agent.administrators.allow_secrets(caller)
         limits.take_for_caller(caller, address_of(request), administers=administers)
         return caller
 

@@ -26,6 +26,7 @@ from cluster_agent.errors import Forbidden, NotAuthenticated
 from cluster_agent.signing import BOOTSTRAP_ROOT
 
 _MOST_KNOWN = 1024
+NOBODY = AccessList()
 
 
 @dataclass(frozen=True)
@@ -109,30 +110,57 @@ def _all_valid(roots: Roots) -> tuple[datetime, datetime] | None:
 class Administrators:
     """Who may administer: whose proven name the access list allows. Never who was named by `issuing_key`,
     this agent's own, and never a bootstrap credential: however wide the list's patterns are, nobody
-    administers what names it."""
+    administers what names it.
+
+    `secret_keepers` may make, list and forget secrets, as administrators may, and nothing else: whom that
+    list allows is no administrator, whatever the other one says.
+    """
 
     access_list: AccessList
     issuing_key: PublicKey
+    secret_keepers: AccessList = NOBODY
 
     def allow(self, caller: Caller) -> bool:
-        if caller.holds_bootstrap_credential or not self.access_list.allows([caller.name]):
+        names = [caller.name]
+        if not self.access_list.allows(names) or self.secret_keepers.allows(names):
             return False
-        return not self._named_by_us(caller.blessing)
+        return not self._is_named_here(caller)
+
+    def keep_secrets(self, caller: Caller) -> bool:
+        """Whether the caller may make, list and forget secrets, and do nothing else."""
+        return self.secret_keepers.allows([caller.name]) and not self._is_named_here(caller)
+
+    def allow_secrets(self, caller: Caller) -> bool:
+        """Whether the caller may make, list and forget secrets."""
+        return self.keep_secrets(caller) or self.allow(caller)
+
+    def _is_named_here(self, caller: Caller) -> bool:
+        return caller.holds_bootstrap_credential or self._named_by_us(caller.blessing)
 
     def _named_by_us(self, blessing: Blessing) -> bool:
         ours = fingerprint(self.issuing_key)
         return any(fingerprint(public_key_of(one)) == ours for one in blessing.certificates[1:])
 
 
-def is_administrator(caller: Caller, administrators: Administrators) -> bool:
-    """Whether the caller may administer."""
-    return administrators.allow(caller)
-
-
 def require_administrator(caller: Caller, administrators: Administrators) -> None:
     """Raises Forbidden when the caller may not administer."""
-    if not is_administrator(caller, administrators):
+    if administrators.keep_secrets(caller):
+        raise Forbidden(
+            "NotAnAdministrator",
+            f"{caller.name} is in the secret keepers' access list, so it may make, list and forget secrets, "
+            "and do nothing else",
+        )
+    if not administrators.allow(caller):
         raise Forbidden("NotAnAdministrator", f"{caller.name} is not in the administrators' access list")
+
+
+def require_secret_keeper(caller: Caller, administrators: Administrators) -> None:
+    """Raises Forbidden when the caller may neither keep secrets nor administer."""
+    if not administrators.allow_secrets(caller):
+        raise Forbidden(
+            "NotAnAdministrator",
+            f"{caller.name} is not in the administrators' access list, nor in that of the secret keepers",
+        )
 
 
 def certificate_fingerprint(blessing: Blessing) -> str:

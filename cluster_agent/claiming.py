@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -18,7 +18,6 @@ from blessings import AccessList, Authority, Roots, fingerprint, verify_signatur
 from blessings.principal import check_public_key
 from cluster_agent import claim as claims
 from cluster_agent.audit import Record
-from cluster_agent.callers import Administrators
 from cluster_agent.claim import Claim
 from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
 from cluster_agent.issuing import ClusterAgent
@@ -164,8 +163,8 @@ class Claiming:
         self._sign_with(claimed)
         room = self.agent.room
         configured = self.agent.administrators
-        self.agent.administrators = Administrators(
-            _both(configured.access_list, claimed.administrators), configured.issuing_key
+        self.agent.administrators = replace(
+            configured, access_list=_both(configured.access_list, claimed.administrators)
         )
         self.trust(room.identity_roots)
         _log.info(

@@ -15,7 +15,7 @@ from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.audit import Record
-from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_administrator
+from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
 from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
 from cluster_agent.registry import Registration, Registry
@@ -72,7 +72,7 @@ class ClusterAgent:
 
     async def new_secret(self, caller: Caller, application: Application) -> IssuedSecret:
         """Makes a bootstrap credential for `application`. Raises Refusal."""
-        require_administrator(caller, self.administrators)
+        require_secret_keeper(caller, self.administrators)
         self.room.require_identity()
         await self.read_registry()
         name = self.registry.name_of(application, self.prefix)
@@ -112,14 +112,14 @@ class ClusterAgent:
     async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
         """Stops issuing and renewing for the secret; what was issued under it stays valid. Answers whether
         it was known. Raises Refusal."""
-        require_administrator(caller, self.administrators)
+        require_secret_keeper(caller, self.administrators)
         now = self.now()
         record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})
         return await self.store.forget_secret(secret_id, now, record)
 
     async def secrets(self, caller: Caller) -> list[Secret]:
         """The secrets that are neither forgotten nor expired. Raises Refusal."""
-        require_administrator(caller, self.administrators)
+        require_secret_keeper(caller, self.administrators)
         return await self.store.live_secrets(self.now())
 
     async def replica(self, caller: Caller) -> Issuance:

@@ -131,11 +131,12 @@ def check(
     except BlessingsError as error:
         raise BadRequest("InvalidName", str(error)) from error
     application.name_under(prefix)
-    for pattern in administrators.access_list.allowed:
+    for pattern in (*administrators.access_list.allowed, *administrators.secret_keepers.allowed):
         if granted.may_match_below(pattern, name):
             raise BadRequest(
                 "AdministratorsAmongReplicas",
-                f"replicas of {name} would match {pattern}, which administers this cluster agent",
+                f"replicas of {name} would match {pattern}, which administers this cluster agent, or keeps "
+                "its secrets",
             )
     if name == prefix or prefix.is_extension_of(name):
         raise BadRequest(

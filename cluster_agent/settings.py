@@ -68,10 +68,14 @@ class Settings(BaseSettings):
         default=8194, ge=0, le=65535, description="plain HTTP: /healthz, /readyz, /metrics"
     )
     administrators: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("vanadium-control-plane:webhook",), description="patterns of names that may administer"
+        default=(), description="patterns of names that may administer; a claim adds its own"
+    )
+    secret_keepers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("vanadium-control-plane:webhook",),
+        description="patterns of names that may make, list and forget secrets, and may not administer",
     )
     not_administrators: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="patterns of names that may not, whatever the others say"
+        default=(), description="patterns of names that may do neither, whatever the others say"
     )
     attestor: Literal["token-review", "jwks"] = Field(
         default="token-review", description="who judges tokens: the API server, or its published keys offline"
@@ -147,9 +151,11 @@ class Settings(BaseSettings):
         default="info", description="the least important level to log"
     )
 
-    @field_validator("administrators", "not_administrators", mode="before")
+    @field_validator("administrators", "not_administrators", "secret_keepers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        if value == "":
+            return ()
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("name_prefix")
@@ -163,7 +169,7 @@ class Settings(BaseSettings):
             raise ValueError(f"the root {root!r} is taken by the control plane itself")
         return value
 
-    @field_validator("administrators", "not_administrators")
+    @field_validator("administrators", "not_administrators", "secret_keepers")
     @classmethod
     def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
@@ -215,6 +221,12 @@ class Settings(BaseSettings):
     def access_list(self) -> AccessList:
         return AccessList.from_value(
             {"in": list(self.administrators), "not_in": list(self.not_administrators)}, "administrators"
+        )
+
+    @property
+    def secret_keepers_list(self) -> AccessList:
+        return AccessList.from_value(
+            {"in": list(self.secret_keepers), "not_in": list(self.not_administrators)}, "secret_keepers"
         )
 
     @property

@@ -34,7 +34,8 @@ from vkube.local.token_issuer import TokenIssuer
 AUDIENCE = "vanadium-cluster-agent"
 ISSUER = "https://issuer.test"
 SERVER_NAME = "cluster-agent.vanadium-system.svc"
-ADMINISTRATOR = "vanadium-control-plane:webhook"
+ADMINISTRATOR = "vanadium-control-plane:administrator"
+SECRET_KEEPER = "vanadium-control-plane:webhook"
 # Long enough for a machine that does ten other things: what takes longer is broken.
 PATIENCE_SECONDS = 120
 
@@ -74,7 +75,9 @@ class AgentUnderClock:
         self.agent = ClusterAgent(
             prefix=prefix,
             administrators=Administrators(
-                AccessList((Pattern.parse(ADMINISTRATOR),)), room.issuing.public_key
+                AccessList((Pattern.parse(ADMINISTRATOR),)),
+                room.issuing.public_key,
+                AccessList((Pattern.parse(SECRET_KEEPER),)),
             ),
             ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
             room=room,
@@ -101,6 +104,9 @@ class AgentUnderClock:
         return identify(blessing, self.roots, self.clock())
 
     def administrator(self) -> Caller:
+        return self.control_plane_caller("administrator")
+
+    def secret_keeper(self) -> Caller:
         return self.control_plane_caller("webhook")
 
     def control_plane_caller(self, extension: str) -> Caller:
@@ -188,7 +194,7 @@ class RunningClusterAgent:
             context.check_hostname = True
         return httpx.Client(base_url=self.url, verify=context, timeout=PATIENCE_SECONDS)
 
-    def control_plane_client(self, extension: str = "webhook") -> httpx.Client:
+    def control_plane_client(self, extension: str = "administrator") -> httpx.Client:
         principal = Principal.create()
         blessing = self.control_plane.bless(
             principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(days=1)
@@ -201,7 +207,7 @@ class RunningClusterAgent:
 
     def new_secret(self, namespace: str = "shop", service_account: str = "web") -> dict[str, Any]:
         body = {"namespace": namespace, "serviceAccount": service_account}
-        with self.control_plane_client() as client:
+        with self.control_plane_client("webhook") as client:
             response = client.post("/v1/new-secret", json=body)
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
@@ -242,6 +248,7 @@ def running_cluster_agent(
         "attestor": "jwks",
         "jwks_location": directory / "jwks.json",
         "jwks_issuer": ISSUER,
+        "administrators": ADMINISTRATOR,
         **settings,
     }
     with _running(flags, tokens, control_plane, directory, start) as agent:

@@ -17,6 +17,9 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     settings = read_settings(["--name-prefix", "acme:test", "--ttl-seconds", "600"])
     assert str(settings.prefix) == "acme:test"
     assert [str(pattern) for pattern in settings.access_list.allowed] == ["a:b", "c:d:$"]
+    assert [str(pattern) for pattern in settings.secret_keepers_list.allowed] == [
+        "vanadium-control-plane:webhook"
+    ]
     assert settings.ttl.default.total_seconds() == 600
 
 
@@ -32,12 +35,19 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         (["--name-prefix", "acme", "--ttl-seconds", "60"], "below minimum_ttl_seconds"),
         (["--name-prefix", "acme", "--ttl-seconds", "90000"], "--ttl-seconds"),
         (["--name-prefix", "acme", "--administrators", "a::b"], "--administrators"),
+        (["--name-prefix", "acme", "--secret-keepers", "a::b"], "--secret-keepers"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments: list[str], said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(arguments)
     assert said in str(caught.value)
+
+
+def test_by_default_nobody_administers() -> None:
+    for arguments in ([], ["--administrators", ""]):
+        settings = read_settings(["--name-prefix", "acme", *arguments])
+        assert settings.access_list.allowed == ()
 
 
 def test_the_program_stops_with_2_and_the_reason() -> None:

@@ -1,0 +1,33 @@
+"""Every route that the cluster agent serves besides those of `api`: what is not here is not served."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from cluster_agent.claim_api import claim_routes
+from cluster_agent.claiming import Claiming
+from cluster_agent.publications import Publications
+from cluster_agent.registering import Registering
+from cluster_agent.registry_api import registry_routes
+from cluster_agent.revocation_api import revocation_routes
+from cluster_agent.revocation_lists import CurrentLists
+from cluster_agent.revoking import Revoker
+from cluster_agent.root_api import root_routes
+from cluster_agent.root_keeping import RootKeeper
+from cluster_agent.upstream_api import upstream_routes
+from cluster_agent.watch_api import watch_routes
+
+
+def routers(
+    claiming: Claiming, lists: CurrentLists, publications: Publications, keeper: RootKeeper | None
+) -> list[APIRouter]:
+    """`keeper` is None where the root is somebody else's."""
+    agent = claiming.agent
+    served = [
+        claim_routes(claiming),
+        registry_routes(Registering(agent)),
+        watch_routes(agent, publications),
+        revocation_routes(Revoker(agent, lists), lists),
+        upstream_routes(claiming),
+    ]
+    return served if keeper is None else [*served, root_routes(agent, keeper)]
