@@ -33,7 +33,6 @@ from cluster_agent.audit.chores import (
     HEADS_SECONDS,
     REFUSALS_SECONDS,
     noting_heads,
-    prune,
     write_refusals,
     writing_refusals,
 )
@@ -396,7 +395,7 @@ def _housekeeping(
                 _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(_now()))
                 await store.acknowledgements.drop_gone(_now())
                 await lists.drop_expired()
-                pruned = await prune(store, settings.audit_days, settings.audit_records, _now())
+                pruned = await store.prune_audit(settings.retention, _now())
                 _log.debug("audit records dropped", count=pruned)
         except Refusal as error:
             _log.error("housekeeping waits", reason=error.reason, error=str(error))

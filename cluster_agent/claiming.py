@@ -10,14 +10,16 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import AccessList, Authority, Roots, fingerprint, verify_signature
+from blessings import AccessList, Authority, Blessing, Name, Roots, fingerprint, verify_signature
 from blessings.principal import check_public_key
 from cluster_agent import claim as claims
 from cluster_agent.audit import Record
+from cluster_agent.callers import certificate_fingerprint
 from cluster_agent.claim import Claim
 from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
 from cluster_agent.issuing import ClusterAgent
@@ -83,8 +85,9 @@ class Claiming:
         elif claimed.chain != self.agent.room.identity.signing.blessing:
             self._sign_with(claimed)
 
-    async def renew(self, chain: str) -> Claim:
-        """The claim with a later chain under the same root, durably. Raises Refusal."""
+    async def renew(self, chain: str, *, by: Name) -> Claim:
+        """The claim with a later chain under the same root, durably; `by` whom is in its record. Raises
+        Refusal."""
         claimed = await self._stored()
         if claimed is None:
             raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
@@ -99,7 +102,9 @@ class Claiming:
         )
         document = renewed.spelled
         signature = room.issuing.sign(document.encode())
-        if not await self.agent.store.claims.replace(claimed.spelled, document, signature):
+        details = {**_described(renewed.chain), "before": _described(claimed.chain)}
+        record = Record("chain-renewed", self.agent.now(), str(by), details)
+        if not await self.agent.store.claims.replace(claimed.spelled, document, signature, record):
             raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
         await self.look()
         return renewed
@@ -125,6 +130,7 @@ class Claiming:
             "prefix": str(self.agent.prefix),
             "rootKey": fingerprint(check_public_key(claimed.root.public_key())),
             "administrators": claimed.administrators.to_value(),
+            **_described(claimed.chain),
         }
         record = Record("claimed", now, details=details)
         first = await self.agent.store.claims.add(document, signature, now, record)
@@ -196,6 +202,10 @@ class Claiming:
                 "guesses: openssl rand -hex 16",
             )
         return code
+
+
+def _described(chain: Blessing) -> dict[str, Any]:
+    return {"certificate": certificate_fingerprint(chain), "notAfter": int(chain.not_after.timestamp())}
 
 
 def _both(one: AccessList, other: AccessList) -> AccessList:

@@ -101,7 +101,10 @@ class ClusterAgent:
         await self.read_registry()
         if self.registry.name_of(application, self.prefix) != name:
             # Whoever registered it meanwhile has forgotten the secrets that there were.
-            await self.store.forget_secret(secret.id, now)
+            why = {"id": secret.id, "why": "Renamed"}
+            await self.store.forget_secret(
+                secret.id, now, Record("secret-forgotten", now, str(caller.name), why)
+            )
             raise Unavailable("Renamed", f"{name} is registered under another name since just now; try again")
         return IssuedSecret(secret, name, credential)
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import structlog
 
+from cluster_agent.audit import Record
 from cluster_agent.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -102,7 +103,8 @@ class GonePods:
     async def _revoke(self, uids: set[str] | frozenset[str]) -> None:
         if not uids:
             return
-        done = await self._store.revocations.revoke_replicas(sorted(uids), self._now(), gone=True)
+        now = self._now()
+        done = await self._store.revocations.revoke_gone(sorted(uids), now, Record("pod-gone", now))
         if done.certificates:
             _log.info("gone Pods revoked", certificates=done.certificates)
             await self._revoked()

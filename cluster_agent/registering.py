@@ -61,7 +61,8 @@ class Registering:
             now=now,
         )
         before = await self._row(application)
-        taken = await agent.store.registered.put(registration.row(agent.room.issuing, now))
+        record = Record("registered", now, str(caller.name))
+        taken = await agent.store.registered.put(registration.row(agent.room.issuing, now), record)
         if taken is not None:
             raise Conflict(
                 "NameTaken",
@@ -78,7 +79,10 @@ class Registering:
     async def unregister(self, caller: Caller, application: Application) -> bool:
         """Lets the name follow from the application again; answers whether it did not. Raises Refusal."""
         require_administrator(caller, self.agent.administrators)
-        known = await self.agent.store.registered.remove(application.namespace, application.service_account)
+        record = Record("unregistered", self.agent.now(), str(caller.name))
+        known = await self.agent.store.registered.remove(
+            application.namespace, application.service_account, record
+        )
         await self.look()
         await self._revoke(caller, application, until=None)
         return known

@@ -60,7 +60,7 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
     @router.post("/v1/forget-secret")
     async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> dict[str, Any]:
         if body.revoke:
-            done = await revoker.revoke_secret(caller, body.id)
+            done = await revoker.forget_secret(caller, body.id)
             known, revoked = done.known, done.certificates
         else:
             known, revoked = await revoker.agent.forget_secret(caller, body.id), 0

@@ -14,7 +14,7 @@ import structlog
 from blessings import Name
 from cluster_agent.applications import Application
 from cluster_agent.audit import Record
-from cluster_agent.callers import Caller, require_administrator
+from cluster_agent.callers import Caller, require_administrator, require_secret_keeper
 from cluster_agent.errors import BadRequest, Refusal
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.revocation_lists import CurrentLists
@@ -35,7 +35,7 @@ class Revoker:
         require_administrator(caller, self.agent.administrators)
         revocations = self.agent.store.revocations
         return await self._published(
-            await revocations.revoke_replicas([pod_uid], *self._act(caller, uid=pod_uid), gone=False)
+            await revocations.revoke_replica(pod_uid, *self._act(caller, uid=pod_uid))
         )
 
     async def revoke_serial(self, caller: Caller, serial: str) -> Revoked:
@@ -78,6 +78,14 @@ class Revoker:
         done = await self.agent.store.revocations.revoke_secret(
             secret_id, *self._act(caller, secret=secret_id)
         )
+        return await self._published(done)
+
+    async def forget_secret(self, caller: Caller, secret_id: str) -> Revoked:
+        """The same, for who keeps secrets."""
+        require_secret_keeper(caller, self.agent.administrators)
+        now = self.agent.now()
+        record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id, "revoked": True})
+        done = await self.agent.store.revocations.revoke_secret(secret_id, now, record)
         return await self._published(done)
 
     def _act(self, caller: Caller, **what: str) -> tuple[datetime, Record]:

@@ -35,21 +35,21 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     @router.post("/prepare")
     async def prepare(caller: Authenticated) -> dict[str, Any]:
         require_administrator(caller, agent.administrators)
-        await keeper.prepare()
+        await keeper.prepare(by=caller.name)
         _note("prepare", caller)
         return await keeper.describe()
 
     @router.post("/activate")
     async def activate(body: RootStep, caller: Authenticated) -> dict[str, Any]:
         require_administrator(caller, agent.administrators)
-        await keeper.activate(body.key, force=body.force)
+        await keeper.activate(body.key, force=body.force, by=caller.name)
         _note("activate", caller, body)
         return await keeper.describe()
 
     @router.post("/withdraw")
     async def withdraw(body: RootStep, caller: Authenticated) -> dict[str, Any]:
         require_administrator(caller, agent.administrators)
-        await keeper.withdraw(body.key, force=body.force)
+        await keeper.withdraw(body.key, force=body.force, by=caller.name)
         _note("withdraw", caller, body)
         return await keeper.describe()
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from blessings import Authority, Blessing, BlessingsError, Roots, verify_signature
+from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
+from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
 from cluster_agent.root_keys import RootKeys
-from cluster_agent.root_rotation import Phase, Reached, RootState, RootSuccession, Schedule
+from cluster_agent.root_rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing import IdentityAuthority, SigningRoom
 from cluster_agent.store import Share
 
@@ -28,9 +29,9 @@ class Records(Protocol):
 
     async def read(self) -> tuple[int, str] | None: ...
 
-    async def begin(self, version: int, document: str) -> None: ...
+    async def begin(self, version: int, document: str, record: Record) -> None: ...
 
-    async def replace(self, seen: int, version: int, document: str) -> bool: ...
+    async def replace(self, seen: int, version: int, document: str, record: Record) -> bool: ...
 
 
 class Fleet(Protocol):
@@ -83,7 +84,8 @@ class RootKeeper:
         if await self.records.read() is None:
             certificate = self.room.identity.signing.certificate
             first = RootSuccession.begin(certificate, begun, self.schedule.longest_ttl)
-            await self.records.begin(first.version, self._signed(first))
+            record = Record("roots-changed", begun, details=changes(None, first))
+            await self.records.begin(first.version, self._signed(first), record)
         await self.look()
         if self.room.identity.refusal:
             raise StoreError(self.room.identity.refusal)
@@ -103,8 +105,8 @@ class RootKeeper:
             return
         await self._change(state, state.advance(now, self.schedule, await self._reached(state)))
 
-    async def prepare(self) -> RootSuccession:
-        """By command: a new root, in every bundle from now on. Raises Refusal, DataDirectoryError."""
+    async def prepare(self, *, by: Name) -> RootSuccession:
+        """By command of `by`: a new root, in every bundle from now on. Raises Refusal, DataDirectoryError."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             now = self.now()
@@ -117,24 +119,24 @@ class RootKeeper:
                 )
             return state.prepare((new or self.room.identity.signing).certificate, now)
 
-        return await self._command(step)
+        return await self._command(step, by)
 
-    async def activate(self, key: str, *, force: bool) -> RootSuccession:
+    async def activate(self, key: str, *, force: bool, by: Name) -> RootSuccession:
         """By command: signed with from now on. Raises Refusal."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             reached = await self._reached(state)
             return state.activate(key, self.now(), self.schedule, reached, force=force)
 
-        return await self._command(step)
+        return await self._command(step, by, force=force)
 
-    async def withdraw(self, key: str, *, force: bool) -> RootSuccession:
+    async def withdraw(self, key: str, *, force: bool, by: Name) -> RootSuccession:
         """By command: recognised no more. Raises Refusal."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             return state.withdraw(key, self.now(), self.schedule, force=force)
 
-        return await self._command(step)
+        return await self._command(step, by, force=force)
 
     async def describe(self) -> dict[str, Any]:
         """For administrators: every root, its phase, and what the next step waits for. Raises Unavailable."""
@@ -195,20 +197,26 @@ class RootKeeper:
         share = await self.fleet.share(KIND, prepared.version, self.now())
         return lambda version: share.ratio if version == prepared.version else None
 
-    async def _command(self, step: Callable[[RootSuccession], Any]) -> RootSuccession:
+    async def _command(
+        self, step: Callable[[RootSuccession], Any], by: Name, *, force: bool = False
+    ) -> RootSuccession:
         for _ in range(_TRIES):
             await self.look()
             state = self.state
-            if await self._change(state, await step(state)):
+            if await self._change(state, await step(state), by=str(by), force=force):
                 return self.state
         raise Unavailable("RootsBusy", "others change the roots at the same time; try again")
 
-    async def _change(self, seen: RootSuccession, state: RootSuccession) -> bool:
-        """Records `state` and follows it; False when it was another than `seen` meanwhile."""
+    async def _change(
+        self, seen: RootSuccession, state: RootSuccession, *, by: str = "", force: bool = False
+    ) -> bool:
+        """Records `state` and follows it; False when it was another than `seen` meanwhile. Without `by` it is
+        the agent's own step."""
         if state == seen:
             return True
         read_at = self.now()
-        if not await self.records.replace(seen.version, state.version, self._signed(state)):
+        record = Record("roots-changed", read_at, by, {**changes(seen, state), "force": force})
+        if not await self.records.replace(seen.version, state.version, self._signed(state), record):
             return False
         await self._take_up(state, read_at)
         return True

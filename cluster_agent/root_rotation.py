@@ -268,3 +268,23 @@ class RootSuccession:
         )
         longest_ttl = timedelta(seconds=value["longestTtlSeconds"])
         return cls(version, roots, tuple(value["gone"]), longest_ttl)
+
+
+def changes(before: RootSuccession | None, state: RootSuccession) -> dict[str, Any]:
+    """For the audit, what became of which root: `{"roots": {key: [phase before, phase now]}}`, None where
+    there was or is none, and of the longest TTL."""
+    was, is_now = (
+        {one.fingerprint: _stage(one) for one in each.roots} if each else {} for each in (before, state)
+    )
+    changed = {
+        key: [was.get(key), is_now.get(key)] for key in {**was, **is_now} if was.get(key) != is_now.get(key)
+    }
+    said: dict[str, Any] = {"version": state.version, "roots": changed}
+    if before is None or before.longest_ttl != state.longest_ttl:
+        seconds = (None if one is None else int(one.longest_ttl.total_seconds()) for one in (before, state))
+        said["longestTtlSeconds"] = list(seconds)
+    return said
+
+
+def _stage(root: RootState) -> str:
+    return f"{root.phase}, announced" if root.phase is Phase.PREPARED and root.announced else root.phase.value

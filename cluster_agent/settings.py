@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict
 
 from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
+from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
@@ -133,9 +134,17 @@ class Settings(BaseSettings):
     shortest_poll_seconds: float = Field(
         default=15, ge=1, description="the shortest pause of a replica between two such questions"
     )
-    audit_days: int = Field(default=30, ge=1, description="how long audit records stay in the store")
+    audit_days: int = Field(
+        default=30, ge=1, description="how long audit records of blessings and refusals stay in the store"
+    )
+    audit_administration_days: int = Field(
+        default=400, ge=1, description="how long those of administration, secrets and tripwires stay"
+    )
     audit_records: int = Field(
-        default=1_000_000, ge=1000, description="how many of them; the oldest go first"
+        default=1_000_000, ge=1000, description="how many of blessings; the oldest go first"
+    )
+    audit_other_records: int = Field(
+        default=50_000, ge=1000, description="how many of secrets, of tripwires, of refusals, of the audit"
     )
     shutdown_delay_seconds: float = Field(
         default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"
@@ -245,6 +254,15 @@ class Settings(BaseSettings):
             share=self.root_activation_share,
             longest_ttl=timedelta(seconds=self.longest_ttl_seconds),
             margin=timedelta(seconds=self.root_margin_seconds),
+        )
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(
+            days=self.audit_days,
+            administration_days=self.audit_administration_days,
+            issuing=self.audit_records,
+            others=self.audit_other_records,
         )
 
     @property

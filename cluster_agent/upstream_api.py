@@ -45,7 +45,7 @@ def upstream_routes(claiming: Claiming) -> APIRouter:
     @router.post("")
     async def renew(body: ChainImport, caller: Authenticated) -> dict[str, Any]:
         require_administrator(caller, agent.administrators)
-        renewed = await claiming.renew(body.chain)
+        renewed = await claiming.renew(body.chain, by=caller.name)
         _log.info("chain renewed", caller=str(caller.name), notAfter=renewed.chain.not_after.isoformat())
         return {"notAfter": renewed.chain.not_after.isoformat()}
 

@@ -1,10 +1,11 @@
 """What was done and refused, in records that form chains of hashes: a record that was changed, removed or
 moved is found by `cluster-agent-audit verify`.
 
-Every process of the cluster agent writes a chain of its own, so that replicas on one database never wait for
-each other. The head of a chain is signed with the issuing key in the transaction that appends to it, so who
-can write to the database, and has no key, cannot make another chain pass for it. Chains vouch for each
-other's heads, and heads go to the log, so that an end cannot be cut off, nor an older state put back.
+Every process of the cluster agent writes chains of its own, so that replicas on one database never wait for
+each other, and one for each of the `kinds`, so that blessings push out nothing else. The head of a chain is
+signed with the issuing key in the transaction that appends to it, so who can write to the database, and has
+no key, cannot make another chain pass for it. Chains vouch for each other's heads, and heads go to the log,
+so that an end cannot be cut off, nor an older state put back.
 """
 
 from cluster_agent.audit.records import Head, Record

@@ -7,16 +7,21 @@ cluster-agent-audit verify --database-url postgresql://… --key 3d:92:… --hea
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cluster_agent.audit.records import HEAD_EVENT, Head, Signed
-from cluster_agent.audit.verification import verify
+from cluster_agent.audit.verification import Chain, verify
 from cluster_agent.errors import ClusterAgentError, SettingsError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
+
+# Of each chain, of which there are some for every process that ever wrote.
+_SHOWN_AT_ONCE = 200
 
 
 def main() -> None:
@@ -48,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "--heads", type=Path, help="a log of the cluster agent: the heads in it must be in the audit"
     )
     check.set_defaults(do=_verify)
-    show = commands.add_parser("show", help="prints the records, one JSON object a line, oldest chain first")
+    show = commands.add_parser("show", help="prints the records, one JSON object a line, oldest first")
     show.add_argument("--act", help="only these: blessing-issued, secret-made, refused, …")
     show.set_defaults(do=_show)
     for command in (check, show):
@@ -88,13 +93,16 @@ def _verify(arguments: argparse.Namespace, audit: AuditReading) -> int:
 
 
 def _show(arguments: argparse.Namespace, audit: AuditReading) -> int:
-    for chain in audit.chains():
-        for record in audit.records_of(chain.head.chain):
-            said = json.loads(record.text)
-            if arguments.act in (None, said["act"]):
-                place = {"chain": chain.head.chain, "number": record.number}
-                sys.stdout.write(json.dumps({**place, **said}, ensure_ascii=False) + "\n")
+    for one in heapq.merge(*(_said(audit, chain) for chain in audit.chains()), key=lambda said: said["at"]):
+        if arguments.act in (None, one["act"]):
+            sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
     return 0
+
+
+def _said(audit: AuditReading, chain: Chain) -> Iterator[dict[str, Any]]:
+    """The records of a chain, each with its place."""
+    for record in audit.records_of(chain.head.chain, _SHOWN_AT_ONCE):
+        yield {"chain": chain.head.chain, "number": record.number, **json.loads(record.text)}
 
 
 def _noted_heads(log: Path) -> Iterator[tuple[Head, Signed]]:

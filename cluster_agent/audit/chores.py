@@ -4,7 +4,7 @@ records removed."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -39,32 +39,27 @@ async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool 
 
 
 def noting_heads(store: Store, now: Callable[[], datetime]) -> Callable[[], Awaitable[None]]:
-    """Vouches for other replicas' chains, and says in the log, which is kept elsewhere, where ours is."""
-    noted: Head | None = None
+    """Vouches for other chains, and says in the log, which is kept elsewhere, where ours are."""
+    noted: set[Head] = set()
 
     async def note() -> None:
         nonlocal noted
         try:
-            signed_head = await store.vouch(now())
+            heads = await store.vouch(now())
         except Refusal as error:
             _log.error("heads of the audit not noted", reason=error.reason, error=str(error))
             return
-        if signed_head is None or signed_head[0] == noted:
-            return
-        noted, signed = signed_head
-        _log.info(
-            HEAD_EVENT,
-            chain=noted.chain,
-            number=noted.number,
-            hash=noted.hash,
-            key=signed.key,
-            signature=signed.signature,
-            fingerprint=signed.fingerprint,
-        )
+        for head, signed in heads:
+            if head not in noted:
+                _log.info(
+                    HEAD_EVENT,
+                    chain=head.chain,
+                    number=head.number,
+                    hash=head.hash,
+                    key=signed.key,
+                    signature=signed.signature,
+                    fingerprint=signed.fingerprint,
+                )
+        noted = {head for head, _ in heads}
 
     return note
-
-
-async def prune(store: Store, days: int, most: int, now: datetime) -> int:
-    """Removes records that are too old or too many; answers how many. Raises Unavailable."""
-    return await store.prune_audit(now - timedelta(days=days), most, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,10 @@ class Record:
     at: datetime
     caller: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def saying(self, **details: Any) -> Record:
+        """The same with more to say, which comes from the act itself."""
+        return replace(self, details={**self.details, **details})
 
     def text(self) -> str:
         """The record as it is stored, hashed and shown: JSON on one line. Long strings, which a caller might

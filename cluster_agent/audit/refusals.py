@@ -2,7 +2,9 @@
 
 Whoever is refused must not fill the disk, nor make issuing wait. So refusals gather in memory, equal ones
 together, and are written a second later at most, while the budget lasts; beyond it, and for calls that were
-only told to wait, there is one record a minute for each reason, with their number.
+only told to wait, there is one record a minute for each reason, with their number. Each path has a budget of
+its own, and who comes with a bootstrap credential another one, so that nobody hides a refusal behind others
+that they may cause at will.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from cluster_agent.audit.kinds import Kind, refusal_kind
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import Refusal, TooManyRequests
 
@@ -21,6 +24,7 @@ TOGETHER_SECONDS = 60
 # Kinds that are counted together; what is of another kind after so many is counted as `other`.
 MOST_TOGETHER = 500
 OTHER_PATH = "other"
+MOST_BUDGETS = 100
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Refusals:
     def __init__(self, monotonic: Callable[[], float], now: Callable[[], datetime]) -> None:
         self._monotonic = monotonic
         self._now = now
-        self._budget, self._filled_at = float(BURST), monotonic()
+        self._budgets: dict[tuple[str, Kind], tuple[float, float]] = {}
         self._single: dict[_Kind, tuple[Record, int]] = {}
         self._together: Counter[tuple[str, str]] = Counter()
         self._together_at = monotonic()
@@ -57,7 +61,7 @@ class Refusals:
         known = self._single.get(kind)
         if known is not None:
             self._single[kind] = (known[0], known[1] + 1)
-        elif isinstance(refusal, TooManyRequests) or not self._take():
+        elif isinstance(refusal, TooManyRequests) or not self._take(path, caller):
             self._count_together(path, refusal.reason, 1)
         else:
             details = {
@@ -98,11 +102,12 @@ class Refusals:
             kind = (OTHER_PATH, OTHER_PATH)
         self._together[kind] += count
 
-    def _take(self) -> bool:
+    def _take(self, path: str, caller: str) -> bool:
         now = self._monotonic()
-        filled = (now - self._filled_at) * RECORDS_A_MINUTE / 60
-        self._budget, self._filled_at = min(float(BURST), self._budget + filled), now
-        if self._budget < 1:
-            return False
-        self._budget -= 1
-        return True
+        of = (path, refusal_kind(caller))
+        if of not in self._budgets and len(self._budgets) >= MOST_BUDGETS:
+            of = (OTHER_PATH, Kind.REFUSALS)
+        left, filled_at = self._budgets.get(of, (float(BURST), now))
+        left = min(float(BURST), left + (now - filled_at) * RECORDS_A_MINUTE / 60)
+        self._budgets[of] = (left - 1 if left >= 1 else left, now)
+        return left >= 1

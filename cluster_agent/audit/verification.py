@@ -137,6 +137,9 @@ def _is_at(record: Stored) -> bool:
 def _claims(chain: str, text: str) -> Iterator[tuple[str, Head]]:
     try:
         said = json.loads(text)
+        if said["act"] == "audit-pruned":
+            # An older base, signed as well, would not hide that records are missing after it.
+            yield f"chain {chain}", Head(str(said["chain"]), int(said["through"]), str(said["hash"]))
         if said["act"] == "audit-witnessed":
             for name, (number, value) in said["heads"].items():
                 yield f"chain {chain}", Head(name, int(number), str(value))

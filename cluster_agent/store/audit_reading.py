@@ -34,17 +34,17 @@ class AuditReading:
             for row in rows
         ]
 
-    def records_of(self, chain: str) -> Iterator[Stored]:
+    def records_of(self, chain: str, at_once: int = _AT_ONCE) -> Iterator[Stored]:
         columns, number = audit_records.c, -1
         while True:
             part = self._connection.execute(
                 select(columns.number, columns.at, columns.record, columns.hash)
                 .where(columns.chain == chain, columns.number > number)
                 .order_by(columns.number)
-                .limit(_AT_ONCE)
+                .limit(at_once)
             ).all()
             yield from (Stored(*row) for row in part)
-            if len(part) < _AT_ONCE:
+            if len(part) < at_once:
                 return
             number = part[-1].number
 

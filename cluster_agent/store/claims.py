@@ -37,14 +37,21 @@ class Claims:
 
         return await self._access.write(claim)
 
-    async def replace(self, seen: str, document: str, signature: bytes) -> bool:
+    async def replace(self, seen: str, document: str, signature: bytes, record: Record) -> bool:
         """The document instead of `seen`, durable when it returns; False when another is there."""
         statement = (
             update(claims)
             .where(claims.c.id == _ONLY, claims.c.document == seen)
             .values(document=document, signature=signature.hex())
         )
-        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
+
+        def replace(connection: Connection) -> bool:
+            done = connection.execute(statement).rowcount == 1
+            if done:
+                self._access.append(connection, record)
+            return done
+
+        return await self._access.write(replace)
 
     async def stored(self) -> tuple[str, bytes] | None:
         """The document and its signature."""

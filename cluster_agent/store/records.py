@@ -8,17 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from blessings import Principal
 from cluster_agent.applications import Application
+from cluster_agent.audit.kinds import Retention
 from cluster_agent.audit.records import Head, Record
 from cluster_agent.errors import StoreError
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
-from cluster_agent.store.audit_trail import AuditTrail, SignedHead, witnessed
+from cluster_agent.store.audit_chain import SignedHead
+from cluster_agent.store.audit_trail import AuditTrail, witnessed
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
@@ -71,12 +74,14 @@ class ApplicationRevoked(Exception):
 @dataclass(frozen=True)
 class Recorded:
     """What became of a batch: the secrets that are not forgotten, the Pods that were revoked, the
-    certificates beyond what a Pod may have and until when, and those recorded."""
+    certificates beyond what a Pod may have and until when, those recorded, and the certificates that signed
+    them, as (name, key, end), where they are new or end later than any before."""
 
     live: set[str]
     revoked: set[str]
     too_many: dict[str, datetime]
     added: set[str]
+    renewed: Sequence[tuple[str, str, int]] = ()
 
 
 def open_store(url: str) -> Store:
@@ -154,25 +159,28 @@ class Store:
         """Durable when it returns: records of what changes nothing else here."""
         await self._access.write(lambda connection: self._access.append(connection, *records))
 
-    async def vouch(self, now: datetime) -> SignedHead | None:
-        """Puts the heads of other chains into ours, so that these cannot be cut off; answers our own."""
+    async def vouch(self, now: datetime) -> list[SignedHead]:
+        """Puts the heads of all chains into one of ours, so that these cannot be cut off; answers our own."""
         trail = self._access.trail
         if trail is None:
-            return None
+            return []
         heads: Sequence[Head] = await self._access.write(lambda connection: trail.witness(connection, now))
         for head in heads:
             await self._access.write(lambda connection, head=head: witnessed(connection, head))  # type: ignore[misc]
-        return trail.head
+        return trail.heads
 
-    async def prune_audit(self, oldest: datetime, most: int, now: datetime) -> int:
-        """Removes records from before `oldest`, and the oldest beyond `most`; answers how many. In parts, so
-        that issuing never waits long for it."""
+    async def prune_audit(self, retention: Retention, now: datetime) -> int:
+        """Removes records that are too old or too many; answers how many. In parts, so that issuing never
+        waits long for it."""
         trail = self._access.trail
         if trail is None:
             return 0
+
         removed = 0
-        while part := await self._access.write(lambda connection: trail.prune(connection, oldest, most, now)):
-            removed += part
+        for rule in retention.rules(now):
+            prune = partial(trail.prune, rule=rule, now=now)
+            while part := await self._access.write(prune):
+                removed += part
         return removed
 
     async def add_secret(self, secret: Secret, *records: Record) -> None:
@@ -204,8 +212,10 @@ class Store:
         )
 
         def forget(connection: Connection) -> bool:
-            self._access.append(connection, *records)
-            return connection.execute(statement).rowcount == 1
+            known = connection.execute(statement).rowcount == 1
+            if known:
+                self._access.append(connection, *records)
+            return known
 
         return await self._access.write(forget)
 
@@ -264,7 +274,11 @@ class Store:
         def add(connection: Connection) -> Recorded:
             made = self._record(connection, [one for one, _, _ in batch], now)
             done = [records for one, records, _ in batch if one.certificate_fingerprint in made.added]
-            self._access.append(connection, *(record for records in done for record in records))
+            records = [record for some in done for record in some]
+            first = next((some[0] for _, some, _ in batch if some), None)
+            if first is not None:
+                records = [*(_issuer_renewed(row, first.at) for row in made.renewed), *records]
+            self._access.append(connection, *records)
             return made
 
         made = available(lambda: self._access.transaction(add))
@@ -298,28 +312,31 @@ class Store:
         allowed = [one for one in allowed if one.certificate_fingerprint not in too_many]
         if not allowed:
             return Recorded(live, revoked, too_many, set())
-        self._record_issuers(connection, allowed)
+        renewed = self._record_issuers(connection, allowed)
         adding = self._access.insert(issuances).on_conflict_do_nothing()
         rows = [_issuance_row(one) for one in allowed]
         added = set(connection.scalars(adding.returning(issuances.c.certificate_fingerprint), rows))
-        return Recorded(live, revoked, too_many, added)
+        return Recorded(live, revoked, too_many, added, renewed)
 
-    def _record_issuers(self, connection: Connection, batch: Sequence[Issuance]) -> None:
+    def _record_issuers(
+        self, connection: Connection, batch: Sequence[Issuance]
+    ) -> Sequence[tuple[str, str, int]]:
+        """Answers those that are new here, or end later."""
         new = sorted(_issuers(batch) - self._issuers)
-        if new:
-            known = set(connection.scalars(select(issuers.c.name + " " + issuers.c.issuing_key)))
-            if not known.issuperset(f"{name} {key}" for name, key, _ in new):
-                publish_anew(connection)
-            adding = self._access.insert(issuers)
-            later = adding.excluded.not_after
-            adding = adding.on_conflict_do_update(
-                index_elements=["name", "issuing_key"],
-                set_={"not_after": later},
-                where=issuers.c.not_after < later,
-            )
-            connection.execute(
-                adding, [{"name": name, "issuing_key": key, "not_after": end} for name, key, end in new]
-            )
+        if not new:
+            return []
+        known = set(connection.scalars(select(issuers.c.name + " " + issuers.c.issuing_key)))
+        if not known.issuperset(f"{name} {key}" for name, key, _ in new):
+            publish_anew(connection)
+        adding = self._access.insert(issuers)
+        later = adding.excluded.not_after
+        adding = adding.on_conflict_do_update(
+            index_elements=["name", "issuing_key"],
+            set_={"not_after": later},
+            where=issuers.c.not_after < later,
+        ).returning(issuers.c.name, issuers.c.issuing_key, issuers.c.not_after)
+        rows = [{"name": name, "issuing_key": key, "not_after": end} for name, key, end in new]
+        return [(row.name, row.issuing_key, row.not_after) for row in connection.execute(adding, rows)]
 
     def _secrets_of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
         rows = self._access.rows(
@@ -382,6 +399,11 @@ def _too_many(connection: Connection, batch: Sequence[Issuance], now: datetime |
 def _issuers(batch: Sequence[Issuance]) -> set[tuple[str, str, int]]:
     certificates = (one.certificate for one in batch if one.certificate is not None)
     return {(one.issuer, one.issuing_key, seconds(one.issuer_not_after)) for one in certificates}
+
+
+def _issuer_renewed(row: tuple[str, str, int], at: datetime) -> Record:
+    name, key, end = row
+    return Record("issuer-renewed", at, details={"name": name, "key": key, "notAfter": end})
 
 
 def _issuance_row(issuance: Issuance) -> dict[str, object]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, case, delete, or_, select, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, delete, or_, select, text
 
+from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import applications
 
@@ -31,9 +34,10 @@ class RegisteredApplications:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def put(self, row: RegisteredRow) -> str | None:
+    async def put(self, row: RegisteredRow, record: Record) -> str | None:
         """Registers, or changes, one application, durably; or answers the name of another that is in the way:
-        the same, or one that extends it or that it extends, which is what a pod's name makes of it."""
+        the same, or one that extends it or that it extends, which is what a pod's name makes of it. The
+        record gets to say what is registered now, and what was before."""
         values = {**asdict(row), "registered_at": seconds(row.registered_at)}
         keys = ("namespace", "service_account")
         adding = self._access.insert(applications).values(values)
@@ -59,7 +63,9 @@ class RegisteredApplications:
             for other in map(str, connection.scalars(others)):
                 if f"{row.name}:".startswith(f"{other}:") or f"{other}:".startswith(f"{row.name}:"):
                     return other
+            said = {**_key(row), **_described(row), "before": self._before(connection, _key(row))}
             connection.execute(adding)
+            self._access.append(connection, record.saying(**said))
             return None
 
         return await self._access.write(put)
@@ -69,21 +75,51 @@ class RegisteredApplications:
         if self._access.database.is_shared:
             connection.execute(text("LOCK TABLE applications IN SHARE ROW EXCLUSIVE MODE"))
 
-    async def remove(self, namespace: str, service_account: str) -> bool:
-        """Durable when it returns. Answers whether it was there."""
-        statement = delete(applications).where(
-            applications.c.namespace == namespace, applications.c.service_account == service_account
-        )
-        return await self._access.write(lambda connection: connection.execute(statement).rowcount == 1)
+    async def remove(self, namespace: str, service_account: str, record: Record) -> bool:
+        """Durable when it returns. Answers whether it was there; then the record gets to say what was."""
+        key = {"namespace": namespace, "serviceAccount": service_account}
+
+        def remove(connection: Connection) -> bool:
+            self._lock(connection)
+            before = self._before(connection, key)
+            if before is None:
+                return False
+            connection.execute(delete(applications).where(_is(key)))
+            self._access.append(connection, record.saying(**key, before=before))
+            return True
+
+        return await self._access.write(remove)
+
+    def _before(self, connection: Connection, key: dict[str, str]) -> dict[str, Any] | None:
+        found = connection.execute(select(applications).where(_is(key))).mappings().one_or_none()
+        return None if found is None else _described(_row(found))
 
     async def all(self) -> tuple[RegisteredRow, ...]:
         """Ordered by namespace and service account."""
         statement = select(applications).order_by(applications.c.namespace, applications.c.service_account)
 
         def read(connection: Connection) -> tuple[RegisteredRow, ...]:
-            return tuple(
-                RegisteredRow(**{**row, "registered_at": from_seconds(row["registered_at"])})
-                for row in connection.execute(statement).mappings()
-            )
+            return tuple(_row(row) for row in connection.execute(statement).mappings())
 
         return await self._access.count(read)
+
+
+def _row(found: RowMapping) -> RegisteredRow:
+    return RegisteredRow(**{**found, "registered_at": from_seconds(found["registered_at"])})
+
+
+def _key(row: RegisteredRow) -> dict[str, str]:
+    return {"namespace": row.namespace, "serviceAccount": row.service_account}
+
+
+def _is(key: dict[str, str]) -> ColumnElement[bool]:
+    return and_(
+        applications.c.namespace == key["namespace"],
+        applications.c.service_account == key["serviceAccount"],
+    )
+
+
+def _described(row: RegisteredRow) -> dict[str, Any]:
+    """For the audit. A chain is long, so by its hash."""
+    chain = None if row.chain is None else hashlib.sha256(row.chain.encode()).hexdigest()
+    return {"name": row.name, "ttlSeconds": row.ttl_seconds, "chain": chain}

@@ -7,12 +7,12 @@ together: every replica of the agent makes the same lists of the same number.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, literal, select, text, update
 
 from blessings import Name
 from cluster_agent.applications import Application
@@ -76,22 +76,36 @@ class Revocations:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def revoke_replicas(
-        self, pod_uids: Collection[str], now: datetime, *records: Record, gone: bool
-    ) -> Revoked:
-        """Revokes what these pods were issued, and nothing is issued to them any more. `gone` pods are
-        recorded only when something was issued to them."""
+    async def revoke_replica(self, pod_uid: str, now: datetime, *records: Record) -> Revoked:
+        """Revokes what this pod was issued, and nothing is issued to it any more, even when nothing was."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
-            self._access.append(connection, *records)
-            parts = [issuances.c.pod_uid.in_(part) for part in _parts(pod_uids)]
-            issued: set[str] = set()
-            for of_part in parts:
-                issued.update(connection.scalars(select(issuances.c.pod_uid).where(of_part).distinct()))
-            self._refuse(connection, issued if gone else pod_uids, now, gone=gone)
-            revoked = sum(self._revoke(connection, of_part, now) for of_part in parts)
-            return Revoked(revoked, bool(issued))
+            of_it = issuances.c.pod_uid == pod_uid
+            known = connection.execute(select(issuances.c.pod_uid).where(of_it)).first() is not None
+            refused = self._refuse(connection, [pod_uid], now, gone=False)
+            return self._recorded(
+                connection, Revoked(self._revoke(connection, of_it, now), known), records, bool(refused)
+            )
+
+        return await self._access.write(revoke)
+
+    async def revoke_gone(self, pod_uids: Collection[str], now: datetime, record: Record) -> Revoked:
+        """Revokes what these pods were issued, which are no more. For each that was issued something, and was
+        not revoked before, there is the record, which gets to say which pod it was and how many of its
+        certificates had not ended."""
+
+        def revoke(connection: Connection) -> Revoked:
+            self._lock(connection)
+            revoked, known = 0, False
+            for part in _parts(pod_uids):
+                of_part = issuances.c.pod_uid.in_(part)
+                issued = set(connection.scalars(select(issuances.c.pod_uid).where(of_part).distinct()))
+                refused = self._refuse(connection, issued, now, gone=True)
+                self._access.append(connection, *_gone(connection, refused, now, record))
+                revoked += self._revoke(connection, of_part, now)
+                known = known or bool(issued)
+            return Revoked(revoked, known)
 
         return await self._access.write(revoke)
 
@@ -111,9 +125,9 @@ class Revocations:
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
-            self._access.append(connection, *records)
             known = self._forget(connection, secrets.c.id == secret_id, now)
-            return Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
+            done = Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
+            return self._recorded(connection, done, records, known)
 
         return await self._access.write(revoke)
 
@@ -122,12 +136,13 @@ class Revocations:
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
-            self._access.append(connection, *records)
-            adding = self._access.insert(revoked_applications).on_conflict_do_nothing()
-            connection.execute(adding, {**_key(application), "revoked_at": seconds(now)})
+            row = {**_key(application), "revoked_at": seconds(now)}
+            adding = self._access.insert(revoked_applications).values(row).on_conflict_do_nothing()
+            new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
             known = self._forget(connection, _is_of(application), now)
             of_it = select(secrets.c.id).where(_is_of(application))
-            return Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
+            done = Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
+            return self._recorded(connection, done, records, new or known)
 
         return await self._access.write(revoke)
 
@@ -139,8 +154,10 @@ class Revocations:
         )
 
         def reinstate(connection: Connection) -> bool:
-            self._access.append(connection, *records)
-            return connection.execute(statement).rowcount == 1
+            was = connection.execute(statement).rowcount == 1
+            if was:
+                self._access.append(connection, *records)
+            return was
 
         return await self._access.write(reinstate)
 
@@ -215,15 +232,23 @@ class Revocations:
     async def _revoke_found(self, condition: ColumnElement[bool], now: datetime, *records: Record) -> Revoked:
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
-            self._access.append(connection, *records)
             live = and_(condition, issuances.c.not_after > seconds(now))
             found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
             self._refuse(connection, found, now, gone=False)
             parts = [issuances.c.pod_uid.in_(part) for part in _parts(found)]
-            revoked = sum(self._revoke(connection, of_part, now) for of_part in parts)
-            return Revoked(revoked, bool(found))
+            done = Revoked(sum(self._revoke(connection, of_part, now) for of_part in parts), bool(found))
+            return self._recorded(connection, done, records, bool(found))
 
         return await self._access.write(revoke)
+
+    def _recorded(
+        self, connection: Connection, done: Revoked, records: Sequence[Record], changed: bool
+    ) -> Revoked:
+        """`done`, of which the records get to say how much it was, when there was anything to do."""
+        if changed or done.certificates:
+            said = [one.saying(certificates=done.certificates) for one in records]
+            self._access.append(connection, *said)
+        return done
 
     def _lock(self, connection: Connection) -> None:
         """Waits for what is being issued, and what comes later waits for us. SQLite has one writer."""
@@ -232,20 +257,19 @@ class Revocations:
 
     def _refuse(
         self, connection: Connection, pod_uids: Collection[str], now: datetime, *, gone: bool
-    ) -> None:
+    ) -> list[str]:
+        """Answers which of them were not refused before."""
         rows = [{"pod_uid": uid, "revoked_at": seconds(now), "gone": int(gone)} for uid in sorted(pod_uids)]
-        if rows:
-            connection.execute(self._access.insert(revoked_replicas).on_conflict_do_nothing(), rows)
+        if not rows:
+            return []
+        adding = self._access.insert(revoked_replicas).on_conflict_do_nothing()
+        return sorted(connection.scalars(adding.returning(revoked_replicas.c.pod_uid), rows))
 
-    def _forget(
-        self, connection: Connection, condition: ColumnElement[bool], now: datetime, *records: Record
-    ) -> bool:
+    def _forget(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
         forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
         return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
 
-    def _revoke(
-        self, connection: Connection, condition: ColumnElement[bool], now: datetime, *records: Record
-    ) -> int:
+    def _revoke(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> int:
         """Puts the valid certificates on the lists; answers how many were not there yet."""
         columns = ["issuer", "issuing_key", "serial", "revoked_at", "not_after"]
         found = select(
@@ -267,6 +291,29 @@ class Revocations:
                 )
             )
         return added
+
+
+def _gone(connection: Connection, pod_uids: Collection[str], now: datetime, record: Record) -> list[Record]:
+    """The record for each of these pods, whose certificates are not revoked yet."""
+    valid = case((issuances.c.not_after > seconds(now), 1), else_=0)
+    of_pod = (issuances.c.pod_uid, issuances.c.pod_name, secrets.c.namespace, secrets.c.service_account)
+    statement = (
+        select(*of_pod, func.sum(valid).label("certificates"))
+        .join(secrets, secrets.c.id == issuances.c.secret_id)
+        .where(issuances.c.pod_uid.in_(pod_uids))
+        .group_by(*of_pod)
+        .order_by(*of_pod)
+    )
+    return [
+        record.saying(
+            uid=row.pod_uid,
+            pod=row.pod_name,
+            namespace=row.namespace,
+            serviceAccount=row.service_account,
+            certificates=int(row.certificates),
+        )
+        for row in connection.execute(statement)
+    ]
 
 
 def hold_off_revocations(connection: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
+from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access
 from cluster_agent.store.tables import root_succession
 
@@ -22,13 +23,18 @@ class RootSuccessions:
         rows = await self._access.read(select(root_succession.c.version, root_succession.c.document))
         return (rows[0].version, rows[0].document) if rows else None
 
-    async def begin(self, version: int, document: str) -> None:
+    async def begin(self, version: int, document: str, record: Record) -> None:
         """The first document, unless there is one. Durable when it returns."""
         row = {"id": _ONLY, "version": version, "document": document}
-        adding = self._access.insert(root_succession).on_conflict_do_nothing()
-        await self._access.write(lambda connection: connection.execute(adding, row))
+        adding = self._access.insert(root_succession).values(row).on_conflict_do_nothing()
 
-    async def replace(self, seen: int, version: int, document: str) -> bool:
+        def begin(connection: Connection) -> None:
+            if connection.execute(adding.returning(root_succession.c.id)).first() is not None:
+                self._access.append(connection, record)
+
+        await self._access.write(begin)
+
+    async def replace(self, seen: int, version: int, document: str, record: Record) -> bool:
         """The next document, durable when it returns; False when the one there is not version `seen`."""
         statement = (
             update(root_succession)
@@ -37,6 +43,9 @@ class RootSuccessions:
         )
 
         def swap(connection: Connection) -> bool:
-            return connection.execute(statement).rowcount == 1
+            done = connection.execute(statement).rowcount == 1
+            if done:
+                self._access.append(connection, record)
+            return done
 
         return await self._access.write(swap)

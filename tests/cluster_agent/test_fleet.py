@@ -41,7 +41,7 @@ async def test_a_replicas_last_certificate_counts_and_no_ended_or_revoked_one(st
             issuance(6, not_after=NOW + HOUR),
         ):
             await store.add_issuance(one)
-        await store.revocations.revoke_replicas(["uid-6"], NOW, gone=False)
+        await store.revocations.revoke_replica("uid-6", NOW)
         assert await store.fleet.lives(NOW) == [(20, 1), (3600, 2)]
 
 

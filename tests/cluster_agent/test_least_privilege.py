@@ -20,7 +20,7 @@ from fastapi.openapi.utils import get_openapi
 from blessings import AccessList, Pattern, Principal
 from cluster_agent.api import create_app
 from cluster_agent.applications import Application
-from cluster_agent.audit.refusals import Refusals
+from cluster_agent.audit.refusals import BURST, Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import BadRequest, Forbidden
@@ -34,6 +34,7 @@ from cluster_agent.root_keys import RootKeys
 from cluster_agent.root_rotation import Schedule
 from cluster_agent.routes import routers
 from cluster_agent.serving import Serving
+from tests.cluster_agent.test_audit import shown
 from tests.cluster_agents import (
     AgentUnderClock,
     RunningClusterAgent,
@@ -139,6 +140,29 @@ def test_the_webhook_keeps_secrets(running: RunningClusterAgent) -> None:
     with running.control_plane_client("webhook") as client:
         for method, path in sorted(OF_SECRET_KEEPERS):
             assert called(client, method, path).status_code == 200, path
+        # Of a namespace that lost its label.
+        body = {"id": running.new_secret()["id"], "revoke": True}
+        assert client.post("/v1/forget-secret", json=body).status_code == 200
+
+
+async def test_a_refused_administrative_call_is_recorded_with_who_made_it(
+    under: AgentUnderClock, tmp_path: Path, store_url: str
+) -> None:
+    administrative = served(under, tmp_path) - OF_SECRET_KEEPERS - OF_REPLICAS
+    (tmp_path / "running").mkdir()
+    settings: dict[str, Any] = {} if store_url.startswith("sqlite") else {"database_url": store_url}
+    with running_cluster_agent(tmp_path / "running", **settings) as agent:
+        with agent.control_plane_client("webhook") as client:
+            # Others that are refused meanwhile, as many as have a record of their own, and more.
+            for number in range(BURST + 10):
+                client.post("/v1/seek-blessings", json={"csr": str(number)})
+            for method, path in sorted(administrative):
+                assert called(client, method, path).status_code == 403
+        file = agent.data_directory / "cluster-agent.sqlite3"
+    url = store_url if "database_url" in settings else f"sqlite:///{file}"
+    records = [one for one in shown(url) if one["act"] == "refused"]
+    recorded = {one["path"] for one in records if one["caller"] == "vanadium-control-plane:webhook"}
+    assert recorded >= {path for _, path in administrative}
 
 
 async def test_administrators_may_do_what_others_may_not(

@@ -15,6 +15,7 @@ from sqlalchemy import update
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.__main__ import _follow_others
 from cluster_agent.applications import Application
+from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import Forbidden, Refusal, Unavailable
@@ -190,7 +191,9 @@ async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(
 
 async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: Claimed) -> None:
     registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
-    await claimed.store.registered.put(registration.row(claimed.agent.room.issuing, claimed.clock()))
+    await claimed.store.registered.put(
+        registration.row(claimed.agent.room.issuing, claimed.clock()), Record("registered", claimed.clock())
+    )
     with claimed.store._database.writing.begin() as connection:
         connection.execute(update(tables.claims).values(document="another's"))
     await _follow_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
@@ -283,11 +286,12 @@ async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_momen
     claimed: Claimed, store_url: str
 ) -> None:
     other = open_store(store_url) if store_url.startswith("postgresql") else claimed.store
+    other.audit_with(lambda: claimed.agent.room.issuing)
     put = []
     for number, store in enumerate([claimed.store, other] * 10):
         name = "acme:fortuned" + ":db" * (number % 2)
         row = RegisteredRow(f"shop-{number % 2}", "web", name, None, None, "", claimed.clock())
-        put.append(store.registered.put(row))
+        put.append(store.registered.put(row, Record("registered", row.registered_at)))
     await asyncio.gather(*put)
     assert len(await claimed.store.registered.all()) == 1
     if other is not claimed.store:

@@ -26,6 +26,7 @@ from blessings import (
 )
 from cluster_agent.__main__ import _repeat
 from cluster_agent.applications import Application
+from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
 from cluster_agent.revocation_lists import CurrentLists
@@ -280,9 +281,7 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
     pending = replace(earlier, certificate_fingerprint="other", public_key_fingerprint="other")
     with other._database.writing.begin() as connection:
         other._record(connection, [pending])
-        revocation = asyncio.create_task(
-            store.revocations.revoke_replicas(["uid-of-web-1"], revoking.clock(), gone=False)
-        )
+        revocation = asyncio.create_task(store.revocations.revoke_replica("uid-of-web-1", revoking.clock()))
         await postgresql.something_waits_for_a_lock(url)
         assert not revocation.done()
     await revocation
@@ -353,7 +352,9 @@ async def test_more_pods_are_revoked_at_once_than_a_statement_has_variables(
     more = 260_000 if store_url.startswith("sqlite") else 70_000
     uids = [f"gone-{number}" for number in range(more)]
     revocations = revoking.under.store.revocations
-    done = await revocations.revoke_replicas([*uids, "uid-of-web-1"], revoking.clock(), gone=True)
+    done = await revocations.revoke_gone(
+        [*uids, "uid-of-web-1"], revoking.clock(), Record("pod-gone", revoking.clock())
+    )
     assert (done.certificates, done.known) == (1, True)
     await revoking.lists.refresh()
     assert revoking.judged(replica.blessing) is Reason.REVOKED

@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
+from cluster_agent.audit import Record
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
 from cluster_agent.root_keeping import RootKeeper, time_left
@@ -28,6 +29,8 @@ from tests.csrs import csr_of
 from tests.kubectl import wait_for
 from tests.postgresql import Postgresql
 
+CHIEF = Name.parse("acme:administrator")
+CHANGE = Record("roots-changed", datetime(2026, 11, 24, tzinfo=UTC))
 ACME, WEB = Name.parse("acme"), Name.parse("acme:prod:shop:web")
 TTL, MARGIN = timedelta(hours=1), timedelta(minutes=2)
 SETTLED = (TTL + MARGIN).total_seconds()
@@ -36,6 +39,8 @@ SETTLED = (TTL + MARGIN).total_seconds()
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
     opened = open_store(store_url)
+    key = Principal.create()
+    opened.audit_with(lambda: key)
     yield opened
     await opened.close()
 
@@ -126,7 +131,7 @@ async def test_a_key_made_before_a_kill_and_never_recorded_is_the_next_root(
     replica = Replica(store, tmp_path, clock)
     await replica.keeper.start()
     left = replica.keeper.keys.make(clock())
-    state = await replica.keeper.prepare()
+    state = await replica.keeper.prepare(by=CHIEF)
     assert state.prepared is not None
     assert state.prepared.certificate == left.certificate
     assert len(replica.keeper.keys.held()) == 2
@@ -137,13 +142,13 @@ async def test_of_two_steps_at_once_one_is_taken(store: Store, tmp_path: Path) -
     one, other = Replica(store, tmp_path, clock), Replica(store, tmp_path, clock)
     await one.keeper.start()
     await other.keeper.start()
-    await one.keeper.prepare()
+    await one.keeper.prepare(by=CHIEF)
     with pytest.raises(BadRequest, match="is prepared; activate or withdraw it"):
-        await other.keeper.prepare()
+        await other.keeper.prepare(by=CHIEF)
     seen = other.keeper.state
     assert seen == one.keeper.state
-    assert not await store.root_successions.replace(seen.version - 1, 99, "{}")
-    assert not await store.root_successions.replace(seen.version + 1, 99, "{}")
+    assert not await store.root_successions.replace(seen.version - 1, 99, "{}", CHANGE)
+    assert not await store.root_successions.replace(seen.version + 1, 99, "{}", CHANGE)
 
 
 async def test_on_mounted_keys_the_next_root_is_what_an_administrator_puts_there(
@@ -160,7 +165,7 @@ async def test_on_mounted_keys_the_next_root_is_what_an_administrator_puts_there
     await leader.keeper.start()
     await late.keeper.start()
     with pytest.raises(BadRequest, match="cluster-agent-keys --next-root"):
-        await leader.keeper.prepare()
+        await leader.keeper.prepare(by=CHIEF)
     clock.turn(days=400)
     await leader.keeper.look()
     await leader.keeper.lead()
@@ -197,7 +202,7 @@ async def test_attack_a_root_written_into_the_database_is_not_believed(store: St
     forged = RootSuccession.begin(other.room.identity.signing.certificate, clock(), TTL)
     signature = first[1].partition("\n")[0]
     for version, document in ((2, f"{signature}\n{forged.to_json()}"), (3, first[1]), (4, forged.to_json())):
-        assert await store.root_successions.replace(version - 1, version, document)
+        assert await store.root_successions.replace(version - 1, version, document, CHANGE)
         with pytest.raises(StoreError, match=r"not put there by|cannot be read"):
             await replica.keeper.look()
         with pytest.raises(StoreError, match=r"not put there by|cannot be read"):
@@ -219,7 +224,7 @@ async def test_attack_an_older_state_put_back_into_the_database_is_not_taken_up(
     known = replica.keeper.state
     assert known.version > older[0]
     with structlog.testing.capture_logs() as logged:
-        assert await store.root_successions.replace(known.version, *older)
+        assert await store.root_successions.replace(known.version, *older, CHANGE)
         await replica.keeper.look()
     assert replica.keeper.state == known
     assert [(one["log_level"], one["version"], one["known"]) for one in logged] == [

@@ -20,6 +20,7 @@ from cluster_agent.upstream_request import certificate_request
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import AgentUnderClock, running_cluster_agent
 
+CHIEF = Name.parse("acme:administrator")
 PREFIX, WEB = Name.parse("acme:prod"), Name.parse("acme:prod:shop:web")
 YEAR = timedelta(days=365)
 
@@ -58,7 +59,7 @@ async def refused(claimed: Claimed, chain: str) -> str:
     """The reason of an import that must be refused, with everything as before."""
     before, stored = claimed.ends(), await claimed.store.claims.stored()
     with pytest.raises(Refusal) as caught:
-        await claimed.claiming.renew(chain)
+        await claimed.claiming.renew(chain, by=CHIEF)
     await claimed.claiming.look()
     assert claimed.ends() == before
     assert await claimed.store.claims.stored() == stored
@@ -67,7 +68,7 @@ async def refused(claimed: Claimed, chain: str) -> str:
 
 async def test_a_renewed_chain_signs_at_once_and_after_a_restart(claimed: Claimed) -> None:
     administrators = claimed.agent.administrators
-    await claimed.claiming.renew(claimed.grant())
+    await claimed.claiming.renew(claimed.grant(), by=CHIEF)
     assert claimed.ends() == claimed.clock() + YEAR
     assert claimed.agent.administrators == administrators
     key = Principal.create().public_key
@@ -83,7 +84,7 @@ async def test_a_renewed_chain_signs_at_once_and_after_a_restart(claimed: Claime
 async def test_another_replica_follows(claimed: Claimed) -> None:
     room = claimed.agent.room
     before = room.identity
-    await claimed.claiming.renew(claimed.grant())
+    await claimed.claiming.renew(claimed.grant(), by=CHIEF)
     after = room.identity
     room.follow(before)
     await claimed.claiming.look()
@@ -95,7 +96,7 @@ async def test_a_chain_that_has_ended_is_renewed_too(claimed: Claimed) -> None:
     claimed.offline.now = claimed.clock()
     assert claimed.ends() < claimed.clock()
     await claimed.claiming.look()
-    await claimed.claiming.renew(claimed.grant())
+    await claimed.claiming.renew(claimed.grant(), by=CHIEF)
     assert claimed.ends() == claimed.clock() + YEAR
 
 
@@ -128,7 +129,7 @@ async def test_an_agent_with_a_root_of_its_own_has_no_chain_to_renew(tmp_path: P
         claiming = Claiming(under.agent, None, lambda roots: None)
         await claiming.start()
         with pytest.raises(Conflict, match="no chain of an administrator's to renew"):
-            await claiming.renew("")
+            await claiming.renew("", by=CHIEF)
         await claiming.look()
     finally:
         await under.store.close()
@@ -165,7 +166,7 @@ async def test_a_chain_that_openssl_signs_from_the_request_is_accepted(
     signing = "x509 -req -in agent.csr -CA root.pem -CAkey root.key -days 3000 -sha256"
     signed = openssl(tmp_path, signing + " -extfile ca.cnf -extensions ca")
     claimed.clock.time = max(claimed.clock.time, datetime.now(UTC) + timedelta(minutes=1))
-    await claimed.claiming.renew(signed)
+    await claimed.claiming.renew(signed, by=CHIEF)
     assert claimed.agent.room.identity.signing.blessing.to_pem() == signed
     key = Principal.create().public_key
     blessing = claimed.agent.room.sign_replica(WEB, "web-1", key, now=claimed.clock(), ttl=timedelta(hours=1))
