@@ -19,14 +19,19 @@ import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 from kubernetes import client, config
 
+from blessings import Principal
+from blessings.tls import client_context
+from certs.root_succession import RootSuccession
+from certs.rotation import ROOT_SECRET
 from tests.checkout import CHECKOUT
-from tests.cluster_agents import free_port
+from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.kubectl import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
@@ -119,6 +124,19 @@ class Installation:
         credential: dict[str, Any] = json.loads(base64.b64decode(data[service_account]))
         return credential
 
+    def control_plane_client(self, extension: str) -> httpx.Client:
+        """Calls the cluster agent with a certificate under the control plane's root, which is in a Secret."""
+        data = self.get("secret", ROOT_SECRET, "-n", SYSTEM)["data"]
+        roots = RootSuccession.from_files(
+            {key: base64.b64decode(value).decode() for key, value in data.items()}
+        )
+        principal = Principal.create()
+        blessing = roots.signing.bless(
+            principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(hours=1)
+        )
+        context = client_context(principal, blessing, roots.roots)
+        return httpx.Client(base_url=self.cluster_agent_url, verify=context)
+
     def ready_pods(self, namespace: str, count: int) -> list[dict[str, Any]]:
         """The namespace's Pods once `count` are ready, and no others are left."""
         try:
@@ -166,6 +184,7 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
                 kubernetes_token_file=_token_file(control_plane, logs),
                 ttl_seconds=TTL_SECONDS,
                 minimum_ttl_seconds=1,
+                administrators=ADMINISTRATOR,
             ),
             runner.running(),
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from spiffe import X509Source
 
 from blessings import Blessing, Principal, RevocationList, Roots
 from blessings.tls import client_context
+from certs.issue import Material
 from tests.checkout import CHECKOUT
 from tests.csrs import csr_of
-from tests.endtoend.installation import TTL_SECONDS, Installation
+from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation
 from tests.kubectl import wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
@@ -191,6 +193,57 @@ def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
     assert reason(renewal) == "Revoked"
     names = {name_of(one) for one in installed.ready_pods("shop", 3)}
     assert pod not in names
+
+
+def test_attack_a_revoked_replica_is_refused_by_its_peers_over_mtls(installed: Installation) -> None:
+    """Its certificate has long to live: the lists that the pod agents have do it, in both directions."""
+    lasting = json.loads(json.dumps(MANIFESTS))
+    namespace, account, deployment, _ = lasting
+    namespace["metadata"]["name"] = "lasting"
+    account["metadata"]["namespace"] = deployment["metadata"]["namespace"] = "lasting"
+    deployment["spec"]["replicas"] = 2
+    name = {"namespace": "lasting", "serviceAccount": "fortune", "name": "acme:prod:Lasting"}
+    with installed.control_plane_client("administrator") as administrator:
+        answer = administrator.post("/v1/register-application", json={**name, "ttlSeconds": 3600})
+        answer.raise_for_status()
+        installed.apply(namespace, account, deployment)
+        revoked, peer = installed.ready_pods("lasting", 2)
+
+        def asked(caller: dict[str, Any], server: dict[str, Any]) -> tuple[int, str]:
+            address = f"{server['status']['podIP']}:2345"
+            return installed.runner.execute(
+                name_of(caller), "fortune", "python", "-m", "fortune", "get", "--connect", address
+            )
+
+        for one, other in ((revoked, peer), (peer, revoked)):
+            code, said = asked(one, other)
+            assert code == 0, said
+        body = {"podUid": revoked["metadata"]["uid"]}
+        answer = administrator.post("/v1/revoke", json=body).raise_for_status()
+        assert answer.json()["certificates"] >= 1
+
+    def refused(caller: dict[str, Any], server: dict[str, Any]) -> bool:
+        code, said = asked(caller, server)
+        assert code == 0 or "its issuer revoked it" in said, said
+        return code == 1
+
+    wait_for("its peer refuses it", lambda: refused(revoked, peer), 120, installed.logs_end)
+    wait_for("its peer does not call it", lambda: refused(peer, revoked), 120, installed.logs_end)
+    installed.kubectl("delete", "namespace", "lasting", "--wait=false")
+
+
+def test_attack_the_webhooks_certificate_keeps_secrets_and_administers_nothing(
+    installed: Installation,
+) -> None:
+    """As deploy/ and the webhook itself have it: the Secrets of all the other tests were made with it."""
+    data = installed.get("secret", "webhook-serving", "-n", SYSTEM)["data"]
+    files = Material.from_files({key: base64.b64decode(value).decode() for key, value in data.items()})
+    context = client_context(files.principal, files.blessing, files.roots)
+    with httpx.Client(base_url=installed.cluster_agent_url, verify=context) as webhook:
+        assert webhook.get("/v1/secrets").status_code == 200
+        for path in ("/v1/acknowledgements", "/v1/applications", "/v1/identity-roots", "/v1/upstream"):
+            assert reason(webhook.get(path)) == "NotAnAdministrator", path
+        assert reason(webhook.post("/v1/revoke", json={"podUid": "uid"})) == "NotAnAdministrator"
 
 
 def test_an_unlabelled_namespaces_pods_are_untouched_byte_for_byte(
