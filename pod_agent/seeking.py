@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,20 +93,25 @@ class ClusterAgentSeeker:
     ) -> Mapping[str, Any]:
         url = self._settings.cluster_agent_url
         extensions = {"sni_hostname": self._settings.cluster_agent_server_name}
+        # We record no spans (00): by it, the call of a log line is found among the cluster agent's.
+        trace = secrets.token_hex(16)
+        headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}
         try:
             async with (
                 # No proxy from the environment: an application's proxy settings are not ours.
                 httpx.AsyncClient(verify=context, timeout=_TIMEOUT, trust_env=False) as client,
                 asyncio.timeout(_TIMEOUT.read),
-                client.stream("POST", f"{url}{path}", json=body, extensions=extensions) as response,
+                client.stream(
+                    "POST", f"{url}{path}", json=body, headers=headers, extensions=extensions
+                ) as response,
             ):
                 document = _parse(await _read_limited(response, longest))
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:
             reason = "ConnectionEnded" if isinstance(error, _ENDED) else "Unreachable"
-            raise Unreachable(reason, f"{url}: {error or type(error).__name__}") from error
+            raise Unreachable(reason, f"{url}: {error or type(error).__name__} (trace {trace})") from error
         if response.is_success:
             return document
-        raise _refusal(response, document)
+        raise _refusal(response, document, trace)
 
 
 def believe(
@@ -166,11 +172,12 @@ def _parse(content: bytes) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _refusal(response: httpx.Response, document: Mapping[str, Any]) -> Refused | Unreachable:
+def _refusal(response: httpx.Response, document: Mapping[str, Any], trace: str) -> Refused | Unreachable:
     error = document.get("error")
     error = error if isinstance(error, dict) else {}
     reason = str(error.get("reason", f"Http{response.status_code}"))
-    message = f"the cluster agent answers {response.status_code} {reason}: {error.get('message', '')}"
+    said = f"{response.status_code} {reason}: {error.get('message', '')}"
+    message = f"the cluster agent answers {said} (trace {trace})"
     after = response.headers.get("retry-after", "")
     wait = float(after) if after.isdecimal() else None
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:

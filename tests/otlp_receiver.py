@@ -20,6 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.cluster_agents import PATIENCE_SECONDS
+
 
 @dataclass
 class Received:
@@ -62,13 +64,15 @@ class Receiver:
 
     def wait_for(self, wanted: Callable[[Received], bool]) -> Received:
         """The first span that is wanted, as soon as it is there."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for one in self.spans:
                 if wanted(one):
                     return one
             time.sleep(0.05)
-        raise AssertionError(f"not among the spans after two minutes: {[one.name for one in self.spans]}")
+        raise AssertionError(
+            f"not among the spans in {PATIENCE_SECONDS} s: {[one.name for one in self.spans]}"
+        )
 
     def children(self, parent: Received) -> list[Received]:
         """Those of the request's stages, in their order; a request's own span is sent after them."""

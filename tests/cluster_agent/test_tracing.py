@@ -17,6 +17,7 @@ import pytest
 
 from blessings import Principal
 from tests.cluster_agents import (
+    PATIENCE_SECONDS,
     RunningClusterAgent,
     free_port,
     pod_token,
@@ -180,7 +181,7 @@ def test_what_waits_is_sent_before_the_program_ends(tmp_path: Path) -> None:
             assert one.seek("last").status_code == 200
             assert receiver.bodies == []
             agent.process.send_signal(signal.SIGTERM)
-            assert agent.process.wait(120) == 0
+            assert agent.process.wait(PATIENCE_SECONDS) == 0
         assert one.span_of("last").resource["service.name"] == "issuer"
 
 
@@ -195,7 +196,7 @@ def test_a_sampler_is_taken_from_the_environment(tmp_path: Path) -> None:
             # A caller that asks to be recorded is not.
             assert one.seek("unseen", traceparent=sampled).status_code == 200
             agent.process.send_signal(signal.SIGTERM)
-            assert agent.process.wait(120) == 0
+            assert agent.process.wait(PATIENCE_SECONDS) == 0
         assert receiver.bodies == []
 
 
@@ -226,7 +227,7 @@ def test_while_the_receiver_hangs_issuing_goes_on_and_what_is_too_much_is_droppe
             assert spans_of(agent)["dropped"] >= 50 - 8
             agent.process.send_signal(signal.SIGTERM)
             # It gives up on the receiver, which has ten minutes to answer.
-            assert agent.process.wait(120) == 0
+            assert agent.process.wait(PATIENCE_SECONDS) == 0
         assert '"event": "traces not sent"' in agent.log()
 
 
@@ -296,7 +297,7 @@ def spans_of(agent: RunningClusterAgent) -> dict[str, float]:
 
 
 def wait_for_spans(agent: RunningClusterAgent, result: str, at_least: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while spans_of(agent)[result] < at_least:
         assert time.monotonic() < deadline, spans_of(agent)
         time.sleep(0.05)
