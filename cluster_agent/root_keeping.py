@@ -33,6 +33,8 @@ class Records(Protocol):
 
     async def replace(self, seen: int, version: int, document: str, record: Record) -> bool: ...
 
+    async def note(self, record: Record) -> None: ...
+
 
 class Fleet(Protocol):
     """Who knows which replicas have what."""
@@ -186,8 +188,13 @@ class RootKeeper:
     async def _delete_gone(self, state: RootSuccession) -> None:
         if self.keys.makes_keys:
             for key in state.gone:
-                if key in self._held and await asyncio.to_thread(self.keys.delete, key):
-                    del self._held[key]
+                if key not in self._held:
+                    continue
+                # Before, because a file and the database have no transaction in common.
+                await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
+                deleted = await asyncio.to_thread(self.keys.delete, key)
+                del self._held[key]
+                if deleted:
                     _log.info("key of a root deleted", key=key)
 
     async def _reached(self, state: RootSuccession) -> Reached:

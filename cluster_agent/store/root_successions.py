@@ -34,6 +34,10 @@ class RootSuccessions:
 
         await self._access.write(begin)
 
+    async def note(self, record: Record) -> None:
+        """A record of what changes no document. Durable when it returns."""
+        await self._access.write(lambda connection: self._access.append(connection, record))
+
     async def replace(self, seen: int, version: int, document: str, record: Record) -> bool:
         """The next document, durable when it returns; False when the one there is not version `seen`."""
         statement = (

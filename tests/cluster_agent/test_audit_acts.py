@@ -508,6 +508,24 @@ async def test_what_a_registration_revokes_is_recorded_too(world: World, store_u
     assert (revoked["caller"], revoked["certificates"]) == (CHIEF, 1)
 
 
+async def test_a_roots_key_is_deleted_when_that_is_recorded(
+    tmp_path: Path, store_url: str, engine: Engine
+) -> None:
+    world = World(tmp_path, store_url, claimable=False)
+    await (await withdrawing_a_root(world))()
+    old = world.noted["old"]
+    run(engine, "ALTER TABLE audit_records RENAME TO elsewhere")
+    with pytest.raises(Unavailable):
+        await world.keeper.lead()
+    assert old in world.keeper.keys.held()
+    run(engine, "ALTER TABLE elsewhere RENAME TO audit_records")
+    for _ in range(2):
+        await world.keeper.lead()
+    assert old not in world.keeper.keys.held()
+    assert [one["key"] for one in shown(store_url) if one["act"] == "root-key-deleted"] == [old]
+    await world.store.close()
+
+
 async def test_of_two_claims_one_has_a_record(world: World, store_url: str) -> None:
     other: Store = world.store
     again = await other.claims.add("{}", b"", world.clock())

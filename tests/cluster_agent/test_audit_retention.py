@@ -43,6 +43,7 @@ def numbers(url: str, kind: Kind) -> list[int]:
         ("reinstated", Kind.ADMINISTRATION),
         ("roots-changed", Kind.ADMINISTRATION),
         ("chain-renewed", Kind.ADMINISTRATION),
+        ("root-key-deleted", Kind.ADMINISTRATION),
         ("what nobody thought of", Kind.ADMINISTRATION),
         ("secret-made", Kind.SECRETS),
         ("secret-forgotten", Kind.SECRETS),

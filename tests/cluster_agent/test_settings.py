@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from blessings import Name
 from cluster_agent.errors import SettingsError
 from cluster_agent.settings import read_settings
 
@@ -48,6 +49,15 @@ def test_by_default_nobody_administers() -> None:
     for arguments in ([], ["--administrators", ""]):
         settings = read_settings(["--name-prefix", "acme", *arguments])
         assert settings.access_list.allowed == ()
+
+
+def test_who_may_not_administer_may_not_keep_secrets_either() -> None:
+    webhook = [Name.parse("vanadium-control-plane:webhook")]
+    settings = read_settings(["--name-prefix", "acme"])
+    assert settings.secret_keepers_list.allows(webhook)
+    assert not settings.access_list.allows(webhook)
+    settings = read_settings(["--name-prefix", "acme", "--not-administrators", "vanadium-control-plane"])
+    assert not settings.secret_keepers_list.allows(webhook)
 
 
 def test_the_program_stops_with_2_and_the_reason() -> None:
