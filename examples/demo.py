@@ -28,7 +28,7 @@ from vkube.local.cluster import LocalCluster, LocalSettings, Started, local_clus
 from vkube.local.manifests import read
 
 FORTUNE = Path(__file__).parent / "fortune"
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 # Short, so that a renewal is seen; 1 h is the default.
 TTL_SECONDS = 12
 
@@ -105,7 +105,7 @@ async def show_renewal(replica: Started) -> None:
     before = await asyncio.to_thread(agent.chain)
     say(f"version {before.version}, until {before.not_after:%H:%M:%S}, key {before.public_key[:23]}…")
     after = await asyncio.wait_for(
-        asyncio.to_thread(lambda: next(agent.watch(after=before.version))), timeout=2 * TTL_SECONDS
+        asyncio.to_thread(lambda: next(agent.watch(after=before.version))), timeout=TTL_SECONDS + READY_SECONDS
     )
     say(f"version {after.version}, until {after.not_after:%H:%M:%S}, key {after.public_key[:23]}…")
     if after.public_key == before.public_key or after.blessing.presented != before.blessing.presented:

@@ -131,7 +131,7 @@ def test_each_admission_is_one_line_of_the_log(webhook: RunningWebhook, client: 
     )
     line = dict(webhook.wait_for("admission", uid="logged"))
     milliseconds = line.pop("milliseconds")
-    assert 0 < milliseconds < 5000
+    assert milliseconds > 0
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "event": "admission",

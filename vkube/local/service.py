@@ -15,8 +15,8 @@ import httpx
 from vkube.errors import LocalModeError
 from vkube.runner.process import Command, Process
 
-_READY_SECONDS = 20.0
-_STOP_SECONDS = 5.0
+_READY_SECONDS = 120.0
+_STOP_SECONDS = 15.0
 
 
 class Service:
