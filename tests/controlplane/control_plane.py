@@ -26,7 +26,7 @@ from tests.owned_directory import OwnedDirectory, in_memory
 from tests.processes import die_with_parent
 
 _READY_SECONDS = 180
-_STOP_SECONDS = 30
+_STOP_SECONDS = 10
 _PREFIX = "vanadium-controlplane-"
 LOOPBACK = "127.0.0.1"
 # Its own programs, by user and group.

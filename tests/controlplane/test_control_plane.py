@@ -20,14 +20,17 @@ DEPLOYMENT = {
         "selector": {"matchLabels": {"app": "web"}},
         "template": {
             "metadata": {"labels": {"app": "web"}},
-            "spec": {"containers": [{"name": "web", "image": "web"}]},
+            "spec": {
+                "nodeSelector": {"made": "by-hand"},  # other tests have nodes, too
+                "containers": [{"name": "web", "image": "web"}],
+            },
         },
     },
 }
 NODE = {
     "apiVersion": "v1",
     "kind": "Node",
-    "metadata": {"name": "by-hand"},
+    "metadata": {"name": "by-hand", "labels": {"made": "by-hand"}},
 }
 NODE_STATUS = {
     "status": {
