@@ -104,6 +104,9 @@ def _one(directory: Path, settings: dict[str, str], start: Start, killer: Killer
             longer = owner.now + timedelta(days=399)
             if not (after > longer or (after == before and not imported)):
                 problems.append(f"the chain ends {after}, before {before}; answered: {imported}")
+            said = sum(one["act"] == "chain-renewed" for one in audit_of(url)[1])
+            if said != int(after != before):
+                problems.append(f"{said} records of chains, which ended {before} and end {after}")
             chain = owner.grant(key, lifetime=timedelta(days=500))
             post(administrator, "/v1/upstream", {"chain": chain})
             if _end(administrator) < owner.now + timedelta(days=499):

@@ -24,6 +24,8 @@ class Registrar:
     asked: list[Registered] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
+    given: set[str] = field(default_factory=set)  # names, each of which was given once
+    taken: set[str] = field(default_factory=set)  # by unregistering
     answered: int = 0
 
     def act(self, _agent: RunningClusterAgent, administrator: httpx.Client) -> None:
@@ -36,12 +38,15 @@ class Registrar:
             self._ask(administrator, (name, self.chance.choice([300, 600, 900])))
 
     def wrong(
-        self, _agent: RunningClusterAgent, administrator: httpx.Client, _url: str, _records: Records
+        self, _agent: RunningClusterAgent, administrator: httpx.Client, _url: str, records: Records
     ) -> list[str]:
         problems = []
         seen = self._seen(administrator)
         if seen not in (self.known, *self.asked):
             problems.append(f"{self.account} is registered as {seen}, not {self.known} or {self.asked}")
+        if seen != self.known:
+            self._note(seen)
+        problems += self._wrong_records([one for one in records if one.get("serviceAccount") == self.account])
         listed = {one["id"] for one in administrator.get("/v1/secrets").json()["secrets"]}
         if self.asked and seen == self.asked[0]:
             # It happened; what it means for the secrets may be missing, until it is asked again.
@@ -65,11 +70,27 @@ class Registrar:
         else:
             body = {**self._application, "name": wanted[0], "ttlSeconds": wanted[1]}
             post(administrator, "/v1/register-application", body)
-        self.known = wanted
+        self._note(wanted)
         self.asked.clear()
         self.forgotten |= self.secrets
         self.secrets.clear()
         self.answered += 1
+
+    def _note(self, happened: Registered) -> None:
+        if happened is None:
+            self.taken.update([] if self.known is None else [self.known[0]])
+        else:
+            self.given.add(happened[0])
+        self.known = happened
+
+    def _wrong_records(self, records: Records) -> list[str]:
+        given = {one["name"] for one in records if one["act"] == "registered"}
+        taken = {one["before"]["name"] for one in records if one["act"] == "unregistered"}
+        return [
+            f"{self.account}: names with a record and without, or the other way: {differ}"
+            for differ in (given ^ self.given, taken ^ self.taken)
+            if differ
+        ]
 
     def _seen(self, administrator: httpx.Client) -> Registered:
         for one in administrator.get("/v1/applications").json()["applications"]:

@@ -11,7 +11,7 @@ import httpx
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from cluster_agent.root_keys import RootKeys
 from cluster_agent.signing import ROOT_LIFETIME
-from tests.cluster_agent.killed import Records, post
+from tests.cluster_agent.killed import Records, UnexpectedAnswerError, post
 from tests.cluster_agents import RunningClusterAgent, pod_token
 from tests.csrs import csr_of
 
@@ -24,27 +24,33 @@ class Rotator:
 
     known: Phases | None = None
     asked: list[str] = field(default_factory=list)
+    version: int = 0
     answered: int = 0
 
     def act(self, agent: RunningClusterAgent, administrator: httpx.Client) -> None:
-        phases = self.known if self.known is not None else _phases(administrator)
-        self.known = phases
+        if self.known is None:
+            self.known = self._phases(administrator.get("/v1/identity-roots"))
+        phases = self.known
         step, body = self._next(phases)
         if step == "prepare" and "keys_directory" in agent.flags:
             # As an administrator would, where replicas share the keys.
             keys = RootKeys(agent.keys_directory, Name.parse("acme"), ROOT_LIFETIME, makes_keys=True)
             keys.make(datetime.now(UTC))
         self.asked[:] = [step]
-        answer = post(administrator, f"/v1/identity-roots/{step}", body)
-        self.known = {one["key"]: one["phase"] for one in answer["roots"]}
+        self.known = self._phases(administrator.post(f"/v1/identity-roots/{step}", json=body))
         self.asked.clear()
         self.answered += 1
 
     def wrong(
-        self, agent: RunningClusterAgent, administrator: httpx.Client, _url: str, _records: Records
+        self, agent: RunningClusterAgent, administrator: httpx.Client, _url: str, records: Records
     ) -> list[str]:
         problems = []
-        seen = _phases(administrator)
+        known = self.version
+        seen = self._phases(administrator.get("/v1/identity-roots"))
+        # One for each version; the agent itself may have taken a step since they were read.
+        changes = sum(one["act"] == "roots-changed" for one in records)
+        if not known <= changes <= self.version:
+            problems.append(f"{changes} records of changes of the roots, from {known} to {self.version}")
         if self.known is not None:
             allowed = [self._after(self.known, step, seen) for step in self.asked]
             if seen not in (self.known, *allowed):
@@ -54,6 +60,13 @@ class Rotator:
         self.known = seen
         self.asked.clear()
         return problems + _signs_under_what_it_serves(agent)
+
+    def _phases(self, response: httpx.Response) -> Phases:
+        if response.status_code != 200:
+            raise UnexpectedAnswerError(f"{response.url}: {response.status_code} {response.text}")
+        answer = response.json()
+        self.version = answer["version"]
+        return {one["key"]: one["phase"] for one in answer["roots"]}
 
     @staticmethod
     def _next(phases: Phases) -> tuple[str, dict[str, Any]]:
@@ -73,11 +86,6 @@ class Rotator:
             becomes = {"active": "retiring", "prepared": "active"}
             return {key: becomes[phase] for key, phase in before.items()}
         return {key: phase for key, phase in before.items() if phase != "retiring"}
-
-
-def _phases(administrator: httpx.Client) -> Phases:
-    answer = administrator.get("/v1/identity-roots").raise_for_status().json()
-    return {one["key"]: one["phase"] for one in answer["roots"]}
 
 
 def _signs_under_what_it_serves(agent: RunningClusterAgent) -> list[str]:
