@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import ssl
@@ -316,7 +317,8 @@ def free_port() -> int:
     raise AssertionError("unreachable")
 
 
-_PORTS = cycle(range(20000 + os.getpid() % 10000, 32000))
+# In an order of its own, since others may test on this machine at the same time.
+_PORTS = cycle(random.sample(range(20000, 32000), 12000))
 
 
 def write_serving_files(directory: Path) -> Authority:

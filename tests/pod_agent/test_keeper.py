@@ -132,10 +132,11 @@ async def test_a_refused_renewal_starts_over_although_the_next_attempt_finds_nob
 async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
     clock = Clock(NOW)
     seeker, current = SigningSeeker(clock), CurrentIdentity(clock)
-    seen: list[int] = []
+    seen: asyncio.Queue[int] = asyncio.Queue()
 
     async def watch() -> None:
-        seen.extend([identity.version async for identity in current.changes()])
+        async for identity in current.changes():
+            await seen.put(identity.version)
 
     watching = asyncio.create_task(watch())
     for version in (1, 2, 3):
@@ -143,10 +144,10 @@ async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
         await current.set(
             Identity(version, answer.principal, answer.blessing, answer.name, answer.roots, clock())
         )
-        await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(seen.get(), 60) == version
     await current.close()
     await watching
-    assert seen == [1, 2, 3]
+    assert seen.empty()
 
 
 @pytest.mark.parametrize(("chance", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
