@@ -35,7 +35,7 @@ from cluster_agent.span_export import BoundedSpans, SdkLog, SpanMetrics
 from cluster_agent.stages import IssuanceWatch, Stage
 
 # After the last request was answered, for what is still to be sent.
-FLUSH_SECONDS = 3.0
+FLUSH_SECONDS = 5.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _NO_PARENT = Context()
 
