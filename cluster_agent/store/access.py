@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -76,10 +76,12 @@ class Access:
             raise StoreError("there are records to write, and the audit was not begun")
         self.trail.append(connection, records)
 
-    def rows(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
+    def rows(
+        self, statement: Select[*tuple[Any, ...]], values: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[*tuple[Any, ...]]]:
         def read() -> Sequence[Row[*tuple[Any, ...]]]:
             with self.database.reading.connect() as connection:
-                return connection.execute(statement).all()
+                return connection.execute(statement, values).all()
 
         return available(read)
 

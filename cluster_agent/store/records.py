@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from blessings import Principal
 from cluster_agent.applications import Application
@@ -22,7 +22,7 @@ from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.audit_chain import SignedHead
 from cluster_agent.store.audit_trail import AuditTrail, witnessed
-from cluster_agent.store.batches import Batches
+from cluster_agent.store.batches import PAUSE_SECONDS, Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.fleet import Fleet
@@ -109,8 +109,16 @@ class Store:
         self.revocations = Revocations(access)
         # Recorded by this process already: (name, key, end) of the issuers.
         self._issuers: set[tuple[str, str, int]] = set()
+        self._adding = (
+            access.insert(issuances).on_conflict_do_nothing().returning(issuances.c.certificate_fingerprint)
+        )
         self.root_successions = RootSuccessions(access)
-        self._issuing = Batches(access.writer, self._add_issuances, most_waiting=MOST_WAITING)
+        self._issuing = Batches(
+            access.writer,
+            self._add_issuances,
+            most_waiting=MOST_WAITING,
+            pause=lambda: asyncio.sleep(PAUSE_SECONDS),
+        )
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)
 
@@ -302,8 +310,7 @@ class Store:
         """Records what may be."""
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
-        ids = sorted({one.secret_id for one in batch})
-        live = set(connection.scalars(_LIVE_SECRETS.where(secrets.c.id.in_(ids))))
+        live = set(connection.scalars(_LIVE_SECRETS, {"ids": sorted({one.secret_id for one in batch})}))
         revoked = revoked_among(connection, [one.pod_uid for one in batch])
         # In this order two replicas that are asked to certify the same keys wait for each other in turn.
         ordered = sorted(batch, key=lambda one: one.public_key_fingerprint)
@@ -313,9 +320,7 @@ class Store:
         if not allowed:
             return Recorded(live, revoked, too_many, set())
         renewed = self._record_issuers(connection, allowed)
-        adding = self._access.insert(issuances).on_conflict_do_nothing()
-        rows = [_issuance_row(one) for one in allowed]
-        added = set(connection.scalars(adding.returning(issuances.c.certificate_fingerprint), rows))
+        added = set(connection.scalars(self._adding, [_issuance_row(one) for one in allowed]))
         return Recorded(live, revoked, too_many, added, renewed)
 
     def _record_issuers(
@@ -339,9 +344,7 @@ class Store:
         return [(row.name, row.issuing_key, row.not_after) for row in connection.execute(adding, rows)]
 
     def _secrets_of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
-        rows = self._access.rows(
-            select(secrets).where(secrets.c.certificate_fingerprint.in_(set(fingerprints)))
-        )
+        rows = self._access.rows(_SECRETS_OF_CERTIFICATES, {"certificates": list(set(fingerprints))})
         found = {row.certificate_fingerprint: _secret(row) for row in rows}
         return [found.get(one) for one in fingerprints]
 
@@ -367,26 +370,34 @@ class Store:
         ]
 
 
+# Made once: to make a statement costs as much as to execute it.
 _LIVE_SECRETS = (
     select(secrets.c.id)
-    .where(secrets.c.forgotten_at.is_(None))
+    .where(secrets.c.id.in_(bindparam("ids", expanding=True)), secrets.c.forgotten_at.is_(None))
     .order_by(secrets.c.id)
     .with_for_update(read=True)
+)
+
+
+_LIVE_OF_PODS = (
+    select(issuances.c.pod_uid, func.count(), func.min(issuances.c.not_after))
+    .where(
+        issuances.c.pod_uid.in_(bindparam("pods", expanding=True)), issuances.c.not_after > bindparam("now")
+    )
+    .group_by(issuances.c.pod_uid)
+)
+_SECRETS_OF_CERTIFICATES = select(secrets).where(
+    secrets.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True))
 )
 
 
 def _too_many(connection: Connection, batch: Sequence[Issuance], now: datetime | None) -> dict[str, datetime]:
     """The certificates that their Pod may not have besides those that it has, with the end of the first of
     these."""
-    live = issuances.c.not_after > (0 if now is None else seconds(now))
-    statement = (
-        select(issuances.c.pod_uid, func.count(), func.min(issuances.c.not_after))
-        .where(issuances.c.pod_uid.in_({one.pod_uid for one in batch}), live)
-        .group_by(issuances.c.pod_uid)
-    )
+    pods = {"pods": list({one.pod_uid for one in batch}), "now": 0 if now is None else seconds(now)}
     has: Counter[str] = Counter()
     first: dict[str, datetime] = {}
-    for uid, count, end in connection.execute(statement):
+    for uid, count, end in connection.execute(_LIVE_OF_PODS, pods):
         has[uid], first[uid] = count, from_seconds(end)
     too_many = {}
     for one in batch:

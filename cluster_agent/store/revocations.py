@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from blessings import Name
 from cluster_agent.applications import Application
@@ -327,10 +339,14 @@ def publish_anew(connection: Connection) -> None:
     connection.execute(update(revocation_state).values(number=revocation_state.c.number + 1))
 
 
+_REVOKED_AMONG = select(revoked_replicas.c.pod_uid).where(
+    revoked_replicas.c.pod_uid.in_(bindparam("pods", expanding=True))
+)
+
+
 def revoked_among(connection: Connection, pod_uids: Collection[str]) -> set[str]:
     """Which of these pods may be issued nothing any more."""
-    statement = select(revoked_replicas.c.pod_uid).where(revoked_replicas.c.pod_uid.in_(set(pod_uids)))
-    return set(connection.scalars(statement))
+    return set(connection.scalars(_REVOKED_AMONG, {"pods": list(set(pod_uids))}))
 
 
 def is_revoked(connection: Connection, application: Application) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -162,6 +162,33 @@ async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None
         assert caught.value.limit == "store-queue"
         release.set()
         assert await asyncio.gather(first, *waiting) == ["done"] * 3
+
+
+async def test_calls_wait_for_others_while_more_than_one_come_at_a_time_and_not_else() -> None:
+    taken: list[list[int]] = []
+    pauses: list[str] = []
+    more: list[asyncio.Task[int]] = []
+
+    def work(items: Sequence[int]) -> Sequence[int]:
+        taken.append(list(items))
+        return items
+
+    with ThreadPoolExecutor(1) as executor:
+
+        async def pause() -> None:
+            pauses.append("pause")
+            more.append(asyncio.create_task(batches.submit(4)))
+            await asyncio.sleep(0)
+
+        batches: Batches[int, int] = Batches(executor, work, most_waiting=10, pause=pause)
+        await batches.submit(0)
+        assert pauses == []
+        await asyncio.gather(batches.submit(1), batches.submit(2))
+        assert pauses == []
+        await batches.submit(3)
+        assert pauses == ["pause"]
+        assert await more[0] == 4
+    assert taken == [[0], [1, 2], [3, 4]]
 
 
 async def test_a_failed_batch_fails_each_of_its_calls_and_the_next_is_tried() -> None:
