@@ -29,6 +29,7 @@ class Access:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.trail: AuditTrail | None = None
+        self.writes = 0  # other than issuances
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
         self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-counter")
@@ -39,9 +40,12 @@ class Access:
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` answers, in a transaction; committed and durable when it returns."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self.writer, lambda: available(lambda: self.transaction(work))
-        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self.writer, lambda: available(lambda: self.transaction(work))
+            )
+        finally:
+            self.writes += 1
 
     async def read(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
         return await asyncio.get_running_loop().run_in_executor(self.reader, self.rows, statement)

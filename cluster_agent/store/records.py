@@ -4,6 +4,7 @@ comes while they are busy is handed over together."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
+from cluster_agent.store.recently_read import RecentlyRead
 from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import (
     Revocations,
@@ -84,7 +86,7 @@ class Recorded:
     renewed: Sequence[tuple[str, str, int]] = ()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, monotonic: Callable[[], float] = time.monotonic) -> Store:
     """The store at `url`, its schema brought up to date. Raises StoreError, SettingsError."""
     database = connect(database_url(url))
     try:
@@ -92,14 +94,15 @@ def open_store(url: str) -> Store:
     except StoreError:
         database.dispose()
         raise
-    return Store(database)
+    return Store(database, monotonic)
 
 
 class Store:
     """Every call may raise Unavailable when the database does not answer, and TooManyRequests."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
         self._leadership = Leadership(database)
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)
@@ -120,6 +123,7 @@ class Store:
             pause=lambda: asyncio.sleep(PAUSE_SECONDS),
         )
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
+        self._recent_secrets = RecentlyRead[Secret](monotonic, lambda: access.writes)
         self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)
 
     @property
@@ -228,7 +232,15 @@ class Store:
         return await self._access.write(forget)
 
     async def secret_of_certificate(self, certificate_fingerprint: str) -> Secret | None:
-        return await self._secrets.submit(certificate_fingerprint)
+        """As it was at most a second ago: `add_issuance` sees for itself whether it was forgotten since."""
+        recent = self._recent_secrets.get(certificate_fingerprint)
+        if recent is not None:
+            return recent
+        writes, at = self._access.writes, self._monotonic()
+        secret = await self._secrets.submit(certificate_fingerprint)
+        if secret is not None:
+            self._recent_secrets.keep(certificate_fingerprint, secret, writes=writes, at=at)
+        return secret
 
     async def issuance_with_secret(self, certificate_fingerprint: str) -> tuple[Issuance, Secret] | None:
         """What was issued with that certificate, and the secret that it was issued under."""

@@ -142,6 +142,38 @@ async def test_expired_issuances_are_dropped_and_no_others(store_url: str) -> No
         assert await store.issuance_with_secret("certificate-2") is not None
 
 
+async def test_a_secret_is_read_again_after_a_second_and_after_each_write(store_url: str) -> None:
+    seconds = 100.0
+    async with AsyncExitStack() as stack:
+        store = open_store(store_url, lambda: seconds)
+        stack.push_async_callback(store.close)
+        other = await stack.enter_async_context(opened(store_url))
+        await store.add_secret(SECRET)
+
+        async def forgotten() -> bool | None:
+            secret = await store.secret_of_certificate(SECRET.certificate_fingerprint)
+            return None if secret is None else secret.forgotten
+
+        assert not await forgotten()
+        await other.forget_secret(SECRET.id, NOW)
+        assert not await forgotten(), "within the second"
+        with pytest.raises(SecretForgotten):
+            await store.add_issuance(issuance(1))
+        seconds += 1
+        assert await forgotten()
+
+
+async def test_a_secret_forgotten_here_is_known_as_such_at_once(store_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        store = open_store(store_url, lambda: 100.0)
+        stack.push_async_callback(store.close)
+        await store.add_secret(SECRET)
+        first = await store.secret_of_certificate(SECRET.certificate_fingerprint)
+        await store.forget_secret(SECRET.id, NOW)
+        second = await store.secret_of_certificate(SECRET.certificate_fingerprint)
+        assert [one and one.forgotten for one in (first, second)] == [False, True]
+
+
 async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None:
     begun, release = threading.Event(), threading.Event()
 
