@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
-from blessings import Blessing, Name, fingerprint
+from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent import issuing_policy as policy
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
@@ -22,6 +23,8 @@ from cluster_agent.registry import Registration, Registry
 from cluster_agent.signing import BootstrapCredential, SigningRoom
 from cluster_agent.stages import IssuanceWatch, NobodyWatches
 from cluster_agent.store import (
+    MOST_LIVE_OF_POD,
+    MOST_OF_FULL_LIFE,
     ApplicationRevoked,
     KeyAlreadyIssued,
     ReplicaRevoked,
@@ -150,9 +153,39 @@ class ClusterAgent:
             policy.check_pod_of_issuance(pod, earlier)
 
         # Not before the attestation, which may take long: the name is the one of now.
-        registered = self.registry.of(secret.application)
-        ttl = self._ttl_of(registered).choose(ttl_seconds)
+        ttl = self._ttl_of(self.registry.of(secret.application)).choose(ttl_seconds)
         now = self.now()
+        try:
+            sign = partial(self._sign_and_record, caller, secret, pod, key, now)
+            try:
+                blessing = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
+            except TooManyLive:
+                # It starts again and again. It gets on, and what it leaves behind ends soon.
+                blessing = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
+        except KeyAlreadyIssued as error:
+            raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
+        except SecretForgotten as error:
+            raise policy.forgotten(secret) from error
+        except ReplicaRevoked as error:
+            raise policy.revoked(pod.name, pod.uid) from error
+        except TooManyLive as error:
+            raise policy.too_many(pod.name, pod.uid, error.until - now) from error
+        self.watch.issued(blessing.presented)
+        return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
+
+    async def _sign_and_record(
+        self,
+        caller: Caller,
+        secret: Secret,
+        pod: AttestedPod,
+        key: PublicKey,
+        now: datetime,
+        ttl: timedelta,
+        *,
+        most_live: int,
+    ) -> Blessing:
+        """The pod's blessing, recorded. Raises Refusal, and what `Store.add_issuance` does."""
+        registered = self.registry.of(secret.application)
         with self.watch.stage("signing"):
             if registered is not None and registered.chain is not None:
                 blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
@@ -168,19 +201,10 @@ class ClusterAgent:
             not_after=blessing.not_after,
             certificate=_certificate(blessing),
         )
-        try:
-            with self.watch.stage("store"):
-                await self.store.add_issuance(issuance, _issued(caller, blessing, issuance, now), now=now)
-        except KeyAlreadyIssued as error:
-            raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
-        except SecretForgotten as error:
-            raise policy.forgotten(secret) from error
-        except ReplicaRevoked as error:
-            raise policy.revoked(pod.name, pod.uid) from error
-        except TooManyLive as error:
-            raise policy.too_many(pod.name, pod.uid, error.until - now) from error
-        self.watch.issued(blessing.presented)
-        return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
+        record = _issued(caller, blessing, issuance, now)
+        with self.watch.stage("store"):
+            await self.store.add_issuance(issuance, record, now=now, most_live=most_live)
+        return blessing
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
         if registered is None or registered.ttl_seconds is None:

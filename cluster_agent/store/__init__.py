@@ -9,6 +9,7 @@ The same statements run on SQLite, for one replica of the agent, and on PostgreS
 from cluster_agent.store.acknowledgements import Share
 from cluster_agent.store.records import (
     MOST_LIVE_OF_POD,
+    MOST_OF_FULL_LIFE,
     ApplicationRevoked,
     KeyAlreadyIssued,
     ReplicaRevoked,
@@ -20,6 +21,7 @@ from cluster_agent.store.records import (
 
 __all__ = [
     "MOST_LIVE_OF_POD",
+    "MOST_OF_FULL_LIFE",
     "ApplicationRevoked",
     "KeyAlreadyIssued",
     "ReplicaRevoked",

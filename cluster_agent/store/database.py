@@ -124,3 +124,5 @@ def lock_for_migration(connection: Connection) -> None:
 MIGRATION_LOCK = int.from_bytes(b"VanMigra")
 LEADER_LOCK = int.from_bytes(b"VanLeadr")
 REVOCATION_LOCK = int.from_bytes(b"VanRevok")
+# Locks with two numbers are others; the second says which pod.
+POD_LOCKS = int.from_bytes(b"VPod")

@@ -34,6 +34,7 @@ from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import (
     Revocations,
     hold_off_revocations,
+    hold_off_same_pods,
     is_revoked,
     publish_anew,
     revoked_among,
@@ -43,9 +44,10 @@ from cluster_agent.store.tables import authority_keys, issuances, issuers, revok
 
 MOST_WAITING = 512
 # Of one Pod at a time: it has two while it renews, and one more for each start of its pod agent. Else one Pod
-# could make its application's revocation list longer than anybody reads. Replicas of the agent that record at
-# the same moment do not see each other's, so there may be as often as many as there are replicas.
+# could make its application's revocation list longer than anybody reads.
 MOST_LIVE_OF_POD = 32
+# Beyond these its certificates live as short as they may: it waits minutes for the next, and not a day.
+MOST_OF_FULL_LIFE = 16
 _DROPPED_AT_ONCE = 5000
 
 
@@ -58,7 +60,7 @@ class SecretForgotten(Exception):
 
 
 class TooManyLive(Exception):
-    """The Pod has MOST_LIVE_OF_POD certificates that have not ended; `until` the first of them ends."""
+    """The Pod has as many certificates that have not ended as it may; `until` the first of them ends."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(until)
@@ -71,6 +73,17 @@ class ReplicaRevoked(Exception):
 
 class ApplicationRevoked(Exception):
     """The application was revoked: it may have no secret."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An issuance to record, with records for the audit. `now` is when; None for before everything. `most` is
+    how many of its Pod may be live with it."""
+
+    issuance: Issuance
+    records: Sequence[Record] = ()
+    now: datetime | None = None
+    most: int = MOST_LIVE_OF_POD
 
 
 @dataclass(frozen=True)
@@ -255,11 +268,17 @@ class Store:
         )
         return [_secret(row) for row in await self._access.read(statement)]
 
-    async def add_issuance(self, issuance: Issuance, *records: Record, now: datetime | None = None) -> None:
+    async def add_issuance(
+        self,
+        issuance: Issuance,
+        *records: Record,
+        now: datetime | None = None,
+        most_live: int = MOST_LIVE_OF_POD,
+    ) -> None:
         """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive; SecretForgotten, ReplicaRevoked when
-        that came first; and then writes no record. Without `now`, what has ended and is still recorded counts
-        as live."""
-        refusal = await self._issuing.submit((issuance, records, now))
+        that came first; and then writes no record. `most_live` is how many of its Pod may be live with it.
+        Without `now`, what has ended and is still recorded counts as live."""
+        refusal = await self._issuing.submit(Asked(issuance, records, now, most_live))
         if refusal is not None:
             raise refusal
 
@@ -286,23 +305,24 @@ class Store:
         )
 
     def _add_issuances(
-        self, batch: Sequence[tuple[Issuance, Sequence[Record], datetime | None]]
+        self, batch: Sequence[Asked]
     ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | TooManyLive | None]:
         # Those that wait together came within moments.
-        now = min((at for _, _, at in batch if at is not None), default=None)
+        now = min((one.now for one in batch if one.now is not None), default=None)
+        asked = [one.issuance for one in batch]
 
         def add(connection: Connection) -> Recorded:
-            made = self._record(connection, [one for one, _, _ in batch], now)
-            done = [records for one, records, _ in batch if one.certificate_fingerprint in made.added]
+            made = self._record(connection, batch, now)
+            done = [one.records for one in batch if one.issuance.certificate_fingerprint in made.added]
             records = [record for some in done for record in some]
-            first = next((some[0] for _, some, _ in batch if some), None)
+            first = next((one.records[0] for one in batch if one.records), None)
             if first is not None:
                 records = [*(_issuer_renewed(row, first.at) for row in made.renewed), *records]
             self._access.append(connection, *records)
             return made
 
         made = available(lambda: self._access.transaction(add))
-        self._issuers |= _issuers([one for one, _, _ in batch if one.certificate_fingerprint in made.added])
+        self._issuers |= _issuers([one for one in asked if one.certificate_fingerprint in made.added])
         return [
             SecretForgotten()
             if one.secret_id not in made.live
@@ -313,22 +333,28 @@ class Store:
             else None
             if one.certificate_fingerprint in made.added
             else KeyAlreadyIssued()
-            for one, _, _ in batch
+            for one in asked
         ]
 
     def _record(
-        self, connection: Connection, batch: Sequence[Issuance], now: datetime | None = None
+        self, connection: Connection, batch: Sequence[Asked], now: datetime | None = None
     ) -> Recorded:
         """Records what may be."""
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
-        live = set(connection.scalars(_LIVE_SECRETS, {"ids": sorted({one.secret_id for one in batch})}))
-        revoked = revoked_among(connection, [one.pod_uid for one in batch])
+        live = set(
+            connection.scalars(_LIVE_SECRETS, {"ids": sorted({one.issuance.secret_id for one in batch})})
+        )
+        pods = {one.issuance.pod_uid for one in batch}
+        revoked = revoked_among(connection, pods)
         # In this order two replicas that are asked to certify the same keys wait for each other in turn.
-        ordered = sorted(batch, key=lambda one: one.public_key_fingerprint)
-        allowed = [one for one in ordered if one.secret_id in live and one.pod_uid not in revoked]
-        too_many = _too_many(connection, allowed, now)
-        allowed = [one for one in allowed if one.certificate_fingerprint not in too_many]
+        ordered = sorted(batch, key=lambda one: one.issuance.public_key_fingerprint)
+        named = [
+            one for one in ordered if one.issuance.secret_id in live and one.issuance.pod_uid not in revoked
+        ]
+        hold_off_same_pods(connection, pods)
+        too_many = _too_many(connection, named, now)
+        allowed = [one.issuance for one in named if one.issuance.certificate_fingerprint not in too_many]
         if not allowed:
             return Recorded(live, revoked, too_many, set())
         renewed = self._record_issuers(connection, allowed)
@@ -403,19 +429,21 @@ _SECRETS_OF_CERTIFICATES = select(secrets).where(
 )
 
 
-def _too_many(connection: Connection, batch: Sequence[Issuance], now: datetime | None) -> dict[str, datetime]:
+def _too_many(connection: Connection, batch: Sequence[Asked], now: datetime | None) -> dict[str, datetime]:
     """The certificates that their Pod may not have besides those that it has, with the end of the first of
     these."""
-    pods = {"pods": list({one.pod_uid for one in batch}), "now": 0 if now is None else seconds(now)}
+    pods = {"pods": list({one.issuance.pod_uid for one in batch}), "now": 0 if now is None else seconds(now)}
     has: Counter[str] = Counter()
     first: dict[str, datetime] = {}
     for uid, count, end in connection.execute(_LIVE_OF_PODS, pods):
         has[uid], first[uid] = count, from_seconds(end)
     too_many = {}
-    for one in batch:
-        if has[one.pod_uid] >= MOST_LIVE_OF_POD:
+    for asked in batch:
+        one = asked.issuance
+        if has[one.pod_uid] >= asked.most:
             too_many[one.certificate_fingerprint] = first.get(one.pod_uid, one.not_after)
-        has[one.pod_uid] += 1
+        else:
+            has[one.pod_uid] += 1
     return too_many
 
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,22 +30,31 @@ from cluster_agent.applications import Application
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
+from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.revoking import Revoker
-from cluster_agent.store import MOST_LIVE_OF_POD, ReplicaRevoked, open_store
+from cluster_agent.store import (
+    MOST_LIVE_OF_POD,
+    MOST_OF_FULL_LIFE,
+    ReplicaRevoked,
+    TooManyLive,
+    open_store,
+)
+from cluster_agent.store.records import Asked
+from tests.clock import Clock
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.postgresql import Postgresql
 
 WEB = Application("shop", "web")
-LIFETIME = timedelta(hours=1)
+LIFETIME = HOUR = timedelta(hours=1)
 
 
 class Revoking:
     """An agent under a clock with its lists."""
 
-    def __init__(self, directory: Path, store_url: str) -> None:
-        self.under = AgentUnderClock(directory, store_url)
+    def __init__(self, directory: Path, store_url: str, ttl: timedelta = HOUR) -> None:
+        self.under = AgentUnderClock(directory, store_url, ttl=ttl)
         self.clock = self.under.clock
         self.lists = CurrentLists(self.under.store, self.under.agent.room, LIFETIME, self.clock)
         self.revoker = Revoker(self.under.agent, self.lists)
@@ -280,7 +290,7 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
 
     pending = replace(earlier, certificate_fingerprint="other", public_key_fingerprint="other")
     with other._database.writing.begin() as connection:
-        other._record(connection, [pending])
+        other._record(connection, [Asked(pending)])
         revocation = asyncio.create_task(store.revocations.revoke_replica("uid-of-web-1", revoking.clock()))
         await postgresql.something_waits_for_a_lock(url)
         assert not revocation.done()
@@ -322,26 +332,70 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
 async def test_attack_one_pod_cannot_have_ever_more_certificates(revoking: Revoking) -> None:
     """Else it makes its application's revocation list longer than anybody reads."""
     secret = await revoking.secret()
-    for _ in range(MOST_LIVE_OF_POD - 1):
-        await revoking.issue(secret.credential.blessing)
-    revoking.clock.turn(minutes=20)
-    last = await revoking.issue(secret.credential.blessing)
-    for blessing in (secret.credential.blessing, last.blessing):
+    issued = [await revoking.issue(secret.credential.blessing) for _ in range(MOST_LIVE_OF_POD)]
+    lives = [one.blessing.not_after - revoking.clock() for one in issued]
+    shorter = MOST_LIVE_OF_POD - MOST_OF_FULL_LIFE
+    assert lives == [timedelta(hours=1)] * MOST_OF_FULL_LIFE + [timedelta(minutes=5)] * shorter
+    revoking.clock.turn(minutes=2)
+    for blessing in (secret.credential.blessing, issued[-1].blessing):
         with pytest.raises(TooManyRequests) as caught:
             await revoking.issue(blessing)
         assert caught.value.reason == "TooManyCertificates"
-        assert caught.value.retry_after_seconds == 40 * 60
+        assert caught.value.retry_after_seconds == 3 * 60
     await revoking.issue(secret.credential.blessing, "web-2")
-    revoking.clock.turn(minutes=40)
-    await revoking.issue(last.blessing)
+    revoking.clock.turn(minutes=3)
+    again = [await revoking.issue(secret.credential.blessing) for _ in range(shorter)]
+    assert all(one.blessing.not_after == revoking.clock() + timedelta(minutes=5) for one in again)
+    with pytest.raises(TooManyRequests):
+        await revoking.issue(secret.credential.blessing)
 
 
 async def test_attack_one_pod_that_asks_many_times_at_once_has_no_more_for_it(revoking: Revoking) -> None:
     secret = await revoking.secret()
     asked = [revoking.issue(secret.credential.blessing) for _ in range(2 * MOST_LIVE_OF_POD)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(isinstance(one, IssuedBlessing) for one in outcomes) == MOST_LIVE_OF_POD
+    issued = [one for one in outcomes if isinstance(one, IssuedBlessing)]
+    assert len(issued) == MOST_LIVE_OF_POD
     assert sum(isinstance(one, TooManyRequests) for one in outcomes) == MOST_LIVE_OF_POD
+    long = [one for one in issued if one.blessing.not_after == revoking.clock() + timedelta(hours=1)]
+    assert len(long) == MOST_OF_FULL_LIFE
+
+
+async def test_a_pod_agent_that_starts_again_and_again_gets_on_with_a_ttl_of_a_day(
+    tmp_path: Path, store_url: str
+) -> None:
+    revoking = Revoking(tmp_path, store_url, ttl=timedelta(hours=24))
+    secret = await revoking.secret()
+    waits = [10, 20, 40, 80, 160, *[300] * 100]  # the kubelet's, in seconds
+    for seconds in waits:
+        revoking.clock.turn(seconds=seconds)
+        await revoking.issue(secret.credential.blessing)
+    revoking.clock.turn(hours=24)
+    healed = await revoking.issue(secret.credential.blessing)
+    assert healed.blessing.not_after == revoking.clock() + timedelta(hours=24)
+    await revoking.under.store.close()
+
+
+async def test_attack_two_replicas_of_the_agent_asked_at_once_give_one_pod_no_more(store_url: str) -> None:
+    now = Clock()()
+    async with AsyncExitStack() as stack:
+        stores = [await asyncio.to_thread(open_store, store_url) for _ in range(2)]
+        for store in stores:
+            stack.push_async_callback(store.close)
+        secret = Secret("secret-1", WEB, "credential-1", now, now + timedelta(days=90), forgotten=False)
+        await stores[0].add_secret(secret)
+        for pod in ("uid-1", "uid-2", "uid-3"):
+            asked = [
+                store.add_issuance(
+                    Issuance(f"{pod}-{at}-{which}", secret.id, "web", pod, f"{pod}-{at}-{which}", now + HOUR),
+                    now=now,
+                )
+                for at in range(MOST_LIVE_OF_POD)
+                for which, store in enumerate(stores)
+            ]
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            assert outcomes.count(None) == MOST_LIVE_OF_POD
+            assert sum(isinstance(one, TooManyLive) for one in outcomes) == MOST_LIVE_OF_POD
 
 
 async def test_more_pods_are_revoked_at_once_than_a_statement_has_variables(

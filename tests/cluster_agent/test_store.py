@@ -24,6 +24,7 @@ from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store, open_s
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import connect, database_url
 from cluster_agent.store.migration import migrate
+from cluster_agent.store.records import Asked
 from cluster_agent.store.tables import METADATA
 from tests.postgresql import Postgresql, database_name
 
@@ -435,7 +436,7 @@ async def test_forgetting_waits_for_an_issuance_that_is_being_recorded(postgresq
     async with opened(url) as first, opened(url) as second:
         await first.add_secret(SECRET)
         with second._database.writing.begin() as connection:
-            second._record(connection, [issuance(1)])
+            second._record(connection, [Asked(issuance(1))])
             forgetting = asyncio.create_task(first.forget_secret(SECRET.id, NOW))
             await postgresql.something_waits_for_a_lock(url)
             assert not forgetting.done()
