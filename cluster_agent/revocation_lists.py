@@ -36,6 +36,8 @@ class CurrentLists:
         self._now = now
         self._published = Published(0, datetime.fromtimestamp(0, now().tzinfo), 0)
         self._lists: dict[Issuer, RevocationList] = {}
+        # Every replica that starts asks for all of them, and one may have megabytes.
+        self._encoded: dict[Issuer, dict[str, str]] = {}
         self._issuers: list[Issuer] = []
         self._one_at_a_time = asyncio.Lock()
 
@@ -49,11 +51,7 @@ class CurrentLists:
 
     def after(self, version: int) -> object:
         """The lists that are newer than `version`."""
-        return [
-            {"issuer": issuer.name, "crl": base64.b64encode(one.to_der()).decode()}
-            for issuer, one in self._lists.items()
-            if one.number > version
-        ]
+        return [self._encoded[issuer] for issuer, one in self._lists.items() if one.number > version]
 
     def of(self, issuer: str) -> list[RevocationList]:
         """Those of the issuer with that name: one for each key that signed under it."""
@@ -71,7 +69,9 @@ class CurrentLists:
                 return
             # An entry stays on one list that is later than its certificate's end (RFC 5280, section 3.3).
             certificates = await self._store.revocations.certificates(now - self._lifetime)
-            self._lists = await asyncio.to_thread(self._make, published, issuers, certificates)
+            made = await asyncio.to_thread(self._make, published, issuers, certificates)
+            self._encoded = await asyncio.to_thread(self._encode, made)
+            self._lists = made
             self._published, self._issuers = published, issuers
             _log.debug("revocation lists made", number=published.number, lists=len(self._lists))
 
@@ -79,6 +79,14 @@ class CurrentLists:
         """Removes from the store what is on no list any more."""
         now = self._now()
         await self._store.revocations.drop_expired(now - self._lifetime, now)
+
+    def _encode(self, lists: dict[Issuer, RevocationList]) -> dict[Issuer, dict[str, str]]:
+        return {
+            issuer: self._encoded[issuer]
+            if self._lists.get(issuer) is one
+            else {"issuer": issuer.name, "crl": base64.b64encode(one.to_der()).decode()}
+            for issuer, one in lists.items()
+        }
 
     def _make(
         self, published: Published, issuers: list[Issuer], certificates: list[RevokedCertificate]

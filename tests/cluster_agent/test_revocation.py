@@ -329,6 +329,15 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
     assert [len(one.serials) for one in revoking.lists.of("acme:prod:shop:web")] == [20]
 
 
+async def test_a_list_is_encoded_once_and_again_when_it_says_something_else(revoking: Revoking) -> None:
+    replica = await revoking.issue((await revoking.secret()).credential.blessing)
+    await revoking.lists.refresh()
+    ((one,), (again,)) = revoking.listed(0), revoking.listed(0)
+    assert one["crl"] is again["crl"]
+    await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-web-1")
+    assert revoking.judged(replica.blessing) is Reason.REVOKED
+
+
 async def test_attack_one_pod_cannot_have_ever_more_certificates(revoking: Revoking) -> None:
     """Else it makes its application's revocation list longer than anybody reads."""
     secret = await revoking.secret()
