@@ -5,7 +5,10 @@ same server and machine can do at most: bare mutual TLS 1.3 handshakes, and bare
 
 The server is the program, pinned to one core; the clients are processes on the others. Rates are per second
 of the server's own processor time, so that a busy machine changes them little; `by the clock` is what there
-was in all. After a handshake the client ends the connection without having asked anything.
+was in all, and `clients` how much of their cores they used meanwhile: near 100 % the clock measures them.
+After a handshake the client ends the connection without having asked anything. A first blessing is asked for
+with the application's bootstrap credential, as all of its replicas do; a renewal with the replica's own
+certificate.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, zip_longest
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
@@ -48,23 +51,43 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
+class Credential:
+    """A private key and its certificate chain, in PEM."""
+
+    private_key: str
+    chain: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request's body; empty for the handshake alone. `key` is the new private key in PEM, `renewing` what
+    to come with instead of the bootstrap credential."""
+
+    body: bytes = b""
+    key: str = ""
+    renewing: Credential | None = None
+
+
+@dataclass(frozen=True)
 class Client:
     """What a client process needs to ask for a blessing."""
 
     port: int
-    private_key: str
-    chain: str
+    credential: Credential
     roots: str
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Operations, the server's processor seconds for them, the seconds that they took in all, and each."""
+    """Operations, the server's processor seconds for them, the seconds that they took in all, the share of
+    their cores that the clients used; the seconds and the answer of each."""
 
     count: int
     processor: float
     clock: float
+    clients: float
     seconds: list[float]
+    answers: list[bytes]
 
     @property
     def per_core(self) -> float:
@@ -99,31 +122,40 @@ def _measure_with(live: int, store: str, requests: int, signatures: float) -> No
         secret = agent.new_secret()
         client = Client(
             port=int(agent.url.rsplit(":", 1)[1]),
-            private_key=secret["credential"]["privateKey"],
-            chain=secret["credential"]["certificateChain"],
+            credential=Credential(
+                secret["credential"]["privateKey"], secret["credential"]["certificateChain"]
+            ),
             roots=agent.server_roots.to_pem(),
         )
         _add_live_replicas(url, secret["id"], live)
         tokens = [pod_token(agent.tokens, f"web-{number}") for number in range(requests + _WARM_UP)]
-        bodies = pool.map(_body, tokens, 50)
-        _run(agent, pool, client, bodies[:_WARM_UP])
-        handshakes = _run(agent, pool, client, [b""] * requests)
-        issued = _run(agent, pool, client, bodies[_WARM_UP:])
+        asks = pool.map(_ask, tokens, 50)
+        _run(agent, pool, client, asks[:_WARM_UP])
+        handshakes = _run(agent, pool, client, [Ask()] * requests)
+        issued = _run(agent, pool, client, asks[_WARM_UP:])
+        renewing = pool.starmap(
+            _renewal, zip(asks[_WARM_UP:], issued.answers, tokens[_WARM_UP:], strict=True), 50
+        )
+        renewed = _run(agent, pool, client, renewing)
         memory = _resident_mebibytes(agent.process.pid)
         recorded = _count(url)
-    if recorded != live + len(bodies):
-        raise SystemExit(f"{live + len(bodies)} issuances expected in the store, {recorded} found")
-    steps = statistics.quantiles(issued.seconds, n=100)
+    expected = live + len(asks) + len(renewing)
+    if recorded != expected:
+        raise SystemExit(f"{expected} issuances expected in the store, {recorded} found")
     print(f"with {live} live replicas:")
     print(f"  (a) bare mutual TLS 1.3 handshakes: {handshakes.per_core:.0f}/s of a core")
-    print(
-        f"  issuances: {issued.per_core:.0f}/s of a core, {issued.count / issued.clock:.0f}/s by the clock; "
-        f"{issued.per_core / handshakes.per_core:.2f} of (a), {issued.per_core / signatures:.3f} of (b)"
-    )
-    print(
-        f"  each, with {_AT_ONCE} clients at once: median {steps[49] * 1000:.0f} ms, "
-        f"p99 {steps[98] * 1000:.0f} ms; resident memory {memory:.0f} MiB"
-    )
+    for what, measured in (("first blessings", issued), ("renewals", renewed)):
+        steps = statistics.quantiles(measured.seconds, n=100)
+        print(
+            f"  {what}: {measured.per_core:.0f}/s of a core, {1000 / measured.per_core:.2f} ms of it each; "
+            f"{measured.per_core / handshakes.per_core:.2f} of (a), "
+            f"{measured.per_core / signatures:.3f} of (b)"
+        )
+        print(
+            f"    {measured.count / measured.clock:.0f}/s by the clock, clients {measured.clients:.0%}; "
+            f"with {_AT_ONCE} at once median {steps[49] * 1000:.0f} ms, p99 {steps[98] * 1000:.0f} ms"
+        )
+    print(f"  resident memory {memory:.0f} MiB")
 
 
 @contextmanager
@@ -132,7 +164,7 @@ def _agent(directory: Path, **settings: Any) -> Iterator[RunningClusterAgent]:
     limitless: dict[str, Any] = {
         f"rate_per_{who}": 10**6 for who in ("application", "address", "replica", "administrator")
     }
-    with running_cluster_agent(directory, log_level="warning", **limitless, **settings) as agent:
+    with running_cluster_agent(directory, **limitless, **settings) as agent:
         for thread in Path(f"/proc/{agent.process.pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {0})
         yield agent
@@ -146,48 +178,66 @@ def _client_processes() -> Iterator[Pool]:
         yield pool
 
 
-def _run(agent: RunningClusterAgent, pool: Pool, client: Client, bodies: Sequence[bytes]) -> Measured:
-    """Sends each body over a connection of its own; for an empty one there is only the handshake."""
+def _run(agent: RunningClusterAgent, pool: Pool, client: Client, asks: Sequence[Ask]) -> Measured:
+    """Sends each over a connection of its own."""
     processor, began = _processor_seconds(agent.process.pid), time.perf_counter()
-    halves = pool.starmap(_requests, [(client, bodies[half::2]) for half in range(2)], 1)
+    halves = pool.starmap(_requests, [(client, asks[half::2]) for half in range(2)], 1)
     clock = time.perf_counter() - began
     used = _processor_seconds(agent.process.pid) - processor
-    return Measured(len(bodies), used, clock, [one for half in halves for one in half])
-
-
-def _requests(client: Client, bodies: Sequence[bytes]) -> list[float]:
-    context = client_context(
-        Principal.from_pem(client.private_key.encode()),
-        Blessing.from_pem(client.chain),
-        Roots.from_pem(client.roots),
+    clients = sum(processor for processor, _ in halves) / clock / max(1, (os.cpu_count() or 1) - 1)
+    # Every second one is of the same half.
+    done = [one for pair in zip_longest(*(done for _, done in halves)) for one in pair if one is not None]
+    return Measured(
+        len(asks), used, clock, clients, [seconds for seconds, _ in done], [answer for _, answer in done]
     )
 
-    def one(body: bytes) -> float:
+
+def _requests(client: Client, asks: Sequence[Ask]) -> tuple[float, list[tuple[float, bytes]]]:
+    """The processor seconds of this process; and of each the seconds that it took, and its answer."""
+    used = time.process_time()
+    roots = Roots.from_pem(client.roots)
+
+    def context_for(credential: Credential) -> ssl.SSLContext:
+        key = Principal.from_pem(credential.private_key.encode())
+        return client_context(key, Blessing.from_pem(credential.chain), roots)
+
+    bootstrap = context_for(client.credential)
+
+    def one(ask: Ask) -> tuple[float, bytes]:
+        context = bootstrap if ask.renewing is None else context_for(ask.renewing)
         began = time.perf_counter()
         with (
             socket.create_connection(("127.0.0.1", client.port), timeout=60) as bare,
             context.wrap_socket(bare, server_hostname="localhost") as connection,
         ):
-            if not body:
+            if not ask.body:
                 connection.unwrap()  # waits until the server, done with the handshake, says goodbye too
-                return time.perf_counter() - began
-            head = f"POST /v1/seek-blessings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+                return time.perf_counter() - began, b""
+            length = len(ask.body)
+            head = f"POST /v1/seek-blessings HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n"
             connection.sendall(f"{head}content-type: application/json\r\nconnection: close\r\n\r\n".encode())
-            connection.sendall(body)
+            connection.sendall(ask.body)
             answer = b""
             with suppress(ConnectionResetError, ssl.SSLEOFError):
                 while part := connection.recv(65536):
                     answer += part
             if not answer.startswith(b"HTTP/1.1 200"):
                 raise AssertionError(answer.decode())
-        return time.perf_counter() - began
+        return time.perf_counter() - began, answer.partition(b"\r\n\r\n")[2]
 
     with ThreadPoolExecutor(_AT_ONCE // 2) as threads:
-        return list(threads.map(one, bodies))
+        done = list(threads.map(one, asks))
+    return time.process_time() - used, done
 
 
-def _body(token: str) -> bytes:
-    return json.dumps({"csr": csr_of(Principal.create()), "token": token}).encode()
+def _ask(token: str, renewing: Credential | None = None) -> Ask:
+    principal = Principal.create()
+    body = json.dumps({"csr": csr_of(principal), "token": token}).encode()
+    return Ask(body, principal.to_pem().decode(), renewing)
+
+
+def _renewal(first: Ask, answer: bytes, token: str) -> Ask:
+    return _ask(token, Credential(first.key, json.loads(answer)["chain"]))
 
 
 def _add_live_replicas(url: str, secret_id: str, count: int) -> None:
