@@ -17,6 +17,7 @@ from cluster_agent.store.audit_tables import audit_chains, audit_records
 SignedHead = tuple[Head, Signed]
 
 _log = structlog.get_logger(__name__)
+_ADD_RECORDS = insert(audit_records)
 _SET_HEAD = (
     update(audit_chains)
     .where(audit_chains.c.chain == bindparam("of"))
@@ -64,7 +65,7 @@ class OwnChain:
             )
         signed = head.signed_by(self._signer())
         self._pending = (head, signed)
-        connection.execute(insert(audit_records), rows)
+        connection.execute(_ADD_RECORDS, rows)
         if beginning:
             connection.execute(insert(audit_chains), _new_chain(head, signed))
         else:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -389,22 +389,10 @@ class Store:
     def _issuances_with_secrets(
         self, fingerprints: Sequence[str]
     ) -> Sequence[tuple[Issuance, Secret] | None]:
-        # Two questions, because both tables have a column of the same name and meaning.
-        rows = self._access.rows(
-            select(issuances).where(issuances.c.certificate_fingerprint.in_(set(fingerprints)))
-        )
-        statement = select(revoked_replicas.c.pod_uid)
-        pods = {row.pod_uid for row in rows}
-        revoked = {
-            row.pod_uid for row in self._access.rows(statement.where(revoked_replicas.c.pod_uid.in_(pods)))
-        }
-        earlier = {row.certificate_fingerprint: _issuance(row, revoked) for row in rows}
-        ids = {one.secret_id for one in earlier.values()}
-        known = {
-            row.id: _secret(row) for row in self._access.rows(select(secrets).where(secrets.c.id.in_(ids)))
-        }
+        rows = self._access.rows(_RENEWALS, {"certificates": list(set(fingerprints))})
+        known = {row._mapping[issuances.c.certificate_fingerprint]: row for row in rows}
         return [
-            (earlier[one], known[earlier[one].secret_id]) if one in earlier else None for one in fingerprints
+            (_issuance(known[one]), _secret(known[one])) if one in known else None for one in fingerprints
         ]
 
 
@@ -423,6 +411,12 @@ _LIVE_OF_PODS = (
         issuances.c.pod_uid.in_(bindparam("pods", expanding=True)), issuances.c.not_after > bindparam("now")
     )
     .group_by(issuances.c.pod_uid)
+)
+_RENEWALS = (
+    select(issuances, secrets, revoked_replicas.c.pod_uid)
+    .join(secrets, secrets.c.id == issuances.c.secret_id)
+    .outerjoin(revoked_replicas, revoked_replicas.c.pod_uid == issuances.c.pod_uid)
+    .where(issuances.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True)))
 )
 _SECRETS_OF_CERTIFICATES = select(secrets).where(
     secrets.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True))
@@ -473,23 +467,25 @@ def _issuance_row(issuance: Issuance) -> dict[str, object]:
 
 
 def _secret(row: Row[*tuple[object, ...]]) -> Secret:
+    of = row._mapping
     return Secret(
-        id=row.id,
-        application=Application(row.namespace, row.service_account),
-        certificate_fingerprint=row.certificate_fingerprint,
-        created_at=from_seconds(row.created_at),
-        not_after=from_seconds(row.not_after),
-        forgotten=row.forgotten_at is not None,
+        id=of[secrets.c.id],
+        application=Application(of[secrets.c.namespace], of[secrets.c.service_account]),
+        certificate_fingerprint=of[secrets.c.certificate_fingerprint],
+        created_at=from_seconds(of[secrets.c.created_at]),
+        not_after=from_seconds(of[secrets.c.not_after]),
+        forgotten=of[secrets.c.forgotten_at] is not None,
     )
 
 
-def _issuance(row: Row[*tuple[object, ...]], revoked: Collection[str]) -> Issuance:
+def _issuance(row: Row[*tuple[object, ...]]) -> Issuance:
+    of = row._mapping
     return Issuance(
-        certificate_fingerprint=row.certificate_fingerprint,
-        secret_id=row.secret_id,
-        pod_name=row.pod_name,
-        pod_uid=row.pod_uid,
-        public_key_fingerprint=row.public_key_fingerprint,
-        not_after=from_seconds(row.not_after),
-        revoked=row.pod_uid in revoked,
+        certificate_fingerprint=of[issuances.c.certificate_fingerprint],
+        secret_id=of[issuances.c.secret_id],
+        pod_name=of[issuances.c.pod_name],
+        pod_uid=of[issuances.c.pod_uid],
+        public_key_fingerprint=of[issuances.c.public_key_fingerprint],
+        not_after=from_seconds(of[issuances.c.not_after]),
+        revoked=of[revoked_replicas.c.pod_uid] is not None,
     )
