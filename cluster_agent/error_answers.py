@@ -1,8 +1,9 @@
-"""How errors become answers: `{"error": {"reason", "message"}}`, never with what was sent in them."""
+"""How errors become answers: `{"error": {"reason", "message"}}`, never with a value that was sent in them,
+and of few bytes, whatever was sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,9 +14,12 @@ from starlette.types import Scope
 
 from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
-from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests
+from cluster_agent.contract import MEDIA_TYPE, Reason, Refused
+from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
 from cluster_agent.metrics import Metrics
 
+_MOST_DETAILS = 5
+_MOST_CHARACTERS = 1000
 Note = Callable[[Request, Refusal], None]
 
 _log = structlog.get_logger(__name__)
@@ -51,17 +55,31 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only where and what: pydantic's own text repeats the input, and that holds tokens.
-        details = "; ".join(f"{_field(one['loc'])}: {one['msg']}" for one in error.errors())
-        note(request, BadRequest("MalformedRequest", details))
-        return _error(400, "MalformedRequest", details)
+        errors = error.errors()
+        if errors[0]["loc"][0] == "body" and not _is_json(request):
+            refusal: Refusal = UnsupportedMediaType(
+                "UnsupportedMediaType", f"send JSON, with the header content-type: {MEDIA_TYPE}"
+            )
+        else:
+            told = [f"{_field(one['loc'])}: {one['msg']}" for one in errors[:_MOST_DETAILS]]
+            more = [f"and {len(errors) - len(told)} more"] if len(errors) > len(told) else []
+            refusal = BadRequest("MalformedRequest", _printable("; ".join(told + more)))
+        note(request, refusal)
+        return _error(refusal.status, refusal.reason, str(refusal))
 
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
         kind = BadRequest if error.status_code == 400 else NotServed
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
-        message = f"{request.method} {request.url.path}: {error.detail}"
+        message = _printable(f"{request.method} {request.url.path}: {error.detail}")
         note(request, kind(reason, message))
-        return _error(error.status_code, reason, message)
+        # Of 405, which methods there are.
+        return _error(error.status_code, reason, message, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error_of_ours: Exception) -> JSONResponse:
+        # The server that runs the application logs what it was.
+        return _error(500, "Failed", "the cluster agent failed at this; its log says how")
 
     return note
 
@@ -78,8 +96,23 @@ def route_of(scope: Scope) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _error(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"reason": reason, "message": message}}, status, headers)
+def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    refused = Refused(error=Reason(reason=reason, message=_printable(message)))
+    return JSONResponse(refused.model_dump(), status, headers)
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == MEDIA_TYPE or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _printable(text: str) -> str:
+    """Names of fields and paths are the caller's choice: half of a surrogate pair has no UTF-8, and a line
+    break, or something that long, no place in a log."""
+    shown = "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text
+    )
+    return shown if len(shown) <= _MOST_CHARACTERS else shown[:_MOST_CHARACTERS] + "…"
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ ClusterAgentError
     ├── NotServed           404  a path or method that there is not
     ├── Forbidden           403  proven, but not allowed this
     ├── Conflict            409  not as things are now; asking again does not help
+    ├── UnsupportedMediaType 415 a body that is not said to be JSON
     ├── TooManyRequests     429  more than we take at once, or from one client; try again
     └── Unavailable         503  somebody that we depend on does not answer; try again
 """
@@ -78,6 +79,10 @@ class Forbidden(Refusal):
 
 class Conflict(Refusal):
     status = 409
+
+
+class UnsupportedMediaType(Refusal):
+    status = 415
 
 
 class TooManyRequests(Refusal):

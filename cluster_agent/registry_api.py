@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from cluster_agent.applications import Application
+from cluster_agent.contract import Answer, Rfc3339, refuses
 from cluster_agent.registering import Registering
 from cluster_agent.registry import Registration
-from cluster_agent.request_callers import Authenticated
+from cluster_agent.request_callers import Authenticated, CallerFirst
 
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _log = structlog.get_logger(__name__)
@@ -35,19 +34,47 @@ class RegisterRequest(UnregisterRequest):
     )
 
 
+class RegisteredAnswer(Answer):
+    namespace: str
+    service_account: str
+    name: str = Field(description="the application's, acme:fortuned")
+    ttl_seconds: int | None = Field(description="life of its replicas' certificates; null: the agent's")
+    granted_until: Rfc3339 | None = Field(description="end of an administrator's blessing; null: none needed")
+
+
+class ApplicationsAnswer(Answer):
+    applications: list[RegisteredAnswer]
+
+
+class UnregisteredAnswer(Answer):
+    known: bool = Field(description="whether it was registered")
+
+
 def registry_routes(registering: Registering) -> APIRouter:
     """POST /v1/register-application and /v1/unregister-application, GET /v1/applications."""
-    router = APIRouter()
+    router = APIRouter(route_class=CallerFirst)
 
-    @router.post("/v1/register-application")
-    async def register(body: RegisterRequest, caller: Authenticated) -> dict[str, Any]:
+    @router.post(
+        "/v1/register-application",
+        summary="Choose an application's name",
+        responses=refuses(400, 401, 403, 409, 415, 503),
+    )
+    async def register_application(body: RegisterRequest, caller: Authenticated) -> RegisteredAnswer:
+        """For administrators. Credentials for its name before are forgotten, and what was issued under them
+        revoked. Without an answer it may have happened in part: do it again."""
         application = Application(body.namespace, body.service_account)
         registered = await registering.register(caller, application, body.name, body.ttl_seconds, body.chain)
-        _log.info("application registered", caller=str(caller.name), **_described(registered))
-        return _described(registered)
+        described = _described(registered)
+        _log.info("application registered", caller=str(caller.name), **described.model_dump(by_alias=True))
+        return described
 
-    @router.post("/v1/unregister-application")
-    async def unregister(body: UnregisterRequest, caller: Authenticated) -> dict[str, Any]:
+    @router.post(
+        "/v1/unregister-application",
+        summary="Let an application's name follow from its namespace again",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def unregister_application(body: UnregisterRequest, caller: Authenticated) -> UnregisteredAnswer:
+        """For administrators. What it has is revoked, as with a registration."""
         application = Application(body.namespace, body.service_account)
         known = await registering.unregister(caller, application)
         _log.info(
@@ -57,20 +84,23 @@ def registry_routes(registering: Registering) -> APIRouter:
             serviceAccount=body.service_account,
             known=known,
         )
-        return {"known": known}
+        return UnregisteredAnswer(known=known)
 
-    @router.get("/v1/applications")
-    async def applications(caller: Authenticated) -> dict[str, Any]:
-        return {"applications": [_described(one) for one in await registering.registered(caller)]}
+    @router.get("/v1/applications", summary="The registered applications", responses=refuses(401, 403, 503))
+    async def applications(caller: Authenticated) -> ApplicationsAnswer:
+        """For administrators. Without those whose name follows from their namespace and service account."""
+        return ApplicationsAnswer(
+            applications=[_described(one) for one in await registering.registered(caller)]
+        )
 
     return router
 
 
-def _described(one: Registration) -> dict[str, Any]:
-    return {
-        "namespace": one.application.namespace,
-        "serviceAccount": one.application.service_account,
-        "name": str(one.name),
-        "ttlSeconds": one.ttl_seconds,
-        "grantedUntil": None if one.chain is None else one.chain.not_after.isoformat(),
-    }
+def _described(one: Registration) -> RegisteredAnswer:
+    return RegisteredAnswer(
+        namespace=one.application.namespace,
+        service_account=one.application.service_account,
+        name=str(one.name),
+        ttl_seconds=one.ttl_seconds,
+        granted_until=None if one.chain is None else one.chain.not_after.isoformat(),
+    )

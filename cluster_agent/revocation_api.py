@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import structlog
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -13,13 +13,21 @@ from blessings import InvalidName, Name
 from cluster_agent.api import ForgetSecretRequest, NewSecretRequest
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller
+from cluster_agent.contract import Answer, refuses
 from cluster_agent.errors import BadRequest
-from cluster_agent.request_callers import Authenticated, anybody
+from cluster_agent.request_callers import Authenticated, CallerFirst, anybody
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.revoking import Revoker
 from cluster_agent.store.revocations import Revoked
 
+Issuer = Annotated[str, Path(max_length=2048, description="blessing name of the application")]
+ListNumber = Annotated[int, Query(ge=0, le=1000, description="which, where several keys signed under it")]
+_BINARY = {"type": "string", "format": "binary"}
 _log = structlog.get_logger(__name__)
+
+
+class DerList(Response):
+    media_type = "application/pkix-crl"  # RFC 2585, section 4.2
 
 
 class RevokeRequest(BaseModel):
@@ -40,44 +48,99 @@ class RevokeRequest(BaseModel):
         return self
 
 
+class RevokedAnswer(Answer):
+    certificates: int = Field(description="how many that had not ended are revoked by it")
+    crl_version: int = Field(description="of the lists that say so")
+
+
+class ReinstatedAnswer(Answer):
+    was_revoked: bool
+
+
+class ForgottenAnswer(Answer):
+    """Nothing: an unknown secret is forgotten too."""
+
+
+class ListAnswer(Answer):
+    issuer: str = Field(description="blessing name of the application")
+    crl: str = Field(description="DER in base64")
+
+
+class ListsAnswer(Answer):
+    version: int
+    lists: list[ListAnswer]
+
+
 def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
     """`POST /v1/revoke`, `/v1/reinstate`, `/v1/forget-secret`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
-    router = APIRouter()
+    router = APIRouter(route_class=CallerFirst)
 
-    @router.post("/v1/revoke")
-    async def revoke(body: RevokeRequest, caller: Authenticated) -> dict[str, Any]:
+    @router.post(
+        "/v1/revoke",
+        summary="Revoke a replica, a secret or an application",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def revoke(body: RevokeRequest, caller: Authenticated) -> RevokedAnswer:
+        """For administrators. What is answered is durable, and on the lists of the agent that answers."""
         done = await _revoke(revoker, caller, body)
         _log.info("revoked", caller=str(caller.name), certificates=done.certificates, **_what(body))
-        return {"certificates": done.certificates, "crlVersion": lists.version}
+        return RevokedAnswer(certificates=done.certificates, crl_version=lists.version)
 
-    @router.post("/v1/reinstate")
-    async def reinstate(body: NewSecretRequest, caller: Authenticated) -> dict[str, Any]:
+    @router.post(
+        "/v1/reinstate",
+        summary="Let a revoked application have secrets again",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def reinstate(body: NewSecretRequest, caller: Authenticated) -> ReinstatedAnswer:
+        """For administrators. What was revoked stays revoked."""
         application = Application(body.namespace, body.service_account)
         was = await revoker.reinstate_application(caller, application)
         _log.info("reinstated", caller=str(caller.name), wasRevoked=was, **body.model_dump())
-        return {"wasRevoked": was}
+        return ReinstatedAnswer(was_revoked=was)
 
-    @router.post("/v1/forget-secret")
-    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> dict[str, Any]:
+    @router.post(
+        "/v1/forget-secret",
+        summary="Stop issuing and renewing under a secret",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
+        """For administrators. Forgetting an unknown secret is no error."""
         if body.revoke:
             done = await revoker.forget_secret(caller, body.id)
             known, revoked = done.known, done.certificates
         else:
             known, revoked = await revoker.agent.forget_secret(caller, body.id), 0
         _log.info("secret forgotten", id=body.id, known=known, certificates=revoked, caller=str(caller.name))
-        return {}
+        return ForgottenAnswer()
 
-    @router.get("/v1/crl", dependencies=[Depends(anybody)])
-    async def every_list() -> dict[str, Any]:
-        return {"version": lists.version, "lists": lists.after(0)}
+    @router.get(
+        "/v1/crl",
+        summary="Every revocation list",
+        responses=refuses(),
+        dependencies=[Depends(anybody)],
+    )
+    async def revocation_lists() -> ListsAnswer:
+        """Signed, so they need no trust in who hands them on."""
+        return ListsAnswer(
+            version=lists.version, lists=[ListAnswer.model_validate(one) for one in lists.after(0)]
+        )
 
-    @router.get("/v1/crl/{issuer}", dependencies=[Depends(anybody)])
-    async def one_list(issuer: str, key: int = 0) -> Response:
+    @router.get(
+        "/v1/crl/{issuer}",
+        summary="One application's revocation list",
+        response_class=DerList,
+        responses={
+            200: {"description": "DER, RFC 5280", "content": {DerList.media_type: {"schema": _BINARY}}},
+            **refuses(400, 404),
+        },
+        dependencies=[Depends(anybody)],
+    )
+    async def revocation_list(issuer: Issuer, key: ListNumber = 0) -> Response:
+        """As a certificate's distribution point would serve it."""
         found = lists.of(issuer)
-        if not 0 <= key < len(found):
+        if key >= len(found):
             raise BadRequest("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")
-        # RFC 2585, section 4.2.
-        return Response(found[key].to_der(), media_type="application/pkix-crl")
+        return DerList(found[key].to_der())
 
     return router
 

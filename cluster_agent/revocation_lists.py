@@ -49,7 +49,7 @@ class CurrentLists:
     def required(self) -> int:
         return self._published.last_revocation
 
-    def after(self, version: int) -> object:
+    def after(self, version: int) -> list[dict[str, str]]:
         """The lists that are newer than `version`."""
         return [self._encoded[issuer] for issuer, one in self._lists.items() if one.number > version]
 

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from cluster_agent.callers import require_administrator
+from cluster_agent.contract import Answer, refuses
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.publications import Publications
-from cluster_agent.request_callers import Authenticated
+from cluster_agent.request_callers import Authenticated, CallerFirst
 
 _Kind = Annotated[str, Field(max_length=64)]
 _Version = Annotated[int, Field(ge=0, le=2**53)]
@@ -25,17 +26,46 @@ class WatchRequest(BaseModel):
     )
 
 
+class PublicationAnswer(Answer):
+    version: int
+    content: Any = Field(description="as of its kind: roots, or the revocation lists that are new")
+
+
+class WatchAnswer(Answer):
+    publications: dict[str, PublicationAnswer] = Field(description="kind → what the caller lacks")
+    ask_again_after_seconds: int
+
+
+class Acknowledged(Answer):
+    version: int
+    required: int = Field(description="from which version on a replica counts as having it")
+    live_replicas: int
+    acknowledged: int
+    share: float = Field(description="0 to 1")
+
+
+class AcknowledgementsAnswer(Answer):
+    kinds: dict[str, Acknowledged]
+
+
 def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
     """`POST /v1/watch` for replicas, `GET /v1/acknowledgements` for administrators."""
-    router = APIRouter()
+    router = APIRouter(route_class=CallerFirst)
 
-    @router.post("/v1/watch")
-    async def watch(body: WatchRequest, caller: Authenticated) -> dict[str, Any]:
-        return await publications.answer(await agent.replica(caller), body.have)
+    @router.post("/v1/watch", summary="What is new", responses=refuses(400, 401, 403, 415, 503))
+    async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
+        """For replicas, with their certificate: says which versions they have, which is their
+        acknowledgement, and gets what they lack."""
+        return WatchAnswer.model_validate(await publications.answer(await agent.replica(caller), body.have))
 
-    @router.get("/v1/acknowledgements")
-    async def acknowledgements(caller: Authenticated) -> dict[str, Any]:
+    @router.get(
+        "/v1/acknowledgements",
+        summary="Which share of the live replicas has what",
+        responses=refuses(401, 403, 503),
+    )
+    async def acknowledgements(caller: Authenticated) -> AcknowledgementsAnswer:
+        """For administrators. Counted every half minute."""
         require_administrator(caller, agent.administrators)
-        return {"kinds": publications.describe()}
+        return AcknowledgementsAnswer.model_validate({"kinds": publications.describe()})
 
     return router

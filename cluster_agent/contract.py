@@ -1,0 +1,113 @@
+"""What the OpenAPI document says of every route: which refusals it gives, and in what form.
+
+A route says its own refusals with `refuses`; `describe` makes the whole of it one document, that of the
+program as it runs. https://spec.openapis.org/oas/v3.1.0
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+MEDIA_TYPE = "application/json"
+_SCHEME = "clientCertificate"
+_MEANINGS = {
+    400: "What was sent is malformed, or cannot be done; the message says where and why.",
+    401: "No client certificate, or one that proves no name here.",
+    403: "The caller is known, and may not do this.",
+    404: "Nothing is served at this path.",
+    409: "Not as things are now; asking again does not help.",
+    413: "The body is longer than a request may be. The connection ends with it.",
+    415: f"The body is not said to be {MEDIA_TYPE}.",
+    429: "More than this caller, or all together, may ask at once.",
+    503: "Something that is needed for it does not answer now, or nobody has claimed this cluster agent.",
+}
+_WAIT = {
+    "Retry-After": {
+        "description": "Seconds after which it makes sense to ask again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+# FastAPI's own form of a refusal, which no route gives.
+_NOT_OURS = ("HTTPValidationError", "ValidationError")
+
+
+class Answer(BaseModel):
+    """What a route answers."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Reason(BaseModel):
+    """Why a call was refused."""
+
+    reason: str = Field(description="one word for programs, NotAnAdministrator")
+    message: str = Field(description="a sentence for people: what was wrong, where, and what to do")
+
+
+class Refused(BaseModel):
+    """The one form of every refusal."""
+
+    error: Reason
+
+
+Rfc3339 = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time with its offset, RFC 3339."""
+
+
+class RootAnswer(Answer):
+    """A root certificate, and the names that it is trusted for."""
+
+    certificate: str = Field(description="PEM")
+    pattern: str = Field(description="pattern of names, acme")
+
+
+def refuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route with these refusals, besides those of every route (413, 429)."""
+    return {status: _refusal(status) for status in sorted({*statuses, 413, 429})}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"model": Refused, "description": _MEANINGS[status]}
+    if status in (429, 503):
+        said["headers"] = _WAIT
+    return said
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of `app`."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for name in _NOT_OURS:
+        schemas.pop(name, None)
+    document["components"]["securitySchemes"] = {
+        _SCHEME: {"type": "mutualTLS", "description": "a blessing that this cluster agent recognises"}
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            # Whoever may be refused for having no certificate needs one.
+            operation["security"] = [{_SCHEME: []}] if "401" in operation["responses"] else []
+    return document
+
+
+def described(app: FastAPI) -> bytes:
+    """The document in JSON, made once: by the first who asks, when every route is there."""
+    if not hasattr(app.state, "described"):
+        app.state.described = json.dumps(describe(app), separators=(",", ":")).encode()
+    document: bytes = app.state.described
+    return document
+
+
+def operation_id(route: APIRoute) -> str:
+    """The function's name: unique, and a good one for a client's method."""
+    return route.name
