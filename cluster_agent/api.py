@@ -31,6 +31,8 @@ MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
 # FastAPI's own would record what callers write, paths and queries; ours is in tracing.py.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+# What the database takes in a text, and a person reads in a log.
+PRINTABLE = r"^[!-~]+$"
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 _log = structlog.get_logger(__name__)
@@ -88,7 +90,7 @@ class SecretsAnswer(Answer):
 
 
 class ForgetSecretRequest(_Body):
-    id: str = Field(min_length=1, max_length=64)
+    id: str = Field(min_length=1, max_length=64, pattern=PRINTABLE)
     revoke: bool = Field(
         default=False, description="also what was issued under it; false for a secret that has a successor"
     )
@@ -97,7 +99,7 @@ class ForgetSecretRequest(_Body):
 class SeekBlessingsRequest(_Body):
     csr: str = Field(max_length=8192, description="PKCS #10 in PEM; only its key is used")
     token: str = Field(default="", max_length=32768, description="service-account token bound to the pod")
-    ttl_seconds: int | None = Field(default=None, ge=1, description="asks for a shorter life")
+    ttl_seconds: int | None = Field(default=None, ge=1, le=2**31, description="asks for a shorter life")
 
 
 class BlessingAnswer(Answer):

@@ -21,9 +21,9 @@ _MEANINGS = {
     400: "What was sent is malformed, or cannot be done; the message says where and why.",
     401: "No client certificate, or one that proves no name here.",
     403: "The caller is known, and may not do this.",
-    404: "Nothing is served at this path.",
+    404: "Nothing is served at this path; of some, only by agents of another kind.",
     409: "Not as things are now; asking again does not help.",
-    413: "The body is longer than a request may be. The connection ends with it.",
+    413: "The body is longer than 64 KiB. The connection ends; after a much longer one, without this answer.",
     415: f"The body is not said to be {MEDIA_TYPE}.",
     429: "More than this caller, or all together, may ask at once.",
     503: "Something that is needed for it does not answer now, or nobody has claimed this cluster agent.",
@@ -89,12 +89,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name in _NOT_OURS:
         schemas.pop(name, None)
+    refused = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Refused.__name__}"}}}
     document["components"]["securitySchemes"] = {
         _SCHEME: {"type": "mutualTLS", "description": "a blessing that this cluster agent recognises"}
     }
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)
+            for status in operation["responses"].keys() - {"200"}:
+                # FastAPI says the media type of a route's good answers.
+                operation["responses"][status]["content"] = refused
             # Whoever may be refused for having no certificate needs one.
             operation["security"] = [{_SCHEME: []}] if "401" in operation["responses"] else []
     return document

@@ -47,7 +47,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
         note(request, refusal)
         # Who is told to wait may ask again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
-        log("refused", path=request.url.path, reason=refusal.reason, message=str(refusal))
+        log("refused", path=request.scope["path"], reason=refusal.reason, message=str(refusal))
         again = refusal.retry_after_seconds
         headers = None if again is None else {"Retry-After": str(again)}
         return _error(refusal.status, refusal.reason, str(refusal), headers)
@@ -71,7 +71,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
         kind = BadRequest if error.status_code == 400 else NotServed
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
-        message = _printable(f"{request.method} {request.url.path}: {error.detail}")
+        message = _printable(f"{request.method} {request.scope['path']}: {error.detail}")
         note(request, kind(reason, message))
         # Of 405, which methods there are.
         return _error(error.status_code, reason, message, error.headers)

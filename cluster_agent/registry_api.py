@@ -26,7 +26,9 @@ class UnregisterRequest(BaseModel):
 
 class RegisterRequest(UnregisterRequest):
     name: str = Field(max_length=2048, description="the application's, acme:fortuned")
-    ttl_seconds: int | None = Field(default=None, ge=1, description="life of its replicas' certificates")
+    ttl_seconds: int | None = Field(
+        default=None, ge=1, le=2**31, description="life of its replicas' certificates"
+    )
     chain: str | None = Field(
         default=None,
         max_length=32768,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from blessings import InvalidName, Name
-from cluster_agent.api import ForgetSecretRequest, NewSecretRequest
+from cluster_agent.api import PRINTABLE, ForgetSecretRequest, NewSecretRequest
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller
 from cluster_agent.contract import Answer, refuses
@@ -30,20 +30,54 @@ class DerList(Response):
     media_type = "application/pkix-crl"  # RFC 2585, section 4.2
 
 
+def _not_null(schema: dict[str, Any]) -> None:
+    """A field that may be left out, and not be null: the document says so, and `_one` sees to it."""
+    schema.pop("default")
+    schema |= schema.pop("anyOf")[0]
+
+
 class RevokeRequest(BaseModel):
     """Exactly one of them."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        json_schema_extra={"minProperties": 1, "maxProperties": 1},
+    )
 
-    serial: str | None = Field(default=None, max_length=64, pattern=r"^[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*$")
-    name: str | None = Field(default=None, max_length=2048)
-    pod_uid: str | None = Field(default=None, min_length=1, max_length=128)
-    secret: str | None = Field(default=None, min_length=1, max_length=64)
-    application: NewSecretRequest | None = None
+    serial: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=r"^[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*$",
+        description="of a certificate of the replica, in hex",
+        json_schema_extra=_not_null,
+    )
+    name: str | None = Field(
+        default=None, max_length=2048, description="of a replica", json_schema_extra=_not_null
+    )
+    pod_uid: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        pattern=PRINTABLE,
+        description="of a replica",
+        json_schema_extra=_not_null,
+    )
+    secret: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        pattern=PRINTABLE,
+        description="its id",
+        json_schema_extra=_not_null,
+    )
+    application: NewSecretRequest | None = Field(
+        default=None, description="all pods of a service account", json_schema_extra=_not_null
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if len(self.model_fields_set) != 1:
+        if len(self.model_fields_set) != 1 or None in (getattr(self, one) for one in self.model_fields_set):
             raise ValueError("expected exactly one of serial, name, podUid, secret, application")
         return self
 

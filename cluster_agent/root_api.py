@@ -53,7 +53,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     @router.get(
         "",
         summary="The identity roots and their phases",
-        responses=refuses(401, 403, 503),
+        responses=refuses(401, 403, 404, 503),
         response_model_exclude_none=True,
     )
     async def identity_roots(caller: Authenticated) -> IdentityRootsAnswer:
@@ -64,7 +64,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     @router.post(
         "/prepare",
         summary="Make the next root, in every bundle from now on",
-        responses=refuses(400, 401, 403, 503),
+        responses=refuses(400, 401, 403, 404, 503),
         response_model_exclude_none=True,
     )
     async def prepare_root(caller: Authenticated) -> IdentityRootsAnswer:
@@ -77,7 +77,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     @router.post(
         "/activate",
         summary="Sign with a prepared or retiring root from now on",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
         response_model_exclude_none=True,
     )
     async def activate_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
@@ -90,7 +90,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     @router.post(
         "/withdraw",
         summary="Recognise a root no more",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
         response_model_exclude_none=True,
     )
     async def withdraw_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:

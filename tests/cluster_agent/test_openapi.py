@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from cryptography import x509
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -24,12 +26,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from blessings import Blessing, Principal
+from blessings import Authority, Blessing, Name, Principal
+from blessings.keys import check_public_key
+from tests.claims import CODE, Administrator
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.openapi import PUBLISHED
+from tests.openapi import PUBLISHED, served_by
 
-EXAMPLES = 12
+EXAMPLES = 25
+MOST_BODY_BYTES = 60_000
 CONFORMANCE = [
     status_code_conformance,
     content_type_conformance,
@@ -42,6 +47,7 @@ OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for met
 OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}"}
 # And whoever has a bootstrap credential, from this one too.
 OF_PODS = {"/v1/seek-blessings"}
+OF_REPLICAS = {"/v1/watch"}
 
 
 def schema_at(url: str) -> Any:
@@ -58,6 +64,14 @@ class Caller:
     session: requests.Session
     schema: Any
     knows: dict[str, Callable[[], object]] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, **sent: Any) -> Any:
+        """The good answer to a good request, which conforms to the document."""
+        if "body" in sent:
+            sent["media_type"] = "application/json"
+        response = self.send(self.schema[path][method].Case(**sent))
+        assert response.status_code == 200, response.content
+        return response
 
     def send(self, case: Any, data: st.DataObject | None = None) -> Any:
         """The answer to it, which conforms to the document. Some of what is sent becomes something that
@@ -164,15 +178,93 @@ def sends_anything(who: Caller, method: str, path: str, judge: Callable[[Any], N
     )
     @given(case=cases, data=st.data())
     def send(case: Any, data: st.DataObject) -> None:
+        # Long before the most that it may be, so that the answer is always the route's.
+        assume(len(json.dumps(case.body, default=str)) < MOST_BODY_BYTES)
         judge(who.send(case, data))
 
     send()
 
 
+def test_the_published_document_is_what_the_program_says(free: RunningClusterAgent) -> None:
+    """Write it anew with `python -m tests.openapi`."""
+    assert served_by(free) == DOCUMENT
+
+
+def test_every_operation_is_told_as_a_client_generator_needs_it() -> None:
+    operations = [operation for item in DOCUMENT["paths"].values() for operation in item.values()]
+    assert len({one["operationId"] for one in operations}) == len(operations)
+    for one in operations:
+        assert one["summary"]
+        assert one["description"]
+        assert "422" not in one["responses"]
+        for status, response in one["responses"].items():
+            waits = status in ("429", "503")
+            assert ("Retry-After" in response.get("headers", {})) == waits, (one["operationId"], status)
+    assert {
+        path for path, item in DOCUMENT["paths"].items() for one in item.values() if not one["security"]
+    } == (OF_EVERYBODY)
+
+
+def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, tmp_path: Path) -> None:
+    """Without the two that only an agent that is to be claimed has good answers for."""
+    answered: set[tuple[str, str]] = set()
+
+    def ask(who: Caller, method: str, path: str, **sent: Any) -> Any:
+        answered.add((method, path))
+        return who.ask(method, path, **sent).json()
+
+    for path in sorted(OF_EVERYBODY - {"/v1/crl/{issuer}"}):
+        ask(pod, "get", path)
+    application = {"namespace": "shop", "serviceAccount": "cart"}
+    secret = ask(administrator, "post", "/v1/new-secret", body=application)
+    assert secret["id"] in [one["id"] for one in ask(administrator, "get", "/v1/secrets")["secrets"]]
+    principal = Principal.create()
+    blessed = ask(
+        pod,
+        "post",
+        "/v1/seek-blessings",
+        body={"csr": csr_of(principal), "token": pod_token(pod.agent.tokens), "ttlSeconds": 300},
+    )
+    replica_blessing = Blessing.from_pem(blessed["chain"])
+    with caller(pod.agent, tmp_path, principal, replica_blessing) as replica:
+        news = ask(replica, "post", "/v1/watch", body={"have": {"roots": 0, "crl": 0}})
+    assert news["publications"]["roots"]["content"] == blessed["roots"]
+    ask(administrator, "get", "/v1/acknowledgements")
+    registered = {**application, "name": "acme:prod:Cart", "ttlSeconds": 600}
+    ask(administrator, "post", "/v1/register-application", body=registered)
+    ask(administrator, "get", "/v1/applications")
+    assert ask(administrator, "post", "/v1/unregister-application", body=application)["known"]
+    ask(administrator, "post", "/v1/forget-secret", body={"id": secret["id"], "revoke": True})
+    serial = f"{replica_blessing.leaf.serial_number:x}"
+    assert ask(administrator, "post", "/v1/revoke", body={"serial": serial})["certificates"] >= 1
+    name = "acme:prod:shop:web"
+    answered.add(("get", "/v1/crl/{issuer}"))
+    administrator.ask("get", "/v1/crl/{issuer}", path_parameters={"issuer": name})
+    for what in ({"podUid": "another"}, {"secret": secret["id"]}, {"application": application}):
+        ask(administrator, "post", "/v1/revoke", body=what)
+    assert ask(administrator, "post", "/v1/reinstate", body=application)["wasRevoked"]
+    ask(administrator, "get", "/v1/upstream")
+    roots = ask(administrator, "get", "/v1/identity-roots")["roots"]
+    if "database_url" in administrator.agent.flags:
+        # Keys that replicas share are put there by an administrator.
+        key = Authority.create_root(
+            Name.parse("acme"), Principal.create(), now=datetime.now(UTC), lifetime=timedelta(days=9)
+        )
+        pem = key.principal.to_pem().decode() + key.blessing.to_pem()
+        (administrator.agent.keys_directory / "root-2.pem").write_text(pem)
+    prepared = ask(administrator, "post", "/v1/identity-roots/prepare")["roots"]
+    (new,) = {one["key"] for one in prepared} - {one["key"] for one in roots}
+    ask(administrator, "post", "/v1/identity-roots/activate", body={"key": new, "force": True})
+    old = {"key": roots[0]["key"], "force": True}
+    ask(administrator, "post", "/v1/identity-roots/withdraw", body=old)
+    assert set(OPERATIONS) - answered == {("post", "/v1/claim"), ("post", "/v1/upstream")}
+
+
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_an_administrator_is_answered_as_described(administrator: Caller, method: str, path: str) -> None:
     def judge(response: Any) -> None:
-        assert response.status_code not in (401, 403, 429)
+        if path not in OF_PODS | OF_REPLICAS:
+            assert response.status_code not in (401, 403, 429)
 
     sends_anything(administrator, method, path, judge)
 
@@ -197,3 +289,146 @@ def test_attack_without_a_certificate_there_is_nothing_but_refusals(
             assert response.status_code == 401
 
     sends_anything(nobody, method, path, judge)
+
+
+@pytest.fixture(scope="module")
+def claimable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
+    """An agent that waits to be claimed, without rates."""
+    directory = tmp_path_factory.mktemp("claimable")
+    (directory / "code").write_text(CODE)
+    settings = {"claim": "required", "claim_code_file": directory / "code", **without_rates()}
+    with running_cluster_agent(directory, **settings) as agent:
+        yield agent
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_while_unclaimed_there_is_nothing_but_refusals_and_what_to_claim(
+    claimable: RunningClusterAgent, tmp_path: Path, method: str, path: str
+) -> None:
+    def judge(response: Any) -> None:
+        if (method, path) == ("post", "/v1/claim"):
+            assert response.status_code in (400, 403, 415)
+        elif path not in OF_EVERYBODY:
+            assert response.status_code in (401, 404)
+
+    with caller(claimable, tmp_path, None, None) as nobody:
+        sends_anything(nobody, method, path, judge)
+
+
+@pytest.mark.parametrize("path", ["/v1/new-secret", "/v1/register-application", "/v1/seek-blessings"])
+def test_while_unclaimed_nothing_is_named_for_an_administrator_either(
+    claimable: RunningClusterAgent, path: str
+) -> None:
+    bodies: dict[str, dict[str, object]] = {
+        "/v1/new-secret": {"namespace": "shop", "serviceAccount": "web"},
+        "/v1/register-application": {"namespace": "shop", "serviceAccount": "web", "name": "acme:prod:Web"},
+        "/v1/seek-blessings": {"csr": csr_of(Principal.create()), "token": pod_token(claimable.tokens)},
+    }
+    with claimable.control_plane_client() as client:
+        response = client.post(path, json=bodies[path])
+    assert (response.status_code, response.json()["error"]["reason"]) == (503, "Unclaimed")
+    assert int(response.headers["retry-after"]) >= 1
+
+
+def test_a_claim_and_a_renewed_chain_are_answered_as_described(
+    claimable: RunningClusterAgent, tmp_path: Path
+) -> None:
+    root = Administrator(datetime.now(UTC))
+    with caller(claimable, tmp_path, None, None) as nobody:
+        csr = x509.load_pem_x509_csr(nobody.ask("get", "/v1/claim").json()["csr"].encode())
+        key = check_public_key(csr.public_key())
+        short = root.grant(key, lifetime=timedelta(days=30))
+        nobody.ask("post", "/v1/claim", body=root.claim(key, chain=short))
+        again = nobody.send(
+            nobody.schema["/v1/claim"]["post"].Case(body=root.claim(key), media_type="application/json")
+        )
+        assert again.status_code == 409
+    (tmp_path / "administrator").mkdir()
+    with caller(claimable, tmp_path / "administrator", *root.leaf()) as administrator:
+        administrator.ask("post", "/v1/upstream", body={"chain": root.grant(key)})
+        administrator.ask("get", "/v1/upstream")
+
+
+def answer_to(client: httpx.Client, path: str, content: bytes, **headers: str) -> tuple[int, str]:
+    kind = {"content-type": "application/json", **headers}
+    response = client.post(path, content=content, headers=kind)
+    return response.status_code, response.json()["error"]["reason"]
+
+
+DEEP = b'{"have": {"roots": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/v1/revoke", b'{"podUid": null}'),
+        ("/v1/revoke", b'{"application": null}'),
+        ("/v1/revoke", b'{"name": "acme\\u0000:prod"}'),
+        ("/v1/revoke", b'{"podUid": "\\ud800"}'),
+        ("/v1/revoke", b'{"\\ud800": 1}'),
+        ("/v1/watch", b'{"have": {"\\ud800": 1}}'),
+        ("/v1/watch", b'{"have": {"roots": 1e400}}'),
+        ("/v1/watch", b'{"have": {"roots": NaN}}'),
+        ("/v1/watch", b'{"have": {"roots": ' + b"9" * 5000 + b"}}"),
+        ("/v1/watch", DEEP),
+        ("/v1/seek-blessings", b'{"csr": "", "ttlSeconds": 100000000000000000000}'),
+        ("/v1/new-secret", b'{"namespace": "shop\\n", "serviceAccount": "web"}'),
+        ("/v1/new-secret", b"\xff\xfe{}"),
+        ("/v1/new-secret", b'{"namespace": "\xff"}'),
+    ],
+)
+def test_attack_odd_json_is_malformed_and_nothing_worse(
+    free: RunningClusterAgent, path: str, content: bytes
+) -> None:
+    with free.control_plane_client() as client:
+        assert answer_to(client, path, content) == (400, "MalformedRequest")
+
+
+def test_attack_texts_that_a_database_does_not_take(free: RunningClusterAgent) -> None:
+    """PostgreSQL has no NUL in its texts."""
+    with free.control_plane_client() as client:
+        for path, body in (
+            ("/v1/revoke", {"podUid": "uid\x00"}),
+            ("/v1/revoke", {"secret": "id\x00"}),
+            ("/v1/forget-secret", {"id": "id\x00"}),
+            ("/v1/forget-secret", {"id": "id\x00", "revoke": True}),
+        ):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 400, (path, body, answer.text)
+            assert answer.json()["error"]["reason"] == "MalformedRequest"
+
+
+def test_a_body_that_is_not_said_to_be_json_is_told_so(free: RunningClusterAgent) -> None:
+    good = b'{"namespace": "shop", "serviceAccount": "web"}'
+    with free.control_plane_client() as client:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+            asked = answer_to(client, "/v1/new-secret", good, **{"content-type": kind})
+            assert asked == (415, "UnsupportedMediaType")
+
+
+def test_attack_a_strangers_body_is_not_read(free: RunningClusterAgent) -> None:
+    with free.client(None, None) as client:
+        for content in (b"{", b"[" * 1000, b'{"namespace": 7}'):
+            assert answer_to(client, "/v1/new-secret", content) == (401, "ClientCertificateRequired")
+
+
+def test_attack_a_small_request_gets_no_large_answer(free: RunningClusterAgent) -> None:
+    content = json.dumps({str(number): 1 for number in range(5000)}).encode()
+    with free.control_plane_client() as client:
+        long = client.post("/v1/revoke", content=content, headers={"content-type": "application/json"})
+        named = client.post("/v1/revoke", json={"x" * 60_000: 1})
+    for response in (long, named):
+        assert response.status_code == 400
+        assert len(response.content) < 2000
+
+
+def test_attack_a_host_header_that_is_none(free: RunningClusterAgent) -> None:
+    with free.client(None, None) as client:
+        for path in ("/nowhere", "/v1/new-secret", "/healthz"):
+            assert client.get(path, headers={"host": "["}).status_code in (200, 404, 405)
+
+
+def test_another_method_is_told_which_there_are(free: RunningClusterAgent) -> None:
+    with free.client(None, None) as client:
+        response = client.delete("/v1/new-secret")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
