@@ -180,7 +180,7 @@ def create_app(
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def new_secret(body: NewSecretRequest, caller: Authenticated) -> NewSecretAnswer:
-        """For administrators. The agent keeps its fingerprint: the answer is the only place where it is."""
+        """For administrators and secret keepers. The agent keeps the credential's fingerprint only."""
         issued = await agent.new_secret(caller, Application(body.namespace, body.service_account))
         _log.info("secret made", id=issued.secret.id, application=str(issued.name), caller=str(caller.name))
         return NewSecretAnswer(
@@ -196,7 +196,7 @@ def create_app(
         responses=refuses(401, 403, 503),
     )
     async def secrets(caller: Authenticated) -> SecretsAnswer:
-        """For administrators. Says of each what it is for, never the credential."""
+        """For administrators and secret keepers. Says of each what it is for, never the credential."""
         return SecretsAnswer(
             secrets=[
                 SecretAnswer(

@@ -138,7 +138,7 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
-        """For administrators. Forgetting an unknown secret is no error."""
+        """For administrators and secret keepers. Forgetting an unknown secret is no error."""
         if body.revoke:
             done = await revoker.forget_secret(caller, body.id)
             known, revoked = done.known, done.certificates

@@ -47,6 +47,7 @@ OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for met
 OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}"}
 # And whoever has a bootstrap credential, from this one too.
 OF_PODS = {"/v1/seek-blessings"}
+OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret"}
 OF_REPLICAS = {"/v1/watch"}
 
 
@@ -102,6 +103,14 @@ def caller(
         yield Caller(agent, session, schema_at(agent.url))
 
 
+def of_control_plane(agent: RunningClusterAgent, extension: str) -> tuple[Principal, Blessing]:
+    principal = Principal.create()
+    blessing = agent.control_plane.bless(
+        principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(days=1)
+    )
+    return principal, blessing
+
+
 def written(path: Path, text: str) -> str:
     path.write_text(text)
     return str(path)
@@ -126,17 +135,20 @@ def free(
 
 @pytest.fixture(scope="module")
 def administrator(free: RunningClusterAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    principal = Principal.create()
-    blessing = free.control_plane.bless(
-        principal.public_key, "webhook", now=datetime.now(UTC), lifetime=timedelta(days=1)
-    )
-    with caller(free, tmp_path_factory.mktemp("administrator"), principal, blessing) as one:
+    directory = tmp_path_factory.mktemp("administrator")
+    with caller(free, directory, *of_control_plane(free, "administrator")) as one:
         root = one.session.get(f"{free.url}/v1/identity-roots").json()["roots"][0]["key"]
         one.knows = {
             "key": lambda: root,
             "name": lambda: "acme:prod:Chosen",
             "id": lambda: free.new_secret(namespace="other")["id"],
         }
+        yield one
+
+
+@pytest.fixture(scope="module")
+def secret_keeper(free: RunningClusterAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    with caller(free, tmp_path_factory.mktemp("keeper"), *of_control_plane(free, "webhook")) as one:
         yield one
 
 
@@ -267,6 +279,19 @@ def test_an_administrator_is_answered_as_described(administrator: Caller, method
             assert response.status_code not in (401, 403, 429)
 
     sends_anything(administrator, method, path, judge)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_a_secret_keeper_is_answered_about_secrets_and_else_refused(
+    secret_keeper: Caller, method: str, path: str
+) -> None:
+    def judge(response: Any) -> None:
+        if path in OF_SECRET_KEEPERS:
+            assert response.status_code in (200, 400, 403, 415)
+        elif path not in OF_EVERYBODY:
+            assert response.status_code in (400, 403, 415)
+
+    sends_anything(secret_keeper, method, path, judge)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
