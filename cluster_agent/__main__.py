@@ -40,7 +40,7 @@ from cluster_agent.audit.refusals import Refusals
 from cluster_agent.authority_metrics import AuthorityMetrics
 from cluster_agent.callers import Administrators
 from cluster_agent.claiming import Claiming
-from cluster_agent.connections import ConnectionLimits
+from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.data_directory import (
     make_claimable_room,
     make_signing_room,
@@ -265,7 +265,8 @@ async def _serve(
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
     # Of its own for each port: who fills the one leaves room at the other.
-    limits, health_limits = _connection_limits(settings), _connection_limits(settings)
+    limits = _connection_limits(settings, settings.nameless_share)
+    health_limits = _connection_limits(settings, 1)  # nobody has a name there
     metrics.watch_connections(limits)
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
@@ -299,12 +300,13 @@ async def _serve(
     )
 
 
-def _connection_limits(settings: Settings) -> ConnectionLimits:
+def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionLimits:
     return ConnectionLimits(
         settings.max_connections,
         settings.max_connections_per_address,
         handshake_seconds=settings.handshake_seconds,
         request_seconds=settings.request_seconds,
+        nameless_share=nameless_share,
     )
 
 

@@ -2,26 +2,24 @@
 which has no time for clients that take none.
 
 A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
-before an answer has a size. So a connection that is held open costs its client as much as us.
+before an answer has a size. So a connection that is held open costs its client as much as us. One without a
+client certificate ends with its first refusal.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
-from cluster_agent.errors import Limit
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser takes.
 MOST_UNANSWERED_BYTES = 128 * 1024
@@ -29,38 +27,9 @@ _log = structlog.get_logger(__name__)
 _EXTENSION = "vanadium.client_blessing"
 
 
-@dataclass
-class ConnectionLimits:
-    """How many connections there may be, handshakes included, in all and from one address; and how long a
-    handshake and the arrival of a request may take."""
-
-    most: int
-    most_from_address: int
-    handshake_seconds: float
-    request_seconds: float
-    _open: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def open(self) -> int:
-        return self._open.total()
-
-    def admit(self, address: str) -> Limit | None:
-        """Counts one more from `address` until `release`, or names the limit that it is beyond."""
-        if self.open >= self.most:
-            return "connections"
-        if self._open[address] >= self.most_from_address:
-            return "connections-from-address"
-        self._open[address] += 1
-        return None
-
-    def release(self, address: str) -> None:
-        self._open[address] -= 1
-        if self._open[address] <= 0:
-            del self._open[address]
-
-
 class AgentProtocol(HttpToolsProtocol):
-    """One connection. `closed` is called when it ends, if it was made."""
+    """One connection. `named` is called when it is made, if its client has a certificate that is accepted;
+    `closed` when it ends, if it was made."""
 
     def __init__(
         self,
@@ -68,11 +37,13 @@ class AgentProtocol(HttpToolsProtocol):
         server_state: ServerState,
         *,
         request_seconds: float,
+        named: Callable[[], None],
         closed: Callable[[], None],
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
         self._request_seconds = request_seconds
         self.made = False
+        self._named = named
         self._closed = closed
         self._deadline: asyncio.TimerHandle | None = None
         self._unanswered_bytes = 0
@@ -89,7 +60,9 @@ class AgentProtocol(HttpToolsProtocol):
             _log.warning("connection ended", error=str(error))
             transport.abort()
             return
-        self.app = _with_blessing(self.app, blessing)
+        if blessing is not None:
+            self._named()
+        self.app = _with_blessing(self.app, blessing, over_tls=connection is not None)
         self._begin_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -153,9 +126,21 @@ def client_blessing(scope: Scope) -> Blessing | None:
     return blessing
 
 
-def _with_blessing(app: Any, blessing: Blessing | None) -> ASGIApp:
+def _with_blessing(app: Any, blessing: Blessing | None, *, over_tls: bool) -> ASGIApp:
     async def with_blessing(scope: Scope, receive: Receive, send: Send) -> None:
         scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: blessing}
-        await app(scope, receive, send)
+
+        async def send_and_end(message: Message) -> None:
+            if message["type"] == "http.response.start" and _ends(message["status"], blessing):
+                headers = [one for one in message.get("headers", ()) if one[0] != b"connection"]
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receive, send_and_end if over_tls else send)
 
     return with_blessing
+
+
+def _ends(status: int, blessing: Blessing | None) -> bool:
+    """Who proves no name, and is refused, has no reason to stay; nor has whose certificate proves none."""
+    return status == 401 or (blessing is None and status >= 400)

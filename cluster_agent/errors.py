@@ -30,6 +30,7 @@ Limit = Literal[
     "live-certificates",
     "connections",
     "connections-from-address",
+    "connections-nameless",
 ]
 
 

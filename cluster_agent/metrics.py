@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cluster_agent.connections import ConnectionLimits
+from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.errors import Limit, Refusal
 from cluster_agent.issuing_policy import Secret
 from cluster_agent.overload_metrics import OverloadMetrics
@@ -60,12 +60,17 @@ class Metrics:
         )
         self._turned_away = Counter(
             "vanadium_cluster_agent_connections_turned_away",
-            "Connections closed at once, because there were too many in all or from their address.",
+            "Connections closed because there were too many: in all, from their address, or without a name.",
             registry=self.registry,
         )
         self._connections = Gauge(
             "vanadium_cluster_agent_connections",
             "Open connections, handshakes included.",
+            registry=self.registry,
+        )
+        self._nameless = Gauge(
+            "vanadium_cluster_agent_connections_nameless",
+            "Of them, those without a client certificate, handshakes included.",
             registry=self.registry,
         )
 
@@ -75,6 +80,7 @@ class Metrics:
 
     def watch_connections(self, limits: ConnectionLimits) -> None:
         self._connections.set_function(lambda: limits.open)
+        self._nameless.set_function(lambda: limits.nameless)
 
     def turned_away(self, limit: Limit) -> None:
         self._turned_away.inc()

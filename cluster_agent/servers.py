@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 import structlog
 import uvicorn
 
-from cluster_agent.connections import AgentProtocol, ConnectionLimits
+from cluster_agent.connection_limits import ConnectionLimits, Place
+from cluster_agent.connections import AgentProtocol
 from cluster_agent.errors import Limit, SettingsError
 
 DRAIN_SECONDS = 10
@@ -24,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 class AgentServer(uvicorn.Server):
     """Accepts connections within `limits`, of TLS unless `context` is None; `turned_away` is called for each
-    beyond them, with the limit's name, and `untrusted` for each whose client certificate is not accepted,
+    that they cost, with the limit's name, and `untrusted` for each whose client certificate is not accepted,
     with its address and why. It leaves signals to whoever runs it."""
 
     def __init__(
@@ -81,22 +82,35 @@ class AgentServer(uvicorn.Server):
                 self._admit(connection, address)
 
     def _admit(self, connection: socket.socket, address: tuple[str, int]) -> None:
-        if limit := self._limits.admit(address[0]):
+        place = self._limits.admit(address[0])
+        if not isinstance(place, Place):
             connection.close()
-            self._turned_away(limit)
+            self._turned_away(place)
             return
         connection.setblocking(False)
-        task = asyncio.create_task(self._shake_hands(connection, address[0]))
+        task = asyncio.create_task(self._shake_hands(connection, place))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
+    async def _shake_hands(self, connection: socket.socket, place: Place) -> None:
         protocol = AgentProtocol(
             self.config,
             self.server_state,
             request_seconds=self._limits.request_seconds,
-            closed=lambda: self._limits.release(address),
+            named=lambda: self._limits.name(place),
+            closed=lambda: self._limits.release(place),
         )
+
+        def end() -> None:
+            self._turned_away("connections-nameless")
+            if protocol.made:
+                protocol.transport.abort()
+            else:
+                # Its handshake notices.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        place.end = end
         # asyncio takes these only with TLS.
         seconds = None if self._context is None else self._limits.handshake_seconds
         try:
@@ -109,11 +123,11 @@ class AgentServer(uvicorn.Server):
             )
         except OSError as error:  # TLS errors, deadlines and lost connections are of this kind
             if isinstance(error, ssl.SSLCertVerificationError):
-                self._untrusted(address, error.verify_message)
-            _log.debug("handshake failed", client=address, error=str(error))
+                self._untrusted(place.address, error.verify_message)
+            _log.debug("handshake failed", client=place.address, error=str(error))
         finally:
             if not protocol.made:
-                self._limits.release(address)
+                self._limits.release(place)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
     max_connections: int = Field(default=1000, ge=1, description="open connections, handshakes included")
     max_connections_per_address: int = Field(default=100, ge=1, description="of them, from one address")
+    nameless_share: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="of max_connections, may be without a client certificate, handshakes included",
+    )
     handshake_seconds: float = Field(default=5, gt=0, description="for a TLS handshake, and for its end")
     request_seconds: float = Field(default=10, gt=0, description="for a request to arrive whole")
     rate_per_replica: float = Field(

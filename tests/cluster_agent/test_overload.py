@@ -45,6 +45,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         request_seconds=60,
         max_connections=12,
         max_connections_per_address=8,
+        nameless_share=1,
         rate_per_replica=0.1,
     ) as running:
         yield running
@@ -224,7 +225,8 @@ def test_connections_in_all_are_limited_and_there_is_room_again_when_they_end(
     with ExitStack() as stack:
         for number in range(12):
             stack.enter_context(connected(crowded, f"127.0.0.{10 + number}"))
-        one_more = stack.enter_context(connected(crowded, "127.0.0.50"))
+        # From an address that has as many as any other; one from elsewhere would take the oldest's place.
+        one_more = stack.enter_context(connected(crowded, "127.0.0.10"))
         assert ended(one_more)
     wait_until_no_connections(crowded)
     with crowded.client(None, None) as client:
