@@ -43,6 +43,7 @@ from cluster_agent.claiming import Claiming
 from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.data_directory import (
     make_claimable_room,
+    make_directory,
     make_signing_room,
     read_claimable_room,
     read_signing_room,
@@ -112,6 +113,8 @@ async def _run(settings: Settings) -> None:
     tracing = _tracing(metrics)
     room = _signing_room(settings)
     serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
+    if settings.database_url is None:
+        make_directory(settings.data_directory)
     store = await asyncio.to_thread(open_store, settings.store_url)
     refusals = Refusals(time.monotonic, _now)
     try:

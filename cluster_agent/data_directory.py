@@ -28,7 +28,7 @@ def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> Sig
 
     Raises DataDirectoryError when a file cannot be used, or its root has another name.
     """
-    _make_directory(directory)
+    make_directory(directory)
     if not _first_root(directory).exists():
         _create_if_missing(directory / ROOT, partial(_new_authority, root_name, now))
     _make_own_keys(directory, now)
@@ -60,7 +60,7 @@ def make_claimable_room(directory: Path, *, now: datetime) -> SigningRoom:
 
     Raises DataDirectoryError when a file cannot be used, or there is a root.
     """
-    _make_directory(directory)
+    make_directory(directory)
     _check_no_root(directory)
     _make_own_keys(directory, now)
     return read_claimable_room(directory)
@@ -85,7 +85,8 @@ def _check_no_root(directory: Path) -> None:
         )
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Makes it, unless it is there. Raises DataDirectoryError."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent import issuing_policy as policy
+from cluster_agent import registered_before
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.audit import Record
@@ -113,7 +114,13 @@ class ClusterAgent:
 
     async def read_registry(self) -> None:
         """Takes up what was registered at any replica. Raises Unavailable."""
-        self.registry.take(await self.store.registered.all(), self.room.issuing)
+        if self.registry.take(await self.store.registered.all(), self.room.issuing):
+            registered_before.report(self.registered_objections(), self.registry.entries)
+
+    def registered_objections(self) -> dict[Application, str]:
+        """Why which registered names would be refused now."""
+        entries = self.registry.entries.values()
+        return registered_before.objections(entries, prefix=self.prefix, administrators=self.administrators)
 
     async def forget_secret(self, caller: Caller, secret_id: str) -> bool:
         """Stops issuing and renewing for the secret; what was issued under it stays valid. Answers whether

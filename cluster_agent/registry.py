@@ -92,11 +92,11 @@ class Registry:
         registered = self.of(application)
         return application.name_under(prefix) if registered is None else registered.name
 
-    def take(self, rows: Iterable[RegisteredRow], issuing: Principal) -> None:
-        """Knows from now on what these rows say."""
+    def take(self, rows: Iterable[RegisteredRow], issuing: Principal) -> bool:
+        """Knows from now on what these rows say. Answers whether they are others than before."""
         rows = tuple(rows)
         if rows == self._rows:
-            return
+            return False
         entries, unreadable = {}, set()
         for row in rows:
             application = Application(row.namespace, row.service_account)
@@ -111,6 +111,7 @@ class Registry:
                     error=str(error),
                 )
         self.entries, self.unreadable, self._rows = entries, frozenset(unreadable), rows
+        return True
 
 
 def check(
@@ -131,6 +132,18 @@ def check(
     except BlessingsError as error:
         raise BadRequest("InvalidName", str(error)) from error
     application.name_under(prefix)
+    check_name(name, application, prefix=prefix, administrators=administrators)
+    if chain_pem is None and not name.is_extension_of(prefix):
+        raise BadRequest(
+            "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
+        )
+    chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, issuing, now)
+    return Registration(application, name, ttl_seconds, chain)
+
+
+def check_name(name: Name, application: Application, *, prefix: Name, administrators: Administrators) -> None:
+    """That no replica of `name` has the name of an administrator, of the agent, or of another application by
+    its own. Raises BadRequest."""
     for pattern in (*administrators.access_list.allowed, *administrators.secret_keepers.allowed):
         if granted.may_match_below(pattern, name):
             raise BadRequest(
@@ -144,12 +157,6 @@ def check(
         )
     if name.is_extension_of(prefix):
         _check_not_of_another(name, application, prefix)
-    elif chain_pem is None:
-        raise BadRequest(
-            "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
-        )
-    chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, issuing, now)
-    return Registration(application, name, ttl_seconds, chain)
 
 
 def _check_not_of_another(name: Name, application: Application, prefix: Name) -> None:

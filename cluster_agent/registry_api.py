@@ -44,8 +44,12 @@ class RegisteredAnswer(Answer):
     granted_until: Rfc3339 | None = Field(description="end of an administrator's blessing; null: none needed")
 
 
+class ListedAnswer(RegisteredAnswer):
+    objection: str | None = Field(description="why the name would be refused now; null: it would not")
+
+
 class ApplicationsAnswer(Answer):
-    applications: list[RegisteredAnswer]
+    applications: list[ListedAnswer]
 
 
 class UnregisteredAnswer(Answer):
@@ -91,8 +95,13 @@ def registry_routes(registering: Registering) -> APIRouter:
     @router.get("/v1/applications", summary="The registered applications", responses=refuses(401, 403, 503))
     async def applications(caller: Authenticated) -> ApplicationsAnswer:
         """For administrators. Without those whose name follows from their namespace and service account."""
+        registered = await registering.registered(caller)
+        objections = registering.agent.registered_objections()
         return ApplicationsAnswer(
-            applications=[_described(one) for one in await registering.registered(caller)]
+            applications=[
+                ListedAnswer(**_described(one).model_dump(), objection=objections.get(one.application))
+                for one in registered
+            ]
         )
 
     return router

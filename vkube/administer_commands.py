@@ -115,6 +115,8 @@ def applications(
             line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
             line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
             line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
+            # An agent of before has none.
+            line += f"  REFUSED NOW: {one['objection']}" if one.get("objection") else ""
             console.print(line, markup=False, soft_wrap=True)
 
 

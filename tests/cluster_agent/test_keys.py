@@ -118,3 +118,11 @@ def test_a_replica_with_keys_of_its_own_does_not_start(tmp_path: Path, postgresq
         )
     assert ended.returncode == 1
     assert "this database belongs to a cluster agent whose" in ended.stderr
+
+
+def test_with_keys_of_its_own_directory_it_makes_the_data_directory_for_its_store(tmp_path: Path) -> None:
+    make_signing_room(tmp_path / "keys", ACME, now=datetime.now(UTC))
+    data = tmp_path / "not" / "there"
+    with running_cluster_agent(tmp_path, keys_directory=tmp_path / "keys", data_directory=data):
+        assert (data / "cluster-agent.sqlite3").exists()
+        assert data.stat().st_mode & 0o777 == 0o700

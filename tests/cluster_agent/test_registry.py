@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
+from structlog.testing import capture_logs
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.__main__ import _follow_others
@@ -280,6 +282,37 @@ async def test_attack_a_name_that_pods_would_make_another_registered_one(
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
     await claimed.register("acme:fortuned2", claimed.grant("fortuned2"))
     await claimed.register("acme:fortuned2:db", claimed.grant("fortuned2:db"))
+
+
+async def test_names_that_were_registered_before_they_were_refused_are_reported(claimed: Claimed) -> None:
+    """As an older version wrote them. They stay in force: taking them away would cut off who has them."""
+    await claimed.register("acme:prod:Good", application=Application("shop", "good"))
+    issuing = claimed.agent.room.issuing
+    with claimed.store._database.writing.begin() as connection:
+        for account, name in (
+            ("web", "acme:prod:shop"),
+            ("api", "acme:prod:other:api"),
+            ("one", "acme:prod:One"),
+            ("two", "acme:prod:One:db"),
+            ("boss", "acme:administrator"),
+        ):
+            chain = Blessing.from_pem(claimed.grant("administrator")) if account == "boss" else None
+            row = Registration(Application("shop", account), Name.parse(name), None, chain)
+            values = {**asdict(row.row(issuing, claimed.clock())), "registered_at": 0}
+            connection.execute(insert(tables.applications).values(values))
+    with capture_logs() as logged:
+        await claimed.agent.read_registry()
+        await claimed.agent.read_registry()
+    said = {one["serviceAccount"]: one["objection"] for one in logged if "refused now" in one["event"]}
+    assert len([one for one in logged if one["log_level"] == "error"]) == len(said) == 5
+    assert "is the name of a namespace" in said["web"]
+    assert "is the name of namespace other, service account api" in said["api"]
+    assert "shop/two is acme:prod:One:db" in said["one"]
+    assert "is the name of namespace One, service account db" in said["two"]
+    assert "which administers this cluster agent" in said["boss"]
+    assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web-1"
+    await claimed.register("acme:prod:Web")
+    assert WEB not in claimed.agent.registered_objections()
 
 
 async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_moment(

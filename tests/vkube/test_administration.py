@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-from blessings import Blessing, Principal, Roots, verify_blessing
+from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from blessings.directory import DirectoryPrincipal
+from cluster_agent.applications import Application
+from cluster_agent.registry import Registration
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -91,6 +96,29 @@ def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path
     wrong_server = [*claim_flags(agent, root), "--server-name", "another.svc"]
     assert "ertificate" in vkube("claim-cluster-agent", *wrong_server, ends=1)
     assert httpx.get(agent.health_url + "/readyz").status_code == 503
+
+
+def test_a_registered_name_that_would_be_refused_now_is_marked(
+    agent: RunningClusterAgent, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    vkube("principal", "create", root, "acme")
+    vkube("claim-cluster-agent", *claim_flags(agent, root))
+    vkube("register", "shop", "good", "acme:prod:Good", *flags(agent, root))
+    issuing = Principal.from_pem((agent.data_directory / "issuing.pem").read_bytes())
+    # As an older version let it in.
+    old = Registration(Application("shop", "web"), Name.parse("acme:prod:shop"), None, None)
+    values = {**asdict(old.row(issuing, datetime.now(UTC))), "registered_at": 0}
+    with closing(sqlite3.connect(agent.data_directory / "cluster-agent.sqlite3")) as database, database:
+        columns, places = ", ".join(values), ", ".join(f":{one}" for one in values)
+        database.execute(f"INSERT INTO applications ({columns}) VALUES ({places})", values)  # noqa: S608
+    listed = vkube("applications", *flags(agent, root)).splitlines()
+    assert "shop/good  acme:prod:Good" in listed
+    (marked,) = [one for one in listed if "REFUSED NOW" in one]
+    assert marked.startswith(
+        "shop/web  acme:prod:shop  REFUSED NOW: acme:prod:shop is the name of a namespace"
+    )
+    assert "registered name would be refused now" in agent.log()
 
 
 def test_applications_are_registered_listed_and_removed(agent: RunningClusterAgent, tmp_path: Path) -> None:
