@@ -3,12 +3,26 @@ agent."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from blessings import Authority, Blessing, BlessingsError, CannotBless, Name, Principal, Roots
+from blessings import (
+    Authority,
+    Blessing,
+    BlessingsError,
+    CannotBless,
+    Caveat,
+    InvalidKey,
+    Name,
+    Principal,
+    PublicKey,
+    Roots,
+)
 from blessings.certificate_fields import Role
+from blessings.delegation import check_valid_now
 from blessings.directory import DirectoryPrincipal
+from blessings.keys import parse_public_key
 from vkube.errors import CredentialsError
 
 ADMINISTRATOR = "administrator"
@@ -60,11 +74,51 @@ def authority_of(credentials: DirectoryPrincipal) -> Authority:
         raise CredentialsError(f"these credentials can grant nothing: {error}") from error
 
 
+def bless(
+    credentials: DirectoryPrincipal,
+    public_key_file: Path,
+    extension: str,
+    *,
+    lifetime: timedelta,
+    caveats: Sequence[Caveat],
+    now: datetime,
+) -> tuple[PublicKey, Blessing]:
+    """Names the key in that file, PEM, with this principal's name and `extension`.
+
+    Raises CredentialsError.
+    """
+    _default(credentials)
+    try:
+        key = parse_public_key(public_key_file.read_text())
+        return key, credentials.bless(key, extension, now=now, lifetime=lifetime, caveats=caveats)
+    except (OSError, UnicodeDecodeError, InvalidKey) as error:
+        raise CredentialsError(f"{public_key_file}: {error}") from error
+    except BlessingsError as error:
+        raise CredentialsError(f"cannot bless: {error}") from error
+
+
+def set_default(credentials: DirectoryPrincipal, blessing_file: Path, now: datetime) -> Blessing:
+    """Presents the blessing in that file from now on. Raises CredentialsError, also for one that has ended or
+    is another key's."""
+    try:
+        blessing = Blessing.from_pem(blessing_file.read_text())
+        check_valid_now(blessing, now)
+        credentials.set_blessings(credentials.blessings.with_default(blessing))
+    except (OSError, UnicodeDecodeError, BlessingsError) as error:
+        raise CredentialsError(f"{blessing_file}: {error}") from error
+    return blessing
+
+
 def client_certificate(credentials: DirectoryPrincipal, now: datetime) -> tuple[Principal, Blessing]:
     """What to show to a cluster agent. Who may sign shows `<its name>:administrator`, for this one command
     and by a key of its own; who may not, shows its blessing. Raises CredentialsError."""
     blessing = _default(credentials)
     try:
+        check_valid_now(blessing, now)
+        if not blessing.is_svid:
+            raise CredentialsError(
+                f"{blessing.presented} has caveats or is a delegate's, so no TLS server lets it in"
+            )
         if blessing.facts(0).role is not Role.SIGNER:
             return credentials.principal, blessing
         principal = Principal.create()

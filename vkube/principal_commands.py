@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import fingerprint
+from blessings import Caveat, Expiry, InvalidCaveat, Methods, fingerprint
 from vkube import credentials
 from vkube.complaints import complaining, console
+from vkube.errors import CredentialsError
 
 app = typer.Typer(no_args_is_help=True, help="Principals: a key and its blessings, in a directory.")
 
+_MOST_DAYS = 3650
 PassphraseFile = Annotated[
     Path | None, typer.Option(help="file with the passphrase that the key is sealed under")
 ]
@@ -38,6 +41,72 @@ def create(
     console.print(
         f"made {'a principal' if name is None else f'the root {name}'} in {directory}", markup=False
     )
+
+
+@app.command("public-key")
+@complaining
+def public_key(directory: Path, passphrase_file: PassphraseFile = None) -> None:
+    """Print the public key, PEM: what somebody else blesses."""
+    principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
+    key = principal.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    typer.echo(key.decode(), nl=False)
+
+
+@app.command()
+@complaining
+def bless(
+    directory: Annotated[Path, typer.Argument(help="the principal that blesses")],
+    public_key_file: Annotated[Path, typer.Argument(help="whose: what `public-key` printed")],
+    extension: Annotated[str, typer.Argument(help="added to the name: administrator:alice")],
+    days: Annotated[float, typer.Option(help="life of the certificate")] = 30,
+    expires: Annotated[
+        datetime | None, typer.Option(help="a caveat: the time, UTC, until which it holds")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="a caveat: for these calls only; repeatable")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Name somebody else's key, offline, and print the blessing, PEM. With a caveat only programs that know
+    blessings accept it, and no TLS server, the cluster agent's included."""
+    if not 0 < days <= _MOST_DAYS:
+        raise CredentialsError(f"--days: more than 0 and at most {_MOST_DAYS}, got {days:g}")
+    caveats: list[Caveat] = [] if expires is None else [Expiry(expires.replace(tzinfo=UTC))]
+    if method:
+        caveats.append(_methods(method))
+    blesser = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
+    key, blessing = credentials.bless(
+        blesser,
+        public_key_file,
+        extension,
+        lifetime=timedelta(days=days),
+        caveats=caveats,
+        now=datetime.now(UTC),
+    )
+    typer.echo(blessing.to_pem(), nl=False)
+    until = blessing.not_after.isoformat()
+    typer.echo(f"blessed the key {fingerprint(key)} as {blessing.presented} until {until}", err=True)
+
+
+@app.command("set-default")
+@complaining
+def set_default(
+    directory: Path,
+    blessing_file: Annotated[Path, typer.Argument(help="what `bless` printed for this principal's key")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Present a blessing from now on, instead of the one before."""
+    principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
+    blessing = credentials.set_default(principal, blessing_file, datetime.now(UTC))
+    line = f"{directory} presents {blessing.presented} until {blessing.not_after.isoformat()}"
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def _methods(names: list[str]) -> Methods:
+    try:
+        return Methods(tuple(names))
+    except InvalidCaveat as error:
+        raise CredentialsError(f"--method: {error}") from error
 
 
 @app.command()
