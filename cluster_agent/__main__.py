@@ -45,6 +45,7 @@ from cluster_agent.data_directory import (
     make_claimable_room,
     make_directory,
     make_signing_room,
+    mounted_room,
     read_claimable_room,
     read_signing_room,
 )
@@ -61,6 +62,7 @@ from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.kubernetes_pods import KubernetesPods
 from cluster_agent.metrics import Metrics
+from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
 from cluster_agent.pod_watching import ApiServerAway, GonePods
 from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
@@ -111,7 +113,8 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     metrics = Metrics()
     tracing = _tracing(metrics)
-    room = _signing_room(settings)
+    issuers = _mounted_issuers(settings)
+    room = _signing_room(settings, issuers)
     serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
     if settings.database_url is None:
         make_directory(settings.data_directory)
@@ -156,9 +159,13 @@ async def _run(settings: Settings) -> None:
                 root=room.kind,
                 keys=room.fingerprints,
             )
-            keeper = _root_keeper(settings, room, store, serving)
+            keeper = _root_keeper(settings, room, store, serving, issuers)
             if keeper is not None:
                 await keeper.start()
+            following = None
+            if issuers is not None and keeper is not None:
+                following = _mounted(issuers, keeper, MountedMetrics(metrics.registry))
+                await following()
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
             kept = (lists,) if keeper is None else (lists, keeper)
@@ -180,6 +187,8 @@ async def _run(settings: Settings) -> None:
                 ),
                 asyncio.create_task(_repeat(HEADS_SECONDS, noting_heads(store, _now))),
             ]
+            if following is not None:
+                chores.append(asyncio.create_task(_repeat(RELOAD_SECONDS, following)))
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)
                 chores += [
@@ -215,9 +224,17 @@ def _tracing(metrics: Metrics) -> Tracing | None:
     return Tracing(metrics.registry)
 
 
-def _root_keeper(settings: Settings, room: SigningRoom, store: Store, serving: Serving) -> RootKeeper | None:
-    """None where the root is somebody else's."""
-    if room.kind != "self-made":
+def _mounted_issuers(settings: Settings) -> MountedIssuers | None:
+    if settings.issuing_directory is None:
+        return None
+    return MountedIssuers.open(settings.issuing_directory, settings.prefix, settings.ttl.default, _now)
+
+
+def _root_keeper(
+    settings: Settings, room: SigningRoom, store: Store, serving: Serving, issuers: MountedIssuers | None
+) -> RootKeeper | None:
+    """None where the root is an administrator's, who claims with it."""
+    if room.claimable:
         return None
     makes_keys = settings.keys_directory is None
     directory = settings.data_directory if settings.keys_directory is None else settings.keys_directory
@@ -225,7 +242,7 @@ def _root_keeper(settings: Settings, room: SigningRoom, store: Store, serving: S
         room=room,
         records=store.root_successions,
         fleet=store.acknowledgements,
-        keys=RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys),
+        keys=issuers or RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys),
         schedule=settings.root_schedule,
         trust=serving.trust,
         now=_now,
@@ -239,7 +256,11 @@ def _watch(metrics: Metrics, store: Store, attestor: BoundedAttestor, room: Sign
     AuthorityMetrics(metrics.registry, room, _now)
 
 
-def _signing_room(settings: Settings) -> SigningRoom:
+def _signing_room(settings: Settings, issuers: MountedIssuers | None) -> SigningRoom:
+    if issuers is not None:
+        makes_keys = settings.keys_directory is None
+        directory = settings.keys_directory or settings.data_directory
+        return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=_now())
     if settings.claim == "required":
         if settings.keys_directory is not None:
             return read_claimable_room(settings.keys_directory)
@@ -430,6 +451,24 @@ def _roots(store: Store, keeper: RootKeeper | None) -> Callable[[], Awaitable[No
             _log.error("identity roots not kept", error=str(error))
 
     return keep
+
+
+def _mounted(
+    issuers: MountedIssuers, keeper: RootKeeper, metrics: MountedMetrics
+) -> Callable[[], Awaitable[None]]:
+    pending = False
+
+    async def follow() -> None:
+        nonlocal pending
+        try:
+            pending = await issuers.look(keeper.state, metrics) or pending
+            if pending:
+                await keeper.take_keys()
+                pending = False
+        except (Refusal, DataDirectoryError, StoreError) as error:
+            _log.error("mounted issuer not followed yet", error=str(error))
+
+    return follow
 
 
 def _following(store: Store, gone: GonePods) -> Callable[[], Awaitable[None]]:

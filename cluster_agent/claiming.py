@@ -51,7 +51,7 @@ class Claiming:
     async def start(self) -> None:
         """Takes up the claim that is in the store. Raises StoreError, SettingsError."""
         claimed = await self._stored()
-        if self.agent.room.kind == "self-made":
+        if not self.agent.room.claimable:
             if claimed is not None:
                 raise StoreError(
                     "this store's cluster agent was claimed by an administrator; start it with "
@@ -75,7 +75,7 @@ class Claiming:
 
     async def look(self) -> None:
         """Takes up a claim or a chain that another replica was given. Raises StoreError, Unavailable."""
-        if self.agent.room.kind == "self-made":
+        if not self.agent.room.claimable:
             return
         claimed = await self._stored()
         if claimed is None:
@@ -141,10 +141,11 @@ class Claiming:
 
     def _require_waiting(self) -> None:
         room = self.agent.room
-        if room.kind == "self-made":
+        if not room.claimable:
             raise Conflict(
                 "NotClaimable",
-                "this cluster agent made its own root, and cannot be claimed; one with --claim required can",
+                f"this cluster agent's root is {room.kind}, so it cannot be claimed; one with "
+                "--claim required can",
             )
         if room.kind == "claimed":
             key = fingerprint(room.identity_roots.entries[0].facts.public_key)

@@ -77,6 +77,24 @@ def read_claimable_room(directory: Path) -> SigningRoom:
     )
 
 
+def mounted_room(
+    directory: Path, identity: IdentityAuthority, *, makes_keys: bool, now: datetime
+) -> SigningRoom:
+    """The agent's own keys in `directory`, made if they may be, and what is mounted elsewhere to sign with.
+
+    Raises DataDirectoryError when a file cannot be used.
+    """
+    if makes_keys:
+        make_directory(directory)
+        _make_own_keys(directory, now)
+    return SigningRoom(
+        given=identity,
+        issuing=_principal(directory / ISSUING),
+        bootstrap=read_authority(directory / BOOTSTRAP),
+        mounted=True,
+    )
+
+
 def _check_no_root(directory: Path) -> None:
     if _first_root(directory).exists():
         raise DataDirectoryError(

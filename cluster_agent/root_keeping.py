@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
+from cryptography import x509
 
 from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
-from cluster_agent.root_keys import RootKeys
+from cluster_agent.root_keys import HeldRoot
 from cluster_agent.root_rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing import IdentityAuthority, SigningRoom
 from cluster_agent.store import Share
@@ -42,6 +43,24 @@ class Fleet(Protocol):
     async def share(self, kind: str, version: int, now: datetime) -> Share: ...
 
 
+class Keys(Protocol):
+    """What signs under which root here. `needed_at_start`: without the active root's no agent starts."""
+
+    @property
+    def makes_keys(self) -> bool: ...
+
+    @property
+    def needed_at_start(self) -> bool: ...
+
+    def held(self) -> dict[str, HeldRoot]: ...
+
+    def make(self, now: datetime) -> Authority: ...
+
+    def delete(self, key: str) -> bool: ...
+
+    def why_missing(self, key: str) -> str: ...
+
+
 @dataclass
 class RootKeeper:
     """Also the publication of the roots. `trust` is told of every root that callers may come with."""
@@ -49,12 +68,12 @@ class RootKeeper:
     room: SigningRoom
     records: Records
     fleet: Fleet
-    keys: RootKeys
+    keys: Keys
     schedule: Schedule
     trust: Callable[[Roots], None]
     now: Callable[[], datetime]
     _state: RootSuccession | None = None
-    _held: dict[str, Authority] = field(default_factory=dict)
+    _held: dict[str, HeldRoot] = field(default_factory=dict)
     kind: str = KIND
 
     @property
@@ -84,18 +103,25 @@ class RootKeeper:
         """
         begun = self.now()
         if await self.records.read() is None:
-            certificate = self.room.identity.signing.certificate
-            first = RootSuccession.begin(certificate, begun, self.schedule.longest_ttl)
+            (root,) = self.room.identity_roots
+            first = RootSuccession.begin(root.certificate, begun, self.schedule.longest_ttl)
             record = Record("roots-changed", begun, details=changes(None, first))
             await self.records.begin(first.version, self._signed(first), record)
         await self.look()
-        if self.room.identity.refusal:
-            raise StoreError(self.room.identity.refusal)
+        if refusal := self.room.identity.refusal:
+            if self.keys.needed_at_start:
+                raise StoreError(refusal)
+            _log.warning("nothing is signed yet", reason=refusal)
 
     async def look(self) -> None:
         """Follows what is in the store now. Raises Unavailable, StoreError."""
         read_at = self.now()
         await self._take_up(await self._read(), read_at)
+
+    async def take_keys(self) -> None:
+        """Follows what signs here now. Raises Unavailable, StoreError, DataDirectoryError."""
+        self._held = await asyncio.to_thread(self.keys.held)
+        await self.look()
 
     async def lead(self) -> None:
         """Takes the step that is due, if one is. Only the leader does. Raises Unavailable, BadRequest,
@@ -103,7 +129,7 @@ class RootKeeper:
         state, now = self.state, self.now()
         await self._delete_gone(state)
         if state.prepared is None and (new := await self._successor(state, now)) is not None:
-            await self._change(state, state.prepare(new.certificate, now))
+            await self._change(state, state.prepare(new, now))
             return
         await self._change(state, state.advance(now, self.schedule, await self._reached(state)))
 
@@ -119,7 +145,7 @@ class RootKeeper:
                     "the keys directory has no new root; make one with cluster-agent-keys --next-root, "
                     "and put it into Secret cluster-agent-keys",
                 )
-            return state.prepare((new or self.room.identity.signing).certificate, now)
+            return state.prepare(new or self.room.identity.signing.certificate, now)
 
         return await self._command(step, by)
 
@@ -170,8 +196,8 @@ class RootKeeper:
 
     async def _successor(
         self, state: RootSuccession, now: datetime, *, wanted: bool = False
-    ) -> Authority | None:
-        """A key for the next root: one that lies there already, or, where it is due or wanted, a new one."""
+    ) -> x509.Certificate | None:
+        """The next root: one that lies there already, or, where it is due or wanted, a new one."""
         if not self.keys.makes_keys:
             self._held = await asyncio.to_thread(self.keys.held)
             return self._unused(state)
@@ -179,11 +205,12 @@ class RootKeeper:
             return None
         # One that was made before a kill, and never recorded, serves as well as another.
         self._held = await asyncio.to_thread(self.keys.held)
-        return self._unused(state) or await asyncio.to_thread(self.keys.make, now)
+        unused = self._unused(state)
+        return unused or (await asyncio.to_thread(self.keys.make, now)).certificate
 
-    def _unused(self, state: RootSuccession) -> Authority | None:
+    def _unused(self, state: RootSuccession) -> x509.Certificate | None:
         known = {*state.gone, *(one.fingerprint for one in state.roots)}
-        return next((one for key, one in self._held.items() if key not in known), None)
+        return next((one.certificate for key, one in self._held.items() if key not in known), None)
 
     async def _delete_gone(self, state: RootSuccession) -> None:
         if self.keys.makes_keys:
@@ -274,12 +301,11 @@ class RootKeeper:
             "longest_ttl": state.longest_ttl,
         }
         if held is None:
-            refusal = (
-                f"the key of the active root {active.fingerprint} is not in {self.keys.directory}; "
-                "this database belongs to a cluster agent whose root key it is"
-            )
+            refusal = self.keys.why_missing(active.fingerprint)
             return IdentityAuthority(self.room.identity.signing, state.bundle, refusal=refusal, **terms)
-        signing = Authority(held.principal, Blessing((active.certificate,)))
+        signing = held.signing
+        if signing.is_root:
+            signing = Authority(signing.principal, Blessing((active.certificate,)))
         return IdentityAuthority(signing, state.bundle, **terms)
 
 

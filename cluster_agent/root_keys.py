@@ -7,9 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+
 from blessings import Authority, Name, Principal, fingerprint
+from blessings.certificate_fields import public_key_of
 from cluster_agent.data_directory import delete_durably, read_authority, write_durably
 from cluster_agent.errors import DataDirectoryError
+
+
+@dataclass(frozen=True)
+class HeldRoot:
+    """A root, and what signs under it here: its own key, or an issuer that has its blessing."""
+
+    certificate: x509.Certificate
+    signing: Authority
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the root's key."""
+        return fingerprint(public_key_of(self.certificate))
 
 
 @dataclass(frozen=True)
@@ -20,15 +36,16 @@ class RootKeys:
     name: Name
     lifetime: timedelta
     makes_keys: bool
+    needed_at_start: bool = True
 
-    def held(self) -> dict[str, Authority]:
+    def held(self) -> dict[str, HeldRoot]:
         """By the key's fingerprint. Raises DataDirectoryError for a file that cannot be used."""
         found = {}
         for path in sorted(self.directory.glob("root*.pem")):
             authority = read_authority(path)
             if authority.name != self.name or not authority.is_root:
                 raise DataDirectoryError(f"{path} is no root {self.name}; remove it")
-            found[fingerprint(authority.principal.public_key)] = authority
+            found[fingerprint(authority.principal.public_key)] = HeldRoot(authority.certificate, authority)
         return found
 
     def make(self, now: datetime) -> Authority:
@@ -47,3 +64,10 @@ class RootKeys:
                 delete_durably(path)
                 deleted = True
         return deleted
+
+    def why_missing(self, key: str) -> str:
+        """Why nothing is signed while the root with that key is active."""
+        return (
+            f"the key of the active root {key} is not in {self.directory}; "
+            "this database belongs to a cluster agent whose root key it is"
+        )

@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     claim_code_file: Path | None = Field(
         default=None, description="what the claiming administrator must know; read at each attempt"
     )
+    issuing_directory: Path | None = Field(
+        default=None,
+        description="tls.crt, tls.key and ca.crt of a signing certificate for the name prefix, kept by "
+        "cert-manager or somebody else, and read again when they change; without it the agent makes a root",
+    )
     data_directory: Path = Field(
         description="keys and store; survives restarts", default=Path("/var/lib/vanadium")
     )
@@ -216,6 +221,12 @@ class Settings(BaseSettings):
             raise ValueError(f"claim required needs a name_prefix below a root, as {self.prefix}:prod")
         if self.claim == "required" and self.claim_code_file is None:
             raise ValueError("claim required needs claim_code_file: whoever claims first must be yours")
+        if self.issuing_directory is not None and self.claim == "required":
+            raise ValueError(
+                "issuing_directory and claim required exclude each other: the one or the other root"
+            )
+        if self.issuing_directory is not None and len(self.prefix.components) < 2:
+            raise ValueError(f"issuing_directory needs a name_prefix below a root, as {self.prefix}:prod")
         if self.database_url is not None and self.keys_directory is None:
             raise ValueError(
                 "database_url needs keys_directory: replicas that share a store share their keys"

@@ -63,13 +63,14 @@ class IdentityAuthority:
 class SigningRoom:
     """The agent's keys, and the application certificates granted to its issuing key.
 
-    `given` is by what it names: in quick start a root of its own, else what an administrator's claim brought,
-    and None until then.
+    `given` is by what it names: in quick start a root of its own, what is `mounted`, or what an
+    administrator's claim brought, and None until then.
     """
 
     given: IdentityAuthority | None
     issuing: Principal
     bootstrap: Authority
+    mounted: bool = False
     _grants: dict[Name, Authority] = field(default_factory=dict)
 
     @property
@@ -85,10 +86,18 @@ class SigningRoom:
 
     @property
     def kind(self) -> str:
-        """Whose root it is, in one word: `self-made`, `claimed`, or, while there is none, `unclaimed`."""
+        """Whose root it is, in one word: `self-made`, `mounted`, `claimed`, or, while there is none,
+        `unclaimed`."""
+        if self.mounted:
+            return "mounted"
         if self.given is None:
             return "unclaimed"
         return "self-made" if self.given.signing.is_root else "claimed"
+
+    @property
+    def claimable(self) -> bool:
+        """Whether its authority is an administrator's claim, made or awaited."""
+        return self.kind in ("unclaimed", "claimed")
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -344,7 +344,7 @@ async def test_an_agent_with_a_root_of_its_own_is_not_claimed(tmp_path: Path, st
     claiming = Claiming(own.agent, None, lambda _: None)
     await claiming.start()
     body = Administrator(own.clock()).claim(own.agent.room.issuing.public_key)
-    with pytest.raises(Conflict, match="made its own root, and cannot be claimed"):
+    with pytest.raises(Conflict, match="root is self-made, so it cannot be claimed"):
         await claiming.claim(**body)
     await own.store.close()
 
