@@ -236,6 +236,8 @@ def issuer_of(blessing: Blessing) -> bytes:
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
     opened = open_store(store_url)
+    key = Principal.create()
+    opened.audit_with(lambda: key)
     yield opened
     await opened.close()
 

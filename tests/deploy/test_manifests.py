@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from blessings import Name
+from cluster_agent.mounted_files import MountedFiles, check
+from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM
 from tests.kubectl import wait_for
+from tests.mounting import CertificateAuthority
 
 WEBHOOK = f"system:serviceaccount:{SYSTEM}:webhook"
 CLUSTER_AGENT = f"system:serviceaccount:{SYSTEM}:cluster-agent"
@@ -74,6 +81,112 @@ def test_the_postgresql_overlay_is_accepted_and_keeps_nothing_on_a_volume(applie
     assert {one["name"] for one in pod["volumes"]} == {"database", "keys", "serving"}
     assert all(mount["readOnly"] for mount in pod["containers"][0]["volumeMounts"])
     assert "PersistentVolumeClaim" not in {one["kind"] for one in items}
+
+
+def rendered(control_plane: ControlPlane, overlay: str) -> list[dict[str, Any]]:
+    return [one for one in yaml.safe_load_all(control_plane.kubectl("kustomize", overlay).stdout) if one]
+
+
+def accepted(control_plane: ControlPlane, objects: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    """What the API server would make of them, by kind and name."""
+    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    answer = control_plane.kubectl("apply", "-f", "-", "--dry-run=server", "-o", "json", stdin=items).stdout
+    return {(one["kind"], one["metadata"]["name"]): one for one in json.loads(answer)["items"]}
+
+
+def test_the_claim_component_fits_the_postgresql_overlay_too(
+    applied: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # kustomize takes no absolute paths.
+    directory = tmp_path_factory.mktemp("overlay")
+    deploy = os.path.relpath(CHECKOUT / "deploy", directory)
+    (directory / "kustomization.yaml").write_text(
+        f"resources: [{deploy}/overlays/postgresql]\ncomponents: [{deploy}/components/claim]\n"
+    )
+    agent = accepted(applied, rendered(applied, str(directory)))["Deployment", "cluster-agent"]
+    container = agent["spec"]["template"]["spec"]["containers"][0]
+    variables = {one["name"].removeprefix("VANADIUM_CLUSTER_AGENT_") for one in container["env"]}
+    assert {"CLAIM", "CLAIM_CODE_FILE", "DATABASE_URL", "KEYS_DIRECTORY"} <= variables
+    volumes = {one["name"] for one in agent["spec"]["template"]["spec"]["volumes"]}
+    assert volumes == {"claim", "database", "keys", "serving"}
+    assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_the_cert_manager_overlay_is_accepted_but_for_its_custom_resources(applied: ControlPlane) -> None:
+    """cert-manager's own definitions are not here; the agent's side of them is checked below."""
+    objects = rendered(applied, "deploy/overlays/cert-manager")
+    foreign = {one["kind"] for one in objects if one["apiVersion"].startswith("cert-manager.io/")}
+    assert foreign == {"Certificate", "Issuer"}
+    ours = accepted(applied, [one for one in objects if one["kind"] not in foreign])
+    pod = ours["Deployment", "cluster-agent"]["spec"]["template"]["spec"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "issuing"]
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "issuing"]
+    (variable,) = [one for one in pod["containers"][0]["env"] if one["name"].endswith("ISSUING_DIRECTORY")]
+    assert variable["value"] == mount["mountPath"]
+    assert mount["readOnly"]
+    assert {one["path"] for one in volume["secret"]["items"]} == {"tls.crt", "tls.key", "ca.crt"}
+    (certificate,) = [one for one in objects if one["metadata"]["name"] == "cluster-agent-issuing"]
+    assert certificate["spec"]["secretName"] == volume["secret"]["secretName"]
+
+
+def test_what_the_cert_manager_overlay_asks_for_is_taken_by_the_agent(applied: ControlPlane) -> None:
+    objects = rendered(applied, "deploy/overlays/cert-manager")
+    certificates = {
+        one["metadata"]["name"]: one["spec"] for one in objects if one.get("kind") == "Certificate"
+    }
+    issuers = {one["metadata"]["name"]: one["spec"] for one in objects if one.get("kind") == "Issuer"}
+    root, issuing = certificates["acme-root"], certificates["cluster-agent-issuing"]
+    assert issuers[issuing["issuerRef"]["name"]]["ca"]["secretName"] == root["secretName"]
+    assert "selfSigned" in issuers[root["issuerRef"]["name"]]
+    for spec in (root, issuing):
+        assert (spec["isCA"], spec["usages"]) == (True, ["cert sign", "crl sign"])
+        assert spec["privateKey"] == {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}
+        assert spec["uris"] == ["spiffe://acme"]
+    now = datetime.now(UTC)
+    (root_name,) = components(root)
+    authority = CertificateAuthority.create(now, name=root_name)
+    data = authority.issue(now, components=components(issuing), lifetime=hours(issuing["duration"]))
+    (agent,) = [
+        one for one in objects if one["metadata"]["name"] == "cluster-agent" and one["kind"] == "Deployment"
+    ]
+    variables = {
+        one["name"]: one.get("value") for one in agent["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    check(
+        MountedFiles(data["tls.crt"], data["tls.key"], data["ca.crt"]),
+        prefix=Name.parse(variables["VANADIUM_CLUSTER_AGENT_NAME_PREFIX"]),
+        at_least=timedelta(days=1),
+        known_roots={},
+        gone=(),
+        now=now,
+    )
+    assert hours(issuing["renewBefore"]) > 2 * timedelta(days=1)
+    assert hours(root["renewBefore"]) > hours(issuing["duration"])
+
+
+def components(spec: dict[str, Any]) -> tuple[str, ...]:
+    """Of a literalSubject, which has the last first."""
+    return tuple(part.removeprefix("DC=") for part in reversed(spec["literalSubject"].split(",")))
+
+
+def hours(duration: str) -> timedelta:
+    return timedelta(hours=int(duration.removesuffix("h")))
+
+
+def test_who_may_connect_to_the_control_plane(applied: ControlPlane) -> None:
+    policies = {
+        one["metadata"]["name"]: one["spec"]
+        for one in applied.kubectl.get("networkpolicies", "-n", SYSTEM)["items"]
+    }
+    assert set(policies) == {"cluster-agent", "webhook"}
+    for name, spec in policies.items():
+        assert spec["policyTypes"] == ["Ingress"]
+        deployment = applied.kubectl.get("deployment", name, "-n", SYSTEM)["spec"]["template"]
+        assert spec["podSelector"]["matchLabels"].items() <= deployment["metadata"]["labels"].items()
+        named = {one["name"] for one in deployment["spec"]["containers"][0]["ports"]}
+        assert {port["port"] for rule in spec["ingress"] for port in rule["ports"]} == named
+        anybody = [rule["ports"][0]["port"] for rule in spec["ingress"] if "from" not in rule]
+        assert anybody == ["https"]
 
 
 def test_the_control_planes_own_pods_pass_pod_security_restricted(applied: ControlPlane) -> None:

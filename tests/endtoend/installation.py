@@ -161,16 +161,16 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
     with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as short:
         runner = Runner(control_plane, Path(short))
         with (
-            _program(
+            program(
                 "webhook",
                 logs,
-                kubeconfig=control_plane.kubeconfig_for(_token(control_plane, "webhook"), "webhook"),
+                kubeconfig=control_plane.kubeconfig_for(token_of(control_plane, "webhook"), "webhook"),
                 host="127.0.0.1",
                 port=webhook_port,
                 pod_agent_image="vanadium/pod-agent",
                 cluster_agent_url=agent_url,
             ),
-            _program(
+            program(
                 "cluster_agent",
                 logs,
                 name_prefix="acme:prod",
@@ -178,10 +178,10 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
                 port=agent_port,
                 health_port=health_port,
                 data_directory=logs / "data",
-                serving_directory=_serving_files(control_plane, logs / "serving"),
+                serving_directory=serving_files(control_plane, logs / "serving"),
                 kubernetes_api_url=control_plane.url,
                 kubernetes_ca_file=control_plane.ca_certificate,
-                kubernetes_token_file=_token_file(control_plane, logs),
+                kubernetes_token_file=token_file(control_plane, logs),
                 ttl_seconds=TTL_SECONDS,
                 minimum_ttl_seconds=1,
                 administrators=ADMINISTRATOR,
@@ -206,17 +206,19 @@ def _lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
     )
 
 
-def _token(control_plane: ControlPlane, service_account: str) -> str:
+def token_of(control_plane: ControlPlane, service_account: str) -> str:
+    """Of one of our own service accounts."""
     return control_plane.kubectl("create", "token", service_account, "-n", SYSTEM).stdout.strip()
 
 
-def _token_file(control_plane: ControlPlane, directory: Path) -> Path:
+def token_file(control_plane: ControlPlane, directory: Path) -> Path:
+    """The cluster agent's, as a kubelet would mount it."""
     file = directory / "cluster-agent.token"
-    file.write_text(_token(control_plane, "cluster-agent"))
+    file.write_text(token_of(control_plane, "cluster-agent"))
     return file
 
 
-def _serving_files(control_plane: ControlPlane, directory: Path) -> Path:
+def serving_files(control_plane: ControlPlane, directory: Path) -> Path:
     """The Secret that the webhook makes, as the kubelet would mount it."""
 
     def look() -> dict[str, str]:
@@ -225,7 +227,7 @@ def _serving_files(control_plane: ControlPlane, directory: Path) -> Path:
         )
         return json.loads(got.stdout)["data"] if got.returncode == 0 else {}
 
-    data = wait_for("Secret cluster-agent-serving", look)
+    data = wait_for("Secret cluster-agent-serving", look, 120)
     directory.mkdir()
     for name, value in data.items():
         (directory / name).write_bytes(base64.b64decode(value))
@@ -233,7 +235,8 @@ def _serving_files(control_plane: ControlPlane, directory: Path) -> Path:
 
 
 @contextmanager
-def _program(module: str, logs: Path, **settings: object) -> Iterator[None]:
+def program(module: str, logs: Path, **settings: object) -> Iterator[None]:
+    """One of ours with these flags, underscores for dashes, until the end of the block."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with (logs / f"{module}.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", module, *flags], stderr=log, cwd=CHECKOUT)
