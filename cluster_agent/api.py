@@ -45,7 +45,7 @@ class _Body(BaseModel):
 class Health(Answer):
     status: str = Field(description="ok")
     attestor: str = Field(description="who judges tokens: token-review, jwks")
-    root: str = Field(description="whose root it is: self-made, claimed, unclaimed")
+    root: str = Field(description="whose root it is: self-made, mounted, claimed, unclaimed")
 
 
 class RootsAnswer(Answer):

@@ -21,7 +21,7 @@ class ClaimRequest(BaseModel):
 
 
 class ClaimableAnswer(Answer):
-    root: str = Field(description="whose root it is: self-made, claimed, unclaimed")
+    root: str = Field(description="whose root it is: self-made, mounted, claimed, unclaimed")
     prefix: str = Field(description="the name that a claim must delegate")
     csr: str = Field(description="PKCS #10 in PEM, of the key that a claim must be of")
     roots: list[RootAnswer] = Field(description="none while unclaimed")

@@ -25,7 +25,7 @@ class ChainImport(BaseModel):
 
 class UpstreamAnswer(Answer):
     csr: str = Field(description="PKCS #10 in PEM, for the next chain")
-    root: str = Field(description="whose root it is: self-made, claimed")
+    root: str = Field(description="whose root it is: self-made, mounted, claimed")
     name: str = Field(description="below which the chain lets the agent name applications")
     not_after: Rfc3339
     seconds_left: int = Field(description="below 0 when it has ended")
