@@ -15,12 +15,16 @@ from dataclasses import dataclass, field
 from cluster_agent.errors import Limit
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(eq=False)
 class Place:
     """One connection's. `end` is called to end the connection when another one is given its place."""
 
     address: str
-    end: Callable[[], None] = lambda: None
+    end: Callable[[], None] = _nothing
 
 
 @dataclass
@@ -60,8 +64,9 @@ class ConnectionLimits:
             oldest = self._oldest_of_most(address)
             if oldest is None:
                 return "connections" if full else "connections-nameless"
+            end = oldest.end
             self.release(oldest)
-            oldest.end()
+            end()
         place = Place(address)
         self._places.add(place)
         self._nameless[place] = None
@@ -78,6 +83,8 @@ class ConnectionLimits:
             return
         self._places.remove(place)
         self._nameless.pop(place, None)
+        # What ends the connection holds it, and it holds its place: its memory would wait for the collector.
+        place.end = _nothing
         self._from[place.address] -= 1
         if self._from[place.address] <= 0:
             del self._from[place.address]

@@ -3,8 +3,10 @@ with one, whatever the others hold."""
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -41,6 +43,21 @@ class Held:
 
     def _end(self) -> None:
         self.ended = True
+
+
+def test_a_connection_that_ended_is_held_by_its_place_no_more() -> None:
+    """Else its memory, and that of its TLS, waits for the collector of cycles."""
+
+    counted = limits()
+    connection = Held(counted, "one")
+    place, held = connection.place, weakref.ref(connection)
+    counted.release(place)
+    gc.disable()
+    try:
+        del connection
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_a_newcomer_takes_the_place_of_the_oldest_of_the_address_that_has_most() -> None:
