@@ -7,7 +7,7 @@
 | issuing | blessings, the certificates that sign them, Pods that are gone | by age and number |
 | tripwires | refusals of who came with a bootstrap credential | by age and number |
 | refusals | of everybody else, whom anybody may cause | by age and number |
-| upkeep | what the audit does itself | by age and number |
+| upkeep | what the audit does itself | by age alone |
 
 A chain's name begins with its kind. Its records' hashes and its signed head cover the name, so a chain cannot
 be passed off as one of a kind that is kept shorter.
@@ -88,7 +88,7 @@ class Rule:
 @dataclass(frozen=True)
 class Retention:
     """How long records stay: administrative ones, tripwires and secrets for `administration_days`, the others
-    for `days`; of the issuing ones at most `issuing`, of each other kind but the administrative `others`."""
+    for `days`; of the issuing ones at most `issuing`, of secrets, tripwires and refusals `others` each."""
 
     days: int
     administration_days: int
@@ -97,7 +97,8 @@ class Retention:
 
     def rules(self, now: datetime) -> list[Rule]:
         recent, long = now - timedelta(days=self.days), now - timedelta(days=self.administration_days)
-        # By whole days, because all that upkeep vouched for is vouched for anew when some of it is removed.
+        # By whole days, because what upkeep vouched for is vouched for anew when some of it is removed. Not
+        # by number: every replica writes some, and no caller has it write more.
         upkeep = recent.replace(hour=0, minute=0, second=0, microsecond=0)
         return [
             Rule.of([Kind.ADMINISTRATION, Kind.BEFORE], long),
@@ -107,5 +108,5 @@ class Retention:
             Rule.of([Kind.ISSUING], recent),
             # The chains of before hold as many blessings, and their disk space was counted so.
             Rule.of([Kind.ISSUING, Kind.BEFORE], None, self.issuing),
-            Rule.of([Kind.UPKEEP], upkeep, self.others),
+            Rule.of([Kind.UPKEEP], upkeep),
         ]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from blessings import InvalidKey
 from cluster_agent.audit.records import BEGINNING, Head, Signed, next_hash, seconds_of
 
+WITNESSED = "audit-witnessed"
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -140,11 +142,21 @@ def _claims(chain: str, text: str) -> Iterator[tuple[str, Head]]:
         if said["act"] == "audit-pruned":
             # An older base, signed as well, would not hide that records are missing after it.
             yield f"chain {chain}", Head(str(said["chain"]), int(said["through"]), str(said["hash"]))
-        if said["act"] == "audit-witnessed":
-            for name, (number, value) in said["heads"].items():
-                yield f"chain {chain}", Head(name, int(number), str(value))
+    except (ValueError, KeyError, TypeError):
+        pass  # it was changed, which its hash has told
+    for head in vouched_for(text):
+        yield f"chain {chain}", head
+
+
+def vouched_for(text: str) -> list[Head]:
+    """The heads that a record vouches for; none for what is no such record."""
+    try:
+        said = json.loads(text)
+        if said["act"] != WITNESSED:
+            return []
+        return [Head(name, int(number), str(value)) for name, (number, value) in said["heads"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return  # it was changed, which its hash has told
+        return []
 
 
 def _check_claim(

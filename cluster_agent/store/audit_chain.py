@@ -20,13 +20,14 @@ _log = structlog.get_logger(__name__)
 _ADD_RECORDS = insert(audit_records)
 _SET_HEAD = (
     update(audit_chains)
-    .where(audit_chains.c.chain == bindparam("of"))
+    .where(audit_chains.c.chain == bindparam("of"), audit_chains.c.hash == bindparam("previous"))
     .values({name: bindparam(f"new_{name}") for name in ("number", "hash", "key", "signature")})
 )
 
 
 class OwnChain:
-    """Begins with the first record. `signer` has the issuing key."""
+    """Begins with the first record. `signer` has the issuing key. `lost` are heads that were committed here
+    and are not in the database any more: somebody else changed the chain, and another was begun."""
 
     def __init__(self, kind: Kind, signer: Callable[[], Principal]) -> None:
         self._kind = kind
@@ -34,6 +35,7 @@ class OwnChain:
         self._committed: SignedHead | None = None
         self._pending: SignedHead | None = None
         self._doubtful: SignedHead | None = None
+        self.lost: list[Head] = []
 
     @property
     def head(self) -> SignedHead | None:
@@ -43,12 +45,24 @@ class OwnChain:
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
         """Adds the records, of which there are some; `committed` or `failed` is to be called when the
         transaction has ended."""
-        if self._doubtful is not None:
-            self._find_out(connection, self._doubtful)
+        self.settle(connection)
         last = self._pending or self._committed
-        beginning = last is None
+        head, rows = self._continue(last, records)
+        signed = head.signed_by(self._signer())
+        if last is None:
+            connection.execute(insert(audit_chains), _new_chain(head, signed))
+        elif connection.execute(_SET_HEAD, _head_values(last[0], head, signed)).rowcount != 1:
+            self.give_up()
+            self.append(connection, records)
+            return
+        self._pending = (head, signed)
+        connection.execute(_ADD_RECORDS, rows)
+
+    def _continue(
+        self, last: SignedHead | None, records: Sequence[Record]
+    ) -> tuple[Head, list[dict[str, Any]]]:
         head = last[0] if last else Head(new_chain(self._kind), *BEGINNING)
-        if beginning:
+        if last is None:
             records = [Record("audit-begun", records[0].at), *records]
         rows = []
         for record in records:
@@ -63,13 +77,33 @@ class OwnChain:
                     "hash": head.hash,
                 }
             )
-        signed = head.signed_by(self._signer())
-        self._pending = (head, signed)
-        connection.execute(_ADD_RECORDS, rows)
-        if beginning:
-            connection.execute(insert(audit_chains), _new_chain(head, signed))
-        else:
-            connection.execute(_SET_HEAD, _head_values(head, signed))
+        return head, rows
+
+    def settle(self, connection: Connection) -> None:
+        """Finds out what became of a transaction that is in doubt: which of two heads is in the database."""
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is None:
+            return
+        chain = doubtful[0].chain
+        found = connection.execute(
+            select(audit_chains.c.number, audit_chains.c.hash).where(audit_chains.c.chain == chain)
+        ).one_or_none()
+        there = None if found is None else Head(chain, *found)
+        if there == doubtful[0]:
+            self._committed = doubtful
+        elif there != (self._committed[0] if self._committed else None):
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Somebody else wrote to this chain: what comes next begins another one, and verifying shows what is
+        wrong with this."""
+        if self._committed is not None:
+            self.lost.append(self._committed[0])
+            _log.error(
+                "the audit's chain was changed by somebody else; another is begun",
+                chain=self._committed[0].chain,
+            )
+        self._committed = self._pending = None
 
     def committed(self) -> None:
         """The transaction is durable."""
@@ -80,21 +114,6 @@ class OwnChain:
         """The transaction is not; or, when the connection broke, perhaps it is."""
         if self._pending is not None:
             self._doubtful, self._pending = self._pending, None
-
-    def _find_out(self, connection: Connection, doubtful: SignedHead) -> None:
-        """Which of two heads is in the database. If neither is, somebody else wrote to this chain: another
-        one is begun, and verifying shows what is wrong with this."""
-        self._doubtful = None
-        chain = doubtful[0].chain
-        found = connection.execute(
-            select(audit_chains.c.number, audit_chains.c.hash).where(audit_chains.c.chain == chain)
-        ).one_or_none()
-        there = None if found is None else Head(chain, *found)
-        if there == doubtful[0]:
-            self._committed = doubtful
-        elif there != (self._committed[0] if self._committed else None):
-            _log.error("the audit's chain was changed by somebody else; another is begun", chain=chain)
-            self._committed = None
 
 
 def _new_chain(head: Head, signed: Signed) -> dict[str, Any]:
@@ -113,9 +132,10 @@ def _new_chain(head: Head, signed: Signed) -> dict[str, Any]:
     }
 
 
-def _head_values(head: Head, signed: Signed) -> dict[str, Any]:
+def _head_values(last: Head, head: Head, signed: Signed) -> dict[str, Any]:
     return {
         "of": head.chain,
+        "previous": last.hash,
         "new_number": head.number,
         "new_hash": head.hash,
         "new_key": signed.key,

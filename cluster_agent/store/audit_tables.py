@@ -8,8 +8,8 @@ from cluster_agent.store.tables import METADATA
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
-# A chain's signed head, its signed base (what came before was removed in time), and up to which number
-# another chain vouches for it.
+# A chain's signed head, and its signed base (what came before was removed in time). `witnessed` is for
+# replicas of an older version only, which run on while they are replaced one by one: nobody signed it.
 audit_chains = Table(
     "audit_chains",
     METADATA,

@@ -16,13 +16,13 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 from blessings import Principal
 from cluster_agent.applications import Application
 from cluster_agent.audit.kinds import Retention
-from cluster_agent.audit.records import Head, Record
+from cluster_agent.audit.records import Record
 from cluster_agent.errors import StoreError
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.audit_chain import SignedHead
-from cluster_agent.store.audit_trail import AuditTrail, witnessed
+from cluster_agent.store.audit_trail import AuditTrail
 from cluster_agent.store.batches import PAUSE_SECONDS, Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
@@ -189,9 +189,7 @@ class Store:
         trail = self._access.trail
         if trail is None:
             return []
-        heads: Sequence[Head] = await self._access.write(lambda connection: trail.witness(connection, now))
-        for head in heads:
-            await self._access.write(lambda connection, head=head: witnessed(connection, head))  # type: ignore[misc]
+        await self._access.write(lambda connection: trail.witness(connection, now))
         return trail.heads
 
     async def prune_audit(self, retention: Retention, now: datetime) -> int:
