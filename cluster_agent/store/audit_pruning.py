@@ -43,7 +43,7 @@ class Cut:
 
 
 def find_cuts(connection: Connection, rule: Rule, key: PublicKey) -> list[Cut]:
-    """What to remove, the eldest first, at most REMOVED_AT_ONCE records of some chains, which are in the order
+    """What to remove, the eldest first, at most REMOVED_AT_ONCE records; the chains are in the order
     of their names."""
     signer = encoded(key).hex()
     chains = _begun(connection, rule)
@@ -73,7 +73,7 @@ def find_cuts(connection: Connection, rule: Rule, key: PublicKey) -> list[Cut]:
 
 
 def still_needed(connection: Connection, cuts: Iterable[Cut], key: PublicKey) -> list[Head]:
-    """What the removed records vouched for, and nobody else might: all but what was itself removed in time."""
+    """What the removed records vouched for, and still has to be: all but what was removed in time itself."""
     claims: dict[str, Head] = {}
     for cut in cuts:
         for text in cut.texts:

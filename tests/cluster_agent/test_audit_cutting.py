@@ -1,4 +1,4 @@
-"""Who writes to the database, and has no key, cuts the end of a chain off: an older head of it was signed once.
+"""Who writes to the database, and has no key, cuts the end of a chain off: an older head was signed once.
 Verifying finds it by what other chains say, on both databases."""
 
 from __future__ import annotations
