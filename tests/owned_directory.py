@@ -20,9 +20,13 @@ class OwnedDirectory:
     """A new directory that belongs to this process; `clean` leaves it alone until the process is gone."""
 
     def __init__(self, prefix: str, parent: Path) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        self._lock = (self.path / "lock").open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            self._lock = (self.path / "lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if (self.path / "lock").exists():
+                break
+            self._lock.close()  # another's `clean` had it before us, and took the directory for nobody's
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
@@ -48,18 +52,27 @@ def for_overlays() -> Path | None:
 def clean(prefix: str, before: Callable[[Path], None] = lambda _: None) -> None:
     """Removes the directories that nobody owns any more, each after `before` was called with it."""
     for directory in _found(prefix):
-        lock_file = directory / "lock"
-        if not lock_file.exists():
-            if time.time() - directory.stat().st_mtime > _MAKING_SECONDS:
-                shutil.rmtree(directory)
+        try:
+            lock = (directory / "lock").open("rb")
+        except FileNotFoundError:
+            _remove_if_old(directory)
             continue
-        with lock_file.open("rb") as lock:
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue  # its owner lives
-            before(directory)
+            if directory.exists():  # else another's `clean` was faster
+                before(directory)
+                shutil.rmtree(directory)
+
+
+def _remove_if_old(directory: Path) -> None:
+    try:
+        if time.time() - directory.stat().st_mtime > _MAKING_SECONDS:
             shutil.rmtree(directory)
+    except FileNotFoundError:
+        return  # its owner, or another's `clean`, was removing it
 
 
 def _found(prefix: str) -> Iterable[Path]:
