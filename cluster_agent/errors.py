@@ -28,6 +28,7 @@ Limit = Literal[
     "token-reviews",
     "store-queue",
     "live-certificates",
+    "pod-busy",
     "connections",
     "connections-from-address",
     "connections-nameless",

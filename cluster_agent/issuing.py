@@ -28,6 +28,7 @@ from cluster_agent.store import (
     MOST_OF_FULL_LIFE,
     ApplicationRevoked,
     KeyAlreadyIssued,
+    PodBusy,
     ReplicaRevoked,
     SecretForgotten,
     Store,
@@ -175,6 +176,8 @@ class ClusterAgent:
             raise policy.forgotten(secret) from error
         except ReplicaRevoked as error:
             raise policy.revoked(pod.name, pod.uid) from error
+        except PodBusy as error:
+            raise policy.pod_busy(pod.name, pod.uid) from error
         except TooManyLive as error:
             raise policy.too_many(pod.name, pod.uid, error.until - now) from error
         self.watch.issued(blessing.presented)

@@ -19,6 +19,9 @@ from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 
+# Recording takes milliseconds; where the other one is stuck, the database ends its session after 10 s.
+BUSY_SECONDS = 2
+
 
 @dataclass(frozen=True)
 class Secret:
@@ -127,6 +130,16 @@ def too_many(pod_name: str, pod_uid: str, wait: timedelta) -> TooManyRequests:
         "again and again?",
         limit="live-certificates",
         retry_after_seconds=max(1, ceil(wait.total_seconds())),
+    )
+
+
+def pod_busy(pod_name: str, pod_uid: str) -> TooManyRequests:
+    """The refusal for a replica that another replica of the agent is recording a certificate of."""
+    return TooManyRequests(
+        "PodBusy",
+        f"another cluster agent is recording a certificate of pod {pod_name!r} (uid {pod_uid}); try again",
+        limit="pod-busy",
+        retry_after_seconds=BUSY_SECONDS,
     )
 
 

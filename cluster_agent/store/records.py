@@ -29,12 +29,12 @@ from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.leadership import Leadership
 from cluster_agent.store.migration import migrate
+from cluster_agent.store.pod_locks import hold_pods
 from cluster_agent.store.recently_read import RecentlyRead
 from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import (
     Revocations,
     hold_off_revocations,
-    hold_off_same_pods,
     is_revoked,
     publish_anew,
     revoked_among,
@@ -67,6 +67,10 @@ class TooManyLive(Exception):
         self.until = until
 
 
+class PodBusy(Exception):
+    """Another replica of the agent is recording a certificate of the same Pod; in a moment it may be."""
+
+
 class ReplicaRevoked(Exception):
     """The replica was revoked: nothing may be issued to it."""
 
@@ -88,12 +92,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a batch: the secrets that are not forgotten, the Pods that were revoked, the
-    certificates beyond what a Pod may have and until when, those recorded, and the certificates that signed
-    them, as (name, key, end), where they are new or end later than any before."""
+    """What became of a batch: the secrets that are not forgotten, the Pods that were revoked, those that
+    another replica of the agent records for, the certificates beyond what a Pod may have and until when,
+    those recorded, and the certificates that signed them, as (name, key, end), where they are new or end
+    later than any before."""
 
     live: set[str]
     revoked: set[str]
+    busy: set[str]
     too_many: dict[str, datetime]
     added: set[str]
     renewed: Sequence[tuple[str, str, int]] = ()
@@ -273,9 +279,9 @@ class Store:
         now: datetime | None = None,
         most_live: int = MOST_LIVE_OF_POD,
     ) -> None:
-        """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive; SecretForgotten, ReplicaRevoked when
-        that came first; and then writes no record. `most_live` is how many of its Pod may be live with it.
-        Without `now`, what has ended and is still recorded counts as live."""
+        """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive, PodBusy; SecretForgotten,
+        ReplicaRevoked when that came first; and then writes no record. `most_live` is how many of its Pod
+        may be live with it. Without `now`, what has ended and is still recorded counts as live."""
         refusal = await self._issuing.submit(Asked(issuance, records, now, most_live))
         if refusal is not None:
             raise refusal
@@ -304,7 +310,7 @@ class Store:
 
     def _add_issuances(
         self, batch: Sequence[Asked]
-    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | TooManyLive | None]:
+    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | PodBusy | TooManyLive | None]:
         # Those that wait together came within moments.
         now = min((one.now for one in batch if one.now is not None), default=None)
         asked = [one.issuance for one in batch]
@@ -326,6 +332,8 @@ class Store:
             if one.secret_id not in made.live
             else ReplicaRevoked()
             if one.pod_uid in made.revoked
+            else PodBusy()
+            if one.pod_uid in made.busy
             else TooManyLive(made.too_many[one.certificate_fingerprint])
             if one.certificate_fingerprint in made.too_many
             else None
@@ -350,14 +358,15 @@ class Store:
         named = [
             one for one in ordered if one.issuance.secret_id in live and one.issuance.pod_uid not in revoked
         ]
-        hold_off_same_pods(connection, pods)
-        too_many = _too_many(connection, named, now)
-        allowed = [one.issuance for one in named if one.issuance.certificate_fingerprint not in too_many]
+        busy = hold_pods(connection, pods)
+        countable = [one for one in named if one.issuance.pod_uid not in busy]
+        too_many = _too_many(connection, countable, now)
+        allowed = [one.issuance for one in countable if one.issuance.certificate_fingerprint not in too_many]
         if not allowed:
-            return Recorded(live, revoked, too_many, set())
+            return Recorded(live, revoked, busy, too_many, set())
         renewed = self._record_issuers(connection, allowed)
         added = set(connection.scalars(self._adding, [_issuance_row(one) for one in allowed]))
-        return Recorded(live, revoked, too_many, added, renewed)
+        return Recorded(live, revoked, busy, too_many, added, renewed)
 
     def _record_issuers(
         self, connection: Connection, batch: Sequence[Issuance]

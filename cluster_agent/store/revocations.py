@@ -30,7 +30,7 @@ from blessings import Name
 from cluster_agent.applications import Application
 from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access, from_seconds, seconds
-from cluster_agent.store.database import POD_LOCKS, REVOCATION_LOCK
+from cluster_agent.store.database import REVOCATION_LOCK
 from cluster_agent.store.tables import (
     issuances,
     issuers,
@@ -332,19 +332,6 @@ def hold_off_revocations(connection: Connection) -> None:
     """Makes revocations wait until the transaction's end, so that they see what it records."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REVOCATION_LOCK})
-
-
-def hold_off_same_pods(connection: Connection, pod_uids: Collection[str]) -> None:
-    """Makes other replicas that record for one of these pods wait until the transaction's end, so that what
-    they count is all that there is. In one order, so that two of them wait for each other in turn."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_HOLD_PODS, {"kind": POD_LOCKS, "pods": list(pod_uids)})
-
-
-_HOLD_PODS = text(
-    "SELECT pg_advisory_xact_lock(:kind, pod) FROM "
-    "(SELECT DISTINCT hashtext(uid) AS pod FROM unnest(CAST(:pods AS text[])) AS uid ORDER BY pod) AS pods"
-)
 
 
 def publish_anew(connection: Connection) -> None:
