@@ -43,6 +43,12 @@ class Pattern:
             return True
         return name == self.name or (not self.exact and name.is_extension_of(self.name))
 
+    def overlaps(self, other: Pattern) -> bool:
+        """Whether some name is one of both patterns."""
+        if self.name is None or other.name is None:
+            return True
+        return self.matches(other.name) or other.matches(self.name)
+
     def __str__(self) -> str:
         if self.name is None:
             return EVERYBODY

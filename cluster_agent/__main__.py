@@ -61,6 +61,7 @@ from cluster_agent.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fl
 from cluster_agent.issuing import ClusterAgent, Tripwire
 from cluster_agent.kubernetes_api import KubernetesApi
 from cluster_agent.kubernetes_pods import KubernetesPods
+from cluster_agent.list_overlap import warn_of_overlap
 from cluster_agent.metrics import Metrics
 from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
 from cluster_agent.pod_watching import ApiServerAway, GonePods
@@ -144,12 +145,9 @@ async def _run(settings: Settings) -> None:
                 watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
             )
             claiming = Claiming(agent, settings.claim_code_file, serving.trust)
+            warn_of_overlap(settings.access_list, settings.secret_keepers_list)
             await claiming.start()
             await agent.read_registry()
-            for pattern in sorted({*settings.administrators} & {*settings.secret_keepers}):
-                _log.warning(
-                    "keeps secrets, and does not administer, though it is in both lists", pattern=pattern
-                )
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,

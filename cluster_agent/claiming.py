@@ -23,6 +23,7 @@ from cluster_agent.callers import certificate_fingerprint
 from cluster_agent.claim import Claim
 from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
 from cluster_agent.issuing import ClusterAgent
+from cluster_agent.list_overlap import warn_of_overlap
 from cluster_agent.signing import IdentityAuthority
 
 LEAST_CODE_CHARACTERS = 32
@@ -173,6 +174,7 @@ class Claiming:
         self.agent.administrators = replace(
             configured, access_list=_both(configured.access_list, claimed.administrators)
         )
+        warn_of_overlap(claimed.administrators, configured.secret_keepers)
         self.trust(room.identity_roots)
         _log.info(
             "claimed",
