@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from cluster_agent.callers import Caller
 from cluster_agent.errors import Limit, TooManyRequests
 
+BEYOND_RATE = "TooManyRequests"  # the reason of the refusal
 BURST_SECONDS = 20
 _MOST_BUCKETS = 50_000
 
@@ -77,7 +78,7 @@ class RateLimits:
         if not allowed:
             wait = math.ceil((1 - left) / rate.per_second)
             raise TooManyRequests(
-                "TooManyRequests",
+                BEYOND_RATE,
                 f"more than {rate.per_second:g} requests a second for a while; wait {wait} s",
                 limit=limit,
                 retry_after_seconds=wait,

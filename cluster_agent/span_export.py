@@ -128,4 +128,9 @@ def _text(record: logging.LogRecord) -> str:
         return "OTEL_EXPORTER_OTLP_HEADERS is not a list as name=value,name=value, URL-encoded"
     arguments = record.args if isinstance(record.args, tuple) else ()
     safe = tuple(type(one).__name__ if isinstance(one, BaseException) else one for one in arguments)
-    return str(record.msg) % safe if safe else str(record.msg)
+    try:
+        return str(record.msg) % safe if safe else str(record.msg)
+    # Whatever goes wrong within an argument: it would end what the SDK was about. `handleError`, which is for
+    # this, prints the arguments.
+    except Exception:  # noqa: BLE001 - what it was about to say is said, without its arguments
+        return str(record.msg)

@@ -1,7 +1,7 @@
 """Traces of what the cluster agent does, for an OpenTelemetry receiver. Imported only when they are wanted.
 
-A span for each request, and for a call for a blessing one for each of its stages. None holds a token, a key,
-a request's body, its query or its headers, nor a path that is none of our routes.
+A span for each request that is within its rate, and for a call for a blessing one for each of its stages.
+None of them holds a token, a key, a body, a query or headers, nor a path that is none of our routes.
 
 FastAPI's own tracing is off: it takes callers for parents, and records paths, queries and the Host header as
 they come. https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
@@ -31,6 +31,7 @@ from cluster_agent.applications import Application
 from cluster_agent.error_answers import route_of
 from cluster_agent.errors import Refusal, SettingsError
 from cluster_agent.metrics import RESULTS
+from cluster_agent.rate_limits import BEYOND_RATE
 from cluster_agent.span_export import BoundedSpans, SdkLog, SpanMetrics
 from cluster_agent.stages import IssuanceWatch, Stage
 
@@ -60,7 +61,7 @@ class Tracing:
         self._tracer = self._provider.get_tracer("cluster_agent")
 
     def requests(self, app: ASGIApp) -> ASGIApp:
-        """`app`, each of whose requests has a span."""
+        """`app`, each of whose requests has a span, unless it was beyond a rate."""
         return _TracedRequests(app, self._tracer)
 
     def issuances(self, watch: IssuanceWatch) -> IssuanceWatch:
@@ -111,7 +112,7 @@ class _TracedRequests:
                 status = message["status"]
             await send(message)
 
-        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
             try:
                 await self._app(scope, receive, noting)
             except Exception as error:
@@ -121,6 +122,9 @@ class _TracedRequests:
             finally:
                 if span.is_recording():
                     _conclude(span, method, scope, status)
+                # A span that does not end is not sent: who asks too often pushes nobody else's out.
+                if scope.get("state", {}).get("refused") != BEYOND_RATE:
+                    span.end()
 
 
 def _conclude(span: trace.Span, method: str, scope: Scope, status: int) -> None:

@@ -63,7 +63,7 @@ async def test_a_claim_whose_administrators_are_in_the_keepers_list_is_warned_of
 
 def test_a_keepers_list_that_is_too_wide_is_warned_of_at_the_start(tmp_path: Path) -> None:
     administrators = "vanadium-control-plane:administrator,vanadium-control-plane:chief"
-    settings = {"administrators": administrators, "secret_keepers": "vanadium-control-plane"}
-    with running_cluster_agent(tmp_path, **settings) as agent:
+    keepers = "vanadium-control-plane"
+    with running_cluster_agent(tmp_path, administrators=administrators, secret_keepers=keepers) as agent:
         for name in administrators.split(","):
             assert f'"administrators": "{name}", "secretKeepers": "vanadium-control-plane"' in agent.log()

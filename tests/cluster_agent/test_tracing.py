@@ -231,6 +231,20 @@ def test_while_the_receiver_hangs_issuing_goes_on_and_what_is_too_much_is_droppe
         assert '"event": "traces not sent"' in agent.log()
 
 
+def test_attack_calls_beyond_a_rate_are_not_recorded_and_push_nobody_out(tmp_path: Path) -> None:
+    with running_receiver() as receiver:
+        start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **SOON)
+        with running_cluster_agent(tmp_path, start=start, rate_per_address=0.001) as agent:
+            one = Traced(agent, receiver, agent.new_secret()["credential"])
+            assert [one.seek("web-1").status_code for _ in range(9)] == [200, *[429] * 8]
+            with agent.control_plane_client() as client:
+                client.get("/v1/secrets").raise_for_status()
+            # What ended before it was sent before it.
+            receiver.wait_for(lambda span: span.attributes.get("http.route") == "/v1/secrets")
+            assert one.span_of("web-1").attributes["http.response.status_code"] == 200
+            assert 429 not in [span.attributes.get("http.response.status_code") for span in receiver.spans]
+
+
 def test_without_an_endpoint_nothing_of_tracing_is_loaded_or_shown() -> None:
     loaded = "import sys, cluster_agent.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
