@@ -112,8 +112,9 @@ class Administrators:
     this agent's own, and never a bootstrap credential: however wide the list's patterns are, nobody
     administers what names it.
 
-    `secret_keepers` may make, list and forget secrets, as administrators may, and nothing else: whom that
-    list allows is no administrator, whatever the other one says.
+    `secret_keepers` may make, list and forget secrets, and so revoke what was issued under them, as
+    administrators may, and nothing else: whom that list allows is no administrator, whatever the other one
+    says.
     """
 
     access_list: AccessList
@@ -127,7 +128,7 @@ class Administrators:
         return not self._is_named_here(caller)
 
     def keep_secrets(self, caller: Caller) -> bool:
-        """Whether the caller may make, list and forget secrets, and do nothing else."""
+        """Whether the caller may make, list, forget and so revoke secrets, and do nothing else."""
         return self.secret_keepers.allows([caller.name]) and not self._is_named_here(caller)
 
     def allow_secrets(self, caller: Caller) -> bool:
@@ -148,7 +149,7 @@ def require_administrator(caller: Caller, administrators: Administrators) -> Non
         raise Forbidden(
             "NotAnAdministrator",
             f"{caller.name} is in the secret keepers' access list, so it may make, list and forget secrets, "
-            "and do nothing else",
+            "and so revoke what was issued under them, and do nothing else",
         )
     if not administrators.allow(caller):
         raise Forbidden("NotAnAdministrator", f"{caller.name} is not in the administrators' access list")

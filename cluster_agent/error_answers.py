@@ -17,6 +17,7 @@ from cluster_agent.callers import Caller
 from cluster_agent.contract import MEDIA_TYPE, Reason, Refused
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
 from cluster_agent.metrics import Metrics
+from cluster_agent.request_callers import address_of
 
 _MOST_DETAILS = 5
 _MOST_CHARACTERS = 1000
@@ -33,13 +34,13 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
         request.state.refused = refusal.reason
         path = _path(request, refusal)
         metrics.refused(path, refusal)
-        caller: Caller | None = getattr(request.state, "caller", None)
+        caller = _caller(request)
         refusals.add(
             path,
             refusal,
             caller="" if caller is None else str(caller.name),
             certificate="" if caller is None else caller.certificate_fingerprint,
-            address=request.client.host if request.client else "",
+            address=address_of(request),
         )
 
     @app.exception_handler(Refusal)
@@ -47,7 +48,15 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
         note(request, refusal)
         # Who is told to wait may ask again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
-        log("refused", path=request.scope["path"], reason=refusal.reason, message=str(refusal))
+        caller = _caller(request)
+        log(
+            "refused",
+            path=request.scope["path"],
+            reason=refusal.reason,
+            message=str(refusal),
+            caller="" if caller is None else str(caller.name),
+            address=address_of(request),
+        )
         again = refusal.retry_after_seconds
         headers = None if again is None else {"Retry-After": str(again)}
         return _error(refusal.status, refusal.reason, str(refusal), headers)
@@ -82,6 +91,10 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
         return _error(500, "Failed", "the cluster agent failed at this; its log says how")
 
     return note
+
+
+def _caller(request: Request) -> Caller | None:
+    return getattr(request.state, "caller", None)
 
 
 def _path(request: Request, refusal: Refusal) -> str:

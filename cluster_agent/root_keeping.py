@@ -74,6 +74,7 @@ class RootKeeper:
     now: Callable[[], datetime]
     _state: RootSuccession | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
+    _deleting: set[str] = field(default_factory=set)
     kind: str = KIND
 
     @property
@@ -215,14 +216,17 @@ class RootKeeper:
     async def _delete_gone(self, state: RootSuccession) -> None:
         if self.keys.makes_keys:
             for key in state.gone:
-                if key not in self._held:
+                if key not in self._held and key not in self._deleting:
                     continue
-                # Before, because a file and the database have no transaction in common.
+                # Before and after, because a file and the database have no transaction in common.
+                if key not in self._deleting:
+                    await self.records.note(Record("root-key-deleting", self.now(), details={"key": key}))
+                    self._deleting.add(key)
+                await asyncio.to_thread(self.keys.delete, key)
                 await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
-                deleted = await asyncio.to_thread(self.keys.delete, key)
-                del self._held[key]
-                if deleted:
-                    _log.info("key of a root deleted", key=key)
+                self._held.pop(key, None)
+                self._deleting.remove(key)
+                _log.info("key of a root deleted", key=key)
 
     async def _reached(self, state: RootSuccession) -> Reached:
         prepared = state.prepared

@@ -5,7 +5,9 @@
 | administration | claim, registrations, revocations, phases of the root, chains from above | by age alone |
 | secrets | made and forgotten: a tenant makes as many as it makes service accounts | by age and number |
 | issuing | blessings, the certificates that sign them, Pods that are gone | by age and number |
+| revocations | secrets that keepers forgot with valid certificates: only Pods make many | by age and number |
 | tripwires | refusals of who came with a bootstrap credential | by age and number |
+| control-plane | refusals of who came with a certificate of the control plane | by age and number |
 | refusals | of everybody else, whom anybody may cause | by age and number |
 | upkeep | what the audit does itself | by age alone |
 
@@ -30,15 +32,18 @@ class Kind(StrEnum):
     ADMINISTRATION = "administration"
     SECRETS = "secrets"
     ISSUING = "issuing"
+    REVOCATIONS = "revocations"
     TRIPWIRES = "tripwires"
+    CONTROL_PLANE = "control-plane"
     REFUSALS = "refusals"
     UPKEEP = "upkeep"
     BEFORE = "before"
 
 
+_FORGOTTEN = "secret-forgotten"
 _OF_ACT = {
     "secret-made": Kind.SECRETS,
-    "secret-forgotten": Kind.SECRETS,
+    _FORGOTTEN: Kind.SECRETS,
     "blessing-issued": Kind.ISSUING,
     "issuer-renewed": Kind.ISSUING,
     "pod-gone": Kind.ISSUING,
@@ -46,19 +51,22 @@ _OF_ACT = {
     "audit-pruned": Kind.UPKEEP,
 }
 _REFUSED = "refused"
-_BOOTSTRAP = "vanadium-bootstrap:"
+_KINDS_OF_REFUSED = {"vanadium-bootstrap": Kind.TRIPWIRES, "vanadium-control-plane": Kind.CONTROL_PLANE}
+_LONG = (Kind.SECRETS, Kind.REVOCATIONS, Kind.TRIPWIRES, Kind.CONTROL_PLANE)
 
 
 def kind_of(record: Record) -> Kind:
     """Where the record belongs. What is not said to be frequent is an act of an administrator."""
     if record.act == _REFUSED:
         return refusal_kind(record.caller)
+    if record.act == _FORGOTTEN and record.details.get("certificates"):
+        return Kind.REVOCATIONS
     return _OF_ACT.get(record.act, Kind.ADMINISTRATION)
 
 
 def refusal_kind(caller: str) -> Kind:
     """Where a refusal of who has that proven name belongs."""
-    return Kind.TRIPWIRES if caller.startswith(_BOOTSTRAP) else Kind.REFUSALS
+    return _KINDS_OF_REFUSED.get(caller.partition(":")[0], Kind.REFUSALS)
 
 
 def new_chain(kind: Kind) -> str:
@@ -87,8 +95,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long records stay: administrative ones, tripwires and secrets for `administration_days`, the others
-    for `days`; of the issuing ones at most `issuing`, of secrets, tripwires and refusals `others` each."""
+    """How long records stay: those of issuing, refusals and upkeep for `days`, the others for
+    `administration_days`; of the issuing ones at most `issuing`, of each other kind but administration and
+    upkeep `others`."""
 
     days: int
     administration_days: int
@@ -102,8 +111,7 @@ class Retention:
         upkeep = recent.replace(hour=0, minute=0, second=0, microsecond=0)
         return [
             Rule.of([Kind.ADMINISTRATION, Kind.BEFORE], long),
-            Rule.of([Kind.SECRETS], long, self.others),
-            Rule.of([Kind.TRIPWIRES], long, self.others),
+            *(Rule.of([kind], long, self.others) for kind in _LONG),
             Rule.of([Kind.REFUSALS], recent, self.others),
             Rule.of([Kind.ISSUING], recent),
             # The chains of before hold as many blessings, and their disk space was counted so.

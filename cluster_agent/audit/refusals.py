@@ -1,10 +1,11 @@
 """Records of refusals: every one is counted, and those within a budget have a record of their own.
 
-Whoever is refused must not fill the disk, nor make issuing wait. So refusals gather in memory, equal ones
-together, and are written a second later at most, while the budget lasts; beyond it, and for calls that were
-only told to wait, there is one record a minute for each reason, with their number. Each path has a budget of
-its own, and who comes with a bootstrap credential another one, so that nobody hides a refusal behind others
-that they may cause at will.
+Whoever is refused must not fill the disk, nor make issuing wait, nor push out older records. So refusals
+gather in memory, equal ones together, and are written a second later at most, while a budget lasts; beyond
+it, and for calls that were only told to wait, they are counted. Each path has a budget. So that nobody hides
+a refusal behind others that they may cause at will, who comes with a certificate of ours has one of their
+own, which fills slowly, because these records stay for long: each bootstrap credential, and of the control
+plane's names each reason, because the webhook is refused some things every day.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from cluster_agent.errors import Refusal, TooManyRequests
 RECORDS_A_MINUTE = 10
 BURST = 100
 TOGETHER_SECONDS = 60
+RECORDS_AN_HOUR = 10
+CREDENTIAL_BURST = 20
+CALLERS_TOGETHER_SECONDS = 3600
 # Kinds that are counted together; what is of another kind after so many is counted as `other`.
 MOST_TOGETHER = 500
 OTHER_PATH = "other"
@@ -36,16 +40,46 @@ class _Kind:
     address: str
 
 
+class Budgets:
+    """Of records, for each key one of `burst` that fills with `a_second`. Beyond MOST_BUDGETS that are not
+    full, keys share one."""
+
+    def __init__(self, burst: int, a_second: float) -> None:
+        self._burst = float(burst)
+        self._a_second = a_second
+        self._left: dict[tuple[str, ...], tuple[float, float]] = {}
+
+    def take(self, key: tuple[str, ...], now: float) -> bool:
+        """Whether there was one left."""
+        if key not in self._left and len(self._left) >= MOST_BUDGETS:
+            self._left = {of: one for of, one in self._left.items() if self._at(one, now) < self._burst}
+            if len(self._left) >= MOST_BUDGETS:
+                key = ()
+        left = self._at(self._left.get(key, (self._burst, now)), now)
+        self._left[key] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
+
+    def _at(self, one: tuple[float, float], now: float) -> float:
+        left, filled_at = one
+        return min(self._burst, left + (now - filled_at) * self._a_second)
+
+
 class Refusals:
     """Of one agent. `monotonic` is a clock in seconds, `now` one for the records."""
 
     def __init__(self, monotonic: Callable[[], float], now: Callable[[], datetime]) -> None:
         self._monotonic = monotonic
         self._now = now
-        self._budgets: dict[tuple[str, Kind], tuple[float, float]] = {}
+        slowly = RECORDS_AN_HOUR / 3600
+        self._budgets = {
+            Kind.REFUSALS: Budgets(BURST, RECORDS_A_MINUTE / 60),
+            Kind.TRIPWIRES: Budgets(CREDENTIAL_BURST, slowly),
+            Kind.CONTROL_PLANE: Budgets(CREDENTIAL_BURST, slowly),
+        }
         self._single: dict[_Kind, tuple[Record, int]] = {}
         self._together: Counter[tuple[str, str]] = Counter()
-        self._together_at = monotonic()
+        self._of_callers: Counter[str] = Counter()
+        self._together_at = self._callers_at = monotonic()
 
     def add(
         self,
@@ -61,8 +95,10 @@ class Refusals:
         known = self._single.get(kind)
         if known is not None:
             self._single[kind] = (known[0], known[1] + 1)
-        elif isinstance(refusal, TooManyRequests) or not self._take(path, caller):
+        elif isinstance(refusal, TooManyRequests):
             self._count_together(path, refusal.reason, 1)
+        elif not self._take(path, refusal.reason, caller):
+            self._count(path, refusal.reason, caller, 1)
         else:
             details = {
                 "path": path,
@@ -88,13 +124,33 @@ class Refusals:
                 for (path, reason), count in sorted(self._together.items())
             ]
             self._together.clear()
+        if all_of_them or now - self._callers_at >= CALLERS_TOGETHER_SECONDS:
+            self._callers_at = now
+            records += [
+                Record(
+                    "refused",
+                    self._now(),
+                    caller,
+                    {"path": OTHER_PATH, "reason": OTHER_PATH, "count": count},
+                )
+                for caller, count in sorted(self._of_callers.items())
+            ]
+            self._of_callers.clear()
         return records
 
     def put_back(self, records: list[Record]) -> None:
         """What could not be written, to be counted with the next."""
         for record in records:
             details = record.details
-            self._count_together(details["path"], details["reason"], details["count"])
+            self._count(details["path"], details["reason"], record.caller, details["count"])
+
+    def _count(self, path: str, reason: str, caller: str, count: int) -> None:
+        """Together with others of this caller, where their name is one of those that must not get lost."""
+        kept = refusal_kind(caller) is not Kind.REFUSALS
+        if kept and (caller in self._of_callers or len(self._of_callers) < MOST_TOGETHER):
+            self._of_callers[caller] += count
+        else:
+            self._count_together(path, reason, count)
 
     def _count_together(self, path: str, reason: str, count: int) -> None:
         kind = (path, reason)
@@ -102,12 +158,10 @@ class Refusals:
             kind = (OTHER_PATH, OTHER_PATH)
         self._together[kind] += count
 
-    def _take(self, path: str, caller: str) -> bool:
-        now = self._monotonic()
-        of = (path, refusal_kind(caller))
-        if of not in self._budgets and len(self._budgets) >= MOST_BUDGETS:
-            of = (OTHER_PATH, Kind.REFUSALS)
-        left, filled_at = self._budgets.get(of, (float(BURST), now))
-        left = min(float(BURST), left + (now - filled_at) * RECORDS_A_MINUTE / 60)
-        self._budgets[of] = (left - 1 if left >= 1 else left, now)
-        return left >= 1
+    def _take(self, path: str, reason: str, caller: str) -> bool:
+        kind = refusal_kind(caller)
+        if kind is Kind.REFUSALS:
+            key: tuple[str, ...] = (path,)
+        else:
+            key = (caller, reason) if kind is Kind.CONTROL_PLANE else (caller,)
+        return self._budgets[kind].take(key, self._monotonic())

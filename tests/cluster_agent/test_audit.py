@@ -283,13 +283,81 @@ def test_attack_a_flood_of_refusals_hides_neither_one_at_another_path_nor_a_trip
     assert [one for one in callers if one] == ["acme:somebody", "vanadium-bootstrap:ab"]
 
 
+CREDENTIAL = "vanadium-bootstrap:"
+WEBHOOK = "vanadium-control-plane:webhook"
+PATHS = [f"/v1/{number}" for number in range(16)]
+
+
+def of_a_day(caller: str, reason: str = "NotAnAdministrator") -> list[Record]:
+    """What is recorded of who is refused on every path, as often as there is something to write."""
+    clock = Clock()
+    flooded, records = refusals(clock), []
+    for _ in range(24 * 600):
+        clock.turn(seconds=6)
+        for path in PATHS:
+            flooded.add(path, Forbidden(reason, "no"), caller=caller)
+        records += flooded.take()
+    return [*records, *flooded.take(all_of_them=True)]
+
+
+@pytest.mark.parametrize("caller", [CREDENTIAL + "ab", WEBHOOK])
+def test_attack_one_certificate_does_not_fill_the_room_of_its_kind(caller: str) -> None:
+    records = of_a_day(caller)
+    assert sum(one.details["count"] for one in records) == 24 * 600 * len(PATHS)
+    assert {one.caller for one in records} == {caller}
+    assert len(records) * 150 < 50_000, "half a year of it leaves something of before"
+
+
+def test_attack_a_drained_budget_does_not_hide_another_credential() -> None:
+    flooded = refusals(Clock())
+    for number in range(1000):
+        flooded.add("/x", Forbidden("WrongPod", "no"), caller=CREDENTIAL + "ab", certificate=str(number))
+    flooded.take()
+    flooded.add("/x", Forbidden("TokenRefused", "no"), caller=CREDENTIAL + "bank", address="10.6.6.6")
+    flooded.add("/x", Forbidden("NotAnAdministrator", "no"), caller=WEBHOOK, address="10.7.7.7")
+    found = [(one.caller, one.details["address"]) for one in flooded.take()]
+    assert found == [(CREDENTIAL + "bank", "10.6.6.6"), (WEBHOOK, "10.7.7.7")]
+
+
+def test_attack_many_credentials_hide_neither_who_another_is_nor_the_webhook() -> None:
+    clock = Clock()
+    flooded = refusals(clock)
+    for number in range(400):
+        for _ in range(2):
+            flooded.add("/x", Forbidden("WrongPod", "no"), caller=f"{CREDENTIAL}{number}")
+    flooded.add("/x", Forbidden("TokenRefused", "no"), caller=CREDENTIAL + "bank", address="10.6.6.6")
+    flooded.add("/x", Forbidden("NotAnAdministrator", "no"), caller=WEBHOOK, address="10.7.7.7")
+    assert WEBHOOK in {one.caller for one in flooded.take()}
+    clock.turn(seconds=3600)
+    (counted,) = [one for one in flooded.take() if one.caller == CREDENTIAL + "bank"]
+    assert counted.details["count"] == 1
+
+
+def test_attack_what_the_webhook_is_refused_every_day_does_not_hide_what_a_thief_is() -> None:
+    flooded = refusals(Clock())
+    for number in range(1000):
+        flooded.add("/x", Forbidden("ApplicationRevoked", "no"), caller=WEBHOOK, certificate=str(number))
+    flooded.take()
+    flooded.add("/v1/revoke", Forbidden("NotAnAdministrator", "no"), caller=WEBHOOK, address="10.7.7.7")
+    (found,) = flooded.take()
+    assert found.details["address"] == "10.7.7.7"
+
+
+def test_attack_ever_new_credentials_do_not_fill_the_memory_and_are_all_counted() -> None:
+    flooded = refusals(Clock())
+    for number in range(10_000):
+        flooded.add("/x", Forbidden("WrongPod", "no"), caller=f"{CREDENTIAL}{number}")
+    assert len(flooded._single) <= MOST_BUDGETS + BURST
+    assert len(flooded._of_callers) <= MOST_TOGETHER
+    assert sum(one.details["count"] for one in flooded.take(all_of_them=True)) == 10_000
+
+
 def test_attack_ever_new_paths_do_not_fill_the_memory_and_are_all_counted() -> None:
     flooded = refusals(Clock())
     for number in range(10_000):
         flooded.add(f"/{number}", TooManyRequests("TooManyRequests", "wait", limit="rate-address"))
         flooded.add(f"/{number}", Forbidden("NotAReplica", "no"))
     assert len(flooded._together) <= MOST_TOGETHER + 1
-    assert len(flooded._budgets) <= MOST_BUDGETS + 1
     assert len(flooded._single) <= MOST_BUDGETS + BURST
     records = flooded.take(all_of_them=True)
     assert sum(one.details["count"] for one in records) == 20_000
@@ -342,6 +410,8 @@ def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path:
     records = [json.loads(line) for line in command("show", *place).stdout.splitlines()]
     said = [one["act"] for one in records if not one["act"].startswith("audit-")]
     assert said == ["roots-changed", "secret-made", "refused", "secret-forgotten"], "in their order"
+    logged = next(json.loads(line) for line in agent.log().splitlines() if '"refused"' in line)
+    assert (logged["caller"], logged["address"]) == (f"vanadium-bootstrap:{secret['id']}", "127.0.0.1")
     (refused,) = [one for one in records if one["act"] == "refused"]
     assert refused["chain"].startswith("tripwires.")
     assert (refused["reason"], refused["path"]) == ("InvalidCsr", "/v1/seek-blessings")

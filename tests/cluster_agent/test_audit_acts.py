@@ -17,7 +17,7 @@ from blessings import Blessing, Name, Principal, Roots, fingerprint
 from cluster_agent.applications import Application
 from cluster_agent.callers import Caller, certificate_fingerprint
 from cluster_agent.claiming import Claiming
-from cluster_agent.errors import BadRequest, Unavailable
+from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
 from cluster_agent.issuing import IssuedSecret
 from cluster_agent.pod_watching import GonePods
 from cluster_agent.registering import Registering
@@ -152,6 +152,11 @@ async def forgetting_and_revoking_a_secret(world: World) -> Do:
     (secret,) = await world.store.live_secrets(world.clock())
     world.noted["id"] = secret.id
     return lambda: world.revoker.forget_secret(world.secret_keeper(), secret.id)
+
+
+async def an_administrator_forgetting_and_revoking_a_secret(world: World) -> Do:
+    await forgetting_and_revoking_a_secret(world)
+    return lambda: world.revoker.forget_secret(world.chief(), world.noted["id"])
 
 
 async def revoking_a_secret(world: World) -> Do:
@@ -299,6 +304,13 @@ ACTS = [
         "revoked_certificates",
         forgetting_and_revoking_a_secret,
         lambda world: {"id": world.noted["id"], "revoked": True, "certificates": 1},
+    ),
+    Act(
+        "revoked",
+        CHIEF,
+        "revoked_certificates",
+        an_administrator_forgetting_and_revoking_a_secret,
+        lambda world: {"secret": world.noted["id"], "certificates": 1},
     ),
     Act(
         "revoked",
@@ -522,7 +534,31 @@ async def test_a_roots_key_is_deleted_when_that_is_recorded(
     for _ in range(2):
         await world.keeper.lead()
     assert old not in world.keeper.keys.held()
-    assert [one["key"] for one in shown(store_url) if one["act"] == "root-key-deleted"] == [old]
+    found = [(one["act"], one["key"]) for one in shown(store_url) if one["act"].startswith("root-key")]
+    assert found == [("root-key-deleting", old), ("root-key-deleted", old)]
+    await world.store.close()
+
+
+async def test_a_roots_key_that_cannot_be_deleted_is_not_recorded_again_and_again(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, store_url, claimable=False)
+    await (await withdrawing_a_root(world))()
+    old = world.noted["old"]
+
+    def full(_path: Path) -> None:
+        raise DataDirectoryError("cannot delete")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cluster_agent.root_keys.delete_durably", full)
+        for _ in range(3):
+            with pytest.raises(DataDirectoryError):
+                await world.keeper.lead()
+    assert [one["act"] for one in shown(store_url) if one.get("key") == old] == ["root-key-deleting"]
+    await world.keeper.lead()
+    found = [one["act"] for one in shown(store_url) if one.get("key") == old]
+    assert found == ["root-key-deleting", "root-key-deleted"]
+    assert old not in world.keeper.keys.held()
     await world.store.close()
 
 

@@ -61,6 +61,16 @@ def test_a_refusal_of_a_bootstrap_credential_is_a_tripwire() -> None:
     assert kind_of(refused(1, "vanadium-bootstrap:ab")) is Kind.TRIPWIRES
 
 
+def test_a_refusal_of_a_certificate_of_the_control_plane_has_a_kind_of_its_own() -> None:
+    assert kind_of(refused(1, "vanadium-control-plane:webhook")) is Kind.CONTROL_PLANE
+
+
+def test_what_a_secret_keeper_revoked_is_not_among_secrets_of_which_anybody_may_make_many() -> None:
+    forgotten = Record("secret-forgotten", NOW, "vanadium-control-plane:webhook", {"id": "a"})
+    assert kind_of(forgotten.saying(revoked=True, certificates=0)) is Kind.SECRETS
+    assert kind_of(forgotten.saying(revoked=True, certificates=1)) is Kind.REVOCATIONS
+
+
 async def test_blessings_push_out_nothing_else(store_url: str) -> None:
     async with writing(store_url) as store:
         await store.audit(record(1), refused(2), refused(3, "vanadium-bootstrap:ab"))
