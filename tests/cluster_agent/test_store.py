@@ -317,6 +317,16 @@ def test_a_store_of_a_newer_program_is_left_alone(store_url: str) -> None:
     database.dispose()
 
 
+def test_a_program_from_before_the_audit_had_kinds_does_not_start(store_url: str) -> None:
+    """It would remove administrative acts after 30 days."""
+    database = connect(database_url(store_url))
+    migrate(database)
+    with database.reading.connect() as connection:
+        revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    database.dispose()
+    assert int(revision) > 8, "the last that it knows"
+
+
 def test_a_database_of_somebody_else_is_left_alone(store_url: str) -> None:
     database = connect(database_url(store_url))
     with database.writing.begin() as connection:
