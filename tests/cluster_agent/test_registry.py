@@ -15,10 +15,10 @@ from sqlalchemy import insert, update
 from structlog.testing import capture_logs
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
-from cluster_agent.__main__ import _follow_others
 from cluster_agent.applications import Application
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
+from cluster_agent.chores import following_others
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Secret
@@ -198,7 +198,7 @@ async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: C
     )
     with claimed.store._database.writing.begin() as connection:
         connection.execute(update(tables.claims).values(document="another's"))
-    await _follow_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
+    await following_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
     assert claimed.agent.registry.of(WEB) == registration
 
 

@@ -25,9 +25,9 @@ from blessings import (
     WithoutList,
     verify_blessing,
 )
-from cluster_agent.__main__ import _repeat
 from cluster_agent.applications import Application
 from cluster_agent.audit import Record
+from cluster_agent.chores import repeat
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
 from cluster_agent.issuing_policy import Issuance, Secret
@@ -447,7 +447,7 @@ async def test_a_chore_goes_on_after_a_round_that_failed() -> None:
             raise ValueError("unexpected")
         went_on.set()
 
-    repeating = asyncio.create_task(_repeat(0, chore))
+    repeating = asyncio.create_task(repeat(0, chore))
     await asyncio.wait(
         [repeating, waiting := asyncio.create_task(went_on.wait())], return_when="FIRST_COMPLETED"
     )

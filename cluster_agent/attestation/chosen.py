@@ -1,0 +1,55 @@
+"""Who attests, by the settings."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import httpx
+
+from cluster_agent.attestation import Attestor
+from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.errors import SettingsError
+from cluster_agent.issuing import Tripwire
+from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_pods import KubernetesPods
+from cluster_agent.settings import Settings
+from cluster_agent.tripwire import NamespaceEvents
+
+KUBERNETES_TIMEOUT_SECONDS = 5
+
+
+@asynccontextmanager
+async def attestation(
+    settings: Settings, now: Callable[[], datetime]
+) -> AsyncIterator[tuple[Attestor, list[Tripwire], KubernetesPods | None]]:
+    """The attestor that the settings name, who is told of a misused credential besides the metrics, and who
+    knows of deleted Pods, if somebody does."""
+    if settings.attestor == "jwks":
+        async with httpx.AsyncClient(timeout=KUBERNETES_TIMEOUT_SECONDS) as client:
+            keys = KeySource(settings.jwks_location, client, now)
+            yield (
+                JwksAttestor(keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=now),
+                [],
+                None,
+            )
+        return
+    try:
+        trust = ssl.create_default_context(cafile=str(settings.kubernetes_ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            "--kubernetes-ca-file (VANADIUM_CLUSTER_AGENT_KUBERNETES_CA_FILE): "
+            f"{settings.kubernetes_ca_file} cannot be used: {error}"
+        ) from error
+    async with httpx.AsyncClient(
+        base_url=settings.kubernetes_api_url, verify=trust, timeout=KUBERNETES_TIMEOUT_SECONDS
+    ) as client:
+        api = KubernetesApi(client, settings.kubernetes_token_file)
+        yield (
+            TokenReviewAttestor(api, settings.token_audience),
+            [NamespaceEvents(api, now)],
+            KubernetesPods(api),
+        )

@@ -1,0 +1,69 @@
+"""Where the keys that sign come from, by the settings: made here, given, mounted, or claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from cluster_agent.data_directory import (
+    make_claimable_room,
+    make_signing_room,
+    mounted_room,
+    read_claimable_room,
+    read_signing_room,
+)
+from cluster_agent.mounted_keeping import MountedIssuers
+from cluster_agent.root_keeping import RootKeeper
+from cluster_agent.root_keys import RootKeys
+from cluster_agent.serving import Serving
+from cluster_agent.settings import Settings
+from cluster_agent.signing import ROOT_LIFETIME, SigningRoom
+from cluster_agent.store import Store
+
+
+def signing_room(
+    settings: Settings, issuers: MountedIssuers | None, now: Callable[[], datetime]
+) -> SigningRoom:
+    """The keys, read or made where the settings say. Raises DataDirectoryError."""
+    if issuers is not None:
+        makes_keys = settings.keys_directory is None
+        directory = settings.keys_directory or settings.data_directory
+        return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=now())
+    if settings.claim == "required":
+        if settings.keys_directory is not None:
+            return read_claimable_room(settings.keys_directory)
+        return make_claimable_room(settings.data_directory, now=now())
+    if settings.keys_directory is not None:
+        return read_signing_room(settings.keys_directory, settings.prefix.root)
+    return make_signing_room(settings.data_directory, settings.prefix.root, now=now())
+
+
+def mounted_issuers(settings: Settings, now: Callable[[], datetime]) -> MountedIssuers | None:
+    """The directory in which somebody else keeps the issuing certificate; None without one."""
+    if settings.issuing_directory is None:
+        return None
+    return MountedIssuers.open(settings.issuing_directory, settings.prefix, settings.ttl.default, now)
+
+
+def root_keeper(
+    settings: Settings,
+    room: SigningRoom,
+    store: Store,
+    serving: Serving,
+    issuers: MountedIssuers | None,
+    now: Callable[[], datetime],
+) -> RootKeeper | None:
+    """None where the root is an administrator's, who claims with it."""
+    if room.claimable:
+        return None
+    makes_keys = settings.keys_directory is None
+    directory = settings.data_directory if settings.keys_directory is None else settings.keys_directory
+    return RootKeeper(
+        room=room,
+        records=store.root_successions,
+        fleet=store.acknowledgements,
+        keys=issuers or RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys),
+        schedule=settings.root_schedule,
+        trust=serving.trust,
+        now=now,
+    )
