@@ -94,7 +94,7 @@ class RootKeeper:
 
     def after(self, _version: int) -> object:
         """The whole bundle: it is short. Raises Unavailable by a state that was read too long ago."""
-        self.room.check_terms(self.now())
+        self.room.check_view(self.now())
         return self.state.bundle.to_json()
 
     async def start(self) -> None:

@@ -177,14 +177,19 @@ class SigningRoom:
             raise Unavailable("CannotSign", str(error)) from error
 
     def check_terms(self, now: datetime) -> None:
-        """Raises Unavailable when the identity is not good for signing, or for telling of, at `now`."""
-        identity = self.identity
-        if identity.refusal:
-            raise Unavailable("RootKeyMissing", identity.refusal)
-        if identity.until is not None and now > identity.until:
+        """Raises Unavailable when the identity is not good for signing at `now`."""
+        if refusal := self.identity.refusal:
+            raise Unavailable("RootKeyMissing", refusal)
+        self.check_view(now)
+
+    def check_view(self, now: datetime) -> None:
+        """Raises Unavailable when the roots of the identity were read too long before `now` to tell of them.
+        Telling takes no key: who cannot sign yet still brings replicas the root that it will sign under."""
+        until = self.identity.until
+        if until is not None and now > until:
             raise Unavailable(
                 "RootsNotRead",
-                f"the roots were last read long before {identity.until.isoformat()}; try again",
+                f"the roots were last read long before {until.isoformat()}; try again",
             )
 
     def sign_granted(

@@ -20,8 +20,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from blessings import Blessing, Expiry, Name, Principal, Roots, verify_blessing
+from cluster_agent.applications import Application
 from cluster_agent.data_directory import make_signing_room, mounted_room
 from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
+from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.mounted_files import MountedFiles, check, read
 from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
 from cluster_agent.root_keeping import RootKeeper
@@ -223,6 +225,20 @@ class Replica:
         return value
 
 
+async def issued_one(store: Store, pod: str, clock: Clock) -> None:
+    """A replica is live whose record of issuance this is."""
+    now = clock()
+    secret = Secret("secret", Application("shop", "web"), "credential", now, now + 90 * TTL, forgotten=False)
+    await store.add_secret(secret)
+    await store.add_issuance(Issuance("certificate", secret.id, "web-1", pod, "key", now + TTL))
+
+
+def told(replica: Replica, have: int) -> Roots:
+    """What a replica with the bundle `have` gets when it asks."""
+    bundle: Any = replica.keeper.after(have)
+    return Roots.from_json(bundle)
+
+
 def recognise_each_other(clock: Clock, *held: tuple[Blessing, Roots]) -> None:
     for blessing, _ in held:
         for _, roots in held:
@@ -404,6 +420,35 @@ async def test_started_before_a_new_root_is_distributed_it_signs_nothing_until_t
     restarted.sign()
 
 
+async def test_restarted_during_a_change_of_root_it_tells_replicas_of_the_new_one_which_ends_the_change(
+    store: Store, volume: Path, tmp_path: Path
+) -> None:
+    """It has the key of neither the root that is active nor, yet, of one that is: telling takes none."""
+    clock = Clock()
+    old, new = (CertificateAuthority.create(clock()) for _ in range(2))
+    swap(volume, old.issue(clock()))
+    replica = await Replica(store, volume, tmp_path / "keys", clock).start()
+    await issued_one(store, "uid-1", clock)
+    swap(volume, new.issue(clock()))
+    restarted = await Replica(store, volume, tmp_path / "keys", clock).start()
+    assert list(restarted.phases().values()) == [Phase.ACTIVE, Phase.PREPARED]
+    assert told(restarted, replica.keeper.version) == Roots.of(old.certificate, new.certificate)
+
+    clock.turn(seconds=MARGIN.total_seconds())
+    await restarted.round()
+    with pytest.raises(Unavailable, match="until its own root"):
+        restarted.sign()
+    assert len(told(restarted, restarted.keeper.version - 1)) == 2
+    await store.acknowledgements.record("uid-1", {"roots": restarted.keeper.version}, clock())
+    await restarted.round()
+    assert list(restarted.phases().values()) == [Phase.RETIRING, Phase.ACTIVE]
+    restarted.sign()
+
+    clock.turn(seconds=MARGIN.total_seconds())
+    with pytest.raises(Unavailable, match="roots were last read long before"):
+        told(restarted, 1)
+
+
 async def test_started_with_a_reissued_root_it_signs_nothing(
     store: Store, volume: Path, tmp_path: Path
 ) -> None:
@@ -447,6 +492,39 @@ async def test_an_agent_with_a_root_of_its_own_changes_to_a_mounted_one(
     for _ in range(3):
         await replica.round()
     replica.sign()
+
+
+def test_over_tls_a_replica_learns_the_mounted_root_while_nothing_is_signed(
+    tmp_path: Path, volume: Path
+) -> None:
+    """From a root of the agent's own to a mounted one, within the margin and not the longest TTL."""
+    settings: dict[str, Any] = {"root_margin_seconds": 6, "rate_per_replica": 100}
+    with running_cluster_agent(tmp_path, **settings) as agent:
+        principal = Principal.create()
+        with agent.credential_client(agent.new_secret()["credential"]) as client:
+            body = {"csr": csr_of(principal), "token": pod_token(agent.tokens)}
+            answer = client.post("/v1/seek-blessings", json=body).raise_for_status().json()
+    swap(volume, openssl_secret(tmp_path / "first"))
+    with (
+        running_cluster_agent(tmp_path, issuing_directory=volume, **settings) as agent,
+        agent.control_plane_client() as administrator,
+        agent.client(principal, Blessing.from_pem(answer["chain"])) as client,
+    ):
+        have, bundles = {"roots": 1}, [Roots.from_json(answer["roots"])]
+
+        def learnt() -> bool:
+            polled = client.post("/v1/watch", json={"have": have})
+            if polled.status_code == 503 and polled.json()["error"]["reason"] == "RootsNotRead":
+                return False
+            news = polled.raise_for_status().json()["publications"].get("roots")
+            if news is not None:
+                have["roots"] = news["version"]
+                bundles.append(Roots.from_json(news["content"]))
+            roots = administrator.get("/v1/identity-roots").raise_for_status().json()["roots"]
+            return [one["phase"] for one in roots] == ["retiring", "active"]
+
+        until(learnt)
+        assert {len(one) for one in bundles} == {1, 2}
 
 
 def test_without_a_usable_issuer_it_does_not_start(volume: Path, tmp_path: Path) -> None:
