@@ -52,7 +52,9 @@ class Vouching:
         news = [one for one in own.values() if self._vouched.get(one.chain) != one]
         passed = {*own, *([upkeep[0].chain] if upkeep else [])}
         others = [one for name, one in self._shown.items() if name not in passed and self._is_news(one, key)]
-        due = {one.chain: one for one in [*self._again, *others[:_OTHERS_AT_ONCE], *news]}
+        # What was there a minute ago, and is not any more, is vouched for as it was.
+        back = [one for one in self._before.values() if self._went_back(one) and one.chain not in passed]
+        due = {one.chain: one for one in [*self._again, *others[:_OTHERS_AT_ONCE], *back, *news]}
         self._tell_what_went_back(passed)
         return list(due.values())
 
@@ -64,6 +66,11 @@ class Vouching:
         if self._before.get(head.chain, head) != head:
             return False
         return not is_removed(self._rows[head.chain], head.number, key)
+
+    def _went_back(self, seen: Head) -> bool:
+        shown, known = self._shown.get(seen.chain), self._vouched.get(seen.chain)
+        gone = shown is None or shown.number < seen.number
+        return gone and (known is None or known.number < seen.number)
 
     def _tell_what_went_back(self, passed: set[str]) -> None:
         for name, known in self._vouched.items():

@@ -14,6 +14,7 @@ from cluster_agent.audit.kinds import Kind, Retention
 from cluster_agent.store.database import database_url
 from tests.cluster_agent.test_audit import NOW, record, report, shown, tamper, writing
 from tests.cluster_agent.test_audit_retention import issued, refused
+from tests.postgresql import Postgresql
 
 DAY = timedelta(days=1)
 LIMITS = Retention(days=30, administration_days=400, issuing=1000, others=1000)
@@ -184,6 +185,22 @@ async def test_attack_a_chain_is_cut_off_while_a_transaction_is_in_doubt(store_u
         await store.vouch(NOW)
     (problem,) = report(store_url).problems
     assert "it ends with record 2, chain upkeep" in problem
+
+
+async def test_attack_the_chains_of_a_busy_replica_are_put_back(postgresql: Postgresql) -> None:
+    """Nobody else vouched for them, because they grew all the time."""
+    url = postgresql.new_database()
+    async with writing(url) as other:
+        async with writing(url) as busy:
+            await busy.audit(record(0))
+            await other.vouch(NOW)
+            await busy.audit(record(1))
+            saved = saved_heads(url, Kind.ADMINISTRATION)
+            await busy.audit(record(2))
+            await other.vouch(NOW)
+        cut_back(url, saved)
+        await other.vouch(NOW)
+    assert any("it ends with record 3, chain upkeep" in one for one in report(url).problems)
 
 
 async def test_a_chain_that_another_process_writes_to_is_left_to_it(store_url: str) -> None:
