@@ -225,9 +225,15 @@ def _particulars(
 # Builders are values, and what an issuer's certificates have in common is the half of making one.
 @lru_cache(maxsize=64)
 def _signed_by(issuer: x509.Certificate) -> x509.CertificateBuilder:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-        issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    )
+    try:
+        of_issuer = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound as error:
+        # RFC 5280, 4.2.1.2: every signing certificate has it. One made elsewhere may not.
+        raise CannotBless(
+            f"the signing certificate {issuer.subject.rfc4514_string()} has no subject key identifier, by "
+            "which what it signs names its key"
+        ) from error
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(of_issuer)
     return x509.CertificateBuilder().issuer_name(issuer.subject).add_extension(authority, critical=False)
 
 

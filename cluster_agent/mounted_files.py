@@ -47,16 +47,17 @@ class MountedFiles:
 
 def read(directory: Path) -> MountedFiles | None:
     """The files in `directory`; None while they are being replaced. Raises BadRequest for unreadable ones."""
-    began = _place(directory)
     try:
-        first, second = _read_once(began), _read_once(began)
-    except FileNotFoundError as error:
-        if _place(directory) != began:
-            return None
-        raise BadRequest("FileMissing", f"{error.filename} is missing") from error
+        began = _place(directory)
+        try:
+            first, second = _read_once(began), _read_once(began)
+        except FileNotFoundError as error:
+            if _place(directory) != began:
+                return None
+            raise BadRequest("FileMissing", f"{error.filename} is missing") from error
+        return first if first == second and _place(directory) == began else None
     except OSError as error:
         raise BadRequest("FileUnreadable", f"{error.filename} cannot be read: {error.strerror}") from error
-    return first if first == second and _place(directory) == began else None
 
 
 def read_settled(directory: Path) -> MountedFiles:
@@ -87,7 +88,10 @@ def check(
         principal = Principal.from_pem(files.key)
     except BlessingsError as error:
         raise BadRequest("InvalidKey", f"{KEY}: {error}") from error
-    key_of_certificate = fingerprint(public_key_of(chain.leaf))
+    try:
+        key_of_certificate = fingerprint(public_key_of(chain.leaf))
+    except BlessingsError as error:
+        raise BadRequest("InvalidChain", f"{CERTIFICATE}: {error}") from error
     if key_of_certificate != fingerprint(principal.public_key):
         raise BadRequest(
             "KeyMismatch",

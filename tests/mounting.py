@@ -11,15 +11,16 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 _SWAPS = count(1)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: Key) -> bytes:
     """In cert-manager's default encoding, PKCS #1, which for ECDSA is SEC 1."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
@@ -72,7 +73,8 @@ class CertificateAuthority:
         trust_domain: str = "acme",
         ca: bool = True,
         path_length: int | None = None,
-        key: ec.EllipticCurvePrivateKey | None = None,
+        key: Key | None = None,
+        key_identifier: bool = True,
     ) -> dict[str, bytes]:
         """The Secret's data: a new key and its certificate, and the root. Keywords as an attacker, or a
         mistake, would have them."""
@@ -87,6 +89,7 @@ class CertificateAuthority:
             trust_domain,
             ca=ca,
             path_length=path_length,
+            key_identifier=key_identifier,
         )
         return {
             "tls.crt": certificate.public_bytes(Encoding.PEM),
@@ -115,7 +118,7 @@ def swap(volume: Path, data: dict[str, bytes]) -> None:
 
 def _certificate(
     subject: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
     now: datetime,
@@ -124,6 +127,7 @@ def _certificate(
     *,
     ca: bool = True,
     path_length: int | None = None,
+    key_identifier: bool = True,
 ) -> x509.Certificate:
     begin = now.astimezone(UTC).replace(microsecond=0)
     usage = x509.KeyUsage(
@@ -138,7 +142,7 @@ def _certificate(
         decipher_only=False,
     )
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")])
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -149,9 +153,11 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca, path_length), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(names, critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
         )
-        .sign(issuer_key, hashes.SHA256())
     )
+    if key_identifier:
+        itself = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        builder = builder.add_extension(itself, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())

@@ -97,6 +97,22 @@ def test_attack_a_key_that_is_not_the_certificates(authority: CertificateAuthori
     spelled = weak.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     assert refusal({**good, "tls.key": spelled})[0] == "InvalidKey"
     assert refusal({**good, "tls.key": good["tls.key"][:100]})[0] == "InvalidKey"
+    of_weak = authority.issue(NOW, key=weak)
+    assert refusal({**of_weak, "tls.key": good["tls.key"]})[0] == "InvalidChain"
+    assert refusal(of_weak)[0] == "InvalidKey"
+
+
+def test_a_certificate_without_a_key_identifier_names_nobody(authority: CertificateAuthority) -> None:
+    """RFC 5280, 4.2.1.1: what it signs has to name its key by that."""
+    reason, said = refusal(authority.issue(NOW, key_identifier=False))
+    assert reason == "ChainInvalid"
+    assert "DC=prod,DC=acme has no subject key identifier" in said
+
+
+def test_a_directory_that_cannot_be_looked_at_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="cannot be read: File name too long") as caught:
+        read(tmp_path / ("x" * 300))
+    assert caught.value.reason == "FileUnreadable"
 
 
 def test_attack_a_certificate_that_has_ended_or_ends_within_the_ttl(authority: CertificateAuthority) -> None:
@@ -313,9 +329,12 @@ async def test_bad_files_are_refused_and_said_once_and_the_issuer_before_goes_on
     swap(volume, good)
     replica = await Replica(store, volume, tmp_path / "keys", clock).start()
     other = authority.issue(clock())
+    weak = rsa.generate_private_key(65537, 2048)
     for bad, reason in (
         ({**good, "tls.key": other["tls.key"]}, "KeyMismatch"),
         (authority.issue(clock(), path_length=0), "NoRoomBelow"),
+        (authority.issue(clock(), key_identifier=False), "ChainInvalid"),
+        ({**authority.issue(clock(), key=weak), "tls.key": good["tls.key"]}, "InvalidChain"),
         (authority.issue(clock(), lifetime=timedelta(minutes=59)), "EndsTooSoon"),
         (CertificateAuthority.create(clock(), name="evil").issue(clock()), "OtherRoot"),
     ):
