@@ -3,7 +3,8 @@ and the one before goes on.
 
 Overlap: what the one before signed brings it along in its chain, and its root stays recognised. Under a new
 root the one before signs until that root is distributed, as with any other (`cluster_agent.root_rotation`).
-It is in memory only: an agent that starts in between signs nothing until then.
+It is in memory only: an agent that starts in between signs nothing until then. An issuer under a root that is
+prepared signs only if it is still mounted when its turn comes.
 """
 
 from __future__ import annotations
@@ -104,6 +105,14 @@ class MountedIssuers:
         """Raises DataDirectoryError: whoever keeps the files deletes them."""
         raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
 
+    @property
+    def why_no_successor(self) -> str:
+        """Why there is no new root to prepare, and what brings one."""
+        return (
+            f"what is mounted in {self.directory} is under a root that replicas know already; mount an "
+            "issuer under another root"
+        )
+
     def why_missing(self, key: str) -> str:
         """Why nothing is signed while the root with that key is active."""
         return (
@@ -168,8 +177,10 @@ class MountedIssuers:
             gone=() if state is None else state.gone,
             now=self.now(),
         )
-        # A root that was mounted, and replaced before anybody heard of it, is never distributed.
-        self._held = {key: one for key, one in self._held.items() if key in known_roots}
+        # A root that was mounted, and replaced before anybody heard of it, is never distributed; and one that
+        # is prepared signs later only while it is mounted, so that putting back the files undoes it.
+        prepared = None if state is None or state.prepared is None else state.prepared.fingerprint
+        self._held = {key: one for key, one in self._held.items() if key in known_roots and key != prepared}
         self._held[issuer.fingerprint] = issuer
         if state is not None:
             self._taken, self._unchecked = files.digest, b""

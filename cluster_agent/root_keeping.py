@@ -22,6 +22,9 @@ from cluster_agent.store import Share
 
 KIND = "roots"
 _TRIES = 5
+_NOT_HERE = (
+    "what signs under it is not here; bring it back, or withdraw the root (POST /v1/identity-roots/withdraw)"
+)
 _log = structlog.get_logger("cluster_agent")
 
 
@@ -52,6 +55,9 @@ class Keys(Protocol):
     @property
     def needed_at_start(self) -> bool: ...
 
+    @property
+    def why_no_successor(self) -> str: ...
+
     def held(self) -> dict[str, HeldRoot]: ...
 
     def make(self, now: datetime) -> Authority: ...
@@ -75,6 +81,8 @@ class RootKeeper:
     _state: RootSuccession | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _deleting: set[str] = field(default_factory=set)
+    # The prepared root that cannot sign here.
+    _waiting: str = ""
     kind: str = KIND
 
     @property
@@ -132,7 +140,8 @@ class RootKeeper:
         if state.prepared is None and (new := await self._successor(state, now)) is not None:
             await self._change(state, state.prepare(new, now))
             return
-        await self._change(state, state.advance(now, self.schedule, await self._reached(state)))
+        reached, can_sign = await self._reached(state), await self._can_sign_prepared(state)
+        await self._change(state, state.advance(now, self.schedule, reached, can_sign=can_sign))
 
     async def prepare(self, *, by: Name) -> RootSuccession:
         """By command of `by`: a new root, in every bundle from now on. Raises Refusal, DataDirectoryError."""
@@ -141,11 +150,7 @@ class RootKeeper:
             now = self.now()
             new = await self._successor(state, now, wanted=state.prepared is None)
             if state.prepared is None and new is None:
-                raise BadRequest(
-                    "NoNewRootKey",
-                    "the keys directory has no new root; make one with cluster-agent-keys --next-root, "
-                    "and put it into Secret cluster-agent-keys",
-                )
+                raise BadRequest("NoNewRootKey", self.keys.why_no_successor)
             return state.prepare(new or self.room.identity.signing.certificate, now)
 
         return await self._command(step, by)
@@ -234,6 +239,22 @@ class RootKeeper:
             return lambda _version: None
         share = await self.fleet.share(KIND, prepared.version, self.now())
         return lambda version: share.ratio if version == prepared.version else None
+
+    async def _can_sign_prepared(self, state: RootSuccession) -> bool:
+        """Says it in the log, once for a root, when not."""
+        prepared = state.prepared
+        if prepared is None:
+            self._waiting = ""
+            return True
+        key = prepared.fingerprint
+        self._held = await asyncio.to_thread(self.keys.held)
+        if key in self._held:
+            self._waiting = ""
+            return True
+        if self._waiting != key:
+            self._waiting = key
+            _log.warning("prepared root is not activated", key=key, reason=_NOT_HERE)
+        return False
 
     async def _command(
         self, step: Callable[[RootSuccession], Any], by: Name, *, force: bool = False

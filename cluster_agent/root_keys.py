@@ -65,6 +65,14 @@ class RootKeys:
                 deleted = True
         return deleted
 
+    @property
+    def why_no_successor(self) -> str:
+        """Why there is no new root to prepare, and what brings one."""
+        return (
+            f"{self.directory} has no new root; make one with cluster-agent-keys --next-root, "
+            "and put it into Secret cluster-agent-keys"
+        )
+
     def why_missing(self, key: str) -> str:
         """Why nothing is signed while the root with that key is active."""
         return (

@@ -197,15 +197,18 @@ class RootSuccession:
         active = self.active
         return now >= active.since + schedule.every or active.life.left(now) < active.life.length / 3
 
-    def advance(self, now: datetime, schedule: Schedule, reached: Reached) -> RootSuccession:
-        """This state, or what is due: one step at a time."""
+    def advance(
+        self, now: datetime, schedule: Schedule, reached: Reached, *, can_sign: bool = True
+    ) -> RootSuccession:
+        """This state, or what is due: one step at a time. `can_sign` says whether what signs under the
+        prepared root is here; without it nothing would be signed from its activation on."""
         if schedule.longest_ttl > self.longest_ttl:
             return replace(self, version=self.version + 1, longest_ttl=schedule.longest_ttl)
         prepared = self.prepared
         if prepared is not None and not prepared.announced and now >= prepared.since + schedule.margin:
             announced = replace(prepared, announced=True, version=self.version + 1)
             return self._changed(tuple(announced if one is prepared else one for one in self.roots))
-        if prepared is not None and self._is_known(prepared, now, schedule, reached):
+        if prepared is not None and can_sign and self._is_known(prepared, now, schedule, reached):
             return self.activate(prepared.fingerprint, now, schedule, reached)
         for one in self._in(Phase.RETIRING):
             if now >= self.settled(one.since, schedule):

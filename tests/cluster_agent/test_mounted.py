@@ -39,6 +39,7 @@ from tests.mounting import CertificateAuthority, swap
 
 PREFIX, WEB = Name.parse("acme:prod"), Name.parse("acme:prod:shop:web")
 TTL, MARGIN = timedelta(hours=1), timedelta(minutes=2)
+CHIEF = Name.parse("acme:administrator")
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
@@ -416,6 +417,51 @@ async def test_under_a_new_root_nothing_is_signed_before_every_replica_has_it(
     assert issuer_of(replica.sign()[0]) == second["tls.crt"]
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_the_old_roots_files_put_back_undo_a_new_root_that_does_not_sign_yet(
+    store: Store, volume: Path, tmp_path: Path, restart: bool
+) -> None:
+    """The wrong one was mounted, or one whose key has leaked: it must not sign later, from memory."""
+    clock = Clock()
+    right, wrong = (CertificateAuthority.create(clock()) for _ in range(2))
+    first, mistake = right.issue(clock()), wrong.issue(clock())
+    swap(volume, first)
+    replica = await Replica(store, volume, tmp_path / "keys", clock).start()
+    swap(volume, mistake)
+    await replica.round()
+    assert list(replica.phases().values()) == [Phase.ACTIVE, Phase.PREPARED]
+    swap(volume, first)
+    with capture_logs() as logged:
+        if restart:
+            replica = await Replica(store, volume, tmp_path / "keys", clock).start()
+        await replica.round()
+        await replica.round()
+    prepared = replica.keeper.state.prepared
+    assert prepared is not None
+    (line,) = [one for one in logged if one["log_level"] == "warning"]
+    assert line["key"] == prepared.fingerprint
+    assert "withdraw" in line["reason"]
+
+    clock.turn(seconds=2 * (TTL + MARGIN).total_seconds())
+    for _ in range(4):
+        await replica.round()
+    assert list(replica.phases().values()) == [Phase.ACTIVE, Phase.PREPARED]
+    assert issuer_of(replica.sign()[0]) == first["tls.crt"]
+    # Even by force, its key is not there to sign with.
+    await replica.keeper.activate(prepared.fingerprint, force=True, by=CHIEF)
+    with pytest.raises(Unavailable, match="not under the active root"):
+        replica.sign()
+    await replica.keeper.activate(next(iter(replica.phases())), force=True, by=CHIEF)
+    await replica.keeper.withdraw(prepared.fingerprint, force=True, by=CHIEF)
+    await replica.round()
+    assert list(replica.phases().values()) == [Phase.ACTIVE]
+    assert issuer_of(replica.sign()[0]) == first["tls.crt"]
+    swap(volume, mistake)
+    await replica.round()
+    assert replica.metric("issuer_refused") == 1, "a root that was withdrawn"
+    assert issuer_of(replica.sign()[0]) == first["tls.crt"]
+
+
 async def test_started_before_a_new_root_is_distributed_it_signs_nothing_until_then(
     store: Store, volume: Path, tmp_path: Path
 ) -> None:
@@ -511,6 +557,9 @@ async def test_an_agent_with_a_root_of_its_own_changes_to_a_mounted_one(
     for _ in range(3):
         await replica.round()
     replica.sign()
+    with pytest.raises(BadRequest, match="mount an issuer under another root") as caught:
+        await replica.keeper.prepare(by=CHIEF)
+    assert caught.value.reason == "NoNewRootKey"
 
 
 def test_over_tls_a_replica_learns_the_mounted_root_while_nothing_is_signed(
