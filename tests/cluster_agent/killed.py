@@ -74,6 +74,8 @@ def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any
 
 
 def kill(agent: RunningClusterAgent) -> None:
+    """With SIGKILL. It must live until then: a crash of its own is no kill that it survived."""
+    assert agent.process.poll() is None, "the agent had ended by itself"
     agent.process.send_signal(signal.SIGKILL)
     agent.process.wait()
 

@@ -38,7 +38,7 @@ def killed(
     url = None if server is None else server.new_database()
     if during == "administration":
         acts, problems = kill_administered(cycles, directory, start, chance, url)
-        return f"{acts} acts of administrators answered", problems
+        return f"{sum(acts)} acts of administrators answered", problems
     if during == "claims":
         killer, problems = kill_claimed(
             cycles, directory, start, chance, None if server is None else server.new_database

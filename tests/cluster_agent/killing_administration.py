@@ -35,8 +35,8 @@ class Actor(Protocol):
 
 def kill_administered(
     cycles: int, directory: Path, start: Start, chance: random.Random, url: str | None = None
-) -> tuple[int, list[str]]:
-    """The number of acts that were answered, and what is wrong. `url` is that of PostgreSQL, else SQLite."""
+) -> tuple[list[int], list[str]]:
+    """How many acts of each actor were answered, and what is wrong. `url`: of PostgreSQL, else SQLite."""
     problems: list[str] = []
     # Longer than any run: what was revoked stays on the lists.
     settings: dict[str, object] = {"ttl_seconds": 86_400}
@@ -76,7 +76,7 @@ def kill_administered(
                 for _ in range(3):  # for a rotation, a whole one
                     actor.act(agent, administrator)
         look(agent)
-    return sum(actor.answered for actor in actors), problems
+    return [actor.answered for actor in actors], problems
 
 
 def _acting(agent: RunningClusterAgent, actor: Actor, working: Working) -> None:

@@ -43,7 +43,7 @@ class Killer:
             post(client, path, body)
             self.usual = (2 * self.usual + time.monotonic() - began) / 3
         except httpx.TransportError:
-            self.usual *= 1.1
+            self.usual *= 1.5
             self.unanswered += 1
             return False
         finally:

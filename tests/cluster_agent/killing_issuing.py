@@ -108,7 +108,7 @@ def wrong(agent: RunningClusterAgent, url: str, answered: Answered) -> list[str]
         problems.append(f"secrets that were forgotten are back: {back}")
     found, records = audit_of(url)
     problems += found
-    noted = {one.get("certificate") for one in records}
+    noted = {one["certificate"] for one in records if one["act"] == "blessing-issued"}
 
     def look(connection: Connection) -> list[str]:
         rows = connection.execute(text("SELECT certificate_fingerprint, secret_id FROM issuances"))
@@ -117,6 +117,8 @@ def wrong(agent: RunningClusterAgent, url: str, answered: Answered) -> list[str]
         wrong = []
         if missing := recorded.keys() - noted:
             wrong.append(f"{len(missing)} recorded blessings have no audit record")
+        if never := noted - recorded.keys():
+            wrong.append(f"{len(never)} audit records are of blessings that were not recorded")
         if gone := {one: secret for one, secret in answered.blessings.items() if recorded.get(one) != secret}:
             wrong.append(f"{len(gone)} blessings that were answered have no record")
         if orphans := set(recorded.values()) - secrets:
