@@ -112,6 +112,17 @@ def test_the_claim_component_fits_the_postgresql_overlay_too(
     assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
+def test_who_waits_for_a_claim_is_not_failed_for_a_day_and_the_code_is_for_the_agents_group_alone(
+    applied: ControlPlane,
+) -> None:
+    objects = rendered(applied, "deploy/overlays/claim")
+    agent = accepted(applied, objects)["Deployment", "cluster-agent"]["spec"]
+    assert agent["progressDeadlineSeconds"] == 86400
+    (volume,) = [one for one in agent["template"]["spec"]["volumes"] if one["name"] == "claim"]
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert volume["secret"]["optional"]
+
+
 def test_the_cert_manager_overlay_is_accepted_but_for_its_custom_resources(applied: ControlPlane) -> None:
     """cert-manager's own definitions are not here; the agent's side of them is checked below."""
     objects = rendered(applied, "deploy/overlays/cert-manager")

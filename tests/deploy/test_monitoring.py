@@ -28,9 +28,8 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """What the program's /metrics shows after an issuance and a misused credential: each series' name, and
-    the names of its labels, as far as it has samples."""
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program's /metrics after an issuance and a misused credential."""
     with running_receiver() as receiver:
         start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
         with running_cluster_agent(tmp_path_factory.mktemp("watched"), start=start) as agent:
@@ -38,9 +37,14 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
                 for token in (pod_token(agent.tokens), ""):
                     body = {"csr": csr_of(Principal.create()), "token": token}
                     client.post("/v1/seek-blessings", json=body)
-            text = httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+            return httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+
+
+@pytest.fixture(scope="module")
+def shown(scraped: str) -> dict[str, set[str]]:
+    """Each series' name, and the names of its labels, as far as it has samples."""
     names: dict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(scraped):
         names[family.name + ("_total" if family.type == "counter" else "")] |= set()
         for sample in family.samples:
             names[sample.name] |= set(sample.labels)
@@ -58,6 +62,16 @@ def test_every_series_of_an_alert_is_one_that_the_program_shows(
         asked = set(re.findall(r"(\w+)\s*=", matchers))
         # What has no samples yet has no labels to compare with: the fleet is counted once a minute.
         assert asked <= shown[name] or not shown[name], (name, asked, shown[name])
+
+
+def test_it_alerts_when_nobody_scrapes_the_agents(scraped: str) -> None:
+    """No other alert would: a condition on series that are not there is never met. What it misses has a
+    sample from the start, on every agent, without anything to happen."""
+    absent = [re.findall(r"^absent\((\w+)\)$", rule["expr"].strip()) for rule in rules()]
+    ((name,),) = [names for names in absent if names]
+    (family,) = [one for one in text_string_to_metric_families(scraped) if one.name == name]
+    assert family.type == "gauge"
+    assert [sample.labels for sample in family.samples] == [{}]
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
