@@ -16,7 +16,8 @@ from vkube.errors import CredentialsError
 
 app = typer.Typer(no_args_is_help=True, help="Principals: a key and its blessings, in a directory.")
 
-_MOST_DAYS = 3650
+# A certificate's end is a whole second: what lasts less than one has ended when it is made.
+_LEAST_DAYS, _MOST_DAYS = 0.00002, 3650
 PassphraseFile = Annotated[
     Path | None, typer.Option(help="file with the passphrase that the key is sealed under")
 ]
@@ -69,9 +70,10 @@ def bless(
 ) -> None:
     """Name somebody else's key, offline, and print the blessing, PEM. With a caveat only programs that know
     blessings accept it, and no TLS server, the cluster agent's included."""
-    if not 0 < days <= _MOST_DAYS:
-        raise CredentialsError(f"--days: more than 0 and at most {_MOST_DAYS}, got {days:g}")
-    caveats: list[Caveat] = [] if expires is None else [Expiry(expires.replace(tzinfo=UTC))]
+    now = datetime.now(UTC)
+    if not _LEAST_DAYS <= days <= _MOST_DAYS:
+        raise CredentialsError(f"--days: at least {_LEAST_DAYS:f} and at most {_MOST_DAYS}, got {days:g}")
+    caveats: list[Caveat] = [] if expires is None else [_expiry(expires.replace(tzinfo=UTC), now)]
     if method:
         caveats.append(_methods(method))
     blesser = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
@@ -81,11 +83,18 @@ def bless(
         extension,
         lifetime=timedelta(days=days),
         caveats=caveats,
-        now=datetime.now(UTC),
+        now=now,
     )
     typer.echo(blessing.to_pem(), nl=False)
     until = blessing.not_after.isoformat()
     typer.echo(f"blessed the key {fingerprint(key)} as {blessing.presented} until {until}", err=True)
+    # Both ends are cut to whole seconds.
+    if blessing.not_after < now + timedelta(days=days) - timedelta(seconds=2):
+        typer.echo(
+            f"warning: this is shorter than the {days:g} days asked for, because the blessing in {directory} "
+            "ends then",
+            err=True,
+        )
 
 
 @app.command("set-default")
@@ -100,6 +109,12 @@ def set_default(
     blessing = credentials.set_default(principal, blessing_file, datetime.now(UTC))
     line = f"{directory} presents {blessing.presented} until {blessing.not_after.isoformat()}"
     console.print(line, markup=False, soft_wrap=True)
+
+
+def _expiry(expires: datetime, now: datetime) -> Expiry:
+    if expires <= now:
+        raise CredentialsError(f"--expires: {expires.isoformat()} is not after now, {now.isoformat()}")
+    return Expiry(expires)
 
 
 def _methods(names: list[str]) -> Methods:

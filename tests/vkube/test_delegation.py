@@ -157,12 +157,49 @@ def test_what_is_wrong_with_a_blessing_is_said(agent: RunningClusterAgent, direc
         ((root, directory / "no.pub", "administrator:x"), "no.pub: this is no public key"),
         ((root, directory / "none.pub", "administrator:x"), "none.pub: "),
         ((root, key, "a b"), "cannot bless: "),
-        ((root, key, "x", "--days", "0"), "--days: more than 0"),
+        ((root, key, "x", "--days", "0"), "--days: at least 0.000020"),
         ((root, key, "x", "--method", "a b"), "--method: a method is"),
         ((directory / "gina", key, "x"), "these credentials have no blessing"),
     ):
         assert said in principal("bless", *arguments, ends=1)
     assert fingerprint(gina.public_key) in principal("dump", directory / "gina")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--days", "0.0000001"), "--days: at least 0.000020 and at most 3650, got 1e-07"),
+        (("--expires", "2001-01-01"), "--expires: 2001-01-01T00:00:00+00:00 is not after now"),
+    ],
+)
+def test_a_blessing_that_would_be_dead_is_not_made(
+    tmp_path: Path, options: tuple[str, str], said: str
+) -> None:
+    principal("create", tmp_path / "root", "acme")
+    principal("create", tmp_path / "hana")
+    (tmp_path / "hana.pub").write_text(principal("public-key", tmp_path / "hana"))
+    printed = principal("bless", tmp_path / "root", tmp_path / "hana.pub", "hana", *options, ends=1)
+    assert said in printed
+    assert "BEGIN CERTIFICATE" not in printed
+
+
+def test_a_blessing_that_ends_with_who_blesses_says_that_it_is_shorter_than_asked(tmp_path: Path) -> None:
+    principal("create", tmp_path / "root", "acme", "--days", 5)
+    principal("create", tmp_path / "ivan")
+    (tmp_path / "ivan.pub").write_text(principal("public-key", tmp_path / "ivan"))
+
+    def bless(days: int) -> tuple[Blessing, str]:
+        command = ["principal", "bless", str(tmp_path / "root"), str(tmp_path / "ivan.pub"), "ivan"]
+        ended = CliRunner().invoke(app, [*command, "--days", str(days)])
+        assert ended.exit_code == 0, ended.output
+        return Blessing.from_pem(ended.stdout), ended.stderr
+
+    shortened, said = bless(365)
+    root = DirectoryPrincipal.open(tmp_path / "root").blessings.default
+    assert root is not None
+    assert shortened.not_after == root.not_after
+    assert "shorter than the 365 days asked for, because the blessing in" in said
+    assert "shorter" not in bless(1)[1]
 
 
 def refused_at_the_handshake(agent: RunningClusterAgent, client: httpx.Client) -> bool:
