@@ -88,11 +88,6 @@ class AgentServer(uvicorn.Server):
             self._turned_away(place)
             return
         connection.setblocking(False)
-        task = asyncio.create_task(self._shake_hands(connection, place))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-
-    async def _shake_hands(self, connection: socket.socket, place: Place) -> None:
         protocol = AgentProtocol(
             self.config,
             self.server_state,
@@ -110,7 +105,13 @@ class AgentServer(uvicorn.Server):
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
+        # Now and not when the handshake begins: the next one to be accepted may take this place.
         place.end = end
+        task = asyncio.create_task(self._shake_hands(connection, protocol, place))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, protocol: AgentProtocol, place: Place) -> None:
         # asyncio takes these only with TLS.
         seconds = None if self._context is None else self._limits.handshake_seconds
         try:
