@@ -30,7 +30,8 @@ class Place:
 @dataclass
 class ConnectionLimits:
     """How many connections there may be, handshakes included, in all, from one address, and, as a share of
-    all, without a client certificate; and how long a handshake and the arrival of a request may take."""
+    all, without a client certificate; and how long a handshake and the arrival of a request may take. An
+    answer's taking is looked at as often."""
 
     most: int
     most_from_address: int

@@ -2,13 +2,15 @@
 which has no time for clients that take none.
 
 A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
-before an answer has a size. So a connection that is held open costs its client as much as us. One without a
-client certificate ends with its first refusal.
+before an answer has a size; and an answer has to be taken, however slowly, at more than a trickle. So a
+connection that is held open costs its client as much as us. One without a client certificate ends with its
+first refusal.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +22,12 @@ from uvicorn.server import ServerState
 
 from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
+from cluster_agent.taken_bytes import bytes_taken
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser takes.
 MOST_UNANSWERED_BYTES = 128 * 1024
+# While an answer waits for its client. A revocation list of a megabyte may then take a quarter of an hour.
+LEAST_TAKEN_BYTES_PER_SECOND = 1000
 _log = structlog.get_logger(__name__)
 _EXTENSION = "vanadium.client_blessing"
 
@@ -35,23 +40,28 @@ class AgentProtocol(HttpToolsProtocol):
         self,
         config: Config,
         server_state: ServerState,
+        connection: socket.socket,
         *,
         request_seconds: float,
         named: Callable[[], None],
         closed: Callable[[], None],
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
+        self._connection = connection
         self._request_seconds = request_seconds
         self.made = False
         self._named = named
         self._closed = closed
         self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
         self._unanswered_bytes = 0
         self._asked = False
         self._draining = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
         super().connection_made(transport)
+        # Writing is paused whenever anything waits, or a closing connection could wait for ever with less.
+        transport.set_write_buffer_limits(high=1, low=0)
         self.made = True
         connection = transport.get_extra_info("ssl_object")
         try:
@@ -67,6 +77,7 @@ class AgentProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
+        self._end_taking()
         self._closed()
         super().connection_lost(exc)
 
@@ -95,6 +106,15 @@ class AgentProtocol(HttpToolsProtocol):
         self._unanswered_bytes = 0
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._end_taking()
+        self._see_whether_it_takes(bytes_taken(self._connection))
+
+    def resume_writing(self) -> None:
+        self._end_taking()
+        super().resume_writing()
+
     def shutdown(self) -> None:
         """Asks for an end. Who was let in before, and has not asked yet, gets an answer to one request."""
         if not self._asked and not self.transport.is_closing():
@@ -114,8 +134,24 @@ class AgentProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _see_whether_it_takes(self, before: int) -> None:
+        def see() -> None:
+            taken = bytes_taken(self._connection)
+            if taken - before < LEAST_TAKEN_BYTES_PER_SECOND * self._request_seconds:
+                self._give_up()
+            else:
+                self._see_whether_it_takes(taken)
+
+        self._taking = self.loop.call_later(self._request_seconds, see)
+
+    def _end_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
     def _give_up(self) -> None:
         self._end_deadline()
+        self._end_taking()
         # Not close(): that would wait for a client that does not read.
         self.transport.abort()
 

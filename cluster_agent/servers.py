@@ -91,6 +91,7 @@ class AgentServer(uvicorn.Server):
         protocol = AgentProtocol(
             self.config,
             self.server_state,
+            connection,
             request_seconds=self._limits.request_seconds,
             named=lambda: self._limits.name(place),
             closed=lambda: self._limits.release(place),

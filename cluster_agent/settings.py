@@ -120,7 +120,9 @@ class Settings(BaseSettings):
         description="of max_connections, may be without a client certificate, handshakes included",
     )
     handshake_seconds: float = Field(default=5, gt=0, description="for a TLS handshake, and for its end")
-    request_seconds: float = Field(default=10, gt=0, description="for a request to arrive whole")
+    request_seconds: float = Field(
+        default=10, gt=0, description="for a request to arrive whole, and to see that an answer is taken"
+    )
     rate_per_replica: float = Field(
         default=1, gt=0, description="requests a second of one replica; after a pause 20 times that at once"
     )
