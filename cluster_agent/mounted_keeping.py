@@ -137,6 +137,7 @@ class MountedIssuers:
                     _log.info("mounted issuer is the one before again", directory=str(self.directory))
                 return False
             digest = files.digest
+            before = self.held()
             issuer = self._take(files, state)
         except BadRequest as error:
             if self._said != (digest, error.reason):
@@ -164,6 +165,7 @@ class MountedIssuers:
                 (one.phase for one in state.roots if one.fingerprint == issuer.fingerprint), "new"
             ),
         )
+        _warn_of_older(before.get(issuer.fingerprint), issuer)
         return True
 
     def _take(self, files: MountedFiles, state: RootSuccession | None) -> HeldRoot:
@@ -185,3 +187,13 @@ class MountedIssuers:
         if state is not None:
             self._taken, self._unchecked = files.digest, b""
         return issuer
+
+
+def _warn_of_older(before: HeldRoot | None, issuer: HeldRoot) -> None:
+    ends = issuer.signing.blessing.not_after
+    if before is not None and ends < before.signing.blessing.not_after:
+        _log.warning(
+            "mounted issuer ends before the one that it replaces; was an old one put back?",
+            notAfter=ends.isoformat(),
+            notAfterOfTheOneBefore=before.signing.blessing.not_after.isoformat(),
+        )

@@ -307,6 +307,29 @@ async def test_a_renewed_issuer_signs_without_a_restart_and_what_the_old_one_sig
     assert set(restarted.phases().values()) == {Phase.ACTIVE}
 
 
+async def test_an_older_issuer_that_is_put_back_signs_and_is_warned_of(
+    store: Store, volume: Path, tmp_path: Path
+) -> None:
+    clock = Clock()
+    authority = CertificateAuthority.create(clock())
+    older, newer = (authority.issue(clock(), lifetime=timedelta(days=days)) for days in (30, 90))
+
+    async def warnings(data: dict[str, bytes]) -> list[str]:
+        swap(volume, data)
+        with capture_logs() as logged:
+            await replica.round()
+            await replica.round()
+        assert issuer_of(replica.sign()[0]) == data["tls.crt"]
+        return [one["event"] for one in logged if one["log_level"] == "warning"]
+
+    swap(volume, older)
+    replica = await Replica(store, volume, tmp_path / "keys", clock).start()
+    assert await warnings(newer) == []
+    (warning,) = await warnings(older)
+    assert "ends before the one that it replaces" in warning
+    assert await warnings(newer) == []
+
+
 async def test_it_never_signs_beyond_the_issuers_end(store: Store, volume: Path, tmp_path: Path) -> None:
     clock = Clock()
     authority = CertificateAuthority.create(clock())
