@@ -42,7 +42,8 @@ def mounted_issuers(settings: Settings, now: Callable[[], datetime]) -> MountedI
     """The directory in which somebody else keeps the issuing certificate; None without one."""
     if settings.issuing_directory is None:
         return None
-    return MountedIssuers.open(settings.issuing_directory, settings.prefix, settings.ttl.default, now)
+    made = None if settings.keys_directory is not None else _own_root_keys(settings)
+    return MountedIssuers.open(settings.issuing_directory, settings.prefix, settings.ttl.default, now, made)
 
 
 def root_keeper(
@@ -56,14 +57,18 @@ def root_keeper(
     """None where the root is an administrator's, who claims with it."""
     if room.claimable:
         return None
-    makes_keys = settings.keys_directory is None
-    directory = settings.data_directory if settings.keys_directory is None else settings.keys_directory
     return RootKeeper(
         room=room,
         records=store.root_successions,
         fleet=store.acknowledgements,
-        keys=issuers or RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys),
+        keys=issuers or _own_root_keys(settings),
         schedule=settings.root_schedule,
         trust=serving.trust,
         now=now,
     )
+
+
+def _own_root_keys(settings: Settings) -> RootKeys:
+    makes_keys = settings.keys_directory is None
+    directory = settings.keys_directory or settings.data_directory
+    return RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys)

@@ -22,7 +22,7 @@ from blessings import Authority, Name, Roots, fingerprint
 from cluster_agent import mounted_files
 from cluster_agent.errors import BadRequest, DataDirectoryError
 from cluster_agent.mounted_files import MountedFiles
-from cluster_agent.root_keys import HeldRoot
+from cluster_agent.root_keys import HeldRoot, RootKeys
 from cluster_agent.root_rotation import RootSuccession
 from cluster_agent.signing import IdentityAuthority
 
@@ -55,7 +55,8 @@ class MountedMetrics:
 class MountedIssuers:
     """The mounted issuer, and those of before under other roots: `cluster_agent.root_keeping.Keys`.
 
-    `ttl` is the life of what is signed; no issuer is taken that ends within it.
+    `ttl` is the life of what is signed; no issuer is taken that ends within it. `made` are the keys of roots
+    that the agent made before anything was mounted, where it may delete them.
     """
 
     directory: Path
@@ -64,6 +65,7 @@ class MountedIssuers:
     now: Callable[[], datetime]
     makes_keys: bool = False
     needed_at_start: bool = False
+    made: RootKeys | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _taken: bytes = b""
     # Taken before the roots of the store were known.
@@ -72,10 +74,15 @@ class MountedIssuers:
 
     @classmethod
     def open(
-        cls, directory: Path, prefix: Name, ttl: timedelta, now: Callable[[], datetime]
+        cls,
+        directory: Path,
+        prefix: Name,
+        ttl: timedelta,
+        now: Callable[[], datetime],
+        made: RootKeys | None = None,
     ) -> MountedIssuers:
         """With the issuer that is there. Raises DataDirectoryError when it cannot be used."""
-        opened = cls(directory, prefix, ttl, now)
+        opened = cls(directory, prefix, ttl, now, made=made)
         try:
             files = mounted_files.read_settled(directory)
             opened._unchecked = files.digest
@@ -101,9 +108,15 @@ class MountedIssuers:
         """Raises DataDirectoryError: whoever keeps the files makes new roots."""
         raise DataDirectoryError(f"{self.directory} is mounted; no root is made here at {now.isoformat()}")
 
+    def to_delete(self, key: str) -> bool:
+        """Whether it is one of `made`. Raises DataDirectoryError."""
+        return self.made is not None and self.made.to_delete(key)
+
     def delete(self, key: str) -> bool:
-        """Raises DataDirectoryError: whoever keeps the files deletes them."""
-        raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
+        """Raises DataDirectoryError, also for what is mounted: whoever keeps those files deletes them."""
+        if self.made is None:
+            raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
+        return self.made.delete(key)
 
     @property
     def why_no_successor(self) -> str:

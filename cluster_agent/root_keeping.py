@@ -62,6 +62,8 @@ class Keys(Protocol):
 
     def make(self, now: datetime) -> Authority: ...
 
+    def to_delete(self, key: str) -> bool: ...
+
     def delete(self, key: str) -> bool: ...
 
     def why_missing(self, key: str) -> str: ...
@@ -81,6 +83,8 @@ class RootKeeper:
     _state: RootSuccession | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _deleting: set[str] = field(default_factory=set)
+    # Of those that are gone, looked for once.
+    _not_here: set[str] = field(default_factory=set)
     # The prepared root that cannot sign here.
     _waiting: str = ""
     kind: str = KIND
@@ -219,19 +223,22 @@ class RootKeeper:
         return next((one.certificate for key, one in self._held.items() if key not in known), None)
 
     async def _delete_gone(self, state: RootSuccession) -> None:
-        if self.keys.makes_keys:
-            for key in state.gone:
-                if key not in self._held and key not in self._deleting:
+        for key in state.gone:
+            if key in self._not_here:
+                continue
+            # Before and after, because a file and the database have no transaction in common.
+            if key not in self._deleting:
+                if not await asyncio.to_thread(self.keys.to_delete, key):
+                    self._not_here.add(key)
                     continue
-                # Before and after, because a file and the database have no transaction in common.
-                if key not in self._deleting:
-                    await self.records.note(Record("root-key-deleting", self.now(), details={"key": key}))
-                    self._deleting.add(key)
-                await asyncio.to_thread(self.keys.delete, key)
-                await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
-                self._held.pop(key, None)
-                self._deleting.remove(key)
-                _log.info("key of a root deleted", key=key)
+                await self.records.note(Record("root-key-deleting", self.now(), details={"key": key}))
+                self._deleting.add(key)
+            await asyncio.to_thread(self.keys.delete, key)
+            await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
+            self._held.pop(key, None)
+            self._deleting.remove(key)
+            self._not_here.add(key)
+            _log.info("key of a root deleted", key=key)
 
     async def _reached(self, state: RootSuccession) -> Reached:
         prepared = state.prepared

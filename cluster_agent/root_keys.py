@@ -56,6 +56,10 @@ class RootKeys:
         write_durably(self.directory / f"root-{begin}.pem", text)
         return root
 
+    def to_delete(self, key: str) -> bool:
+        """Whether the key with that fingerprint is here, and ours to delete. Raises DataDirectoryError."""
+        return self.makes_keys and key in self.held()
+
     def delete(self, key: str) -> bool:
         """Forgets the key with that fingerprint, if it is there. Raises DataDirectoryError."""
         deleted = False

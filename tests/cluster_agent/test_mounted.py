@@ -201,7 +201,8 @@ class Replica:
 
     def __init__(self, store: Store, volume: Path, keys: Path, clock: Clock) -> None:
         self.clock = clock
-        self.issuers = MountedIssuers.open(volume, PREFIX, TTL, clock)
+        made = RootKeys(keys, PREFIX.root, ROOT_LIFETIME, makes_keys=True)
+        self.issuers = MountedIssuers.open(volume, PREFIX, TTL, clock, made)
         self.room = mounted_room(keys, self.issuers.identity, makes_keys=True, now=clock())
         self.registry = CollectorRegistry()
         self.metrics = MountedMetrics(self.registry)
@@ -583,6 +584,13 @@ async def test_an_agent_with_a_root_of_its_own_changes_to_a_mounted_one(
     with pytest.raises(BadRequest, match="mount an issuer under another root") as caught:
         await replica.keeper.prepare(by=CHIEF)
     assert caught.value.reason == "NoNewRootKey"
+    assert keys.held(), "who has a certificate under it may be about"
+    clock.turn(seconds=(TTL + MARGIN).total_seconds())
+    for _ in range(2):
+        await replica.round()
+    assert list(replica.phases().values()) == [Phase.ACTIVE]
+    assert not keys.held(), "the key of a root that is gone is still there"
+    replica.sign()
 
 
 def test_over_tls_a_replica_learns_the_mounted_root_while_nothing_is_signed(
@@ -616,6 +624,12 @@ def test_over_tls_a_replica_learns_the_mounted_root_while_nothing_is_signed(
 
         until(learnt)
         assert {len(one) for one in bundles} == {1, 2}
+        made = agent.data_directory / "root.pem"
+        assert made.exists()
+        (old, _) = administrator.get("/v1/identity-roots").raise_for_status().json()["roots"]
+        step = {"key": old["key"], "force": True}
+        administrator.post("/v1/identity-roots/withdraw", json=step).raise_for_status()
+        until(lambda: not made.exists())
 
 
 def test_without_a_usable_issuer_it_does_not_start(volume: Path, tmp_path: Path) -> None:
