@@ -55,6 +55,7 @@ class AgentProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._unanswered_bytes = 0
+        self._taken_before = 0
         self._asked = False
         self._draining = False
 
@@ -104,7 +105,19 @@ class AgentProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._unanswered_bytes = 0
+        self._taken_before = bytes_taken(self._connection)
         super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # What waits below TLS is hidden from us, and would be cut by the deadline of its end.
+        taken = bytes_taken(self._connection)
+        if taken - self._taken_before < LEAST_TAKEN_BYTES_PER_SECOND * self.timeout_keep_alive:
+            super().timeout_keep_alive_handler()
+            return
+        self._taken_before = taken
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def pause_writing(self) -> None:
         super().pause_writing()

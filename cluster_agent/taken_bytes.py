@@ -16,7 +16,9 @@ _COUNT = struct.Struct("=Q")
 
 def bytes_taken(connection: socket.socket) -> int:
     """Bytes that the other side has acknowledged since the connection began (RFC 4898,
-    tcpEStatsAppHCThruOctetsAcked)."""
+    tcpEStatsAppHCThruOctetsAcked); 0 when it is closed."""
+    if connection.fileno() < 0:
+        return 0
     known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _OFFSET + _COUNT.size)
     taken: int = _COUNT.unpack_from(known, _OFFSET)[0]
     return taken
