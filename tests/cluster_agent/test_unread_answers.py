@@ -16,7 +16,7 @@ from blessings.tls import client_context
 from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, running_cluster_agent
 from tests.kubectl import wait_for
 
-DEADLINE_SECONDS = 3
+DEADLINE_SECONDS = 5
 # The kernel takes some megabytes for a client that does not read, on the loopback; the answers are more.
 # And the requests fit into one TLS record, so that none of them waits half read behind the others' answers.
 REQUESTS = 400
