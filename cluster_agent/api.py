@@ -126,7 +126,7 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.router.route_class = CallerFirst
-    note = answer_errors(app, metrics, refusals)
+    note = answer_errors(app, metrics, limits, refusals)
 
     def too_large(scope: Scope) -> None:
         note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))

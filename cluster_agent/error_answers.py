@@ -17,6 +17,7 @@ from cluster_agent.callers import Caller
 from cluster_agent.contract import MEDIA_TYPE, Reason, Refused
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
 from cluster_agent.metrics import Metrics
+from cluster_agent.rate_limits import RateLimits
 from cluster_agent.request_callers import address_of
 
 _MOST_DETAILS = 5
@@ -26,7 +27,7 @@ Note = Callable[[Request, Refusal], None]
 _log = structlog.get_logger(__name__)
 
 
-def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
+def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: Refusals) -> Note:
     """Makes `app` answer every refusal in the one form, counts it, and has it recorded. What is refused
     elsewhere can be given to the answer."""
 
@@ -78,6 +79,11 @@ def answer_errors(app: FastAPI, metrics: Metrics, refusals: Refusals) -> Note:
 
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code in (404, 405):  # no route was reached, which would have counted its caller
+            try:
+                limits.take_for_address(address_of(request))
+            except TooManyRequests as beyond:
+                return await refused(request, beyond)
         kind = BadRequest if error.status_code == 400 else NotServed
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
         message = _printable(f"{request.method} {request.scope['path']}: {error.detail}")

@@ -262,6 +262,18 @@ def test_attack_a_header_that_names_another_address_does_not_help(tmp_path: Path
     assert statuses == [200, 200, 429]
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("DELETE", "/v1/seek-blessings")])
+def test_attack_what_is_not_served_counts_as_a_request_too(tmp_path: Path, method: str, path: str) -> None:
+    """A credential's connection stays open after such an answer."""
+    with running_cluster_agent(tmp_path, rate_per_address=0.1) as agent:
+        secret = agent.new_secret()
+        with agent.credential_client(secret["credential"]) as client:
+            answers = [client.request(method, path) for _ in range(3)]
+    assert [one.status_code for one in answers[:2]] == [404 if path == "/nothing" else 405] * 2
+    assert answers[2].status_code == 429
+    assert answers[2].headers["retry-after"]
+
+
 def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as agent:
         secret = agent.new_secret()
