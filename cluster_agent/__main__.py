@@ -33,16 +33,14 @@ from cluster_agent.chores import (
     LISTS_SECONDS,
     PODS_SECONDS,
     RELOAD_SECONDS,
-    counting,
     following_mounted,
     following_others,
     following_pods,
     housekeeping,
     keeping_roots,
-    listing,
     reloading,
     repeat,
-    revoking_gone,
+    waiting_out,
 )
 from cluster_agent.claiming import Claiming
 from cluster_agent.data_directory import (
@@ -150,36 +148,34 @@ async def _run(settings: Settings) -> None:
             watch_publications(metrics.registry, publications)
             routes = routers(claiming, lists, publications, keeper)
             chores = [
-                asyncio.create_task(repeat(settings.root_margin_seconds / 12, keeping_roots(store, keeper))),
-                asyncio.create_task(repeat(COUNTING_SECONDS, counting(publications))),
-                asyncio.create_task(repeat(RELOAD_SECONDS, reloading(serving))),
-                asyncio.create_task(
-                    repeat(HOUSEKEEPING_SECONDS, housekeeping(store, room, lists, settings.retention, _now))
-                ),
-                asyncio.create_task(repeat(FOLLOW_SECONDS, following_others(claiming))),
-                asyncio.create_task(repeat(LISTS_SECONDS, listing(lists))),
-                asyncio.create_task(repeat(REFUSALS_SECONDS, writing_refusals(store, refusals))),
-                asyncio.create_task(
-                    repeat(FLEET_SECONDS, counting_fleet(store, FleetMetrics(metrics.registry), _now))
-                ),
-                asyncio.create_task(repeat(HEADS_SECONDS, noting_heads(store, _now))),
+                (COUNTING_SECONDS, waiting_out(publications.count, "replicas not counted")),
+                (RELOAD_SECONDS, reloading(serving)),
+                (HOUSEKEEPING_SECONDS, housekeeping(store, room, lists, settings.retention, _now)),
+                (FOLLOW_SECONDS, following_others(claiming)),
+                (LISTS_SECONDS, waiting_out(lists.refresh, "revocation lists not made")),
+                (REFUSALS_SECONDS, writing_refusals(store, refusals)),
+                (FLEET_SECONDS, counting_fleet(store, FleetMetrics(metrics.registry), _now)),
+                (HEADS_SECONDS, noting_heads(store, _now)),
             ]
+            if keeper is not None:
+                chores.append((settings.root_margin_seconds / 12, keeping_roots(store, keeper)))
             if following is not None:
-                chores.append(asyncio.create_task(repeat(RELOAD_SECONDS, following)))
+                chores.append((RELOAD_SECONDS, following))
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)
                 chores += [
-                    asyncio.create_task(repeat(PODS_SECONDS, following_pods(store, gone))),
-                    asyncio.create_task(repeat(LISTS_SECONDS, revoking_gone(gone))),
+                    (PODS_SECONDS, following_pods(store, gone)),
+                    (LISTS_SECONDS, waiting_out(gone.revoke_noted, "gone Pods not revoked yet")),
                 ]
+            repeated = [asyncio.create_task(repeat(seconds, chore)) for seconds, chore in chores]
             try:
                 await serve(settings, claiming, serving, metrics, tracing, routes, refusals)
             finally:
                 await write_refusals(store, refusals, all_of_them=True)
                 await noting_heads(store, _now)()
-                for chore in chores:
-                    chore.cancel()
-                await asyncio.gather(*chores, return_exceptions=True)
+                for task in repeated:
+                    task.cancel()
+                await asyncio.gather(*repeated, return_exceptions=True)
     finally:
         await store.close()
         if tracing is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from cluster_agent.data_directory import (
     make_claimable_room,
@@ -25,17 +26,14 @@ def signing_room(
     settings: Settings, issuers: MountedIssuers | None, now: Callable[[], datetime]
 ) -> SigningRoom:
     """The keys, read or made where the settings say. Raises DataDirectoryError."""
+    directory, makes_keys = _own_keys(settings)
     if issuers is not None:
-        makes_keys = settings.keys_directory is None
-        directory = settings.keys_directory or settings.data_directory
         return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=now())
     if settings.claim == "required":
-        if settings.keys_directory is not None:
-            return read_claimable_room(settings.keys_directory)
-        return make_claimable_room(settings.data_directory, now=now())
-    if settings.keys_directory is not None:
-        return read_signing_room(settings.keys_directory, settings.prefix.root)
-    return make_signing_room(settings.data_directory, settings.prefix.root, now=now())
+        return make_claimable_room(directory, now=now()) if makes_keys else read_claimable_room(directory)
+    if makes_keys:
+        return make_signing_room(directory, settings.prefix.root, now=now())
+    return read_signing_room(directory, settings.prefix.root)
 
 
 def mounted_issuers(settings: Settings, now: Callable[[], datetime]) -> MountedIssuers | None:
@@ -68,7 +66,11 @@ def root_keeper(
     )
 
 
+def _own_keys(settings: Settings) -> tuple[Path, bool]:
+    """The directory of the agent's own keys, and whether it makes them: not in one that it is given."""
+    return settings.keys_directory or settings.data_directory, settings.keys_directory is None
+
+
 def _own_root_keys(settings: Settings) -> RootKeys:
-    makes_keys = settings.keys_directory is None
-    directory = settings.keys_directory or settings.data_directory
+    directory, makes_keys = _own_keys(settings)
     return RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import wraps
 
 import structlog
 
@@ -13,7 +14,6 @@ from cluster_agent.claiming import Claiming
 from cluster_agent.errors import DataDirectoryError, Refusal, StoreError
 from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
 from cluster_agent.pod_watching import ApiServerAway, GonePods
-from cluster_agent.publications import Publications
 from cluster_agent.revocation_lists import CurrentLists
 from cluster_agent.root_keeping import RootKeeper
 from cluster_agent.serving import Serving
@@ -41,6 +41,19 @@ async def repeat(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
         # What we did not think of must not end a chore for good, without a word.
         except Exception:  # noqa: BLE001 - it is logged, with where it came from
             _log.exception("a chore failed; its next round comes", chore=chore.__qualname__)
+
+
+def waiting_out(call: Callable[[], Awaitable[None]], meanwhile: str) -> Callable[[], Awaitable[None]]:
+    """The call, whose refusal is a line of the log, `meanwhile`, and no more: it is repeated."""
+
+    @wraps(call)
+    async def wait_out() -> None:
+        try:
+            await call()
+        except Refusal as error:
+            _log.error(meanwhile, reason=error.reason, error=str(error))
+
+    return wait_out
 
 
 def reloading(serving: Serving) -> Callable[[], Awaitable[None]]:
@@ -96,24 +109,10 @@ def housekeeping(
     return drop_expired
 
 
-def listing(lists: CurrentLists) -> Callable[[], Awaitable[None]]:
-    """Revocation lists, made again when something was revoked or they get old."""
-
-    async def refresh() -> None:
-        try:
-            await lists.refresh()
-        except Refusal as error:
-            _log.error("revocation lists not made", reason=error.reason, error=str(error))
-
-    return refresh
-
-
-def keeping_roots(store: Store, keeper: RootKeeper | None) -> Callable[[], Awaitable[None]]:
+def keeping_roots(store: Store, keeper: RootKeeper) -> Callable[[], Awaitable[None]]:
     """The identity roots: looked at by every replica, moved on by the one that leads."""
 
     async def keep() -> None:
-        if keeper is None:
-            return
         try:
             await keeper.look()
             if await store.lead():
@@ -154,27 +153,3 @@ def following_pods(store: Store, gone: GonePods) -> Callable[[], Awaitable[None]
             _log.warning("Pods not watched; nothing is revoked for it", error=str(error))
 
     return follow
-
-
-def revoking_gone(gone: GonePods) -> Callable[[], Awaitable[None]]:
-    """What the Pods that are gone were issued, revoked."""
-
-    async def revoke() -> None:
-        try:
-            await gone.revoke_noted()
-        except Refusal as error:
-            _log.error("gone Pods not revoked yet", reason=error.reason, error=str(error))
-
-    return revoke
-
-
-def counting(publications: Publications) -> Callable[[], Awaitable[None]]:
-    """Which share of the live replicas has what is published."""
-
-    async def count() -> None:
-        try:
-            await publications.count()
-        except Refusal as error:
-            _log.error("replicas not counted", reason=error.reason, error=str(error))
-
-    return count

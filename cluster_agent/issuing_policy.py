@@ -1,7 +1,7 @@
 """What may be signed, decided from values: no network, no store, no clock of its own.
 
 The order of the comparisons is the order in which design says them. Each has the attack that it stops as
-a test in tests/cluster_agent/test_issuing_policy.py.
+a test in tests/cluster_agent/test_issuing.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import ceil
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from blessings import InvalidKey, Name, fingerprint
+from blessings import InvalidKey, fingerprint
 from blessings.principal import PublicKey, check_public_key
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod
@@ -180,8 +180,3 @@ def check_key_is_new(key: PublicKey, presented: PublicKey) -> None:
     """A request is for another key than that of the certificate presented with it. Raises BadRequest."""
     if fingerprint(key) == fingerprint(presented):
         raise BadRequest("KeyReused", "the certificate request is for the key already in use; make a new one")
-
-
-def replica_name(application: Name, pod: AttestedPod) -> Name:
-    """`<application>:<pod name>`."""
-    return application.extend(pod.name)

@@ -112,11 +112,11 @@ class MountedIssuers:
         """Whether it is one of `made`. Raises DataDirectoryError."""
         return self.made is not None and self.made.to_delete(key)
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str) -> None:
         """Raises DataDirectoryError, also for what is mounted: whoever keeps those files deletes them."""
         if self.made is None:
             raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
-        return self.made.delete(key)
+        self.made.delete(key)
 
     @property
     def why_no_successor(self) -> str:

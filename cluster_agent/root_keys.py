@@ -60,14 +60,11 @@ class RootKeys:
         """Whether the key with that fingerprint is here, and ours to delete. Raises DataDirectoryError."""
         return self.makes_keys and key in self.held()
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str) -> None:
         """Forgets the key with that fingerprint, if it is there. Raises DataDirectoryError."""
-        deleted = False
         for path in self.directory.glob("root*.pem"):
             if fingerprint(read_authority(path).principal.public_key) == key:
                 delete_durably(path)
-                deleted = True
-        return deleted
 
     @property
     def why_no_successor(self) -> str:

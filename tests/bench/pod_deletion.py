@@ -19,15 +19,15 @@ from pathlib import Path
 
 import grpc
 import yaml
-from spiffe._proto import workload_pb2, workload_pb2_grpc
 
 from blessings import Blessing, Principal, RevocationList
 from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import programs
+from tests.endtoend.calls import revoked_serials, seek
 from tests.endtoend.installation import Installation, installation
-from tests.endtoend.test_identity import revoked_serials, seek
 from tests.kubectl import wait_for
+from tests.workload_api import x509_svids
 
 STATED_ON_LIST, STATED_AT_PEER = 10, 30
 PLACE = "shop"
@@ -39,9 +39,7 @@ class Peer:
     def __init__(self, socket: str) -> None:
         self.heard: dict[int, float] = {}
         self._channel = grpc.insecure_channel(f"unix://{socket}")
-        stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        metadata = (("workload.spiffe.io", "true"),)
-        self._stream = stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=metadata)
+        self._stream = x509_svids(self._channel)
         self._thread = threading.Thread(target=self._listen)
 
     @contextmanager

@@ -4,12 +4,14 @@ it things."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blessings import Principal
+from cluster_agent.store import Store, open_store
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.postgresql import Postgresql, PostgresqlUnavailableError, running_postgresql
 
@@ -35,6 +37,16 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
     server: Postgresql = request.getfixturevalue("postgresql")
     return server.new_database()
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """That store, opened, with an audit."""
+    opened = open_store(store_url)
+    key = Principal.create()
+    opened.audit_with(lambda: key)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="package", params=STORES)

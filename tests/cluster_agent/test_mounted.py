@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from cluster_agent.root_keeping import RootKeeper
 from cluster_agent.root_keys import HeldRoot, RootKeys
 from cluster_agent.root_rotation import Phase, Schedule
 from cluster_agent.signing import ROOT_LIFETIME
-from cluster_agent.store import Store, open_store
+from cluster_agent.store import Store
 from tests.claims import Administrator
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, as_arguments, pod_token, running_cluster_agent
@@ -265,15 +265,6 @@ def recognise_each_other(clock: Clock, *held: tuple[Blessing, Roots]) -> None:
 
 def issuer_of(blessing: Blessing) -> bytes:
     return blessing.certificates[2].public_bytes(Encoding.PEM)
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = open_store(store_url)
-    key = Principal.create()
-    opened.audit_with(lambda: key)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from cluster_agent.root_keeping import RootKeeper, time_left
 from cluster_agent.root_keys import RootKeys
 from cluster_agent.root_rotation import Phase, RootSuccession, Schedule
 from cluster_agent.signing import ROOT_LIFETIME
-from cluster_agent.store import Store, open_store
+from cluster_agent.store import Store
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -34,15 +33,6 @@ CHANGE = Record("roots-changed", datetime(2026, 11, 24, tzinfo=UTC))
 ACME, WEB = Name.parse("acme"), Name.parse("acme:prod:shop:web")
 TTL, MARGIN = timedelta(hours=1), timedelta(minutes=2)
 SETTLED = (TTL + MARGIN).total_seconds()
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = open_store(store_url)
-    key = Principal.create()
-    opened.audit_with(lambda: key)
-    yield opened
-    await opened.close()
 
 
 def now() -> datetime:

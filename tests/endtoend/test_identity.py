@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ import pytest
 import yaml
 from spiffe import X509Source
 
-from blessings import Blessing, Principal, RevocationList, Roots
+from blessings import Blessing, Principal
 from blessings.tls import client_context
 from certs.issue import Material
 from tests.checkout import CHECKOUT
-from tests.csrs import csr_of
+from tests.endtoend.calls import revoked_serials, seek
 from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation
 from tests.kubectl import wait_for
 
@@ -36,32 +35,6 @@ def shop(installed: Installation) -> Iterator[list[dict[str, Any]]]:
 def name_of(pod: dict[str, Any]) -> str:
     name: str = pod["metadata"]["name"]
     return name
-
-
-def seek(
-    installed: Installation,
-    credential: dict[str, Any],
-    token: str,
-    key: Principal | None = None,
-    presented: tuple[Principal, Blessing] | None = None,
-) -> httpx.Response:
-    """SeekBlessings for `key`, as whoever has `credential` calls it, or `presented` as a replica."""
-    principal, blessing = presented or (
-        Principal.from_pem(credential["privateKey"].encode()),
-        Blessing.from_pem(credential["certificateChain"]),
-    )
-    context = client_context(principal, blessing, Roots.from_pem(credential["clusterAgentRoots"]))
-    body = {"csr": csr_of(key or Principal.create()), "token": token}
-    with httpx.Client(verify=context, timeout=60) as client:
-        return client.post(f"{installed.cluster_agent_url}/v1/seek-blessings", json=body)
-
-
-def revoked_serials(installed: Installation, credential: dict[str, Any]) -> frozenset[int]:
-    """What is on the revocation list of the credential's application."""
-    context = ssl.create_default_context(cadata=credential["clusterAgentRoots"])
-    context.check_hostname = False
-    url = f"{installed.cluster_agent_url}/v1/crl/{credential['application']}"
-    return RevocationList.from_der(httpx.get(url, verify=context, timeout=60).content).serials
 
 
 def reason(response: httpx.Response) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 import pytest
 from spiffe import WorkloadApiClient
-from spiffe._proto import workload_pb2, workload_pb2_grpc
 
 from blessings import (
     Policy,
@@ -28,6 +27,7 @@ from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import eventually, mount, running_pod_agent, short_directory
+from tests.workload_api import x509_svids
 
 
 @pytest.fixture
@@ -83,9 +83,7 @@ def test_a_revoked_peer_is_refused_by_the_lists_of_the_pod_agent(agent: RunningC
 def served_lists(socket: str) -> list[bytes]:
     """The CRL field of the Workload API's answer, by the messages of the unmodified client."""
     with grpc.insecure_channel(socket) as channel:
-        stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(channel)  # type: ignore[no-untyped-call]  # generated code
-        metadata = (("workload.spiffe.io", "true"),)
-        answer = next(iter(stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=metadata, timeout=60)))
+        answer = next(iter(x509_svids(channel, timeout=60)))
     return list(answer.crl)
 
 
