@@ -21,7 +21,7 @@ from blessings.caveats import Caveat
 from blessings.certificate_fields import Role
 from blessings.delegation import check_valid_now
 from blessings.errors import CannotBless, InvalidCertificate
-from blessings.keys import PublicKey, encoded
+from blessings.keys import PublicKey
 from blessings.names import Name
 from blessings.principal import Principal
 from blessings.reading import NamedFacts
@@ -40,7 +40,7 @@ class Authority:
 
     def __post_init__(self) -> None:
         facts = self._facts
-        if encoded(facts.public_key) != encoded(self.principal.public_key):
+        if facts.public_key != self.principal.public_key:
             raise CannotBless(f"the certificate of {facts.name} belongs to another key")
         if facts.role is not Role.SIGNER:
             raise CannotBless(f"the certificate of {facts.name} may not sign others, it is a {facts.role}")
@@ -137,7 +137,7 @@ class Authority:
         caveats is no SVID, and no X.509 verifier accepts it.
         """
         check_valid_now(self.blessing, now)
-        if encoded(public_key) == encoded(self.principal.public_key):
+        if public_key == self.principal.public_key:
             raise CannotBless(f"{self.name} was asked to bless its own signing key")
         names = tuple(dns_names)
         if names and caveats:

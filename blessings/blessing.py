@@ -6,6 +6,7 @@ must know it already.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -52,6 +53,11 @@ class Blessing:
     @property
     def leaf(self) -> x509.Certificate:
         return self.certificates[0]
+
+    @cached_property
+    def certificate_fingerprints(self) -> tuple[bytes, ...]:
+        """SHA-256 over each certificate's DER, in their order."""
+        return tuple(hashlib.sha256(profile.to_der([one])).digest() for one in self.certificates)
 
     @cached_property
     def presented(self) -> Name:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
@@ -62,6 +62,11 @@ class CertificateFacts:
     restricted: bool
     caveats: tuple[Caveat, ...]
     unknown_critical: tuple[str, ...]
+
+    @cached_property
+    def key_fingerprint(self) -> str:
+        """Of the public key, as `fingerprint` says it."""
+        return keys.fingerprint(self.public_key)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from cluster_agent.applications import Application
 from cluster_agent.audit.refusals import Refusals
@@ -18,6 +18,7 @@ from cluster_agent.body_limit import BodyLimit
 from cluster_agent.callers import Caller, KnownCallers
 from cluster_agent.connections import client_blessing
 from cluster_agent.contract import MEDIA_TYPE, Answer, Rfc3339, RootAnswer, described, operation_id, refuses
+from cluster_agent.direct_calls import DirectCalls
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import BadRequest, NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
@@ -29,6 +30,7 @@ from cluster_agent.serving import Serving
 OPENAPI = "/openapi.json"
 MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
+_SEEK_BLESSINGS = "/v1/seek-blessings"
 # FastAPI's own would record what callers write, paths and queries; ours is in tracing.py.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 # What the database takes in a text, and a person reads in a log.
@@ -128,15 +130,10 @@ def create_app(
     app.router.route_class = CallerFirst
     note = answer_errors(app, metrics, limits, refusals)
 
-    def too_large(scope: Scope) -> None:
-        note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
-
-    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, refused=too_large)
-
     known = KnownCallers()
 
     def caller_of(request: Request) -> Caller:
-        roots = serving.control_plane_roots + agent.room.bootstrap_roots + agent.room.identity_roots
+        roots = (serving.control_plane_roots, agent.room.bootstrap_roots, agent.room.identity_roots)
         try:
             caller = known.identify(client_blessing(request.scope), roots, agent.now())
         except NotAuthenticated:
@@ -149,6 +146,7 @@ def create_app(
 
     app.state.caller_of = caller_of
     app.state.limits = limits
+    app.state.note = note
 
     @app.get(
         "/healthz",
@@ -212,7 +210,7 @@ def create_app(
         )
 
     @app.post(
-        "/v1/seek-blessings",
+        _SEEK_BLESSINGS,
         summary="Have a key named after the caller's pod",
         responses=refuses(400, 401, 403, 415, 503),
     )
@@ -236,6 +234,16 @@ def create_app(
         )
 
     return app
+
+
+def served(app: FastAPI) -> ASGIApp:
+    """`app`, which `create_app` began, as it is served: no body is longer than MAX_BODY_BYTES."""
+
+    def too_large(scope: Scope) -> None:
+        app.state.note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
+
+    direct = DirectCalls(app, _SEEK_BLESSINGS, SeekBlessingsRequest)
+    return BodyLimit(direct, max_bytes=MAX_BODY_BYTES, refused=too_large)
 
 
 def roots_of(agent: ClusterAgent) -> list[RootAnswer]:

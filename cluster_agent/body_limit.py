@@ -35,16 +35,22 @@ class BodyLimit:
                 return
             if not message.get("more_body", False):
                 break
-        read = False
+        whole = {"type": "http.request", "body": bytes(body), "more_body": False}
+        await self._app(scope, replaying(whole, receive), send)
 
-        async def replay() -> Message:
-            nonlocal read
-            if read:
-                return await receive()
-            read = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
-        await self._app(scope, replay, send)
+def replaying(message: Message, receive: Receive) -> Receive:
+    """`receive` as it was before it gave `message`."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return message
+
+    return replay
 
 
 async def _too_large(send: Send, max_bytes: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import (
     AccessList,
@@ -69,24 +67,28 @@ class KnownCallers:
     """
 
     def __init__(self) -> None:
+        self._given: tuple[Roots, ...] = ()
         self._roots = Roots(())
         self._roots_valid: tuple[datetime, datetime] | None = None
-        self._known: OrderedDict[bytes, Name] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, ...], Name] = OrderedDict()
 
-    def identify(self, blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
-        """The caller behind a presented chain. Raises NotAuthenticated."""
-        if roots != self._roots:
+    def identify(self, blessing: Blessing | None, roots: Sequence[Roots], now: datetime) -> Caller:
+        """The caller behind a presented chain, under any of the roots. Raises NotAuthenticated."""
+        # They are the same objects for years; whether others say the same is not worth knowing.
+        if [id(one) for one in roots] != [id(one) for one in self._given]:
             self._known.clear()
-            self._roots, self._roots_valid = roots, _all_valid(roots)
+            self._given = tuple(roots)
+            self._roots = sum(roots, Roots(()))
+            self._roots_valid = _all_valid(self._roots)
         valid = self._roots_valid
         if blessing is None or valid is None or not valid[0] <= now < valid[1]:
-            return identify(blessing, roots, now)
-        chain = hashlib.sha256(blessing.to_der()).digest()
+            return identify(blessing, self._roots, now)
+        chain = blessing.certificate_fingerprints
         name = self._known.get(chain)
         if name is not None and blessing.not_before <= now < blessing.not_after:
             self._known.move_to_end(chain)
             return Caller(name, blessing)
-        caller = identify(blessing, roots, now)
+        caller = identify(blessing, self._roots, now)
         if blessing.is_svid:
             self._known[chain] = caller.name
             if len(self._known) > _MOST_KNOWN:
@@ -166,4 +168,4 @@ def require_secret_keeper(caller: Caller, administrators: Administrators) -> Non
 
 def certificate_fingerprint(blessing: Blessing) -> str:
     """SHA-256 over the leaf's DER, in hex."""
-    return hashlib.sha256(blessing.leaf.public_bytes(Encoding.DER)).hexdigest()
+    return blessing.certificate_fingerprints[0].hex()

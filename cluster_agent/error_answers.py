@@ -66,7 +66,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only where and what: pydantic's own text repeats the input, and that holds tokens.
         errors = error.errors()
-        if errors[0]["loc"][0] == "body" and not _is_json(request):
+        if errors[0]["loc"][0] == "body" and not is_json(request):
             refusal: Refusal = UnsupportedMediaType(
                 "UnsupportedMediaType", f"send JSON, with the header content-type: {MEDIA_TYPE}"
             )
@@ -120,7 +120,8 @@ def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | 
     return JSONResponse(refused.model_dump(), status, headers)
 
 
-def _is_json(request: Request) -> bool:
+def is_json(request: Request) -> bool:
+    """Whether the body is said to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == MEDIA_TYPE or (kind.startswith("application/") and kind.endswith("+json"))
 

@@ -166,10 +166,10 @@ class ClusterAgent:
         try:
             sign = partial(self._sign_and_record, caller, secret, pod, key, now)
             try:
-                blessing = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
+                issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
             except TooManyLive:
                 # It starts again and again. It gets on, and what it leaves behind ends soon.
-                blessing = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
+                issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
         except KeyAlreadyIssued as error:
             raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
         except SecretForgotten as error:
@@ -180,8 +180,8 @@ class ClusterAgent:
             raise policy.pod_busy(pod.name, pod.uid) from error
         except TooManyLive as error:
             raise policy.too_many(pod.name, pod.uid, error.until - now) from error
-        self.watch.issued(blessing.presented)
-        return IssuedBlessing(blessing.presented, blessing, _half_way(now, blessing.not_after))
+        self.watch.issued(issued.name)
+        return issued
 
     async def _sign_and_record(
         self,
@@ -193,14 +193,14 @@ class ClusterAgent:
         ttl: timedelta,
         *,
         most_live: int,
-    ) -> Blessing:
+    ) -> IssuedBlessing:
         """The pod's blessing, recorded. Raises Refusal, and what `Store.add_issuance` does."""
         registered = self.registry.of(secret.application)
+        application = self.registry.name_of(secret.application, self.prefix)
         with self.watch.stage("signing"):
             if registered is not None and registered.chain is not None:
                 blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
             else:
-                application = self.registry.name_of(secret.application, self.prefix)
                 blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
         issuance = Issuance(
             certificate_fingerprint=certificate_fingerprint(blessing),
@@ -211,10 +211,11 @@ class ClusterAgent:
             not_after=blessing.not_after,
             certificate=_certificate(blessing),
         )
-        record = _issued(caller, blessing, issuance, now)
+        name = application.extend(pod.name)
+        record = _issued(caller, name, issuance, now)
         with self.watch.stage("store"):
             await self.store.add_issuance(issuance, record, now=now, most_live=most_live)
-        return blessing
+        return IssuedBlessing(name, blessing, _half_way(now, blessing.not_after))
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
         if registered is None or registered.ttl_seconds is None:
@@ -262,14 +263,14 @@ def _certificate(blessing: Blessing) -> IssuedCertificate:
     return IssuedCertificate(
         serial=f"{blessing.leaf.serial_number:x}",
         issuer=str(issuer.name),
-        issuing_key=fingerprint(issuer.public_key),
+        issuing_key=issuer.key_fingerprint,
         issuer_not_after=issuer.not_after,
     )
 
 
-def _issued(caller: Caller, blessing: Blessing, issuance: Issuance, now: datetime) -> Record:
+def _issued(caller: Caller, name: Name, issuance: Issuance, now: datetime) -> Record:
     details = {
-        "name": str(blessing.presented),
+        "name": str(name),
         "uid": issuance.pod_uid,
         "secret": issuance.secret_id,
         "certificate": issuance.certificate_fingerprint,

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from cluster_agent.api import create_app
+from cluster_agent.api import create_app, served
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.claiming import Claiming
 from cluster_agent.connection_limits import ConnectionLimits
@@ -65,9 +65,10 @@ async def serve(
         metrics.refused(HANDSHAKE, refusal)
         refusals.add(HANDSHAKE, refusal, address=address)
 
-    served = app if tracing is None else tracing.requests(app)
+    whole = served(app)
+    traced = whole if tracing is None else tracing.requests(whole)
     api = AgentServer(
-        uvicorn.Config(served, **common), serving.context, limits, metrics.turned_away, untrusted
+        uvicorn.Config(traced, **common), serving.context, limits, metrics.turned_away, untrusted
     )
     leaving = asyncio.Event()
     health = AgentServer(

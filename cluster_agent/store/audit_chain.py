@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from blessings import Principal
 from cluster_agent.audit.kinds import Kind, new_chain
-from cluster_agent.audit.records import BEGINNING, Head, Record, Signed, next_hash, seconds_of
+from cluster_agent.audit.records import BEGINNING, Head, Record, Signed, next_hash
 from cluster_agent.store.audit_tables import audit_chains, audit_records
 
 SignedHead = tuple[Head, Signed]
@@ -72,7 +72,7 @@ class OwnChain:
                 {
                     "chain": head.chain,
                     "number": head.number,
-                    "at": seconds_of(text),
+                    "at": int(record.at.timestamp()),
                     "record": text,
                     "hash": head.hash,
                 }

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from multiprocessing.pool import Pool
@@ -47,6 +47,7 @@ from tests.postgresql import running_postgresql
 
 _AT_ONCE = 32
 _WARM_UP = 200
+_A_TURN = 400
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,19 +80,34 @@ class Client:
 
 @dataclass(frozen=True)
 class Measured:
-    """Operations, the server's processor seconds for them, the seconds that they took in all, the share of
-    their cores that the clients used; the seconds and the answer of each."""
+    """The server's processor seconds for some operations, the seconds that they took in all, the processor
+    seconds of the clients; the seconds and the answer of each."""
 
-    count: int
     processor: float
     clock: float
     clients: float
     seconds: list[float]
     answers: list[bytes]
 
+
+@dataclass
+class _Sum:
+    """Of what was measured of one kind of operation."""
+
+    processor: float = 0
+    clock: float = 0
+    clients: float = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, more: Measured) -> None:
+        self.processor += more.processor
+        self.clock += more.clock
+        self.clients += more.clients
+        self.seconds += more.seconds
+
     @property
     def per_core(self) -> float:
-        return self.count / self.processor
+        return len(self.seconds) / self.processor
 
 
 def main() -> None:
@@ -103,7 +119,8 @@ def main() -> None:
     parser.add_argument("--live", default="100,100000", help="live replicas in the store, with commas")
     parser.add_argument("--requests", type=int, default=4000)
     arguments = parser.parse_args()
-    print(f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {arguments.store}")
+    print(f"{_processor()}, {os.cpu_count()} cores; {arguments.store}")
+    print(f"Python {platform.python_version()} of {platform.python_compiler()}, {ssl.OPENSSL_VERSION}")
     signatures = _signatures_a_second()
     print(f"(b) bare P-256 signatures: {signatures:.0f}/s of a core")
     for live in arguments.live.split(","):
@@ -131,15 +148,18 @@ def _measure_with(live: int, store: str, requests: int, signatures: float) -> No
         tokens = [pod_token(agent.tokens, f"web-{number}") for number in range(requests + _WARM_UP)]
         asks = pool.map(_ask, tokens, 50)
         _run(agent, pool, client, asks[:_WARM_UP])
-        handshakes = _run(agent, pool, client, [Ask()] * requests)
-        issued = _run(agent, pool, client, asks[_WARM_UP:])
-        renewing = pool.starmap(
-            _renewal, zip(asks[_WARM_UP:], issued.answers, tokens[_WARM_UP:], strict=True), 50
-        )
-        renewed = _run(agent, pool, client, renewing)
+        handshakes, issued, renewed = _Sum(), _Sum(), _Sum()
+        # In turns: what slows the machine down for some seconds slows down all three.
+        for at in range(_WARM_UP, len(asks), _A_TURN):
+            turn = slice(at, at + _A_TURN)
+            handshakes.add(_run(agent, pool, client, [Ask()] * len(asks[turn])))
+            first = _run(agent, pool, client, asks[turn])
+            issued.add(first)
+            renewing = pool.starmap(_renewal, zip(asks[turn], first.answers, tokens[turn], strict=True), 50)
+            renewed.add(_run(agent, pool, client, renewing))
         memory = _resident_mebibytes(agent.process.pid)
         recorded = _count(url)
-    expected = live + len(asks) + len(renewing)
+    expected = live + len(asks) + requests
     if recorded != expected:
         raise SystemExit(f"{expected} issuances expected in the store, {recorded} found")
     print(f"with {live} live replicas:")
@@ -151,8 +171,9 @@ def _measure_with(live: int, store: str, requests: int, signatures: float) -> No
             f"{measured.per_core / handshakes.per_core:.2f} of (a), "
             f"{measured.per_core / signatures:.3f} of (b)"
         )
+        share = measured.clients / measured.clock / max(1, (os.cpu_count() or 1) - 1)
         print(
-            f"    {measured.count / measured.clock:.0f}/s by the clock, clients {measured.clients:.0%}; "
+            f"    {len(measured.seconds) / measured.clock:.0f}/s by the clock, clients {share:.0%}; "
             f"with {_AT_ONCE} at once median {steps[49] * 1000:.0f} ms, p99 {steps[98] * 1000:.0f} ms"
         )
     print(f"  resident memory {memory:.0f} MiB")
@@ -184,12 +205,10 @@ def _run(agent: RunningClusterAgent, pool: Pool, client: Client, asks: Sequence[
     halves = pool.starmap(_requests, [(client, asks[half::2]) for half in range(2)], 1)
     clock = time.perf_counter() - began
     used = _processor_seconds(agent.process.pid) - processor
-    clients = sum(processor for processor, _ in halves) / clock / max(1, (os.cpu_count() or 1) - 1)
+    clients = sum(processor for processor, _ in halves)
     # Every second one is of the same half.
     done = [one for pair in zip_longest(*(done for _, done in halves)) for one in pair if one is not None]
-    return Measured(
-        len(asks), used, clock, clients, [seconds for seconds, _ in done], [answer for _, answer in done]
-    )
+    return Measured(used, clock, clients, [seconds for seconds, _ in done], [answer for _, answer in done])
 
 
 def _requests(client: Client, asks: Sequence[Ask]) -> tuple[float, list[tuple[float, bytes]]]:

@@ -49,50 +49,50 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[Blessing]:
 
 def test_a_chain_that_comes_again_is_checked_once(checks: list[Blessing]) -> None:
     realm, known = Realm(), KnownCallers()
-    names = {str(known.identify(again(realm.blessing), realm.roots, realm.clock()).name) for _ in range(3)}
+    names = {str(known.identify(again(realm.blessing), (realm.roots,), realm.clock()).name) for _ in range(3)}
     assert names == {"acme:web"}
     assert len(checks) == 1
 
 
 def test_a_known_chain_that_ended_is_refused() -> None:
     realm, known = Realm(), KnownCallers()
-    known.identify(realm.blessing, realm.roots, realm.clock())
+    known.identify(realm.blessing, (realm.roots,), realm.clock())
     realm.clock.turn(hours=1)
     with pytest.raises(NotAuthenticated):
-        known.identify(again(realm.blessing), realm.roots, realm.clock())
+        known.identify(again(realm.blessing), (realm.roots,), realm.clock())
 
 
 def test_a_known_chain_is_refused_when_the_clock_is_before_it() -> None:
     realm, known = Realm(), KnownCallers()
-    known.identify(realm.blessing, realm.roots, realm.clock())
+    known.identify(realm.blessing, (realm.roots,), realm.clock())
     with pytest.raises(NotAuthenticated):
-        known.identify(again(realm.blessing), realm.roots, realm.clock() - HOUR)
+        known.identify(again(realm.blessing), (realm.roots,), realm.clock() - HOUR)
 
 
 def test_a_known_chain_is_refused_once_its_root_is_no_more_recognised() -> None:
     realm, other, known = Realm(), Realm(), KnownCallers()
-    known.identify(realm.blessing, realm.roots, realm.clock())
+    known.identify(realm.blessing, (realm.roots,), realm.clock())
     with pytest.raises(NotAuthenticated):
-        known.identify(again(realm.blessing), other.roots, realm.clock())
+        known.identify(again(realm.blessing), (other.roots,), realm.clock())
     with pytest.raises(NotAuthenticated):
-        known.identify(again(realm.blessing), Roots(()), realm.clock())
+        known.identify(again(realm.blessing), (Roots(()),), realm.clock())
 
 
 def test_a_chain_with_the_fields_of_a_known_one_and_another_signature_is_refused() -> None:
     realm, known = Realm(), KnownCallers()
-    known.identify(realm.blessing, realm.roots, realm.clock())
+    known.identify(realm.blessing, (realm.roots,), realm.clock())
     der = bytearray(realm.blessing.leaf.public_bytes(Encoding.DER))
     der[-1] ^= 1
     forged = Blessing((x509.load_der_x509_certificate(bytes(der)),))
     with pytest.raises(NotAuthenticated):
-        known.identify(forged, realm.roots, realm.clock())
+        known.identify(forged, (realm.roots,), realm.clock())
 
 
 def test_a_refused_chain_is_checked_each_time(checks: list[Blessing]) -> None:
     realm, other, known = Realm(), Realm(), KnownCallers()
     for _ in range(2):
         with pytest.raises(NotAuthenticated):
-            known.identify(again(realm.blessing), other.roots, realm.clock())
+            known.identify(again(realm.blessing), (other.roots,), realm.clock())
     assert len(checks) == 2
 
 
@@ -106,5 +106,5 @@ def test_more_chains_than_are_kept_forget_the_one_used_longest_ago(
         for number in range(3)
     ]
     for position in (0, 1, 0, 2, 0, 1):
-        known.identify(again(chains[position]), realm.roots, realm.clock())
+        known.identify(again(chains[position]), (realm.roots,), realm.clock())
     assert [one.presented.components[-1] for one in checks] == ["web-0", "web-1", "web-2", "web-1"]
