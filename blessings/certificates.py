@@ -134,10 +134,16 @@ def to_pem(certificates: Iterable[x509.Certificate]) -> str:
     return "".join(_pem_of(certificate) for certificate in certificates)
 
 
-@lru_cache(maxsize=64)
+# Most are issuers and roots, which are written again with each certificate under them; and `cryptography`
+# encodes a certificate anew each time.
+@lru_cache(maxsize=256)
 def _pem_of(certificate: x509.Certificate) -> str:
-    # Most are issuers and roots, which are written again with each certificate under them.
     return certificate.public_bytes(Encoding.PEM).decode()
+
+
+@lru_cache(maxsize=256)
+def _der_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
 
 
 def parse_der(der: bytes) -> x509.Certificate:
@@ -166,7 +172,7 @@ def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
 
 def to_der(certificates: Iterable[x509.Certificate]) -> bytes:
     """DER encodings one after the other."""
-    return b"".join(certificate.public_bytes(Encoding.DER) for certificate in certificates)
+    return b"".join(_der_of(certificate) for certificate in certificates)
 
 
 def validity(

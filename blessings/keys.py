@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from typing import cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from blessings.errors import InvalidKey
 
+_ECDSA = ec.ECDSA(hashes.SHA256())
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -38,13 +40,13 @@ EVERY_KIND = frozenset(KeyKind)
 
 def kind_of(key: object) -> KeyKind:
     """The kind of a public key. Raises InvalidKey for one that is of no accepted kind."""
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return KeyKind.ED25519
-    if not isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if not isinstance(key.curve, ec.SECP256R1):
+            raise InvalidKey(f"only keys on P-256 and Ed25519 are accepted, got one on {key.curve.name}")
+        return KeyKind.P256
+    if not isinstance(key, ed25519.Ed25519PublicKey):
         raise InvalidKey(f"only keys on P-256 and Ed25519 are accepted, got {type(key).__name__}")
-    if not isinstance(key.curve, ec.SECP256R1):
-        raise InvalidKey(f"only keys on P-256 and Ed25519 are accepted, got one on {key.curve.name}")
-    return KeyKind.P256
+    return KeyKind.ED25519
 
 
 def check_public_key(key: object, accepted: frozenset[KeyKind] = P256_ONLY) -> PublicKey:
@@ -52,8 +54,7 @@ def check_public_key(key: object, accepted: frozenset[KeyKind] = P256_ONLY) -> P
     kind = kind_of(key)
     if kind not in accepted:
         raise InvalidKey(f"only {' and '.join(sorted(accepted))} keys are accepted here, got {kind}")
-    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey)  # noqa: S101 - for mypy
-    return key
+    return cast(PublicKey, key)
 
 
 def generate(kind: KeyKind) -> PrivateKey:
@@ -72,7 +73,7 @@ def sign(key: PrivateKey, message: bytes) -> bytes:
     """A DER ECDSA signature with SHA-256, or the 64 bytes of an Ed25519 one."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(message)
-    return key.sign(message, ec.ECDSA(hashes.SHA256()))
+    return key.sign(message, _ECDSA)
 
 
 def is_signed(key: PublicKey, message: bytes, signature: bytes) -> bool:
@@ -81,7 +82,7 @@ def is_signed(key: PublicKey, message: bytes, signature: bytes) -> bool:
         if isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, message)
         else:
-            key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            key.verify(signature, message, _ECDSA)
     except InvalidSignature:
         return False
     return True

@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from blessings.blessing import Blessing
 from blessings.certificates import parse_der
@@ -70,7 +71,13 @@ def peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing | None:
     # The chain is public since Python 3.13; before, it is the same call on the object behind. Asking it
     # for a client that presented nothing fails on some versions, hence the question above.
     chain = getattr(connection, "_sslobj").get_unverified_chain()  # noqa: B009 - private, untyped
-    return Blessing(tuple(parse_der(certificate.public_bytes(_ssl.ENCODING_DER)) for certificate in chain))
+    return _blessing_of(tuple(certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain))
+
+
+# Peers come again with the same chain, replicas with the one that all of their application have.
+@lru_cache(maxsize=64)
+def _blessing_of(chain: tuple[bytes, ...]) -> Blessing:
+    return Blessing(tuple(parse_der(certificate) for certificate in chain))
 
 
 def require_peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -167,6 +168,9 @@ async def _run(settings: Settings) -> None:
                     (PODS_SECONDS, following_pods(store, gone)),
                     (LISTS_SECONDS, waiting_out(gone.revoke_noted, "gone Pods not revoked yet")),
                 ]
+            # What is there now stays: to look through it for garbage again and again finds none.
+            gc.collect()
+            gc.freeze()
             repeated = [asyncio.create_task(repeat(seconds, chore)) for seconds, chore in chores]
             try:
                 await serve(settings, claiming, serving, metrics, tracing, routes, refusals)
@@ -218,6 +222,7 @@ def _configure_logging(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
     )
 
 

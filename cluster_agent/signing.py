@@ -10,10 +10,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cached_property
 
 import structlog
-from cryptography import x509
 
 from blessings import Authority, Blessing, CannotBless, Name, Principal, Roots, fingerprint
 from blessings.certificates import CLIENT
@@ -121,10 +120,10 @@ class SigningRoom:
         """What replicas' chains end in: published. None while nobody claimed."""
         return Roots(()) if self.given is None else self.given.roots
 
-    @property
+    @cached_property
     def bootstrap_roots(self) -> Roots:
-        """What bootstrap credentials end in: for this agent's own eyes."""
-        return _roots_of(self.bootstrap.certificate)
+        """What bootstrap credentials end in: for this agent's own eyes. That root is never replaced."""
+        return Roots.of(self.bootstrap.certificate)
 
     def follow(self, identity: IdentityAuthority) -> None:
         """Signs with `identity` from now on."""
@@ -250,9 +249,3 @@ def _ending(name: Name, ends: datetime) -> Unavailable:
         f"the signing certificate of {name} ends at {ends.isoformat()}, too soon to sign with it; "
         "it must be renewed (docs/operations.md, Rotate)",
     )
-
-
-@lru_cache(maxsize=8)
-def _roots_of(certificate: x509.Certificate) -> Roots:
-    # Every request asks for them.
-    return Roots.of(certificate)

@@ -2,7 +2,7 @@
 
 One commit, which waits for the disk and costs the processor as much as ten issuances, then stands for many of
 them. Nobody waits longer for it than for the commit before, a pause, and their own; and the pause only while
-more than one come at a time (as PostgreSQL's commit_siblings has it).
+more than one come at a time (as PostgreSQL's commit_siblings has it), and a longer one the more they are.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ _Outcome = TypeVar("_Outcome")
 
 MOST_AT_ONCE = 128
 # What a call may wait for others when the program is busy. Where it is, calls take several times that.
-PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS_EACH = 0.005
+_LONGEST_PAUSE_SECONDS = 0.05
+
+
+def pause_seconds(last: int) -> float:
+    """How long to wait for more, when the last were so many."""
+    return min(last * _PAUSE_SECONDS_EACH, _LONGEST_PAUSE_SECONDS)
 
 
 class Batches(Generic[_Item, _Outcome]):
     """A bounded queue before `work`, which takes many items and answers an outcome for each, in order.
 
-    `pause` is waited for before the next items are taken, when the last were more than one.
+    `pause` is waited for before the next items are taken, when the last were more than one; it is told how
+    many they were.
     """
 
     def __init__(
@@ -35,7 +42,7 @@ class Batches(Generic[_Item, _Outcome]):
         work: Callable[[Sequence[_Item]], Sequence[_Outcome]],
         *,
         most_waiting: int,
-        pause: Callable[[], Awaitable[None]] | None = None,
+        pause: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._executor = executor
         self._work = work
@@ -70,7 +77,7 @@ class Batches(Generic[_Item, _Outcome]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             if self._pause is not None and self._last > 1 and len(self._waiting) < MOST_AT_ONCE:
-                await self._pause()
+                await self._pause(self._last)
             batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
             self._last = len(batch)
             done = loop.run_in_executor(self._executor, self._work, [item for item, _ in batch])

@@ -23,7 +23,7 @@ from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.audit_chain import SignedHead
 from cluster_agent.store.audit_trail import AuditTrail
-from cluster_agent.store.batches import PAUSE_SECONDS, Batches
+from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.fleet import Fleet
@@ -139,7 +139,7 @@ class Store:
             access.writer,
             self._add_issuances,
             most_waiting=MOST_WAITING,
-            pause=lambda: asyncio.sleep(PAUSE_SECONDS),
+            pause=lambda last: asyncio.sleep(pause_seconds(last)),
         )
         self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
         self._recent_secrets = RecentlyRead[Secret](monotonic, lambda: access.writes)

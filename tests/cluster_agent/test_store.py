@@ -21,7 +21,7 @@ from cluster_agent.applications import Application
 from cluster_agent.errors import SettingsError, StoreError, TooManyRequests, Unavailable
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store, open_store
-from cluster_agent.store.batches import Batches
+from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.database import connect, database_url
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.records import Asked
@@ -199,7 +199,7 @@ async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None
 
 async def test_calls_wait_for_others_while_more_than_one_come_at_a_time_and_not_else() -> None:
     taken: list[list[int]] = []
-    pauses: list[str] = []
+    pauses: list[int] = []
     more: list[asyncio.Task[int]] = []
 
     def work(items: Sequence[int]) -> Sequence[int]:
@@ -208,8 +208,8 @@ async def test_calls_wait_for_others_while_more_than_one_come_at_a_time_and_not_
 
     with ThreadPoolExecutor(1) as executor:
 
-        async def pause() -> None:
-            pauses.append("pause")
+        async def pause(last: int) -> None:
+            pauses.append(last)
             more.append(asyncio.create_task(batches.submit(4)))
             await asyncio.sleep(0)
 
@@ -219,9 +219,13 @@ async def test_calls_wait_for_others_while_more_than_one_come_at_a_time_and_not_
         await asyncio.gather(batches.submit(1), batches.submit(2))
         assert pauses == []
         await batches.submit(3)
-        assert pauses == ["pause"]
+        assert pauses == [2]
         assert await more[0] == 4
     assert taken == [[0], [1, 2], [3, 4]]
+
+
+def test_the_more_calls_come_at_a_time_the_longer_they_wait_for_others_but_never_long() -> None:
+    assert [pause_seconds(last) for last in (2, 6, 10, 128)] == [0.01, 0.03, 0.05, 0.05]
 
 
 async def test_a_failed_batch_fails_each_of_its_calls_and_the_next_is_tried() -> None:
