@@ -175,9 +175,14 @@ def client_blessing(scope: Scope) -> Blessing | None:
     return blessing
 
 
+def given_blessing(blessing: Blessing | None) -> dict[str, Any]:
+    """The extension of a request's scope that `client_blessing` reads."""
+    return {_EXTENSION: blessing}
+
+
 def _with_blessing(app: Any, blessing: Blessing | None, *, over_tls: bool) -> ASGIApp:
     async def with_blessing(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), _EXTENSION: blessing}
+        scope["extensions"] = {**scope.get("extensions", {}), **given_blessing(blessing)}
 
         async def send_and_end(message: Message) -> None:
             if message["type"] == "http.response.start" and _ends(message["status"], blessing):

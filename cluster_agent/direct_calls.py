@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cluster_agent.body_limit import replaying
+from cluster_agent.callers import Caller
 from cluster_agent.contract import MEDIA_TYPE
 from cluster_agent.error_answers import is_json
 from cluster_agent.errors import Refusal
@@ -45,17 +46,21 @@ class DirectCalls:
             caller = await authenticated(request)
             sent = await receive()
             asked = self._asked(request, sent["body"])
-            if asked is None:
-                await self._app(scope, replaying(sent, receive), send)
-                return
-            answered: BaseModel = await self._route.endpoint(asked, caller)
-            answer = Response(answered.model_dump_json(by_alias=True), media_type=MEDIA_TYPE)
+            answer = None if asked is None else await self._answer(asked, caller)
         except Refusal as refusal:
             answer = await self._refused(request, refusal)
         except Exception as error:
-            await (await self._failed(request, error))(scope, receive, send)
-            raise
-        await answer(scope, receive, send)
+            failure: Response = await self._failed(request, error)
+            await failure(scope, receive, send)
+            raise  # the server logs it
+        if answer is None:
+            await self._app(scope, replaying(sent, receive), send)
+        else:
+            await answer(scope, receive, send)
+
+    async def _answer(self, asked: BaseModel, caller: Caller) -> Response:
+        answered: BaseModel = await self._route.endpoint(asked, caller)
+        return Response(answered.model_dump_json(by_alias=True), media_type=MEDIA_TYPE)
 
     def _asked(self, request: Request, body: bytes) -> BaseModel | None:
         """None for what is malformed, or not said to be JSON."""
