@@ -151,8 +151,17 @@ Start = Callable[[list[str], Path], Process]
 
 def start_program(arguments: list[str], log_file: Path) -> Process:
     """The program `cluster-agent` with these flags, its standard error in `log_file`."""
-    with log_file.open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "cluster_agent", *arguments], stderr=log)
+    return with_interpreter(sys.executable)(arguments, log_file)
+
+
+def with_interpreter(python: str) -> Start:
+    """How to start the program with that Python, in whose environment is what it needs."""
+
+    def start(arguments: list[str], log_file: Path) -> Process:
+        with log_file.open("ab") as log:
+            return subprocess.Popen([python, "-m", "cluster_agent", *arguments], stderr=log)
+
+    return start
 
 
 def with_environment(**variables: str) -> Start:

@@ -2,6 +2,7 @@
 same server and machine can do at most: bare mutual TLS 1.3 handshakes, and bare signatures.
 
     python -m tests.bench.issuing [--store sqlite|postgresql] [--live 100,100000] [--requests 4000]
+                                  [--python …/bin/python]
 
 The server is the program, pinned to one core; the clients are processes on the others. Rates are per second
 of the server's own processor time, so that a busy machine changes them little; `by the clock` is what there
@@ -17,10 +18,11 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import socket
 import ssl
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -41,7 +43,7 @@ from blessings import Blessing, Principal, Roots
 from blessings.tls import client_context
 from cluster_agent.store import tables
 from cluster_agent.store.database import database_url
-from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
+from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent, with_interpreter
 from tests.csrs import csr_of
 from tests.postgresql import running_postgresql
 
@@ -118,19 +120,24 @@ def main() -> None:
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--live", default="100,100000", help="live replicas in the store, with commas")
     parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="the server's, of an environment that has what its image has; else ours, with all that tests need",
+    )
     arguments = parser.parse_args()
     print(f"{_processor()}, {os.cpu_count()} cores; {arguments.store}")
-    print(f"Python {platform.python_version()} of {platform.python_compiler()}, {ssl.OPENSSL_VERSION}")
+    print(_version_of(arguments.python))
     signatures = _signatures_a_second()
     print(f"(b) bare P-256 signatures: {signatures:.0f}/s of a core")
     for live in arguments.live.split(","):
-        _measure_with(int(live), arguments.store, arguments.requests, signatures)
+        _measure_with(int(live), arguments.store, arguments.requests, arguments.python, signatures)
 
 
-def _measure_with(live: int, store: str, requests: int, signatures: float) -> None:
+def _measure_with(live: int, store: str, requests: int, python: str, signatures: float) -> None:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vanadium-bench-")))
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"start": with_interpreter(python)}
         url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
         if store == "postgresql":
             settings["database_url"] = url = stack.enter_context(running_postgresql()).new_database()
@@ -307,6 +314,16 @@ def _processor_seconds(pid: int) -> float:
 def _resident_mebibytes(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def _version_of(python: str) -> str:
+    """How Python was built, and with which OpenSSL, makes a difference of a third."""
+    told = (
+        "import platform, ssl; print('Python', platform.python_version(), 'of', platform.python_compiler(),"
+    )
+    return subprocess.run(
+        [python, "-c", f"{told} 'with', ssl.OPENSSL_VERSION)"], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def _processor() -> str:
