@@ -74,12 +74,13 @@ class KnownCallers:
 
     def identify(self, blessing: Blessing | None, roots: Sequence[Roots], now: datetime) -> Caller:
         """The caller behind a presented chain, under any of the roots. Raises NotAuthenticated."""
-        # They are the same objects for years; whether others say the same is not worth knowing.
-        if [id(one) for one in roots] != [id(one) for one in self._given]:
+        given = tuple(roots)
+        if given != self._given:
             self._known.clear()
-            self._given = tuple(roots)
-            self._roots = sum(roots, Roots(()))
+            self._roots = sum(given, Roots(()))
             self._roots_valid = _all_valid(self._roots)
+        # The same objects are compared in no time, equal ones are not.
+        self._given = given
         valid = self._roots_valid
         if blessing is None or valid is None or not valid[0] <= now < valid[1]:
             return identify(blessing, self._roots, now)

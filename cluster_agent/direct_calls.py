@@ -43,12 +43,13 @@ class DirectCalls:
         scope["app"], scope["route"] = self._app, self._route
         request = Request(scope, receive)
         try:
-            caller = await authenticated(request)
-            sent = await receive()
-            asked = self._asked(request, sent["body"])
-            answer = None if asked is None else await self._answer(asked, caller)
-        except Refusal as refusal:
-            answer = await self._refused(request, refusal)
+            try:
+                caller = await authenticated(request)
+                sent = await receive()
+                asked = self._asked(request, sent["body"])
+                answer = None if asked is None else await self._answer(asked, caller)
+            except Refusal as refusal:
+                answer = await self._refused(request, refusal)
         except Exception as error:
             failure: Response = await self._failed(request, error)
             await failure(scope, receive, send)

@@ -123,7 +123,9 @@ def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | 
 def is_json(request: Request) -> bool:
     """Whether the body is said to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == MEDIA_TYPE or (kind.startswith("application/") and kind.endswith("+json"))
+    main, _, more = kind.partition("/")
+    # As FastAPI has it: what has more than one slash is no media type.
+    return kind == MEDIA_TYPE or (main == "application" and more.endswith("+json") and "/" not in more)
 
 
 def _printable(text: str) -> str:

@@ -47,9 +47,9 @@ from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster
 from tests.csrs import csr_of
 from tests.postgresql import running_postgresql
 
-_AT_ONCE = 32
+_AT_ONCE = 64
 _WARM_UP = 200
-_A_TURN = 400
+_A_TURN = 1000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument(
         "--python",
         default=sys.executable,
-        help="the server's, of an environment that has what its image has; else ours, with all that tests need",
+        help="the server's, of an environment with what its image has; or else ours",
     )
     arguments = parser.parse_args()
     print(f"{_processor()}, {os.cpu_count()} cores; {arguments.store}")
@@ -319,11 +319,10 @@ def _resident_mebibytes(pid: int) -> float:
 def _version_of(python: str) -> str:
     """How Python was built, and with which OpenSSL, makes a difference of a third."""
     told = (
-        "import platform, ssl; print('Python', platform.python_version(), 'of', platform.python_compiler(),"
+        "'Python', platform.python_version(), 'of', platform.python_compiler(), 'with', ssl.OPENSSL_VERSION"
     )
-    return subprocess.run(
-        [python, "-c", f"{told} 'with', ssl.OPENSSL_VERSION)"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    asked = [python, "-c", f"import platform, ssl; print({told})"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _processor() -> str:

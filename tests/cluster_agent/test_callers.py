@@ -54,6 +54,14 @@ def test_a_chain_that_comes_again_is_checked_once(checks: list[Blessing]) -> Non
     assert len(checks) == 1
 
 
+def test_a_chain_stays_known_when_the_same_roots_are_read_anew(checks: list[Blessing]) -> None:
+    realm, known = Realm(), KnownCallers()
+    for _ in range(3):
+        roots = (Roots(()), Roots.from_pem(realm.roots.to_pem()))
+        known.identify(again(realm.blessing), roots, realm.clock())
+    assert len(checks) == 1
+
+
 def test_a_known_chain_that_ended_is_refused() -> None:
     realm, known = Realm(), KnownCallers()
     known.identify(realm.blessing, (realm.roots,), realm.clock())

@@ -4,6 +4,7 @@ a real store, real tokens and the test's clock. Who the client is, a connection 
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -125,6 +126,7 @@ async def call(
     except RuntimeError as error:
         raised.append(error)
     start, *rest = sent
+    assert all(one["type"] == "http.response.body" for one in rest), "answered twice"
     return Answered(
         start["status"],
         {name.decode(): value.decode() for name, value in start["headers"]},
@@ -173,6 +175,7 @@ async def test_a_good_call_is_answered_in_the_form_that_fastapi_gives_it(agent: 
         (b'{"csr": "no request", "token": "no token"}', JSON),
         (b'{"csr": "no request"}', "application/vnd.of-somebody+json; charset=utf-8"),
         (b'{"csr": ""}', "text/plain"),
+        (b'{"csr": ""}', "application/of/somebody+json"),
         (b'{"csr": ""}', None),
     ],
 )
@@ -215,14 +218,15 @@ async def test_attack_malformed_calls_count_towards_the_callers_rate_once_each(
     assert statuses[0] in (400, 403)
 
 
-async def test_a_failure_of_ours_is_answered_and_left_to_the_server_to_log(
-    agent: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["direct", "which FastAPI alone can read"])
+async def test_a_failure_of_ours_is_answered_once_and_left_to_the_server_to_log(
+    agent: Served, monkeypatch: pytest.MonkeyPatch, mark: bytes
 ) -> None:
     async def fails(*_: object) -> None:
         raise RuntimeError("the store is upside down")
 
     monkeypatch.setattr(agent.under.agent, "seek_blessings", fails)
-    body = json.dumps(agent.good()).encode()
+    body = mark + json.dumps(agent.good()).encode()
     through, direct = [await call(app, agent.bootstrap, body) for app in (agent.app, agent.direct)]
     assert through.status == 500
     assert len(through.raised) == 1
