@@ -32,7 +32,7 @@ READY_SECONDS = 120.0
 # Short, so that a renewal is seen; 1 h is the default.
 TTL_SECONDS = 12
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 class DemoError(Exception):

@@ -13,7 +13,8 @@ from rich.markup import escape
 from vkube.errors import VkubeError
 
 _Parameters = ParamSpec("_Parameters")
-console = Console(highlight=False)
+# `:cd:` is an emoji to rich, and part of a fingerprint or a name to us.
+console = Console(highlight=False, emoji=False)
 
 
 def complaining(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
