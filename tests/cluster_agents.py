@@ -154,25 +154,19 @@ def start_program(arguments: list[str], log_file: Path) -> Process:
     return with_interpreter(sys.executable)(arguments, log_file)
 
 
-def with_interpreter(python: str) -> Start:
-    """How to start the program with that Python, in whose environment is what it needs."""
-
-    def start(arguments: list[str], log_file: Path) -> Process:
-        with log_file.open("ab") as log:
-            return subprocess.Popen([python, "-m", "cluster_agent", *arguments], stderr=log)
-
-    return start
-
-
 def with_environment(**variables: str) -> Start:
     """How to start the program with these variables beside ours."""
+    return with_interpreter(sys.executable, **variables)
+
+
+def with_interpreter(python: str, **variables: str) -> Start:
+    """How to start the program with that Python, in whose environment is what it needs, and with these
+    variables beside ours."""
 
     def start(arguments: list[str], log_file: Path) -> Process:
         with log_file.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "cluster_agent", *arguments],
-                stderr=log,
-                env={**os.environ, **variables},
+                [python, "-m", "cluster_agent", *arguments], stderr=log, env={**os.environ, **variables}
             )
 
     return start

@@ -80,32 +80,23 @@ class Client:
     roots: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
     """The server's processor seconds for some operations, the seconds that they took in all, the processor
     seconds of the clients; the seconds and the answer of each."""
-
-    processor: float
-    clock: float
-    clients: float
-    seconds: list[float]
-    answers: list[bytes]
-
-
-@dataclass
-class _Sum:
-    """Of what was measured of one kind of operation."""
 
     processor: float = 0
     clock: float = 0
     clients: float = 0
     seconds: list[float] = field(default_factory=list)
+    answers: list[bytes] = field(default_factory=list)
 
     def add(self, more: Measured) -> None:
         self.processor += more.processor
         self.clock += more.clock
         self.clients += more.clients
         self.seconds += more.seconds
+        self.answers += more.answers
 
     @property
     def per_core(self) -> float:
@@ -155,7 +146,7 @@ def _measure_with(live: int, store: str, requests: int, python: str, signatures:
         tokens = [pod_token(agent.tokens, f"web-{number}") for number in range(requests + _WARM_UP)]
         asks = pool.map(_ask, tokens, 50)
         _run(agent, pool, client, asks[:_WARM_UP])
-        handshakes, issued, renewed = _Sum(), _Sum(), _Sum()
+        handshakes, issued, renewed = Measured(), Measured(), Measured()
         # In turns: what slows the machine down for some seconds slows down all three.
         for at in range(_WARM_UP, len(asks), _A_TURN):
             turn = slice(at, at + _A_TURN)
