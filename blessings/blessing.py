@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import certificates as profile
 from blessings import reading
@@ -40,7 +41,7 @@ class Blessing:
         return cls(profile.parse_pem_chain(pem))
 
     def to_pem(self) -> str:
-        return profile.to_pem(self.certificates)
+        return profile.pem_of_der(self._leaf_der) + profile.to_pem(self.certificates[1:])
 
     @classmethod
     def from_der(cls, der: bytes) -> Blessing:
@@ -48,16 +49,27 @@ class Blessing:
         return cls(profile.parse_der_chain(der))
 
     def to_der(self) -> bytes:
-        return profile.to_der(self.certificates)
+        return self._leaf_der + profile.to_der(self.certificates[1:])
 
     @property
     def leaf(self) -> x509.Certificate:
         return self.certificates[0]
 
     @cached_property
+    def leaf_fingerprint(self) -> bytes:
+        """SHA-256 over the leaf's DER."""
+        return hashlib.sha256(self._leaf_der).digest()
+
+    @cached_property
     def certificate_fingerprints(self) -> tuple[bytes, ...]:
         """SHA-256 over each certificate's DER, in their order."""
-        return tuple(hashlib.sha256(profile.to_der([one])).digest() for one in self.certificates)
+        above = (hashlib.sha256(profile.to_der([one])).digest() for one in self.certificates[1:])
+        return (self.leaf_fingerprint, *above)
+
+    @cached_property
+    def _leaf_der(self) -> bytes:
+        # Not to_der's, which keeps what it wrote for the next chain: leaves stand in one.
+        return self.leaf.public_bytes(Encoding.DER)
 
     @cached_property
     def presented(self) -> Name:

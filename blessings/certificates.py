@@ -20,6 +20,7 @@ Sources: RFC 5280; https://github.com/spiffe/spiffe/blob/main/standards/X509-SVI
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,7 @@ SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
 # A tag, and a length in up to 4 octets.
 _MAX_DER_HEADER = 6
+_PEM_LINE = 64
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -132,6 +134,13 @@ def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
 def to_pem(certificates: Iterable[x509.Certificate]) -> str:
     """PEM texts one after the other."""
     return "".join(_pem_of(certificate) for certificate in certificates)
+
+
+def pem_of_der(der: bytes) -> str:
+    """The PEM text of a certificate's DER (RFC 7468, section 5)."""
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + _PEM_LINE] for at in range(0, len(text), _PEM_LINE)]
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
 
 
 # Most are issuers and roots, which are written again with each certificate under them; and `cryptography`

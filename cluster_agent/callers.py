@@ -172,4 +172,4 @@ def require_secret_keeper(caller: Caller, administrators: Administrators) -> Non
 
 def certificate_fingerprint(blessing: Blessing) -> str:
     """SHA-256 over the leaf's DER, in hex."""
-    return blessing.certificate_fingerprints[0].hex()
+    return blessing.leaf_fingerprint.hex()

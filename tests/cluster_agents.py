@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from joserfc.jwk import ECKey, RSAKey
 
 from blessings import AccessList, Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
@@ -227,13 +228,18 @@ class RunningClusterAgent:
 
 @contextmanager
 def running_cluster_agent(
-    directory: Path, *, start: Start = start_program, **settings: object
+    directory: Path,
+    *,
+    start: Start = start_program,
+    token_key: ECKey | RSAKey | None = None,
+    **settings: object,
 ) -> Iterator[RunningClusterAgent]:
     """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes.
 
-    With a `database_url`, its keys are made beside, as an administrator would.
+    With a `database_url`, its keys are made beside, as an administrator would. Tokens are signed with
+    `token_key`, or a new one on P-256.
     """
-    tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
+    tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC), token_key)
     (directory / "jwks.json").write_text(tokens.jwks())
     control_plane = write_serving_files(directory / "serving")
     if "database_url" in settings:

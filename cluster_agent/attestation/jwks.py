@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
+from joserfc import jwt
+from joserfc.errors import ClaimError, JoseError
+from joserfc.jwk import Key, KeySet
+from joserfc.jws import JWSRegistry
 
 from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
 from cluster_agent.errors import Unavailable
 
-_ALGORITHMS = ["RS256", "ES256"]
+# Header parameters that nobody knows are ignored, unless they are said to be critical (RFC 7515, 4.1.11).
+_SIGNATURES = JWSRegistry(algorithms=["RS256", "ES256"], strict_check_header=False)
 _REFRESH_SECONDS = 30
 
 
@@ -35,11 +39,11 @@ class KeySource:
         self._location = location
         self._client = client
         self._now = now
-        self._keys: dict[str, jwt.PyJWK] = {}
+        self._keys: dict[str, Key] = {}
         self._read_at: datetime | None = None
         self._reading = asyncio.Lock()
 
-    async def key(self, key_id: str) -> jwt.PyJWK:
+    async def key(self, key_id: str) -> Key:
         """Raises TokenRefused for a key that the issuer does not have, Unavailable when it can't be asked."""
         if key_id not in self._keys:
             # Who comes while the key set is being read waits for it, and finds the key there.
@@ -58,7 +62,7 @@ class KeySource:
     def _may_read(self) -> bool:
         return self._read_at is None or (self._now() - self._read_at).total_seconds() >= _REFRESH_SECONDS
 
-    async def _read(self) -> dict[str, jwt.PyJWK]:
+    async def _read(self) -> dict[str, Key]:
         try:
             if self._location.startswith("https://"):
                 response = await self._client.get(self._location)
@@ -66,12 +70,12 @@ class KeySource:
                 document = response.text
             else:
                 document = await asyncio.to_thread(Path(self._location).read_text)
-            keys = jwt.PyJWKSet.from_dict(json.loads(document)).keys
-        except (httpx.HTTPError, OSError, ValueError, jwt.PyJWTError) as error:
+            keys = KeySet.import_key_set(json.loads(document))
+        except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, JoseError) as error:
             raise Unavailable(
                 "KeySetUnavailable", f"cannot read the key set {self._location}: {error}"
             ) from error
-        return {key.key_id: key for key in keys if key.key_id is not None}
+        return {key.kid: key for key in keys if key.kid is not None}
 
 
 class JwksAttestor:
@@ -81,32 +85,28 @@ class JwksAttestor:
 
     def __init__(self, keys: KeySource, *, issuer: str, audience: str, now: Callable[[], datetime]) -> None:
         self._keys = keys
-        self._issuer = issuer
         self._audience = audience
         self._now = now
+        # Times are compared below, with the clock that was passed in.
+        self._claims = jwt.BaseClaimsRegistry(
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": audience},
+            sub={"essential": True},
+            exp={"essential": True},
+        )
 
     async def attest(self, token: str) -> AttestedPod:
         try:
             key = await self._keys.key(_key_id(token.partition(".")[0]))
-            claims = jwt.decode(
-                token,
-                key=key,
-                algorithms=_ALGORITHMS,
-                audience=self._audience,
-                issuer=self._issuer,
-                # Times are compared below, with the clock that was passed in.
-                options={
-                    "require": ["exp", "iss", "aud", "sub"],
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
-        except jwt.InvalidAudienceError as error:
-            raise TokenRefused(
-                "TokenOfOtherAudience", f"the token is not meant for {self._audience!r}"
-            ) from error
-        except jwt.PyJWTError as error:
+            claims = jwt.decode(token, key, registry=_SIGNATURES).claims
+            self._claims.validate(claims)
+        except ClaimError as error:
+            if error.claim == "aud":
+                raise TokenRefused(
+                    "TokenOfOtherAudience", f"the token is not meant for {self._audience!r}"
+                ) from error
+            raise TokenRefused("TokenNotAuthenticated", f"the token does not hold: {error}") from error
+        except (JoseError, ValueError) as error:
             raise TokenRefused("TokenNotAuthenticated", f"the token does not hold: {error}") from error
         return pod_of_claims(claims, self._now())
 
@@ -128,9 +128,9 @@ def pod_of_claims(claims: Mapping[str, Any], now: datetime) -> AttestedPod:
     expires, begins = claims.get("exp"), claims.get("nbf", claims.get("iat", 0))
     if not isinstance(expires, int | float) or not isinstance(begins, int | float):
         raise TokenRefused("TokenNotAuthenticated", "the token's times are no numbers")
-    if now.timestamp() >= expires:
+    if not now.timestamp() < expires:  # NaN is a number
         raise TokenRefused("TokenExpired", "the token has expired; read it again from its file")
-    if now.timestamp() < begins:
+    if not now.timestamp() >= begins:
         raise TokenRefused("TokenNotYetValid", "the token is not valid yet; are the clocks right?")
     bound = claims.get("kubernetes.io")
     bound = bound if isinstance(bound, dict) else {}

@@ -37,6 +37,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc.jwk import RSAKey
 from sqlalchemy import create_engine, func, insert, select
 
 from blessings import Blessing, Principal, Roots
@@ -183,7 +184,9 @@ def _agent(directory: Path, **settings: Any) -> Iterator[RunningClusterAgent]:
     limitless: dict[str, Any] = {
         f"rate_per_{who}": 10**6 for who in ("application", "address", "replica", "administrator")
     }
-    with running_cluster_agent(directory, **limitless, **settings) as agent:
+    # Clusters of kubeadm, kind, k3s and the large providers sign tokens with an RSA key.
+    key = RSAKey.generate_key(2048)
+    with running_cluster_agent(directory, token_key=key, **limitless, **settings) as agent:
         for thread in Path(f"/proc/{agent.process.pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {0})
         yield agent

@@ -12,28 +12,27 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from blessings import fingerprint
+from joserfc import jwt
+from joserfc.jwk import ECKey, RSAKey
 
 
 class TokenIssuer:
-    """Signs tokens with a key made at start; `jwks` is the public half, as a JSON Web Key Set (RFC 7517)."""
+    """Signs tokens with `key`, or one on P-256 made at start; `jwks` is the public half, as a JSON Web Key
+    Set (RFC 7517). Clusters have keys of either kind, those of kubeadm RSA ones."""
 
-    def __init__(self, issuer: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, issuer: str, now: Callable[[], datetime], key: ECKey | RSAKey | None = None) -> None:
         self.issuer = issuer
         self._now = now
-        # ES256 is P-256 (RFC 7518, section 3.4).
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._key_id = fingerprint(self._key.public_key()).replace(":", "")[:32]
+        self._key = key or ECKey.generate_key("P-256")
+        # RFC 7518, sections 3.3 and 3.4.
+        self._algorithm = "RS256" if isinstance(self._key, RSAKey) else "ES256"
+        self._key_id = self._key.thumbprint()
 
     def jwks(self) -> str:
         """The key set document."""
-        key: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        return json.dumps({"keys": [{**key, "kid": self._key_id, "use": "sig", "alg": "ES256"}]})
+        key = self._key.as_dict(private=False, kid=self._key_id, use="sig", alg=self._algorithm)
+        return json.dumps({"keys": [key]})
 
     def token(
         self,
@@ -62,7 +61,8 @@ class TokenIssuer:
                 "serviceaccount": {"name": service_account, "uid": _uid(namespace, service_account)},
             },
         }
-        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": self._key_id}), expiry
+        header = {"alg": self._algorithm, "kid": self._key_id}
+        return jwt.encode(header, claims, self._key, [self._algorithm], default_type=None), expiry
 
 
 def _uid(namespace: str, service_account: str) -> str:
