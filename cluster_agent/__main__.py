@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from cluster_agent.attestation.bounded import BoundedAttestor
+from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.chosen import attestation
 from cluster_agent.audit.chores import (
     HEADS_SECONDS,
@@ -103,12 +103,7 @@ async def _run(settings: Settings) -> None:
         await store.claim_authority(room.lasting_fingerprints)
         store.audit_with(lambda: room.issuing)
         async with attestation(settings, _now) as (attestor, tripwires, pods):
-            bounded = BoundedAttestor(
-                attestor,
-                at_a_time=settings.token_reviews_at_a_time,
-                most_waiting=8 * settings.token_reviews_at_a_time,
-            )
-            _watch(metrics, store, bounded, room)
+            _watch(metrics, store, attestor, room)
             agent = ClusterAgent(
                 prefix=settings.prefix,
                 administrators=Administrators(
@@ -117,7 +112,7 @@ async def _run(settings: Settings) -> None:
                 ttl=settings.ttl,
                 room=room,
                 store=store,
-                attestor=bounded,
+                attestor=attestor,
                 tripwires=(metrics, *tripwires),
                 now=_now,
                 watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
@@ -201,7 +196,7 @@ def _tracing(metrics: Metrics) -> Tracing | None:
     return Tracing(metrics.registry)
 
 
-def _watch(metrics: Metrics, store: Store, attestor: BoundedAttestor, room: SigningRoom) -> None:
+def _watch(metrics: Metrics, store: Store, attestor: Attestor, room: SigningRoom) -> None:
     for name in store.queues:
         metrics.watch_queue(name, lambda name=name: store.queues[name])  # type: ignore[misc]
     metrics.watch_queue("attestation", lambda: attestor.waiting)

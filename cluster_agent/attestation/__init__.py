@@ -32,6 +32,10 @@ class Attestor(Protocol):
     def kind(self) -> str:
         """`token-review` or `jwks`: shown in the log and in /healthz."""
 
+    @property
+    def waiting(self) -> int:
+        """How many tokens wait for somebody else's answer about others; for the metrics."""
+
     async def attest(self, token: str) -> AttestedPod:
         """Raises TokenRefused when the token proves no pod, Unavailable when nobody can say now."""
 

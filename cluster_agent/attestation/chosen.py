@@ -10,6 +10,7 @@ from datetime import datetime
 import httpx
 
 from cluster_agent.attestation import Attestor
+from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import SettingsError
@@ -48,8 +49,8 @@ async def attestation(
         base_url=settings.kubernetes_api_url, verify=trust, timeout=KUBERNETES_TIMEOUT_SECONDS
     ) as client:
         api = KubernetesApi(client, settings.kubernetes_token_file)
-        yield (
-            TokenReviewAttestor(api, settings.token_audience),
-            [NamespaceEvents(api, now)],
-            KubernetesPods(api),
+        at_a_time = settings.token_reviews_at_a_time
+        attestor = BoundedAttestor(
+            TokenReviewAttestor(api, settings.token_audience), at_a_time=at_a_time, most_waiting=8 * at_a_time
         )
+        yield attestor, [NamespaceEvents(api, now)], KubernetesPods(api)

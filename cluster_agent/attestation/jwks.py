@@ -27,16 +27,26 @@ from cluster_agent.errors import Unavailable
 # Header parameters that nobody knows are ignored, unless they are said to be critical (RFC 7515, 4.1.11).
 _SIGNATURES = JWSRegistry(algorithms=["RS256", "ES256"], strict_check_header=False)
 _REFRESH_SECONDS = 30
+# For all of the key set, however slowly it comes.
+READ_SECONDS = 5.0
 
 
 class KeySource:
     """The issuer's key set, from a file or an HTTPS address; read again when a token names an unknown key.
 
-    Not more often than every 30 s, so that forged key identifiers cause no storm of requests.
+    Not more often than every 30 s, so that forged key identifiers cause no storm of requests. Reading it may
+    take `seconds`.
     """
 
-    def __init__(self, location: str, client: httpx.AsyncClient, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        location: str,
+        client: httpx.AsyncClient,
+        now: Callable[[], datetime],
+        seconds: float = READ_SECONDS,
+    ) -> None:
         self._location = location
+        self._seconds = seconds
         self._client = client
         self._now = now
         self._keys: dict[str, Key] = {}
@@ -64,32 +74,41 @@ class KeySource:
 
     async def _read(self) -> dict[str, Key]:
         try:
-            if self._location.startswith("https://"):
-                response = await self._client.get(self._location)
-                response.raise_for_status()
-                document = response.text
-            else:
-                document = await asyncio.to_thread(Path(self._location).read_text)
+            async with asyncio.timeout(self._seconds):
+                document = await self._document()
             keys = KeySet.import_key_set(json.loads(document))
+        except TimeoutError as error:
+            raise Unavailable(
+                "KeySetUnavailable", f"the key set {self._location} did not come within {self._seconds:g} s"
+            ) from error
         except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, JoseError) as error:
             raise Unavailable(
                 "KeySetUnavailable", f"cannot read the key set {self._location}: {error}"
             ) from error
         return {key.kid: key for key in keys if key.kid is not None}
 
+    async def _document(self) -> str:
+        if not self._location.startswith("https://"):
+            return await asyncio.to_thread(Path(self._location).read_text)
+        response = await self._client.get(self._location)
+        response.raise_for_status()
+        return response.text
+
 
 class JwksAttestor:
     """Accepts tokens of `issuer` for `audience` that are signed by one of its keys and in their time."""
 
     kind = "jwks"
+    waiting = 0  # nobody is asked
 
     def __init__(self, keys: KeySource, *, issuer: str, audience: str, now: Callable[[], datetime]) -> None:
         self._keys = keys
+        self._issuer = issuer
         self._audience = audience
         self._now = now
         # Times are compared below, with the clock that was passed in.
         self._claims = jwt.BaseClaimsRegistry(
-            iss={"essential": True, "value": issuer},
+            iss={"essential": True},
             aud={"essential": True, "value": audience},
             sub={"essential": True},
             exp={"essential": True},
@@ -108,6 +127,11 @@ class JwksAttestor:
             raise TokenRefused("TokenNotAuthenticated", f"the token does not hold: {error}") from error
         except (JoseError, ValueError) as error:
             raise TokenRefused("TokenNotAuthenticated", f"the token does not hold: {error}") from error
+        if claims["iss"] != self._issuer:
+            raise TokenRefused(
+                "TokenNotAuthenticated",
+                f"the token is not of {self._issuer!r}, it says {str(claims['iss'])[:300]!r}",
+            )
         return pod_of_claims(claims, self._now())
 
 

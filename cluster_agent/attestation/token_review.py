@@ -23,6 +23,7 @@ class TokenReviewAttestor:
     """Accepts what TokenReview accepts for `audience`."""
 
     kind = "token-review"
+    waiting = 0  # a BoundedAttestor stands before it
 
     def __init__(self, api: KubernetesApi, audience: str) -> None:
         self._api = api

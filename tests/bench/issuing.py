@@ -48,7 +48,7 @@ from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster
 from tests.csrs import csr_of
 from tests.postgresql import running_postgresql
 
-_AT_ONCE = 32
+_AT_ONCE = 64
 _WARM_UP = 200
 _A_TURN = 1000
 _TICKS = os.sysconf("SC_CLK_TCK")

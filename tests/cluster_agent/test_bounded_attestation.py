@@ -17,6 +17,7 @@ class SlowAttestor:
     """Answers when it is let; a double of an API server that hangs."""
 
     kind = "token-review"
+    waiting = 0
 
     def __init__(self) -> None:
         self.answer = asyncio.Event()
