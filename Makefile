@@ -9,11 +9,14 @@ UV_VERSION := 0.13.9
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-$(VENV)/installed: pyproject.toml uv.lock
+$(BIN)/uv-$(UV_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "vanadium-cluster needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/installed: $(BIN)/uv-$(UV_VERSION) pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --locked
 	@touch $@
 
@@ -21,7 +24,7 @@ $(VENV)/installed: pyproject.toml uv.lock
 install: $(VENV)/installed ## the environment, exactly as locked, in .venv
 
 .PHONY: lock
-lock: install ## resolve pyproject.toml into uv.lock anew
+lock: $(BIN)/uv-$(UV_VERSION) ## resolve pyproject.toml into uv.lock anew
 	$(BIN)/uv lock
 
 .PHONY: format
