@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
-from joserfc.jwk import ECKey, RSAKey
 
 from blessings import AccessList, Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
@@ -228,18 +227,13 @@ class RunningClusterAgent:
 
 @contextmanager
 def running_cluster_agent(
-    directory: Path,
-    *,
-    start: Start = start_program,
-    token_key: ECKey | RSAKey | None = None,
-    **settings: object,
+    directory: Path, *, start: Start = start_program, **settings: object
 ) -> Iterator[RunningClusterAgent]:
     """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes.
 
-    With a `database_url`, its keys are made beside, as an administrator would. Tokens are signed with
-    `token_key`, or a new one on P-256.
+    With a `database_url`, its keys are made beside, as an administrator would.
     """
-    tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC), token_key)
+    tokens = TokenIssuer(ISSUER, lambda: datetime.now(UTC))
     (directory / "jwks.json").write_text(tokens.jwks())
     control_plane = write_serving_files(directory / "serving")
     if "database_url" in settings:

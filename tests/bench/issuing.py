@@ -1,8 +1,8 @@
 """Issuances a second and core, each with a TLS connection of its own and a durable record, beside what the
 same server and machine can do at most: bare mutual TLS 1.3 handshakes, and bare signatures.
 
-    python -m tests.bench.issuing [--store sqlite|postgresql] [--live 100,100000] [--requests 4000]
-                                  [--python …/bin/python]
+    python -m tests.bench.issuing [--store sqlite|postgresql] [--attestor jwks|token-review]
+                                  [--live 100,100000] [--requests 4000] [--python …/bin/python]
 
 The server is the program, pinned to one core; the clients are processes on the others. Rates are per second
 of the server's own processor time, so that a busy machine changes them little; `by the clock` is what there
@@ -37,14 +37,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from joserfc.jwk import RSAKey
 from sqlalchemy import create_engine, func, insert, select
 
 from blessings import Blessing, Principal, Roots
 from blessings.tls import client_context
 from cluster_agent.store import tables
 from cluster_agent.store.database import database_url
-from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent, with_interpreter
+from tests.bench.pod_tokens import pod_tokens
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent, with_interpreter
 from tests.csrs import csr_of
 from tests.postgresql import running_postgresql
 
@@ -110,6 +110,7 @@ def main() -> None:
         description=description, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--attestor", choices=["jwks", "token-review"], default="jwks")
     parser.add_argument("--live", default="100,100000", help="live replicas in the store, with commas")
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument(
@@ -118,20 +119,24 @@ def main() -> None:
         help="the server's, of an environment with what its image has; or else ours",
     )
     arguments = parser.parse_args()
-    print(f"{_processor()}, {os.cpu_count()} cores; {arguments.store}")
+    print(f"{_processor()}, {os.cpu_count()} cores; {arguments.store}, {arguments.attestor}")
     print(_version_of(arguments.python))
     signatures = _signatures_a_second()
     print(f"(b) bare P-256 signatures: {signatures:.0f}/s of a core")
     for live in arguments.live.split(","):
-        _measure_with(int(live), arguments.store, arguments.requests, arguments.python, signatures)
+        _measure_with(int(live), arguments, signatures)
 
 
-def _measure_with(live: int, store: str, requests: int, python: str, signatures: float) -> None:
+def _measure_with(live: int, arguments: argparse.Namespace, signatures: float) -> None:
+    requests: int = arguments.requests
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vanadium-bench-")))
-        settings: dict[str, Any] = {"start": with_interpreter(python)}
+        # What is started besides the cluster agent leaves its core to it.
+        os.sched_setaffinity(0, _other_cores())
+        attested, tokens = stack.enter_context(pod_tokens(arguments.attestor, requests + _WARM_UP, directory))
+        settings: dict[str, Any] = {"start": with_interpreter(arguments.python), **attested}
         url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
-        if store == "postgresql":
+        if arguments.store == "postgresql":
             settings["database_url"] = url = stack.enter_context(running_postgresql()).new_database()
         agent = stack.enter_context(_agent(directory, **settings))
         pool = stack.enter_context(_client_processes())
@@ -144,7 +149,6 @@ def _measure_with(live: int, store: str, requests: int, python: str, signatures:
             roots=agent.server_roots.to_pem(),
         )
         _add_live_replicas(url, secret["id"], live)
-        tokens = [pod_token(agent.tokens, f"web-{number}") for number in range(requests + _WARM_UP)]
         asks = pool.map(_ask, tokens, 50)
         _run(agent, pool, client, asks[:_WARM_UP])
         bare, issued, bare_again, renewed = Measured(), Measured(), Measured(), Measured()
@@ -187,9 +191,7 @@ def _agent(directory: Path, **settings: Any) -> Iterator[RunningClusterAgent]:
     limitless: dict[str, Any] = {
         f"rate_per_{who}": 10**6 for who in ("application", "address", "replica", "administrator")
     }
-    # Clusters of kubeadm, kind, k3s and the large providers sign tokens with an RSA key.
-    key = RSAKey.generate_key(2048)
-    with running_cluster_agent(directory, token_key=key, **limitless, **settings) as agent:
+    with running_cluster_agent(directory, **limitless, **settings) as agent:
         for thread in Path(f"/proc/{agent.process.pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {0})
         yield agent
@@ -198,9 +200,13 @@ def _agent(directory: Path, **settings: Any) -> Iterator[RunningClusterAgent]:
 @contextmanager
 def _client_processes() -> Iterator[Pool]:
     """Two, away from the server's core; each has half of the clients as threads."""
-    others = set(range(os.cpu_count() or 1)) - {0} or {0}
-    with multiprocessing.get_context("spawn").Pool(2, os.sched_setaffinity, (0, others)) as pool:
+    with multiprocessing.get_context("spawn").Pool(2, os.sched_setaffinity, (0, _other_cores())) as pool:
         yield pool
+
+
+def _other_cores() -> set[int]:
+    """All but the server's, where there are others."""
+    return set(range(os.cpu_count() or 1)) - {0} or {0}
 
 
 def _run(agent: RunningClusterAgent, pool: Pool, client: Client, asks: Sequence[Ask]) -> Measured:

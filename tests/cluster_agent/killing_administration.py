@@ -10,7 +10,7 @@ import random
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -39,7 +39,7 @@ def kill_administered(
     """How many acts of each actor were answered, and what is wrong. `url`: of PostgreSQL, else SQLite."""
     problems: list[str] = []
     # Longer than any run: what was revoked stays on the lists.
-    settings: dict[str, Any] = {"ttl_seconds": 86_400}
+    settings: dict[str, object] = {"ttl_seconds": 86_400}
     if url is not None:
         settings["database_url"] = url
     database = url or f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"

@@ -73,7 +73,7 @@ def kill_claimed(
     return killer, problems
 
 
-def _one(directory: Path, settings: dict[str, Any], start: Start, killer: Killer) -> list[str]:
+def _one(directory: Path, settings: dict[str, str], start: Start, killer: Killer) -> list[str]:
     url = settings.get("database_url", f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}")
     (directory / "code").write_text(CODE)
     first, second = Administrator(datetime.now(UTC)), Administrator(datetime.now(UTC))
