@@ -3,48 +3,99 @@ watched. A full Kubernetes client would cost 30 MiB of memory for them."""
 
 from __future__ import annotations
 
+import ssl
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
+
+# To connect, and between two parts of an answer.
+TIMEOUT_SECONDS = 5
+# A line is an object, of which etcd keeps 1.5 MiB at most; lines of up to twice these are read.
+_BUFFER_BYTES = 1024 * 1024
 
 
-@dataclass
+class ApiCallError(Exception):
+    """A call had no answer, or one that is no success, or not what was asked for."""
+
+
 class KubernetesApi:
-    """An API server and the token to call it with. The token file is read at each call: it is rotated."""
+    """An API server and the token to call it with. The token file is read at each call: it is rotated.
 
-    client: httpx.AsyncClient
-    token_file: Path
+    Every call raises ApiCallError, whose text holds the path and what went wrong, and never the token, as
+    the representation of aiohttp's own errors does.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token_file: Path) -> None:
+        self._session = session
+        self._url = url.rstrip("/")
+        self._token_file = token_file
 
     async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POSTs `body`. Raises httpx.HTTPError when there is no answer or it is no success."""
-        response = await self.client.post(path, json=body, headers=self._headers())
-        response.raise_for_status()
-        answer: dict[str, Any] = response.json()
-        return answer
+        """POSTs `body`, and gives what was made of it."""
+        async with self._call("POST", path, json=body) as response:
+            return await _object_of(response)
 
     async def read(self, path: str, parameters: Mapping[str, str], accept: str) -> dict[str, Any]:
-        """GETs JSON in the form `accept`. Raises httpx.HTTPError as `create` does, ValueError for no JSON."""
-        response = await self.client.get(path, params=parameters, headers=self._headers(accept))
-        response.raise_for_status()
-        answer: dict[str, Any] = response.json()
-        return answer
+        """GETs JSON in the form `accept`."""
+        async with self._call("GET", path, accept, params=parameters) as response:
+            return await _object_of(response)
 
     async def lines(
         self, path: str, parameters: Mapping[str, str], accept: str, silent_seconds: float
-    ) -> AsyncIterator[str]:
-        """The lines of a GET that the server keeps answering. Raises httpx.HTTPError as `create` does, and
-        after `silent_seconds` without a byte."""
-        timeout = httpx.Timeout(self.client.timeout.connect, read=silent_seconds)
-        async with self.client.stream(
-            "GET", path, params=parameters, headers=self._headers(accept), timeout=timeout
+    ) -> AsyncIterator[bytes]:
+        """The lines of a GET that the server keeps answering. Also raises ApiCallError after `silent_seconds`
+        without a byte."""
+        timeout = aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=silent_seconds)
+        async with self._call(
+            "GET", path, accept, params=parameters, timeout=timeout, read_bufsize=_BUFFER_BYTES
         ) as response:
-            response.raise_for_status()
-            async for line in response.aiter_lines():
+            async for line in response.content:
                 yield line
 
-    def _headers(self, accept: str = "application/json") -> dict[str, str]:
-        token = self.token_file.read_text().strip()
-        return {"Authorization": f"Bearer {token}", "Accept": accept}
+    @asynccontextmanager
+    async def _call(
+        self, method: str, path: str, accept: str = "application/json", **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            token = self._token_file.read_text().strip()
+            headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+            async with self._session.request(
+                method, self._url + path, headers=headers, allow_redirects=False, **options
+            ) as response:
+                if response.status >= 300:
+                    raise ApiCallError(f"{method} {path}: HTTP {response.status} {response.reason}")
+                yield response
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiCallError(f"{method} {path}: {type(error).__name__}: {error}") from error
+
+
+@asynccontextmanager
+async def api_session(url: str, trust: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for the API server at `url`, through the proxy that the environment names for it."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=trust),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS),
+        proxy=_proxy_for(url),
+    ) as session:
+        yield session
+
+
+def _proxy_for(url: str) -> str | None:
+    """Looked up once, as it does not change: aiohttp would do so for each call, in a thread."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+async def _object_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    answer = await response.json(content_type=None)
+    if not isinstance(answer, dict):
+        raise ApiCallError(f"{response.method} {response.url.path}: the answer is no JSON object")
+    return answer

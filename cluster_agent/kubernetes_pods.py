@@ -6,9 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
-
-from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
 from cluster_agent.pod_watching import ApiServerAway, PodList
 
 _PATH = "/api/v1/pods"
@@ -19,7 +17,7 @@ _AT_ONCE = 500
 _WATCH_SECONDS = 300
 # Bookmarks come about once a minute; who is silent for longer may be gone.
 _SILENT_SECONDS = 90
-_BAD_ANSWER = (httpx.HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError)
+_BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class KubernetesPods:

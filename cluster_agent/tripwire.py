@@ -10,12 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import structlog
 
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing_policy import Secret
-from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
 
 _log = structlog.get_logger(__name__)
 _AT_MOST_EVERY = timedelta(minutes=1)
@@ -51,8 +50,8 @@ class NamespaceEvents:
         namespace = secret.application.namespace
         try:
             await self._api.create(f"/api/v1/namespaces/{namespace}/events", event(secret, refusal, now))
-        except (httpx.HTTPError, OSError) as error:
-            _log.warning("event not written", namespace=namespace, error=type(error).__name__)
+        except ApiCallError as error:
+            _log.warning("event not written", namespace=namespace, error=str(error))
 
 
 def event(secret: Secret, refusal: Refusal, now: datetime) -> dict[str, Any]:

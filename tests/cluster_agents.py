@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ import httpx
 from blessings import AccessList, Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.key_documents import read_file
 from cluster_agent.callers import Administrators, Caller, identify
 from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import Refusal
@@ -66,7 +68,7 @@ class AgentUnderClock:
         self.tokens = TokenIssuer(ISSUER, self.clock)
         self.tripwire = TripwireRecord([])
         (directory / "jwks.json").write_text(self.tokens.jwks())
-        keys = KeySource(str(directory / "jwks.json"), httpx.AsyncClient(), self.clock)
+        keys = key_source(directory / "jwks.json", self.clock)
         prefix = Name.parse("acme:prod")
         self.store = open_store(store_url)
         if claimable:
@@ -119,6 +121,11 @@ class AgentUnderClock:
     def token(self, pod: str = "web-1", **changes: Any) -> str:
         """A token of shop/web for `pod`; keywords change the claims."""
         return pod_token(self.tokens, pod, **changes)
+
+
+def key_source(file: Path, clock: Clock) -> KeySource:
+    """The key set in a file."""
+    return KeySource(str(file), partial(read_file, str(file)), clock)
 
 
 def pod_token(tokens: TokenIssuer, pod: str = "web-1", **changes: Any) -> str:

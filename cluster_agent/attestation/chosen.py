@@ -7,20 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-import httpx
-
 from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.key_documents import reading
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing import Tripwire
-from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_api import KubernetesApi, api_session
 from cluster_agent.kubernetes_pods import KubernetesPods
 from cluster_agent.settings import Settings
 from cluster_agent.tripwire import NamespaceEvents
-
-KUBERNETES_TIMEOUT_SECONDS = 5
 
 
 @asynccontextmanager
@@ -30,8 +27,8 @@ async def attestation(
     """The attestor that the settings name, who is told of a misused credential besides the metrics, and who
     knows of deleted Pods, if somebody does."""
     if settings.attestor == "jwks":
-        async with httpx.AsyncClient(timeout=KUBERNETES_TIMEOUT_SECONDS) as client:
-            keys = KeySource(settings.jwks_location, client, now)
+        async with reading(settings.jwks_location) as read:
+            keys = KeySource(settings.jwks_location, read, now)
             yield (
                 JwksAttestor(keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=now),
                 [],
@@ -45,10 +42,8 @@ async def attestation(
             "--kubernetes-ca-file (VANADIUM_CLUSTER_AGENT_KUBERNETES_CA_FILE): "
             f"{settings.kubernetes_ca_file} cannot be used: {error}"
         ) from error
-    async with httpx.AsyncClient(
-        base_url=settings.kubernetes_api_url, verify=trust, timeout=KUBERNETES_TIMEOUT_SECONDS
-    ) as client:
-        api = KubernetesApi(client, settings.kubernetes_token_file)
+    async with api_session(settings.kubernetes_api_url, trust) as session:
+        api = KubernetesApi(session, settings.kubernetes_api_url, settings.kubernetes_token_file)
         at_a_time = settings.token_reviews_at_a_time
         attestor = BoundedAttestor(
             TokenReviewAttestor(api, settings.token_audience), at_a_time=at_a_time, most_waiting=8 * at_a_time

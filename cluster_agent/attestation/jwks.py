@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 from joserfc import jwt
 from joserfc.errors import ClaimError, JoseError
 from joserfc.jwk import Key, KeySet
@@ -32,7 +31,7 @@ READ_SECONDS = 5.0
 
 
 class KeySource:
-    """The issuer's key set, from a file or an HTTPS address; read again when a token names an unknown key.
+    """The issuer's key set at `location`, by `read`; read again when a token names an unknown key.
 
     Not more often than every 30 s, so that forged key identifiers cause no storm of requests. Reading it may
     take `seconds`.
@@ -41,13 +40,13 @@ class KeySource:
     def __init__(
         self,
         location: str,
-        client: httpx.AsyncClient,
+        read: Callable[[], Awaitable[str]],
         now: Callable[[], datetime],
         seconds: float = READ_SECONDS,
     ) -> None:
         self._location = location
         self._seconds = seconds
-        self._client = client
+        self._document = read
         self._now = now
         self._keys: dict[str, Key] = {}
         self._read_at: datetime | None = None
@@ -81,18 +80,11 @@ class KeySource:
             raise Unavailable(
                 "KeySetUnavailable", f"the key set {self._location} did not come within {self._seconds:g} s"
             ) from error
-        except (httpx.HTTPError, OSError, ValueError, LookupError, TypeError, JoseError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, JoseError) as error:
             raise Unavailable(
                 "KeySetUnavailable", f"cannot read the key set {self._location}: {error}"
             ) from error
         return {key.kid: key for key in keys if key.kid is not None}
-
-    async def _document(self) -> str:
-        if not self._location.startswith("https://"):
-            return await asyncio.to_thread(Path(self._location).read_text)
-        response = await self._client.get(self._location)
-        response.raise_for_status()
-        return response.text
 
 
 class JwksAttestor:

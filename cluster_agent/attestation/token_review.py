@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
 from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
 from cluster_agent.errors import Unavailable
-from cluster_agent.kubernetes_api import KubernetesApi
+from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
 
 _PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -37,9 +35,9 @@ class TokenReviewAttestor:
         }
         try:
             answer = await self._api.create(_PATH, review)
-        except (httpx.HTTPError, OSError, ValueError) as error:  # no answer, no token of ours, no JSON
+        except ApiCallError as error:
             raise Unavailable(
-                "TokenReviewUnavailable", f"the API server did not review the token: {type(error).__name__}"
+                "TokenReviewUnavailable", f"the API server did not review the token: {error}"
             ) from error
         return pod_of_review(answer.get("status") or {}, self._audience)
 

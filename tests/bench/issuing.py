@@ -18,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import socket
 import ssl
 import statistics
@@ -44,6 +45,7 @@ from blessings.tls import client_context
 from cluster_agent.store import tables
 from cluster_agent.store.database import database_url
 from tests.bench.pod_tokens import pod_tokens
+from tests.checkout import CHECKOUT
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent, with_interpreter
 from tests.csrs import csr_of
 from tests.postgresql import running_postgresql
@@ -134,7 +136,10 @@ def _measure_with(live: int, arguments: argparse.Namespace, signatures: float) -
         # What is started besides the cluster agent leaves its core to it.
         os.sched_setaffinity(0, _other_cores())
         attested, tokens = stack.enter_context(pod_tokens(arguments.attestor, requests + _WARM_UP, directory))
-        settings: dict[str, Any] = {"start": with_interpreter(arguments.python), **attested}
+        settings: dict[str, Any] = {
+            "start": with_interpreter(arguments.python, **_variables_of_the_image()),
+            **attested,
+        }
         url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
         if arguments.store == "postgresql":
             settings["database_url"] = url = stack.enter_context(running_postgresql()).new_database()
@@ -183,6 +188,11 @@ def _measure_with(live: int, arguments: argparse.Namespace, signatures: float) -
             f"with {_AT_ONCE} at once median {steps[49] * 1000:.0f} ms, p99 {steps[98] * 1000:.0f} ms"
         )
     print(f"  resident memory {memory:.0f} MiB")
+
+
+def _variables_of_the_image() -> dict[str, str]:
+    text = (CHECKOUT / "deploy/images/cluster-agent.Containerfile").read_text()
+    return dict(re.findall(r"^ENV (\w+)=(\S+)$", text, re.MULTILINE))
 
 
 @contextmanager

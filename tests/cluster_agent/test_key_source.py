@@ -5,39 +5,36 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cluster_agent.attestation import TokenRefused
-from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.errors import Unavailable
 from tests.clock import Clock
-from tests.cluster_agents import AUDIENCE, ISSUER, pod_token
+from tests.cluster_agents import AUDIENCE, ISSUER, key_source, pod_token
 from vkube.local.token_issuer import TokenIssuer
 
 
 async def test_a_key_set_that_cannot_be_read_accuses_nobody(tmp_path: Path) -> None:
     clock = Clock()
     tokens = TokenIssuer(ISSUER, clock)
-    async with httpx.AsyncClient() as client:
-        keys = KeySource(str(tmp_path / "jwks.json"), client, clock)
-        attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
-        for _ in range(2):  # the second time without trying to read again
-            with pytest.raises(Unavailable):
-                await attestor.attest(pod_token(tokens))
-        (tmp_path / "jwks.json").write_text(tokens.jwks())
-        clock.turn(seconds=30)
-        assert (await attestor.attest(pod_token(tokens))).name == "web-1"
+    keys = key_source(tmp_path / "jwks.json", clock)
+    attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
+    for _ in range(2):  # the second time without trying to read again
+        with pytest.raises(Unavailable):
+            await attestor.attest(pod_token(tokens))
+    (tmp_path / "jwks.json").write_text(tokens.jwks())
+    clock.turn(seconds=30)
+    assert (await attestor.attest(pod_token(tokens))).name == "web-1"
 
 
 async def test_tokens_that_come_together_at_first_are_all_attested(tmp_path: Path) -> None:
     clock = Clock()
     tokens = TokenIssuer(ISSUER, clock)
     (tmp_path / "jwks.json").write_text(tokens.jwks())
-    async with httpx.AsyncClient() as client:
-        keys = KeySource(str(tmp_path / "jwks.json"), client, clock)
-        attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
-        pods = await asyncio.gather(*(attestor.attest(pod_token(tokens, f"web-{n}")) for n in range(5)))
+    keys = key_source(tmp_path / "jwks.json", clock)
+    attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=clock)
+    pods = await asyncio.gather(*(attestor.attest(pod_token(tokens, f"web-{n}")) for n in range(5)))
     assert [pod.name for pod in pods] == [f"web-{n}" for n in range(5)]
 
 
@@ -46,13 +43,10 @@ async def test_a_new_key_of_the_issuer_is_found_but_not_looked_for_at_every_forg
     old, new = TokenIssuer(ISSUER, clock), TokenIssuer(ISSUER, clock)
     file = tmp_path / "jwks.json"
     file.write_text(old.jwks())
-    async with httpx.AsyncClient() as client:
-        attestor = JwksAttestor(
-            KeySource(str(file), client, clock), issuer=ISSUER, audience=AUDIENCE, now=clock
-        )
-        await attestor.attest(pod_token(old))
-        file.write_text(new.jwks())
-        with pytest.raises(TokenRefused):
-            await attestor.attest(pod_token(new))
-        clock.turn(seconds=30)
+    attestor = JwksAttestor(key_source(file, clock), issuer=ISSUER, audience=AUDIENCE, now=clock)
+    await attestor.attest(pod_token(old))
+    file.write_text(new.jwks())
+    with pytest.raises(TokenRefused):
         await attestor.attest(pod_token(new))
+    clock.turn(seconds=30)
+    await attestor.attest(pod_token(new))

@@ -1,0 +1,191 @@
+"""Calls to an API server that misbehaves, which a real one cannot be made to do; the end-to-end tests call a
+real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.errors import Unavailable
+from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi, api_session
+
+TOKEN = "the-agents-own-token"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """The address of a server without TLS that answers every request by `handler`."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def api_of(handler: Handler, directory: Path, *, under: str = "") -> AsyncIterator[KubernetesApi]:
+    (directory / "token").write_text(f"{TOKEN}\n")
+    async with (
+        serving(handler) as url,
+        api_session(url, ssl.create_default_context()) as session,
+    ):
+        yield KubernetesApi(session, url + under, directory / "token")
+
+
+def whole_text(error: BaseException | None) -> str:
+    """What a log could hold of an error and of those behind it, when it is logged by its representation."""
+    return "" if error is None else f"{error} {error!r} {whole_text(error.__cause__)}"
+
+
+async def test_the_token_is_read_anew_for_each_call(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Authorization"])
+        return web.json_response({})
+
+    async with api_of(answer, tmp_path) as api:
+        await api.create("/apis/x", {})
+        (tmp_path / "token").write_text("rotated")
+        await api.create("/apis/x", {})
+    assert seen == [f"Bearer {TOKEN}", "Bearer rotated"]
+
+
+async def test_an_api_server_under_a_path_is_called_there(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"path": request.path})
+
+    async with api_of(answer, tmp_path, under="/clusters/one/") as api:
+        assert await api.read("/api/v1/pods", {}, "application/json") == {"path": "/clusters/one/api/v1/pods"}
+
+
+@pytest.mark.parametrize("status", [302, 307, 401, 403, 500])
+async def test_a_refused_call_says_which_and_why_and_never_the_token(tmp_path: Path, status: int) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"echo": request.headers["Authorization"]}, status=status)
+
+    async with api_of(answer, tmp_path) as api:
+        with pytest.raises(ApiCallError, match=rf"^POST /apis/x: HTTP {status} ") as caught:
+            await api.create("/apis/x", {})
+    assert TOKEN not in whole_text(caught.value)
+
+
+@pytest.mark.parametrize("body", ["", "<html>", "[]", "null", '{"a":'])
+async def test_an_answer_that_is_no_object_is_none(tmp_path: Path, body: str) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=body, content_type="application/json")
+
+    async with api_of(answer, tmp_path) as api:
+        with pytest.raises(ApiCallError, match=r"^POST /apis/x: ") as caught:
+            await api.create("/apis/x", {})
+    assert TOKEN not in whole_text(caught.value)
+
+
+async def test_attack_a_redirect_does_not_get_the_token(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.json_response({"status": {"authenticated": True}})
+
+    async with serving(elsewhere) as other:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            raise web.HTTPTemporaryRedirect(f"{other}/apis/x")
+
+        async with api_of(answer, tmp_path) as api:
+            with pytest.raises(ApiCallError, match="HTTP 307"):
+                await api.create("/apis/x", {})
+    assert asked == []
+
+
+async def test_a_server_that_ends_the_connection_leaves_the_token_unreviewed(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with api_of(answer, tmp_path) as api:
+        with pytest.raises(
+            Unavailable, match=r"did not review the token: POST /apis/authentication"
+        ) as caught:
+            await TokenReviewAttestor(api, "audience").attest("the token of a pod")
+    assert TOKEN not in whole_text(caught.value)
+    assert "the token of a pod" not in whole_text(caught.value)
+
+
+async def test_a_token_file_that_is_gone_is_an_error_of_the_call(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({})
+
+    async with api_of(answer, tmp_path) as api:
+        (tmp_path / "token").unlink()
+        with pytest.raises(ApiCallError, match="FileNotFoundError"):
+            await api.create("/apis/x", {})
+
+
+async def test_lines_may_be_as_long_as_an_object_of_etcd(tmp_path: Path) -> None:
+    lines = [json.dumps({"object": "x" * 1_600_000}).encode() + b"\n", b'{"type":"BOOKMARK"}\n']
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"".join(lines))
+
+    async with api_of(answer, tmp_path) as api:
+        assert [line async for line in api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 5)] == lines
+
+
+async def test_a_watch_that_is_silent_for_too_long_ends(tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{}\n")
+        await over.wait()
+        return response
+
+    async with api_of(answer, tmp_path) as api:
+        lines = api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 0.05)
+        assert await anext(lines) == b"{}\n"
+        with pytest.raises(ApiCallError, match="Timeout"):
+            await anext(lines)
+        over.set()
+
+
+async def test_the_environments_proxy_is_used_unless_it_excepts_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def proxied(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Host"])
+        return web.json_response({})
+
+    (tmp_path / "token").write_text(TOKEN)
+    async with serving(proxied) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        for exception, expected in (("", ["api.example"]), ("api.example", [])):
+            monkeypatch.setenv("no_proxy", exception)
+            asked.clear()
+            async with api_session("http://api.example", ssl.create_default_context()) as session:
+                api = KubernetesApi(session, "http://api.example", tmp_path / "token")
+                try:
+                    await api.create("/apis/x", {})
+                except ApiCallError:
+                    assert not expected  # there is no such host
+            assert asked == expected
