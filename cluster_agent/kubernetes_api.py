@@ -4,19 +4,20 @@ watched. A full Kubernetes client would cost 30 MiB of memory for them."""
 from __future__ import annotations
 
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from cluster_agent.proxies import proxy_for
+
 # To connect, and between two parts of an answer.
 TIMEOUT_SECONDS = 5
-# A line is an object, of which etcd keeps 1.5 MiB at most; lines of up to twice these are read.
-_BUFFER_BYTES = 1024 * 1024
+# Lines of up to twice these are read. A line is an object, of which etcd keeps 1.5 MiB at most; in JSON some
+# characters are six times as long.
+_BUFFER_BYTES = 5 * 1024 * 1024
 
 
 class ApiCallError(Exception):
@@ -26,8 +27,8 @@ class ApiCallError(Exception):
 class KubernetesApi:
     """An API server and the token to call it with. The token file is read at each call: it is rotated.
 
-    Every call raises ApiCallError, whose text holds the path and what went wrong, and never the token, as
-    the representation of aiohttp's own errors does.
+    Every call raises ApiCallError. It says the path and the kind of error, and nothing of what aiohttp's
+    errors say: they may hold the token, or the password of a proxy.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, token_file: Path) -> None:
@@ -64,14 +65,21 @@ class KubernetesApi:
         try:
             token = self._token_file.read_text().strip()
             headers = {"Authorization": f"Bearer {token}", "Accept": accept}
-            async with self._session.request(
-                method, self._url + path, headers=headers, allow_redirects=False, **options
-            ) as response:
+            async with await self._answer(method, self._url + path, headers=headers, **options) as response:
                 if response.status >= 300:
-                    raise ApiCallError(f"{method} {path}: HTTP {response.status} {response.reason}")
+                    raise ApiCallError(f"{method} {path}: HTTP {response.status}")
                 yield response
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ApiCallError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, RecursionError) as error:
+            reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+            raise ApiCallError(f"{method} {path}: {type(error).__name__}{reason}") from None
+
+    async def _answer(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
+        """Asks once more where a connection that was kept turns out to be closed: the server did nothing, or
+        what does no harm twice."""
+        try:
+            return await self._session.request(method, url, allow_redirects=False, **options)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return await self._session.request(method, url, allow_redirects=False, **options)
 
 
 @asynccontextmanager
@@ -81,17 +89,9 @@ async def api_session(url: str, trust: ssl.SSLContext) -> AsyncIterator[aiohttp.
         connector=aiohttp.TCPConnector(ssl=trust),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS),
-        proxy=_proxy_for(url),
+        proxy=proxy_for(url),
     ) as session:
         yield session
-
-
-def _proxy_for(url: str) -> str | None:
-    """Looked up once, as it does not change: aiohttp would do so for each call, in a thread."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.netloc):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
 
 
 async def _object_of(response: aiohttp.ClientResponse) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
 
 _log = structlog.get_logger(__name__)
 _AT_MOST_EVERY = timedelta(minutes=1)
+_WRITING_SECONDS = 10
 _MAX_UNDER_WAY = 8
 
 
@@ -49,9 +50,10 @@ class NamespaceEvents:
     async def _write(self, secret: Secret, refusal: Refusal, now: datetime) -> None:
         namespace = secret.application.namespace
         try:
-            await self._api.create(f"/api/v1/namespaces/{namespace}/events", event(secret, refusal, now))
-        except ApiCallError as error:
-            _log.warning("event not written", namespace=namespace, error=str(error))
+            async with asyncio.timeout(_WRITING_SECONDS):
+                await self._api.create(f"/api/v1/namespaces/{namespace}/events", event(secret, refusal, now))
+        except (ApiCallError, TimeoutError) as error:
+            _log.warning("event not written", namespace=namespace, error=f"{type(error).__name__}: {error}")
 
 
 def event(secret: Secret, refusal: Refusal, now: datetime) -> dict[str, Any]:

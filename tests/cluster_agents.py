@@ -23,8 +23,9 @@ import httpx
 
 from blessings import AccessList, Authority, Blessing, Name, Pattern, Principal, Roots
 from blessings.tls import client_context
-from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import read_file
+from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.callers import Administrators, Caller, identify
 from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import Refusal

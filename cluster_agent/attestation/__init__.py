@@ -34,7 +34,7 @@ class Attestor(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many tokens wait for somebody else's answer about others; for the metrics."""
+        """How many tokens wait for their turn, because whoever is asked is slow; for the metrics."""
 
     async def attest(self, token: str) -> AttestedPod:
         """Raises TokenRefused when the token proves no pod, Unavailable when nobody can say now."""

@@ -9,8 +9,9 @@ from datetime import datetime
 
 from cluster_agent.attestation import Attestor
 from cluster_agent.attestation.bounded import BoundedAttestor
-from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import reading
+from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing import Tripwire

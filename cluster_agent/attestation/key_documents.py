@@ -13,27 +13,42 @@ from pathlib import Path
 import aiohttp
 import certifi
 
+from cluster_agent.proxies import proxy_for
+
+
+class Unreadable(Exception):
+    """The document could not be read."""
+
 
 @asynccontextmanager
 async def reading(location: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """What reads the document at `location` anew each time; it raises ClientError, OSError, ValueError."""
+    """What reads the document at `location` anew each time; it raises Unreadable."""
     if not location.startswith("https://"):
         yield partial(read_file, location)
         return
     connector = aiohttp.TCPConnector(ssl=_public_trust())
-    # Issuers that are public may be behind the proxy that the environment names.
-    async with aiohttp.ClientSession(connector=connector, trust_env=True) as session:
+    async with aiohttp.ClientSession(connector=connector, proxy=proxy_for(location)) as session:
         yield partial(_read_address, location, session)
 
 
 async def read_file(location: str) -> str:
-    """The document in a file. Raises OSError, ValueError."""
-    return await asyncio.to_thread(Path(location).read_text)
+    """The document in a file. Raises Unreadable."""
+    try:
+        return await asyncio.to_thread(Path(location).read_text)
+    except (OSError, ValueError) as error:
+        raise Unreadable(str(error)) from error
 
 
 async def _read_address(location: str, session: aiohttp.ClientSession) -> str:
-    async with session.get(location, raise_for_status=True) as response:
-        return await response.text()
+    try:
+        # A redirect could lead to an address without TLS, where anybody may answer.
+        async with session.get(location, allow_redirects=False) as response:
+            if response.status != 200:
+                raise Unreadable(f"HTTP {response.status}")
+            return await response.text()
+    except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+        # Not what it says, which may hold the password of a proxy.
+        raise Unreadable(type(error).__name__) from None
 
 
 def _public_trust() -> ssl.SSLContext:
@@ -41,5 +56,7 @@ def _public_trust() -> ssl.SSLContext:
 
     https://docs.openssl.org/3.0/man7/openssl-env/
     """
-    named = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
-    return ssl.create_default_context(cafile=None if named else certifi.where())
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not directory:
+        file = certifi.where()
+    return ssl.create_default_context(cafile=file or None, capath=directory or None)

@@ -192,7 +192,10 @@ def _measure_with(live: int, arguments: argparse.Namespace, signatures: float) -
 
 def _variables_of_the_image() -> dict[str, str]:
     text = (CHECKOUT / "deploy/images/cluster-agent.Containerfile").read_text()
-    return dict(re.findall(r"^ENV (\w+)=(\S+)$", text, re.MULTILINE))
+    found = dict(re.findall(r"^ENV (\w+)=(\S+)$", text, re.MULTILINE))
+    if len(found) != text.count("\nENV "):
+        raise SystemExit(f"not every ENV of the image was understood, only {', '.join(found)}")
+    return found
 
 
 @contextmanager

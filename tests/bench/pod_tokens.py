@@ -18,8 +18,8 @@ from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import programs
 from vkube.local.token_issuer import TokenIssuer
 
-# Each asks for a first blessing and a renewal this often; more than eight times would be too often for it.
-_TOKENS_OF_A_POD = 8
+# Each asks for a first blessing and a renewal as often; sixteen certificates are the most of a full life.
+_USES_OF_A_POD = 8
 _NAMESPACE = "/api/v1/namespaces/shop"
 
 
@@ -61,7 +61,7 @@ def _of_the_cluster(control_plane: ControlPlane, count: int) -> list[str]:
         ) as api,
         ThreadPoolExecutor(8) as threads,
     ):
-        pods = range(-(-count // _TOKENS_OF_A_POD))
+        pods = range(-(-count // _USES_OF_A_POD))
         tokens = list(threads.map(lambda number: _token_of_a_new_pod(api, f"web-{number}"), pods))
     return [tokens[number % len(tokens)] for number in range(count)]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cluster_agent.attestation.jwks import JwksAttestor, KeySource
+from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import reading
+from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.errors import Unavailable
 from tests.cluster_agents import AUDIENCE, ISSUER, pod_token, write_serving_files
 from vkube.local.token_issuer import TokenIssuer
@@ -26,6 +27,8 @@ async def published(document: str, directory: Path) -> AsyncIterator[str]:
     context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
 
     async def answer(request: web.Request) -> web.Response:
+        if request.path == "/moved":
+            raise web.HTTPFound(f"http://{request.host}/openid/v1/jwks")
         if request.path != "/openid/v1/jwks":
             raise web.HTTPNotFound
         return web.Response(text=document, content_type="application/jwk-set+json")
@@ -61,7 +64,17 @@ async def test_a_key_set_at_an_address_whose_authority_the_environment_names(
                 await KeySource(address, read, now).key("any")
 
 
-async def test_attack_a_key_set_from_whom_no_authority_vouches_for(
+async def test_attack_a_redirect_to_where_anybody_may_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with published(TokenIssuer(ISSUER, now).jwks(), tmp_path) as address:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+        async with reading(f"{address}/moved") as read:
+            with pytest.raises(Unavailable, match="HTTP 302"):
+                await KeySource(address, read, now).key("any")
+
+
+async def test_attack_a_key_set_of_a_server_that_no_authority_vouches_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -70,5 +83,5 @@ async def test_attack_a_key_set_from_whom_no_authority_vouches_for(
         published(TokenIssuer(ISSUER, now).jwks(), tmp_path) as address,
         reading(f"{address}/openid/v1/jwks") as read,
     ):
-        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(Unavailable, match="ClientConnectorCertificateError"):
             await KeySource(address, read, now).key("any")

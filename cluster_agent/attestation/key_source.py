@@ -1,0 +1,130 @@
+"""The keys of a token issuer, from its published key set (RFC 7517)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import JWKRegistry, Key
+
+from cluster_agent.attestation import TokenRefused
+from cluster_agent.attestation.key_documents import Unreadable
+from cluster_agent.errors import TooManyRequests, Unavailable
+
+_REFRESH_SECONDS = 30
+# For all of the key set, however slowly it comes.
+READ_SECONDS = 5.0
+MOST_WAITING = 256
+# Of a public key. The rest says what it is for, and is not well formed everywhere.
+_MATERIAL = ("kty", "n", "e", "crv", "x", "y")
+
+_log = structlog.get_logger("cluster_agent")
+
+
+class KeySource:
+    """The issuer's key set at `location`, by `read`; read again when a token names an unknown key.
+
+    Not more often than every 30 s, so that forged key identifiers cause no storm of requests. Reading it may
+    take `seconds`, for which so many tokens wait and no more.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        read: Callable[[], Awaitable[str]],
+        now: Callable[[], datetime],
+        seconds: float = READ_SECONDS,
+    ) -> None:
+        self.waiting = 0
+        self._location = location
+        self._seconds = seconds
+        self._document = read
+        self._now = now
+        self._keys: dict[str, Key] = {}
+        self._read_at: datetime | None = None
+        self._reading = asyncio.Lock()
+
+    async def key(self, key_id: str) -> Key:
+        """Raises TokenRefused for a key that the issuer does not have, Unavailable when it can't be asked,
+        TooManyRequests when too many wait for that."""
+        if key_id not in self._keys:
+            await self._look_for(key_id)
+        if not self._keys:
+            raise Unavailable("KeySetUnavailable", f"the key set {self._location} could not be read yet")
+        if key_id not in self._keys:
+            raise TokenRefused(
+                "TokenNotAuthenticated", "the token is signed by a key that its issuer does not have"
+            )
+        return self._keys[key_id]
+
+    async def _look_for(self, key_id: str) -> None:
+        if self.waiting >= MOST_WAITING:
+            raise TooManyRequests(
+                "AttestationBusy",
+                f"{self.waiting} tokens wait for the issuer's keys; try again",
+                limit="token-reviews",
+            )
+        self.waiting += 1
+        try:
+            # Who comes while the key set is being read waits for it, and finds the key there.
+            async with self._reading:
+                if key_id not in self._keys and self._may_read():
+                    self._read_at = self._now()
+                    self._keys = await self._read()
+        finally:
+            self.waiting -= 1
+
+    def _may_read(self) -> bool:
+        return self._read_at is None or (self._now() - self._read_at).total_seconds() >= _REFRESH_SECONDS
+
+    async def _read(self) -> dict[str, Key]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                document = await self._document()
+        except TimeoutError as error:
+            raise Unavailable(
+                "KeySetUnavailable", f"the key set {self._location} did not come within {self._seconds:g} s"
+            ) from error
+        except Unreadable as error:
+            raise Unavailable(
+                "KeySetUnavailable", f"cannot read the key set {self._location}: {error}"
+            ) from error
+        try:
+            return keys_of(document)
+        except (ValueError, RecursionError) as error:
+            raise Unavailable(
+                "KeySetUnavailable", f"there is no key set at {self._location}: {error}"
+            ) from error
+
+
+def keys_of(document: str) -> dict[str, Key]:
+    """The keys of a key set, by their identifiers. Those that are of no use here, of a kind that nobody knows
+    or malformed, are left out and said in the log (RFC 7517, section 5). Raises ValueError when none is left.
+    """
+    found = json.loads(document)
+    entries = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("it has no list of keys")  # noqa: TRY004 - as for all that is no key set
+    keys = {}
+    for entry in entries:
+        try:
+            key_id, key = _key_of(entry)
+        except (JoseError, ValueError, LookupError, TypeError, AttributeError) as error:
+            _log.warning("key of the issuer left out", error=f"{type(error).__name__}: {error!s:.300}")
+        else:
+            keys[key_id] = key
+    if not keys:
+        raise ValueError("none of its keys can be used")
+    return keys
+
+
+def _key_of(entry: Any) -> tuple[str, Key]:
+    key_id = entry["kid"]
+    if not isinstance(key_id, str) or entry.get("use", "sig") != "sig":
+        raise ValueError("it has no identifier, or is for something else than signatures")
+    return key_id, JWKRegistry.import_key({name: entry[name] for name in _MATERIAL if name in entry})
