@@ -71,11 +71,16 @@ class GonePods:
 
     async def follow(self) -> None:
         """Lists, then watches until the watch ends. Raises ApiServerAway; may raise Unavailable."""
+        async for uid in self._pods.deletions(await self._compare()):
+            self.note_deleted(uid)
+
+    async def _compare(self) -> str:
+        """Revokes what the list of Pods lacks, and gives its version. The lists, as long as the fleet, are gone
+        when this returns."""
         known = await self._store.revocations.live_pods(self._now())
         listed = await self._pods.list()
         await self.revoke_absent(known, listed.uids)
-        async for uid in self._pods.deletions(listed.resource_version):
-            self.note_deleted(uid)
+        return listed.resource_version
 
     def note_deleted(self, uid: str) -> None:
         """The API server said that this Pod is gone."""
