@@ -75,8 +75,8 @@ class GonePods:
             self.note_deleted(uid)
 
     async def _compare(self) -> str:
-        """Revokes what the list of Pods lacks, and gives its version. The lists, as long as the fleet, are gone
-        when this returns."""
+        """Revokes what the list of Pods lacks, and gives its version. The lists are as long as the fleet, and
+        gone when this returns."""
         known = await self._store.revocations.live_pods(self._now())
         listed = await self._pods.list()
         await self.revoke_absent(known, listed.uids)
