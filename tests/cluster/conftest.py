@@ -6,6 +6,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import SYSTEM, install, uninstall
+from tests.kubectl import Kubectl, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -20,4 +21,17 @@ def empty_cluster(cluster: Cluster) -> Cluster:
     """The cluster without the product: other tests may have installed it."""
     if cluster.kubectl.exists("namespace", SYSTEM):
         uninstall(cluster.kubectl)
+    wait_for("what every namespace has", lambda: _namespaces_are_complete(cluster.kubectl))
     return cluster
+
+
+def _namespaces_are_complete(kubectl: Kubectl) -> bool:
+    """Whether controllers have made what they make in each namespace, of a cluster that has just begun too."""
+
+    def named(kind: str, name: str) -> list[str]:
+        return kubectl(
+            "get", kind, "-A", f"--field-selector=metadata.name={name}", "-o", "name"
+        ).stdout.split()
+
+    count = len(kubectl("get", "namespaces", "-o", "name").stdout.split())
+    return len(named("configmaps", "kube-root-ca.crt")) == len(named("serviceaccounts", "default")) == count
