@@ -26,7 +26,7 @@ def empty_cluster(cluster: Cluster) -> Cluster:
 
 
 def _namespaces_are_complete(kubectl: Kubectl) -> bool:
-    """Whether controllers have made what they make in each namespace, of a cluster that has just begun too."""
+    """Whether controllers have made what they make in each namespace; the cluster may just have begun."""
 
     def named(kind: str, name: str) -> list[str]:
         return kubectl(
