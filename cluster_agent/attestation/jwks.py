@@ -20,6 +20,7 @@ from joserfc.jws import JWSRegistry
 from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
 from cluster_agent.attestation.key_source import KeySource
 
+# Header parameters that nobody knows are ignored (RFC 7515, section 4); critical ones are refused below.
 _SIGNATURES = JWSRegistry(algorithms=["RS256", "ES256"], strict_check_header=False)
 # Its own limits, 512 and 1024, have no room for an identifier of 1024 characters, or for an RSA key of 8192
 # bits.

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, Table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster_agent.audit.records import Record
@@ -36,7 +36,11 @@ class Access:
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows ON CONFLICT, which both databases spell alike."""
-        return (postgresql if self.database.is_shared else sqlite).insert(table)
+        # Only the database that is used is loaded: the other one takes 2.6 MiB.
+        dialect = import_module(
+            f"sqlalchemy.dialects.{'postgresql' if self.database.is_shared else 'sqlite'}"
+        )
+        return dialect.insert(table)
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` answers, in a transaction; committed and durable when it returns."""
