@@ -147,7 +147,7 @@ def pem_of_der(der: bytes) -> str:
 # encodes a certificate anew each time.
 @lru_cache(maxsize=256)
 def _pem_of(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(Encoding.PEM).decode()
+    return pem_of_der(_der_of(certificate))
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ import aiohttp
 from cluster_agent.proxies import proxy_for
 
 # To connect, and between two parts of an answer.
-TIMEOUT_SECONDS = 5
+_TIMEOUT_SECONDS = 5
 # Lines of up to twice these are read. A line is an object, of which etcd keeps 1.5 MiB at most; in JSON some
 # characters are six times as long.
 _BUFFER_BYTES = 5 * 1024 * 1024
@@ -51,7 +51,7 @@ class KubernetesApi:
     ) -> AsyncIterator[bytes]:
         """The lines of a GET that the server keeps answering. Also raises ApiCallError after `silent_seconds`
         without a byte."""
-        timeout = aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=silent_seconds)
+        timeout = aiohttp.ClientTimeout(connect=_TIMEOUT_SECONDS, sock_read=silent_seconds)
         async with self._call(
             "GET", path, accept, params=parameters, timeout=timeout, read_bufsize=_BUFFER_BYTES
         ) as response:
@@ -83,15 +83,15 @@ class KubernetesApi:
 
 
 @asynccontextmanager
-async def api_session(url: str, trust: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for the API server at `url`, through the proxy that the environment names for it."""
+async def kubernetes_api(url: str, trust: ssl.SSLContext, token_file: Path) -> AsyncIterator[KubernetesApi]:
+    """The API server at `url`, through the proxy that the environment names for it."""
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trust),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS),
+        timeout=aiohttp.ClientTimeout(connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS),
         proxy=proxy_for(url),
     ) as session:
-        yield session
+        yield KubernetesApi(session, url, token_file)
 
 
 async def _object_of(response: aiohttp.ClientResponse) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import SettingsError
 from cluster_agent.issuing import Tripwire
-from cluster_agent.kubernetes_api import KubernetesApi, api_session
+from cluster_agent.kubernetes_api import kubernetes_api
 from cluster_agent.kubernetes_pods import KubernetesPods
 from cluster_agent.settings import Settings
 from cluster_agent.tripwire import NamespaceEvents
@@ -43,8 +43,7 @@ async def attestation(
             "--kubernetes-ca-file (VANADIUM_CLUSTER_AGENT_KUBERNETES_CA_FILE): "
             f"{settings.kubernetes_ca_file} cannot be used: {error}"
         ) from error
-    async with api_session(settings.kubernetes_api_url, trust) as session:
-        api = KubernetesApi(session, settings.kubernetes_api_url, settings.kubernetes_token_file)
+    async with kubernetes_api(settings.kubernetes_api_url, trust, settings.kubernetes_token_file) as api:
         at_a_time = settings.token_reviews_at_a_time
         attestor = BoundedAttestor(
             TokenReviewAttestor(api, settings.token_audience), at_a_time=at_a_time, most_waiting=8 * at_a_time

@@ -43,7 +43,7 @@ class KeySource:
         self.waiting = 0
         self._location = location
         self._seconds = seconds
-        self._document = read
+        self._read_document = read
         self._now = now
         self._keys: dict[str, Key] = {}
         self._read_at: datetime | None = None
@@ -85,7 +85,7 @@ class KeySource:
     async def _read(self) -> dict[str, Key]:
         try:
             async with asyncio.timeout(self._seconds):
-                document = await self._document()
+                document = await self._read_document()
         except TimeoutError as error:
             raise Unavailable(
                 "KeySetUnavailable", f"the key set {self._location} did not come within {self._seconds:g} s"

@@ -16,6 +16,7 @@ from cluster_agent.attestation.key_documents import reading
 from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.errors import Unavailable
 from tests.cluster_agents import AUDIENCE, ISSUER, pod_token, write_serving_files
+from tests.web_servers import answering
 from vkube.local.token_issuer import TokenIssuer
 
 
@@ -33,45 +34,39 @@ async def published(document: str, directory: Path) -> AsyncIterator[str]:
             raise web.HTTPNotFound
         return web.Response(text=document, content_type="application/jwk-set+json")
 
-    application = web.Application()
-    application.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    try:
-        yield f"https://localhost:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with answering(answer, context) as address:
+        yield address
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
+async def assert_unavailable(location: str, match: str) -> None:
+    async with reading(location) as read:
+        with pytest.raises(Unavailable, match=match):
+            await KeySource(location, read, now).key("any")
+
+
 async def test_a_key_set_at_an_address_whose_authority_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = TokenIssuer(ISSUER, now)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
     async with published(tokens.jwks(), tmp_path) as address:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
         location = f"{address}/openid/v1/jwks"
         async with reading(location) as read:
             attestor = JwksAttestor(KeySource(location, read, now), issuer=ISSUER, audience=AUDIENCE, now=now)
             assert (await attestor.attest(pod_token(tokens))).name == "web-1"
-        async with reading(f"{address}/elsewhere") as read:
-            with pytest.raises(Unavailable, match="404"):
-                await KeySource(address, read, now).key("any")
+        await assert_unavailable(f"{address}/elsewhere", "404")
 
 
 async def test_attack_a_redirect_to_where_anybody_may_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
     async with published(TokenIssuer(ISSUER, now).jwks(), tmp_path) as address:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
-        async with reading(f"{address}/moved") as read:
-            with pytest.raises(Unavailable, match="HTTP 302"):
-                await KeySource(address, read, now).key("any")
+        await assert_unavailable(f"{address}/moved", "HTTP 302")
 
 
 async def test_attack_a_key_set_of_a_server_that_no_authority_vouches_for(
@@ -79,9 +74,5 @@ async def test_attack_a_key_set_of_a_server_that_no_authority_vouches_for(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    async with (
-        published(TokenIssuer(ISSUER, now).jwks(), tmp_path) as address,
-        reading(f"{address}/openid/v1/jwks") as read,
-    ):
-        with pytest.raises(Unavailable, match="ClientConnectorCertificateError"):
-            await KeySource(address, read, now).key("any")
+    async with published(TokenIssuer(ISSUER, now).jwks(), tmp_path) as address:
+        await assert_unavailable(f"{address}/openid/v1/jwks", "ClientConnectorCertificateError")

@@ -9,7 +9,7 @@ import socketserver
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -18,36 +18,23 @@ from aiohttp import web
 
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import Unavailable
-from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi, api_session
+from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi, kubernetes_api
+from tests.web_servers import Handler, answering
 
 TOKEN = "the-agents-own-token"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """The address of a server without TLS that answers every request by `handler`."""
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+async def api_at(url: str, directory: Path) -> AsyncIterator[KubernetesApi]:
+    (directory / "token").write_text(f"{TOKEN}\n")
+    async with kubernetes_api(url, ssl.create_default_context(), directory / "token") as api:
+        yield api
 
 
 @asynccontextmanager
 async def api_of(handler: Handler, directory: Path, *, under: str = "") -> AsyncIterator[KubernetesApi]:
-    (directory / "token").write_text(f"{TOKEN}\n")
-    async with (
-        serving(handler) as url,
-        api_session(url, ssl.create_default_context()) as session,
-    ):
-        yield KubernetesApi(session, url + under, directory / "token")
+    async with answering(handler) as url, api_at(url + under, directory) as api:
+        yield api
 
 
 def whole_text(error: BaseException | None) -> str:
@@ -106,7 +93,7 @@ async def test_attack_a_redirect_does_not_get_the_token(tmp_path: Path) -> None:
         asked.append(request.path)
         return web.json_response({"status": {"authenticated": True}})
 
-    async with serving(elsewhere) as other:
+    async with answering(elsewhere) as other:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             raise web.HTTPTemporaryRedirect(f"{other}/apis/x")
@@ -153,12 +140,11 @@ async def test_an_answer_that_is_no_http_or_no_json_does_not_bring_the_token_int
         writer.write(answer.replace(b"%s", authorization))
         writer.close()
 
-    (tmp_path / "token").write_text(TOKEN)
     async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
         url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        async with api_session(url, ssl.create_default_context()) as session:
+        async with api_at(url, tmp_path) as api:
             with pytest.raises(ApiCallError, match=r"^POST /apis/x: ") as caught:
-                await KubernetesApi(session, url, tmp_path / "token").create("/apis/x", {})
+                await api.create("/apis/x", {})
     assert TOKEN not in whole_text(caught.value)
 
 
@@ -187,10 +173,8 @@ def closing_server() -> Iterator[str]:
 async def test_a_kept_connection_that_was_closed_while_the_program_was_busy_is_no_failure(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "token").write_text(TOKEN)
     with closing_server() as url:
-        async with api_session(url, ssl.create_default_context()) as session:
-            api = KubernetesApi(session, url, tmp_path / "token")
+        async with api_at(url, tmp_path) as api:
             for _ in range(5):
                 assert await api.create("/apis/x", {}) == {}
                 time.sleep(0.02)  # noqa: ASYNC251 - as long as the server takes to close
@@ -234,20 +218,17 @@ async def test_a_watch_that_is_silent_for_too_long_ends(tmp_path: Path) -> None:
         over.set()
 
 
-async def test_the_environments_proxy_is_used_unless_it_excepts_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     async def proxied(request: web.Request) -> web.StreamResponse:
         asked.append(request.headers["Host"])
         return web.json_response({})
 
-    (tmp_path / "token").write_text(TOKEN)
-    async with serving(proxied) as proxy:
+    async with answering(proxied) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
-        async with api_session("http://api.example", ssl.create_default_context()) as session:
-            await KubernetesApi(session, "http://api.example", tmp_path / "token").create("/apis/x", {})
+        async with api_at("http://api.example", tmp_path) as api:
+            await api.create("/apis/x", {})
     assert asked == ["api.example"]
 
 
@@ -257,12 +238,11 @@ async def test_the_password_of_a_proxy_is_in_no_error(
     async def proxied(request: web.Request) -> web.StreamResponse:
         return web.Response(status=407)
 
-    (tmp_path / "token").write_text(TOKEN)
-    async with serving(proxied) as proxy:
+    async with answering(proxied) as proxy:
         address = proxy.removeprefix("http://")
         for named in (f"http://user:password-of-it@{address}", "http://user:password-of-it@host:bad"):
             monkeypatch.setenv("http_proxy", named)
-            async with api_session("http://api.example", ssl.create_default_context()) as session:
+            async with api_at("http://api.example", tmp_path) as api:
                 with pytest.raises(ApiCallError) as caught:
-                    await KubernetesApi(session, "http://api.example", tmp_path / "token").create("/a", {})
+                    await api.create("/a", {})
             assert "password-of-it" not in whole_text(caught.value)

@@ -37,10 +37,15 @@ class Issuer:
         self.algorithm = "RS256" if isinstance(key, RSAKey) else "ES256"
         self.clock = Clock()
         self.tokens = TokenIssuer(ISSUER, self.clock, key)
-        file = directory / "jwks.json"
-        file.write_text(self.tokens.jwks())
-        keys = key_source(file, self.clock)
+        self.file = directory / "jwks.json"
+        self.publish()
+        keys = key_source(self.file, self.clock)
         self.attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=self.clock)
+
+    def publish(self, *others: object, **changes: object) -> None:
+        """Its key set: `others`, and then its key, of which fields are changed."""
+        (key,) = json.loads(self.tokens.jwks())["keys"]
+        self.file.write_text(json.dumps({"keys": [*others, {**key, **changes}]}))
 
     def header(self, **more: Any) -> dict[str, Any]:
         return {"alg": self.algorithm, "kid": self.key.thumbprint(), **more}
@@ -150,9 +155,7 @@ async def test_attack_a_header_whose_words_would_be_told_to_others(issuer: Issue
 
 async def test_an_identifier_of_a_key_may_be_as_long_as_signers_make_them(tmp_path: Path) -> None:
     issuer = Issuer(RSA, tmp_path)
-    document = json.loads((tmp_path / "jwks.json").read_text())
-    document["keys"][0]["kid"] = "k" * 1024
-    (tmp_path / "jwks.json").write_text(json.dumps(document))
+    issuer.publish(kid="k" * 1024)
     token = issuer.signed(issuer.header(kid="k" * 1024), issuer.claims())
     assert (await issuer.attestor.attest(token)).name == "web-1"
 
@@ -197,8 +200,7 @@ async def test_attack_another_algorithm_and_no_signature(issuer: Issuer, algorit
 )
 async def test_a_key_that_is_of_no_use_does_not_hide_the_others(tmp_path: Path, unusable: object) -> None:
     issuer = Issuer(P256, tmp_path)
-    document = json.loads((tmp_path / "jwks.json").read_text())
-    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [unusable, *document["keys"]]}))
+    issuer.publish(unusable)
     assert (await issuer.attestor.attest(pod_token(issuer.tokens))).name == "web-1"
 
 
@@ -207,17 +209,13 @@ async def test_what_a_key_says_of_itself_besides_is_not_looked_at(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:
     issuer = Issuer(RSA, tmp_path)
-    document = json.loads((tmp_path / "jwks.json").read_text())
-    document["keys"][0].update(more)
-    (tmp_path / "jwks.json").write_text(json.dumps(document))
+    issuer.publish(**more)
     assert (await issuer.attestor.attest(pod_token(issuer.tokens))).name == "web-1"
 
 
 async def test_a_key_for_encryption_signs_nothing(tmp_path: Path) -> None:
     issuer = Issuer(RSA, tmp_path)
-    document = json.loads((tmp_path / "jwks.json").read_text())
-    document["keys"][0]["use"] = "enc"
-    (tmp_path / "jwks.json").write_text(json.dumps(document))
+    issuer.publish(use="enc")
     with pytest.raises(Unavailable, match="none of its keys"):
         await issuer.attestor.attest(pod_token(issuer.tokens))
 
@@ -227,7 +225,7 @@ async def test_a_key_for_encryption_signs_nothing(tmp_path: Path) -> None:
 )
 async def test_a_document_that_is_no_key_set_accuses_nobody(tmp_path: Path, document: str) -> None:
     issuer = Issuer(P256, tmp_path)
-    (tmp_path / "jwks.json").write_text(document)
+    issuer.file.write_text(document)
     with pytest.raises(Unavailable, match="key set"):
         await issuer.attestor.attest(pod_token(issuer.tokens))
 
