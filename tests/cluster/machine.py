@@ -106,19 +106,20 @@ class Machine:
             env=self._environment(),
         )
         self._started.append(process)
+        # Until it is there, there is nothing that `end` could end.
+        _wait_until(lambda: _children(process.pid) or process.poll() is not None, f"{argv[0]} starts")
         return process
 
     @staticmethod
     def end(process: subprocess.Popen[bytes], how: signal.Signals, seconds: float = 20) -> None:
         """Sends `how` to the program that `start` started, and waits for its end."""
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for child in children:
-            os.kill(int(child), how)
+        for child in _children(process.pid):
+            os.kill(child, how)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            for child in children:
-                os.kill(int(child), signal.SIGKILL)
+            for child in _children(process.pid):
+                os.kill(child, signal.SIGKILL)
             process.wait()
 
     def _enter(self) -> list[str]:
@@ -135,8 +136,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             preexec_fn=die_with_parent,
         )  # fmt: skip
-        children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
-        self._init = int(_wait_until(lambda: children.read_text().strip(), "the first process"))
+        (self._init,) = _wait_until(lambda: _children(self._unshare.pid), "the first process")
         # Its namespaces are made once its /proc is the new one.
         _wait_until(lambda: _is_python(self._init), "the first process has its namespaces")
         for step in _mounts(self.directory):
@@ -193,6 +193,14 @@ def _wait_until(look: Callable[[], _T], what: str, seconds: float = 60) -> _T:
             raise MachineError(f"not within {seconds:g} s: {what}")
         time.sleep(0.01)
     return found
+
+
+def _children(process: int) -> list[int]:
+    """The programs that it started; none once it has ended."""
+    try:
+        return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def _is_python(process: int) -> bool:

@@ -60,7 +60,8 @@ def test_after_a_kill_nothing_is_left_but_what_clean_removes() -> None:
         assert holder.stdout is not None
         directory = Path(holder.stdout.readline().strip())
         assert NETWORK.link in os.listdir("/sys/class/net")
-        assert running("sleep 987654")
+        # nsenter, whose child becomes the program, may not have come so far.
+        wait_for("the program", lambda: running("sleep 987654"))
         clean()
         assert directory.exists(), "clean must not touch a machine that runs"
         holder.send_signal(signal.SIGKILL)
