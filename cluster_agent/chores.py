@@ -98,7 +98,7 @@ def housekeeping(
         warn_of_ending(room, now())
         try:
             if await store.lead():
-                _log.debug("expired issuances dropped", count=await store.drop_expired_issuances(now()))
+                _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
                 await store.acknowledgements.drop_gone(now())
                 await lists.drop_expired()
                 pruned = await store.prune_audit(retention, now())

@@ -98,7 +98,7 @@ class ClusterAgent:
             "notAfter": int(secret.not_after.timestamp()),
         }
         try:
-            await self.store.add_secret(secret, Record("secret-made", now, str(caller.name), details))
+            await self.store.secrets.add(secret, Record("secret-made", now, str(caller.name), details))
         except ApplicationRevoked as error:
             raise Forbidden(
                 "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
@@ -107,7 +107,7 @@ class ClusterAgent:
         if self.registry.name_of(application, self.prefix) != name:
             # Whoever registered it meanwhile has forgotten the secrets that there were.
             why = {"id": secret.id, "why": "Renamed"}
-            await self.store.forget_secret(
+            await self.store.secrets.forget(
                 secret.id, now, Record("secret-forgotten", now, str(caller.name), why)
             )
             raise Unavailable("Renamed", f"{name} is registered under another name since just now; try again")
@@ -129,12 +129,12 @@ class ClusterAgent:
         require_secret_keeper(caller, self.administrators)
         now = self.now()
         record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})
-        return await self.store.forget_secret(secret_id, now, record)
+        return await self.store.secrets.forget(secret_id, now, record)
 
     async def secrets(self, caller: Caller) -> list[Secret]:
         """The secrets that are neither forgotten nor expired. Raises Refusal."""
         require_secret_keeper(caller, self.administrators)
-        return await self.store.live_secrets(self.now())
+        return await self.store.secrets.live(self.now())
 
     async def replica(self, caller: Caller) -> Issuance:
         """What the caller was issued as a replica, when it still may renew. Raises Refusal."""
@@ -194,7 +194,7 @@ class ClusterAgent:
         *,
         most_live: int,
     ) -> IssuedBlessing:
-        """The pod's blessing, recorded. Raises Refusal, and what `Store.add_issuance` does."""
+        """The pod's blessing, recorded. Raises Refusal, and what `Issuances.add` does."""
         registered = self.registry.of(secret.application)
         application = self.registry.name_of(secret.application, self.prefix)
         with self.watch.stage("signing"):
@@ -214,7 +214,7 @@ class ClusterAgent:
         name = application.extend(pod.name)
         record = _issued(caller, name, issuance, now)
         with self.watch.stage("store"):
-            await self.store.add_issuance(issuance, record, now=now, most_live=most_live)
+            await self.store.issuances.add(issuance, record, now=now, most_live=most_live)
         return IssuedBlessing(name, blessing, _half_way(now, blessing.not_after))
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
@@ -228,9 +228,9 @@ class ClusterAgent:
         earlier: Issuance | None = None
         secret: Secret | None
         if caller.holds_bootstrap_credential:
-            secret = await self.store.secret_of_certificate(caller.certificate_fingerprint)
+            secret = await self.store.secrets.of_certificate(caller.certificate_fingerprint)
         else:
-            known = await self.store.issuance_with_secret(caller.certificate_fingerprint)
+            known = await self.store.issuances.with_secret(caller.certificate_fingerprint)
             if known is None:
                 raise Forbidden(
                     "NotAReplica", f"{caller.name} is neither a bootstrap credential nor a replica known here"

@@ -17,7 +17,7 @@ import structlog
 from blessings import BlessingsError, Name, RevocationList
 from cluster_agent.signing import SigningRoom
 from cluster_agent.store import Store
-from cluster_agent.store.revocations import Issuer, Published, RevokedCertificate
+from cluster_agent.store.published_revocations import Issuer, Published, RevokedCertificate
 
 _log = structlog.get_logger(__name__)
 
@@ -62,13 +62,13 @@ class CurrentLists:
         again with the next number. May raise Unavailable."""
         async with self._one_at_a_time:
             now = self._now()
-            await self._store.revocations.publish_if_older(self._lifetime / 2, now)
-            published = await self._store.revocations.published()
-            issuers = await self._store.revocations.issuers(now)
+            await self._store.published_revocations.publish_if_older(self._lifetime / 2, now)
+            published = await self._store.published_revocations.state()
+            issuers = await self._store.published_revocations.issuers(now)
             if published.number == self._published.number and issuers == self._issuers:
                 return
             # An entry stays on one list that is later than its certificate's end (RFC 5280, section 3.3).
-            certificates = await self._store.revocations.certificates(now - self._lifetime)
+            certificates = await self._store.published_revocations.certificates(now - self._lifetime)
             made = await asyncio.to_thread(self._make, published, issuers, certificates)
             self._encoded = await asyncio.to_thread(self._encode, made)
             self._lists = made
@@ -78,7 +78,7 @@ class CurrentLists:
     async def drop_expired(self) -> None:
         """Removes from the store what is on no list any more."""
         now = self._now()
-        await self._store.revocations.drop_expired(now - self._lifetime, now)
+        await self._store.published_revocations.drop_expired(now - self._lifetime, now)
 
     def _encode(self, lists: dict[Issuer, RevocationList]) -> dict[Issuer, dict[str, str]]:
         return {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
@@ -343,11 +343,6 @@ class RootKeeper:
 
 def _message(version: int, document: str) -> bytes:
     return f"identity roots {version}\n{document}".encode()
-
-
-def time_left(state: RootSuccession, now: datetime) -> dict[str, timedelta]:
-    """Of each root, by phase and key: for metrics."""
-    return {f"{one.phase}:{one.fingerprint}": one.life.left(now) for one in state.roots}
 
 
 def _say_what_changed(before: RootSuccession, state: RootSuccession) -> None:

@@ -1,24 +1,23 @@
 """What the cluster agent remembers: secrets by fingerprint, and what was issued. Never a usable secret.
 
     store = open_store("sqlite:////var/lib/vanadium/cluster-agent.sqlite3")
-    await store.add_issuance(issuance)   # durable when it returns
+    await store.issuances.add(issuance)   # durable when it returns
 
 The same statements run on SQLite, for one replica of the agent, and on PostgreSQL, for several.
 """
 
 from cluster_agent.store.acknowledgements import Share
-from cluster_agent.store.records import (
+from cluster_agent.store.issuances import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,
-    ApplicationRevoked,
     KeyAlreadyIssued,
     PodBusy,
     ReplicaRevoked,
     SecretForgotten,
-    Store,
     TooManyLive,
-    open_store,
 )
+from cluster_agent.store.secrets import ApplicationRevoked
+from cluster_agent.store.store import Store, open_store
 
 __all__ = [
     "MOST_LIVE_OF_POD",

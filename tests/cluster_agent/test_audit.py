@@ -220,24 +220,24 @@ async def test_two_replicas_vouch_for_each_other_once(store_url: str) -> None:
 
 async def test_a_record_is_there_when_its_act_is_and_only_then(store_url: str) -> None:
     async with writing(store_url) as store:
-        await store.add_secret(SECRET, record(1))
-        await store.add_issuance(issuance(1), record(2))
-        await store.forget_secret(SECRET.id, NOW, record(3))
+        await store.secrets.add(SECRET, record(1))
+        await store.issuances.add(issuance(1), record(2))
+        await store.secrets.forget(SECRET.id, NOW, record(3))
         with pytest.raises(SecretForgotten):
-            await store.add_issuance(issuance(2), record(4))
+            await store.issuances.add(issuance(2), record(4))
         broken: Issuance = replace(issuance(3), secret_id=None)  # type: ignore[arg-type]
         with pytest.raises(SecretForgotten):
-            await store.add_issuance(broken, record(5))
+            await store.issuances.add(broken, record(5))
     assert [one.get("number") for one in shown(store_url) if one["act"] == "tested"] == [1, 2, 3]
     assert report(store_url).problems == []
 
 
 async def test_a_chain_goes_on_after_a_transaction_that_failed(store_url: str) -> None:
     async with writing(store_url) as store:
-        await store.add_secret(SECRET, record(1))
+        await store.secrets.add(SECRET, record(1))
         for _ in range(2):
             with pytest.raises(Exception, match="does not answer"):
-                await store.add_secret(SECRET, record(2))  # there is one of that name
+                await store.secrets.add(SECRET, record(2))  # there is one of that name
         await store.audit(record(3))
     assert report(store_url).problems == []
     assert acts(store_url) == ["audit-begun", "tested", "tested"]

@@ -149,7 +149,7 @@ async def forgetting_a_secret(world: World) -> Do:
 
 async def forgetting_and_revoking_a_secret(world: World) -> Do:
     await world.replica()
-    (secret,) = await world.store.live_secrets(world.clock())
+    (secret,) = await world.store.secrets.live(world.clock())
     world.noted["id"] = secret.id
     return lambda: world.revoker.forget_secret(world.secret_keeper(), secret.id)
 
@@ -161,7 +161,7 @@ async def an_administrator_forgetting_and_revoking_a_secret(world: World) -> Do:
 
 async def revoking_a_secret(world: World) -> Do:
     await world.replica()
-    (secret,) = await world.store.live_secrets(world.clock())
+    (secret,) = await world.store.secrets.live(world.clock())
     world.noted["id"] = secret.id
     return lambda: world.revoker.revoke_secret(world.chief(), secret.id)
 

@@ -31,7 +31,7 @@ def test_a_fleet_of_nobody_has_no_budget() -> None:
 
 async def test_a_replicas_last_certificate_counts_and_no_ended_or_revoked_one(store_url: str) -> None:
     async with opened(store_url) as store:
-        await store.add_secret(SECRET)
+        await store.secrets.add(SECRET)
         for one in (
             issuance(1, not_after=NOW + HOUR),
             issuance(2, not_after=NOW + HOUR / 2),
@@ -40,7 +40,7 @@ async def test_a_replicas_last_certificate_counts_and_no_ended_or_revoked_one(st
             issuance(5, not_after=NOW + timedelta(seconds=25)),
             issuance(6, not_after=NOW + HOUR),
         ):
-            await store.add_issuance(one)
+            await store.issuances.add(one)
         await store.revocations.revoke_replica("uid-6", NOW)
         assert await store.fleet.lives(NOW) == [(20, 1), (3600, 2)]
 
@@ -49,8 +49,8 @@ async def test_the_gauges_say_nothing_when_the_store_is_away(tmp_path: Path) -> 
     url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
     registry = CollectorRegistry()
     async with opened(url) as store:
-        await store.add_secret(SECRET)
-        await store.add_issuance(issuance(1, not_after=NOW + HOUR))
+        await store.secrets.add(SECRET)
+        await store.issuances.add(issuance(1, not_after=NOW + HOUR))
         count = counting_fleet(store, FleetMetrics(registry), Clock(NOW))
         await count()
         shown = generate_latest(registry).decode()

@@ -247,8 +247,8 @@ async def issued_one(store: Store, pod: str, clock: Clock) -> None:
     """A replica is live whose record of issuance this is."""
     now = clock()
     secret = Secret("secret", Application("shop", "web"), "credential", now, now + 90 * TTL, forgotten=False)
-    await store.add_secret(secret)
-    await store.add_issuance(Issuance("certificate", secret.id, "web-1", pod, "key", now + TTL))
+    await store.secrets.add(secret)
+    await store.issuances.add(Issuance("certificate", secret.id, "web-1", pod, "key", now + TTL))
 
 
 def told(replica: Replica, have: int) -> Roots:

@@ -39,11 +39,11 @@ async def test_a_pod_that_another_replica_records_for_is_refused_and_the_others_
 ) -> None:
     url = postgresql.new_database()
     async with opened(url) as store:
-        await store.add_secret(SECRET)
+        await store.secrets.add(SECRET)
         with recording_elsewhere(url, "uid-2"):
             # The first is under way when the others come, which are so a batch.
             numbers = (0, 1, 2, 3, 4)
-            asked = [asyncio.create_task(store.add_issuance(issuance(number))) for number in numbers]
+            asked = [asyncio.create_task(store.issuances.add(issuance(number))) for number in numbers]
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
             assert [None if one is None else type(one) for one in outcomes] == [
                 None,
@@ -52,9 +52,9 @@ async def test_a_pod_that_another_replica_records_for_is_refused_and_the_others_
                 None,
                 None,
             ]
-            known = [await store.issuance_with_secret(f"certificate-{number}") for number in numbers]
+            known = [await store.issuances.with_secret(f"certificate-{number}") for number in numbers]
             assert [one is not None for one in known] == [True, True, False, True, True]
-        await store.add_issuance(issuance(2))
+        await store.issuances.add(issuance(2))
 
 
 def test_a_busy_pod_is_told_when_to_come_again_and_counted(tmp_path: Path, postgresql: Postgresql) -> None:

@@ -60,7 +60,7 @@ class Watching:
         ).blessing
 
     async def revoked(self) -> set[int]:
-        found = await self.under.store.revocations.certificates(self.under.clock())
+        found = await self.under.store.published_revocations.certificates(self.under.clock())
         return {int(one.serial, 16) for one in found}
 
 

@@ -130,14 +130,14 @@ async def test_credentials_of_the_name_before_are_forgotten(claimed: Claimed) ->
 async def test_what_was_issued_under_the_name_before_is_revoked(claimed: Claimed) -> None:
     before = await claimed.issue()
     await claimed.register("acme:prod:Fortuned")
-    (revoked,) = await claimed.store.revocations.certificates(claimed.clock())
+    (revoked,) = await claimed.store.published_revocations.certificates(claimed.clock())
     assert revoked.serial == f"{before.leaf.serial_number:x}"
     claimed.clock.turn(seconds=1)
     after = await claimed.issue()
     await claimed.register("acme:prod:Fortuned", ttl=600)
-    assert len(await claimed.store.revocations.certificates(claimed.clock())) == 1
+    assert len(await claimed.store.published_revocations.certificates(claimed.clock())) == 1
     await claimed.registering.unregister(claimed.chief(), WEB)
-    serials = {one.serial for one in await claimed.store.revocations.certificates(claimed.clock())}
+    serials = {one.serial for one in await claimed.store.published_revocations.certificates(claimed.clock())}
     assert serials == {f"{one.leaf.serial_number:x}" for one in (before, after)}
 
 
@@ -150,7 +150,7 @@ async def test_a_renaming_that_ended_half_way_is_finished_by_repeating_it(
         raise Unavailable("StoreUnavailable", "away")
 
     with monkeypatch.context() as broken:
-        broken.setattr(claimed.store, "live_secrets", away)
+        broken.setattr(claimed.store.secrets, "live", away)
         with pytest.raises(Unavailable):
             await claimed.register("acme:prod:Fortuned")
     claimed.clock.turn(minutes=1)

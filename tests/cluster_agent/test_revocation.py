@@ -42,7 +42,7 @@ from cluster_agent.store import (
     TooManyLive,
     open_store,
 )
-from cluster_agent.store.records import Asked
+from cluster_agent.store.issuances import Asked
 from tests.clock import Clock
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -214,7 +214,9 @@ async def test_entries_leave_the_list_after_their_certificates_end_and_not_befor
         await revoking.lists.refresh()
     assert seen[-1] is False
     await revoking.lists.drop_expired()
-    assert await revoking.under.store.revocations.certificates(datetime(2020, 1, 1, tzinfo=UTC)) == []
+    assert (
+        await revoking.under.store.published_revocations.certificates(datetime(2020, 1, 1, tzinfo=UTC)) == []
+    )
 
 
 async def test_lists_are_numbered_upwards_and_always_of_now(revoking: Revoking) -> None:
@@ -284,7 +286,7 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
     revoking = Revoking(tmp_path, url)
     known = await revoking.issue((await revoking.secret()).credential.blessing)
     store = revoking.under.store
-    earlier, _ = await store.issuance_with_secret(
+    earlier, _ = await store.issuances.with_secret(
         revoking.under.caller(known.blessing).certificate_fingerprint
     ) or (None, None)
     assert earlier is not None
@@ -292,13 +294,13 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
 
     pending = replace(earlier, certificate_fingerprint="other", public_key_fingerprint="other")
     with other._database.writing.begin() as connection:
-        other._record(connection, [Asked(pending)])
+        other.issuances.record(connection, [Asked(pending)])
         revocation = asyncio.create_task(store.revocations.revoke_replica("uid-of-web-1", revoking.clock()))
         await postgresql.something_waits_for_a_lock(url)
         assert not revocation.done()
     await revocation
     with pytest.raises(ReplicaRevoked):
-        await other.add_issuance(replace(pending, certificate_fingerprint="c", public_key_fingerprint="k"))
+        await other.issuances.add(replace(pending, certificate_fingerprint="c", public_key_fingerprint="k"))
     await other.close()
     await store.close()
 
@@ -391,7 +393,7 @@ async def until_free(store: Store, issuance: Issuance, now: datetime) -> None:
     """Tries again while another replica of the agent records for its Pod, as a pod agent does."""
     while True:
         try:
-            await store.add_issuance(issuance, now=now)
+            await store.issuances.add(issuance, now=now)
         except PodBusy:
             continue
         return
@@ -404,7 +406,7 @@ async def test_attack_two_replicas_of_the_agent_asked_at_once_give_one_pod_no_mo
         for store in stores:
             stack.push_async_callback(store.close)
         secret = Secret("secret-1", WEB, "credential-1", now, now + timedelta(days=90), forgotten=False)
-        await stores[0].add_secret(secret)
+        await stores[0].secrets.add(secret)
         for pod in ("uid-1", "uid-2", "uid-3"):
             asked = [
                 until_free(

@@ -17,7 +17,7 @@ from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from cluster_agent.audit import Record
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
-from cluster_agent.root_keeping import RootKeeper, time_left
+from cluster_agent.root_keeping import RootKeeper
 from cluster_agent.root_keys import RootKeys
 from cluster_agent.root_rotation import Phase, RootSuccession, Schedule
 from cluster_agent.signing import ROOT_LIFETIME
@@ -224,14 +224,6 @@ async def test_attack_an_older_state_put_back_into_the_database_is_not_taken_up(
     await replica.keeper.look()
     with pytest.raises(Unavailable):
         replica.sign()
-
-
-async def test_what_each_root_has_left_is_a_value(store: Store, tmp_path: Path) -> None:
-    clock = Clock()
-    replica = Replica(store, tmp_path, clock)
-    await replica.keeper.start()
-    (left,) = time_left(replica.keeper.state, clock()).values()
-    assert left == ROOT_LIFETIME
 
 
 def test_the_program_makes_the_next_root_beside_the_first(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store, open_store
 from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.database import connect, database_url
+from cluster_agent.store.issuances import Asked
 from cluster_agent.store.migration import migrate
-from cluster_agent.store.records import Asked
 from cluster_agent.store.tables import METADATA
 from tests.postgresql import Postgresql, database_name
 
@@ -91,56 +91,56 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 async def test_what_was_added_is_there_after_opening_again(store_url: str) -> None:
     async with opened(store_url) as store:
-        await store.add_secret(SECRET)
-        await store.add_issuance(issuance(1))
+        await store.secrets.add(SECRET)
+        await store.issuances.add(issuance(1))
     async with opened(store_url) as store:
-        assert await store.secret_of_certificate("credential-1") == SECRET
-        assert await store.issuance_with_secret("certificate-1") == (issuance(1), SECRET)
-        assert await store.live_secrets(NOW) == [SECRET]
-        assert await store.secret_of_certificate("other") is None
-        assert await store.issuance_with_secret("other") is None
+        assert await store.secrets.of_certificate("credential-1") == SECRET
+        assert await store.issuances.with_secret("certificate-1") == (issuance(1), SECRET)
+        assert await store.secrets.live(NOW) == [SECRET]
+        assert await store.secrets.of_certificate("other") is None
+        assert await store.issuances.with_secret("other") is None
 
 
 async def test_a_batch_tells_each_of_its_calls_its_own_outcome(store_url: str) -> None:
     other = replace(SECRET, id="secret-2", certificate_fingerprint="credential-2")
     async with opened(store_url) as store:
-        await store.add_secret(SECRET)
-        await store.add_secret(other)
-        await store.forget_secret(other.id, NOW)
-        await store.add_issuance(issuance(0))
+        await store.secrets.add(SECRET)
+        await store.secrets.add(other)
+        await store.secrets.forget(other.id, NOW)
+        await store.issuances.add(issuance(0))
         outcomes = await asyncio.gather(
-            store.add_issuance(issuance(1)),
-            store.add_issuance(issuance(2, public_key_fingerprint="key-1")),
-            store.add_issuance(issuance(3, public_key_fingerprint="key-0")),
-            store.add_issuance(issuance(4, secret_id=other.id)),
-            store.add_issuance(issuance(5, secret_id="unknown")),
-            store.add_issuance(issuance(6)),
+            store.issuances.add(issuance(1)),
+            store.issuances.add(issuance(2, public_key_fingerprint="key-1")),
+            store.issuances.add(issuance(3, public_key_fingerprint="key-0")),
+            store.issuances.add(issuance(4, secret_id=other.id)),
+            store.issuances.add(issuance(5, secret_id="unknown")),
+            store.issuances.add(issuance(6)),
             return_exceptions=True,
         )
         kinds = [None, KeyAlreadyIssued, KeyAlreadyIssued, SecretForgotten, SecretForgotten, None]
         assert [None if one is None else type(one) for one in outcomes] == kinds
-        known = [await store.issuance_with_secret(f"certificate-{number}") for number in range(7)]
+        known = [await store.issuances.with_secret(f"certificate-{number}") for number in range(7)]
         assert [one is not None for one in known] == [True, True, False, False, False, False, True]
 
 
 async def test_many_calls_at_once_all_end_and_are_all_recorded(store_url: str) -> None:
     async with opened(store_url) as store:
-        await store.add_secret(SECRET)
-        await asyncio.gather(*(store.add_issuance(issuance(number)) for number in range(400)))
+        await store.secrets.add(SECRET)
+        await asyncio.gather(*(store.issuances.add(issuance(number)) for number in range(400)))
         known = await asyncio.gather(
-            *(store.issuance_with_secret(f"certificate-{number}") for number in range(400))
+            *(store.issuances.with_secret(f"certificate-{number}") for number in range(400))
         )
         assert [one and one[0] for one in known] == [issuance(number) for number in range(400)]
 
 
 async def test_expired_issuances_are_dropped_and_no_others(store_url: str) -> None:
     async with opened(store_url) as store:
-        await store.add_secret(SECRET)
-        await store.add_issuance(issuance(1))
-        await store.add_issuance(issuance(2, not_after=NOW + timedelta(hours=2)))
-        assert await store.drop_expired_issuances(NOW + timedelta(hours=1, seconds=1)) == 1
-        assert await store.issuance_with_secret("certificate-1") is None
-        assert await store.issuance_with_secret("certificate-2") is not None
+        await store.secrets.add(SECRET)
+        await store.issuances.add(issuance(1))
+        await store.issuances.add(issuance(2, not_after=NOW + timedelta(hours=2)))
+        assert await store.issuances.drop_expired(NOW + timedelta(hours=1, seconds=1)) == 1
+        assert await store.issuances.with_secret("certificate-1") is None
+        assert await store.issuances.with_secret("certificate-2") is not None
 
 
 async def test_a_secret_is_read_again_after_a_second_and_after_each_write(store_url: str) -> None:
@@ -149,17 +149,17 @@ async def test_a_secret_is_read_again_after_a_second_and_after_each_write(store_
         store = open_store(store_url, lambda: seconds)
         stack.push_async_callback(store.close)
         other = await stack.enter_async_context(opened(store_url))
-        await store.add_secret(SECRET)
+        await store.secrets.add(SECRET)
 
         async def forgotten() -> bool | None:
-            secret = await store.secret_of_certificate(SECRET.certificate_fingerprint)
+            secret = await store.secrets.of_certificate(SECRET.certificate_fingerprint)
             return None if secret is None else secret.forgotten
 
         assert not await forgotten()
-        await other.forget_secret(SECRET.id, NOW)
+        await other.secrets.forget(SECRET.id, NOW)
         assert not await forgotten(), "within the second"
         with pytest.raises(SecretForgotten):
-            await store.add_issuance(issuance(1))
+            await store.issuances.add(issuance(1))
         seconds += 1
         assert await forgotten()
 
@@ -168,10 +168,10 @@ async def test_a_secret_forgotten_here_is_known_as_such_at_once(store_url: str) 
     async with AsyncExitStack() as stack:
         store = open_store(store_url, lambda: 100.0)
         stack.push_async_callback(store.close)
-        await store.add_secret(SECRET)
-        first = await store.secret_of_certificate(SECRET.certificate_fingerprint)
-        await store.forget_secret(SECRET.id, NOW)
-        second = await store.secret_of_certificate(SECRET.certificate_fingerprint)
+        await store.secrets.add(SECRET)
+        first = await store.secrets.of_certificate(SECRET.certificate_fingerprint)
+        await store.secrets.forget(SECRET.id, NOW)
+        second = await store.secrets.of_certificate(SECRET.certificate_fingerprint)
         assert [one and one.forgotten for one in (first, second)] == [False, True]
 
 
@@ -262,16 +262,16 @@ async def test_a_store_from_before_the_migrations_keeps_its_secrets_and_issuance
         )
     connection.close()
     async with opened(f"sqlite:///{path}") as store:
-        assert await store.live_secrets(NOW) == [SECRET]
-        forgotten = await store.secret_of_certificate("credential-0")
+        assert await store.secrets.live(NOW) == [SECRET]
+        forgotten = await store.secrets.of_certificate("credential-0")
         assert forgotten is not None
         assert forgotten.forgotten
-        assert await store.issuance_with_secret("certificate-1") == (issuance(1), SECRET)
+        assert await store.issuances.with_secret("certificate-1") == (issuance(1), SECRET)
         with pytest.raises(KeyAlreadyIssued):
-            await store.add_issuance(issuance(2, public_key_fingerprint="key-1"))
-        await store.add_issuance(issuance(3))
+            await store.issuances.add(issuance(2, public_key_fingerprint="key-1"))
+        await store.issuances.add(issuance(3))
     async with opened(f"sqlite:///{path}") as store:
-        assert await store.issuance_with_secret("certificate-3") is not None
+        assert await store.issuances.with_secret("certificate-3") is not None
     with sqlite3.connect(path) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.close()
@@ -422,50 +422,50 @@ async def test_calls_are_refused_while_the_database_is_away_and_served_when_it_i
     url = postgresql.new_database()
     name = database_name(url)
     async with opened(url) as store:
-        await store.add_secret(SECRET)
+        await store.secrets.add(SECRET)
         postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         postgresql.end_connections(name)
         with pytest.raises(Unavailable, match="does not answer") as caught:
-            await store.add_issuance(issuance(1))
+            await store.issuances.add(issuance(1))
         assert "INSERT" not in str(caught.value)
         with pytest.raises(Unavailable):
-            await store.secret_of_certificate("credential-1")
+            await store.secrets.of_certificate("credential-1")
         postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-        await store.add_issuance(issuance(1))
+        await store.issuances.add(issuance(1))
 
 
 async def test_a_secret_that_another_replica_forgets_issues_nothing_more(postgresql: Postgresql) -> None:
     url = postgresql.new_database()
     async with opened(url) as first, opened(url) as second:
-        await first.add_secret(SECRET)
-        await second.add_issuance(issuance(1))
-        await first.forget_secret(SECRET.id, NOW)
+        await first.secrets.add(SECRET)
+        await second.issuances.add(issuance(1))
+        await first.secrets.forget(SECRET.id, NOW)
         with pytest.raises(SecretForgotten):
-            await second.add_issuance(issuance(2))
+            await second.issuances.add(issuance(2))
 
 
 async def test_forgetting_waits_for_an_issuance_that_is_being_recorded(postgresql: Postgresql) -> None:
     """Else an issuance could be recorded after the answer that nothing more is issued."""
     url = postgresql.new_database()
     async with opened(url) as first, opened(url) as second:
-        await first.add_secret(SECRET)
+        await first.secrets.add(SECRET)
         with second._database.writing.begin() as connection:
-            second._record(connection, [Asked(issuance(1))])
-            forgetting = asyncio.create_task(first.forget_secret(SECRET.id, NOW))
+            second.issuances.record(connection, [Asked(issuance(1))])
+            forgetting = asyncio.create_task(first.secrets.forget(SECRET.id, NOW))
             await postgresql.something_waits_for_a_lock(url)
             assert not forgetting.done()
         assert await forgetting
-        assert await second.issuance_with_secret("certificate-1") is not None
+        assert await second.issuances.with_secret("certificate-1") is not None
 
 
 async def test_two_replicas_asked_for_the_same_keys_certify_each_once(postgresql: Postgresql) -> None:
     url = postgresql.new_database()
     async with opened(url) as first, opened(url) as second:
-        await first.add_secret(SECRET)
+        await first.secrets.add(SECRET)
         numbers = range(200)
-        ours = [first.add_issuance(issuance(number)) for number in numbers]
+        ours = [first.issuances.add(issuance(number)) for number in numbers]
         theirs = [
-            second.add_issuance(issuance(1000 + number, public_key_fingerprint=f"key-{number}"))
+            second.issuances.add(issuance(1000 + number, public_key_fingerprint=f"key-{number}"))
             for number in reversed(numbers)
         ]
         outcomes = await asyncio.gather(*ours, *theirs, return_exceptions=True)

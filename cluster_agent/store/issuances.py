@@ -1,48 +1,25 @@
-"""The store's calls. One thread writes and one reads, so the event loop never waits for the database; what
-comes while they are busy is handed over together."""
+"""What was issued. Those that come while others are recorded are recorded together."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
-from blessings import Principal
-from cluster_agent.applications import Application
-from cluster_agent.audit.kinds import Retention
 from cluster_agent.audit.records import Record
-from cluster_agent.errors import StoreError
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
-from cluster_agent.store.acknowledgements import Acknowledgements
-from cluster_agent.store.audit_chain import SignedHead
-from cluster_agent.store.audit_trail import AuditTrail
-from cluster_agent.store.batches import Batches, pause_seconds
-from cluster_agent.store.claims import Claims
-from cluster_agent.store.database import Database, connect, database_url
-from cluster_agent.store.fleet import Fleet
-from cluster_agent.store.leadership import Leadership
-from cluster_agent.store.migration import migrate
+from cluster_agent.store.batches import MOST_WAITING, Batches, pause_seconds
 from cluster_agent.store.pod_locks import hold_pods
-from cluster_agent.store.recently_read import RecentlyRead
-from cluster_agent.store.registry import RegisteredApplications
-from cluster_agent.store.revocations import (
-    Revocations,
-    hold_off_revocations,
-    is_revoked,
-    publish_anew,
-    revoked_among,
-)
-from cluster_agent.store.root_successions import RootSuccessions
-from cluster_agent.store.tables import authority_keys, issuances, issuers, revoked_replicas, secrets
+from cluster_agent.store.published_revocations import publish_anew
+from cluster_agent.store.revocations import hold_off_revocations, revoked_among
+from cluster_agent.store.secrets import secret_of
+from cluster_agent.store.tables import issuances, issuers, revoked_replicas, secrets
 
-MOST_WAITING = 512
 # Of one Pod at a time: it has two while it renews, and one more for each start of its pod agent. Else one Pod
 # could make its application's revocation list longer than anybody reads.
 MOST_LIVE_OF_POD = 32
@@ -75,10 +52,6 @@ class ReplicaRevoked(Exception):
     """The replica was revoked: nothing may be issued to it."""
 
 
-class ApplicationRevoked(Exception):
-    """The application was revoked: it may have no secret."""
-
-
 @dataclass(frozen=True)
 class Asked:
     """An issuance to record, with records for the audit. `now` is when; None for before everything. `most` is
@@ -105,174 +78,25 @@ class Recorded:
     renewed: Sequence[tuple[str, str, int]] = ()
 
 
-def open_store(url: str, monotonic: Callable[[], float] = time.monotonic) -> Store:
-    """The store at `url`, its schema brought up to date. Raises StoreError, SettingsError."""
-    database = connect(database_url(url))
-    try:
-        migrate(database)
-    except StoreError:
-        database.dispose()
-        raise
-    return Store(database, monotonic)
+class Issuances:
+    """Every call may raise Unavailable, and TooManyRequests."""
 
-
-class Store:
-    """Every call may raise Unavailable when the database does not answer, and TooManyRequests."""
-
-    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._database = database
-        self._monotonic = monotonic
-        self._leadership = Leadership(database)
-        self._access = access = Access(database)
-        self.acknowledgements = Acknowledgements(access)
-        self.claims = Claims(access)
-        self.registered = RegisteredApplications(access)
-        self.fleet = Fleet(access)
-        self.revocations = Revocations(access)
+    def __init__(self, access: Access) -> None:
+        self._access = access
         # Recorded by this process already: (name, key, end) of the issuers.
         self._issuers: set[tuple[str, str, int]] = set()
         self._adding = (
             access.insert(issuances).on_conflict_do_nothing().returning(issuances.c.certificate_fingerprint)
         )
-        self.root_successions = RootSuccessions(access)
-        self._issuing = Batches(
+        self.asked = Batches(
             access.writer,
-            self._add_issuances,
+            self._add,
             most_waiting=MOST_WAITING,
             pause=lambda last: asyncio.sleep(pause_seconds(last)),
         )
-        self._secrets = Batches(access.reader, self._secrets_of_certificates, most_waiting=MOST_WAITING)
-        self._recent_secrets = RecentlyRead[Secret](monotonic, lambda: access.writes)
-        self._renewals = Batches(access.reader, self._issuances_with_secrets, most_waiting=MOST_WAITING)
+        self.renewals = Batches(access.reader, self._with_secrets, most_waiting=MOST_WAITING)
 
-    @property
-    def queues(self) -> dict[str, int]:
-        """How many calls wait for what."""
-        return {
-            "issuing": self._issuing.waiting,
-            "secrets": self._secrets.waiting,
-            "renewals": self._renewals.waiting,
-        }
-
-    async def close(self) -> None:
-        """Waits for what is under way."""
-        for batches in (self._issuing, self._secrets, self._renewals):
-            await batches.idle()
-        await asyncio.get_running_loop().run_in_executor(self._access.writer, self._leadership.resign)
-        self._access.close()
-
-    async def claim_authority(self, fingerprints: Mapping[str, str]) -> None:
-        """Makes the database that of the keys with these fingerprints, by role, if it is nobody's yet.
-
-        Raises StoreError when it is that of others: two replicas with different keys would not
-        accept each other's credentials.
-        """
-
-        def claim(connection: Connection) -> dict[str, str]:
-            rows = [{"role": role, "fingerprint": value} for role, value in sorted(fingerprints.items())]
-            connection.execute(self._access.insert(authority_keys).on_conflict_do_nothing(), rows)
-            return {row.role: row.fingerprint for row in connection.execute(select(authority_keys))}
-
-        known = await self._access.write(claim)
-        for role, value in fingerprints.items():
-            if known[role] != value:
-                raise StoreError(
-                    f"this database belongs to a cluster agent whose {role} key is {known[role]}, ours is "
-                    f"{value}; give every replica the same keys, or use another database"
-                )
-
-    def audit_with(self, signer: Callable[[], Principal]) -> None:
-        """Begins the audit: a record given to a call below is written in the call's own transaction, under
-        a head that is signed with the key of `signer`."""
-        self._access.trail = AuditTrail(signer)
-
-    async def audit(self, *records: Record) -> None:
-        """Durable when it returns: records of what changes nothing else here."""
-        await self._access.write(lambda connection: self._access.append(connection, *records))
-
-    async def vouch(self, now: datetime) -> list[SignedHead]:
-        """Puts the heads of all chains into one of ours, so that these cannot be cut off; answers our own."""
-        trail = self._access.trail
-        if trail is None:
-            return []
-        await self._access.write(lambda connection: trail.witness(connection, now))
-        return trail.heads
-
-    async def prune_audit(self, retention: Retention, now: datetime) -> int:
-        """Removes records that are too old or too many; answers how many. In parts, so that issuing never
-        waits long for it."""
-        trail = self._access.trail
-        if trail is None:
-            return 0
-
-        removed = 0
-        for rule in retention.rules(now):
-            prune = partial(trail.prune, rule=rule, now=now)
-            while part := await self._access.write(prune):
-                removed += part
-        return removed
-
-    async def add_secret(self, secret: Secret, *records: Record) -> None:
-        """Durable when it returns. Raises ApplicationRevoked."""
-        row = {
-            "id": secret.id,
-            "namespace": secret.application.namespace,
-            "service_account": secret.application.service_account,
-            "certificate_fingerprint": secret.certificate_fingerprint,
-            "created_at": seconds(secret.created_at),
-            "not_after": seconds(secret.not_after),
-        }
-
-        def add(connection: Connection) -> None:
-            hold_off_revocations(connection)
-            if is_revoked(connection, secret.application):
-                raise ApplicationRevoked
-            connection.execute(insert(secrets), row)
-            self._access.append(connection, *records)
-
-        await self._access.write(add)
-
-    async def forget_secret(self, secret_id: str, now: datetime, *records: Record) -> bool:
-        """Durable when it returns. Answers whether there was one to forget."""
-        statement = (
-            update(secrets)
-            .where(secrets.c.id == secret_id, secrets.c.forgotten_at.is_(None))
-            .values(forgotten_at=seconds(now))
-        )
-
-        def forget(connection: Connection) -> bool:
-            known = connection.execute(statement).rowcount == 1
-            if known:
-                self._access.append(connection, *records)
-            return known
-
-        return await self._access.write(forget)
-
-    async def secret_of_certificate(self, certificate_fingerprint: str) -> Secret | None:
-        """As it was at most a second ago: `add_issuance` sees for itself whether it was forgotten since."""
-        recent = self._recent_secrets.get(certificate_fingerprint)
-        if recent is not None:
-            return recent
-        writes, at = self._access.writes, self._monotonic()
-        secret = await self._secrets.submit(certificate_fingerprint)
-        if secret is not None:
-            self._recent_secrets.keep(certificate_fingerprint, secret, writes=writes, at=at)
-        return secret
-
-    async def issuance_with_secret(self, certificate_fingerprint: str) -> tuple[Issuance, Secret] | None:
-        """What was issued with that certificate, and the secret that it was issued under."""
-        return await self._renewals.submit(certificate_fingerprint)
-
-    async def live_secrets(self, now: datetime) -> list[Secret]:
-        """Those neither forgotten nor expired, oldest first."""
-        statement = (
-            select(secrets)
-            .where(secrets.c.forgotten_at.is_(None), secrets.c.not_after > seconds(now))
-            .order_by(secrets.c.created_at, secrets.c.id)
-        )
-        return [_secret(row) for row in await self._access.read(statement)]
-
-    async def add_issuance(
+    async def add(
         self,
         issuance: Issuance,
         *records: Record,
@@ -282,11 +106,15 @@ class Store:
         """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive, PodBusy; SecretForgotten,
         ReplicaRevoked when that came first; and then writes no record. `most_live` is how many of its Pod
         may be live with it. Without `now`, what has ended and is still recorded counts as live."""
-        refusal = await self._issuing.submit(Asked(issuance, records, now, most_live))
+        refusal = await self.asked.submit(Asked(issuance, records, now, most_live))
         if refusal is not None:
             raise refusal
 
-    async def drop_expired_issuances(self, now: datetime) -> int:
+    async def with_secret(self, certificate_fingerprint: str) -> tuple[Issuance, Secret] | None:
+        """What was issued with that certificate, and the secret that it was issued under."""
+        return await self.renewals.submit(certificate_fingerprint)
+
+    async def drop_expired(self, now: datetime) -> int:
         """Removes records of certificates that can no longer be presented; answers how many. In parts, so
         that issuing never waits long for it."""
         expired = (
@@ -302,13 +130,7 @@ class Store:
             if part < _DROPPED_AT_ONCE:
                 return dropped
 
-    async def lead(self) -> bool:
-        """Whether this replica is the one that does the housekeeping now."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._access.writer, lambda: available(self._leadership.lead)
-        )
-
-    def _add_issuances(
+    def _add(
         self, batch: Sequence[Asked]
     ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | PodBusy | TooManyLive | None]:
         # Those that wait together came within moments.
@@ -316,7 +138,7 @@ class Store:
         asked = [one.issuance for one in batch]
 
         def add(connection: Connection) -> Recorded:
-            made = self._record(connection, batch, now)
+            made = self.record(connection, batch, now)
             done = [one.records for one in batch if one.issuance.certificate_fingerprint in made.added]
             records = [record for some in done for record in some]
             first = next((one.records[0] for one in batch if one.records), None)
@@ -342,9 +164,7 @@ class Store:
             for one in asked
         ]
 
-    def _record(
-        self, connection: Connection, batch: Sequence[Asked], now: datetime | None = None
-    ) -> Recorded:
+    def record(self, connection: Connection, batch: Sequence[Asked], now: datetime | None = None) -> Recorded:
         """Records what may be."""
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
@@ -388,18 +208,11 @@ class Store:
         rows = [{"name": name, "issuing_key": key, "not_after": end} for name, key, end in new]
         return [(row.name, row.issuing_key, row.not_after) for row in connection.execute(adding, rows)]
 
-    def _secrets_of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
-        rows = self._access.rows(_SECRETS_OF_CERTIFICATES, {"certificates": list(set(fingerprints))})
-        found = {row.certificate_fingerprint: _secret(row) for row in rows}
-        return [found.get(one) for one in fingerprints]
-
-    def _issuances_with_secrets(
-        self, fingerprints: Sequence[str]
-    ) -> Sequence[tuple[Issuance, Secret] | None]:
+    def _with_secrets(self, fingerprints: Sequence[str]) -> Sequence[tuple[Issuance, Secret] | None]:
         rows = self._access.rows(_RENEWALS, {"certificates": list(set(fingerprints))})
         known = {row._mapping[issuances.c.certificate_fingerprint]: row for row in rows}
         return [
-            (_issuance(known[one]), _secret(known[one])) if one in known else None for one in fingerprints
+            (_issuance(known[one]), secret_of(known[one])) if one in known else None for one in fingerprints
         ]
 
 
@@ -424,9 +237,6 @@ _RENEWALS = (
     .join(secrets, secrets.c.id == issuances.c.secret_id)
     .outerjoin(revoked_replicas, revoked_replicas.c.pod_uid == issuances.c.pod_uid)
     .where(issuances.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True)))
-)
-_SECRETS_OF_CERTIFICATES = select(secrets).where(
-    secrets.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True))
 )
 
 
@@ -471,18 +281,6 @@ def _issuance_row(issuance: Issuance) -> dict[str, object]:
         "issuer": certificate and certificate.issuer,
         "issuing_key": certificate and certificate.issuing_key,
     }
-
-
-def _secret(row: Row[*tuple[object, ...]]) -> Secret:
-    of = row._mapping
-    return Secret(
-        id=of[secrets.c.id],
-        application=Application(of[secrets.c.namespace], of[secrets.c.service_account]),
-        certificate_fingerprint=of[secrets.c.certificate_fingerprint],
-        created_at=from_seconds(of[secrets.c.created_at]),
-        not_after=from_seconds(of[secrets.c.not_after]),
-        forgotten=of[secrets.c.forgotten_at] is not None,
-    )
 
 
 def _issuance(row: Row[*tuple[object, ...]]) -> Issuance:

@@ -1,0 +1,111 @@
+"""The secrets that the cluster agent made, by the fingerprint of their certificate: never a usable one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from cluster_agent.applications import Application
+from cluster_agent.audit.records import Record
+from cluster_agent.issuing_policy import Secret
+from cluster_agent.store.access import Access, from_seconds, seconds
+from cluster_agent.store.batches import MOST_WAITING, Batches
+from cluster_agent.store.recently_read import RecentlyRead
+from cluster_agent.store.revocations import hold_off_revocations, is_revoked
+from cluster_agent.store.tables import secrets
+
+
+class ApplicationRevoked(Exception):
+    """The application was revoked: it may have no secret."""
+
+
+class Secrets:
+    """Every call may raise Unavailable, and TooManyRequests."""
+
+    def __init__(self, access: Access, monotonic: Callable[[], float]) -> None:
+        self._access = access
+        self._monotonic = monotonic
+        self.asked = Batches(access.reader, self._of_certificates, most_waiting=MOST_WAITING)
+        self._recent = RecentlyRead[Secret](monotonic, lambda: access.writes)
+
+    async def add(self, secret: Secret, *records: Record) -> None:
+        """Durable when it returns. Raises ApplicationRevoked."""
+        row = {
+            "id": secret.id,
+            "namespace": secret.application.namespace,
+            "service_account": secret.application.service_account,
+            "certificate_fingerprint": secret.certificate_fingerprint,
+            "created_at": seconds(secret.created_at),
+            "not_after": seconds(secret.not_after),
+        }
+
+        def add(connection: Connection) -> None:
+            hold_off_revocations(connection)
+            if is_revoked(connection, secret.application):
+                raise ApplicationRevoked
+            connection.execute(insert(secrets), row)
+            self._access.append(connection, *records)
+
+        await self._access.write(add)
+
+    async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
+        """Durable when it returns. Answers whether there was one to forget."""
+        statement = (
+            update(secrets)
+            .where(secrets.c.id == secret_id, secrets.c.forgotten_at.is_(None))
+            .values(forgotten_at=seconds(now))
+        )
+
+        def forget(connection: Connection) -> bool:
+            known = connection.execute(statement).rowcount == 1
+            if known:
+                self._access.append(connection, *records)
+            return known
+
+        return await self._access.write(forget)
+
+    async def of_certificate(self, certificate_fingerprint: str) -> Secret | None:
+        """As it was at most a second ago: `Issuances.add` sees for itself whether it was forgotten since."""
+        recent = self._recent.get(certificate_fingerprint)
+        if recent is not None:
+            return recent
+        writes, at = self._access.writes, self._monotonic()
+        secret = await self.asked.submit(certificate_fingerprint)
+        if secret is not None:
+            self._recent.keep(certificate_fingerprint, secret, writes=writes, at=at)
+        return secret
+
+    async def live(self, now: datetime) -> list[Secret]:
+        """Those neither forgotten nor expired, oldest first."""
+        statement = (
+            select(secrets)
+            .where(secrets.c.forgotten_at.is_(None), secrets.c.not_after > seconds(now))
+            .order_by(secrets.c.created_at, secrets.c.id)
+        )
+        return [secret_of(row) for row in await self._access.read(statement)]
+
+    def _of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
+        rows = self._access.rows(_OF_CERTIFICATES, {"certificates": list(set(fingerprints))})
+        found = {row.certificate_fingerprint: secret_of(row) for row in rows}
+        return [found.get(one) for one in fingerprints]
+
+
+# Made once: to make a statement costs as much as to execute it.
+_OF_CERTIFICATES = select(secrets).where(
+    secrets.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True))
+)
+
+
+def secret_of(row: Row[*tuple[object, ...]]) -> Secret:
+    """The secret in a row that has the columns of its table."""
+    of = row._mapping
+    return Secret(
+        id=of[secrets.c.id],
+        application=Application(of[secrets.c.namespace], of[secrets.c.service_account]),
+        certificate_fingerprint=of[secrets.c.certificate_fingerprint],
+        created_at=from_seconds(of[secrets.c.created_at]),
+        not_after=from_seconds(of[secrets.c.not_after]),
+        forgotten=of[secrets.c.forgotten_at] is not None,
+    )

@@ -1,0 +1,137 @@
+"""The store: its parts, whose it is, and the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from blessings import Principal
+from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.records import Record
+from cluster_agent.errors import StoreError
+from cluster_agent.store.access import Access, available
+from cluster_agent.store.acknowledgements import Acknowledgements
+from cluster_agent.store.audit_chain import SignedHead
+from cluster_agent.store.audit_trail import AuditTrail
+from cluster_agent.store.batches import Batches
+from cluster_agent.store.claims import Claims
+from cluster_agent.store.database import Database, connect, database_url
+from cluster_agent.store.fleet import Fleet
+from cluster_agent.store.issuances import Issuances
+from cluster_agent.store.leadership import Leadership
+from cluster_agent.store.migration import migrate
+from cluster_agent.store.published_revocations import PublishedRevocations
+from cluster_agent.store.registry import RegisteredApplications
+from cluster_agent.store.revocations import Revocations
+from cluster_agent.store.root_successions import RootSuccessions
+from cluster_agent.store.secrets import Secrets
+from cluster_agent.store.tables import authority_keys
+
+
+def open_store(url: str, monotonic: Callable[[], float] = time.monotonic) -> Store:
+    """The store at `url`, its schema brought up to date. Raises StoreError, SettingsError."""
+    database = connect(database_url(url))
+    try:
+        migrate(database)
+    except StoreError:
+        database.dispose()
+        raise
+    return Store(database, monotonic)
+
+
+class Store:
+    """Every call may raise Unavailable when the database does not answer, and TooManyRequests."""
+
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._leadership = Leadership(database)
+        self._access = access = Access(database)
+        self.acknowledgements = Acknowledgements(access)
+        self.claims = Claims(access)
+        self.registered = RegisteredApplications(access)
+        self.fleet = Fleet(access)
+        self.secrets = Secrets(access, monotonic)
+        self.issuances = Issuances(access)
+        self.revocations = Revocations(access)
+        self.published_revocations = PublishedRevocations(access)
+        self.root_successions = RootSuccessions(access)
+        self._batches: Mapping[str, Batches[Any, Any]] = {
+            "issuing": self.issuances.asked,
+            "secrets": self.secrets.asked,
+            "renewals": self.issuances.renewals,
+        }
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """How many calls wait for what."""
+        return {name: batches.waiting for name, batches in self._batches.items()}
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        for batches in self._batches.values():
+            await batches.idle()
+        await asyncio.get_running_loop().run_in_executor(self._access.writer, self._leadership.resign)
+        self._access.close()
+
+    async def claim_authority(self, fingerprints: Mapping[str, str]) -> None:
+        """Makes the database that of the keys with these fingerprints, by role, if it is nobody's yet.
+
+        Raises StoreError when it is that of others: two replicas with different keys would not
+        accept each other's credentials.
+        """
+
+        def claim(connection: Connection) -> dict[str, str]:
+            rows = [{"role": role, "fingerprint": value} for role, value in sorted(fingerprints.items())]
+            connection.execute(self._access.insert(authority_keys).on_conflict_do_nothing(), rows)
+            return {row.role: row.fingerprint for row in connection.execute(select(authority_keys))}
+
+        known = await self._access.write(claim)
+        for role, value in fingerprints.items():
+            if known[role] != value:
+                raise StoreError(
+                    f"this database belongs to a cluster agent whose {role} key is {known[role]}, ours is "
+                    f"{value}; give every replica the same keys, or use another database"
+                )
+
+    def audit_with(self, signer: Callable[[], Principal]) -> None:
+        """Begins the audit: a record given to a call below is written in the call's own transaction, under
+        a head that is signed with the key of `signer`."""
+        self._access.trail = AuditTrail(signer)
+
+    async def audit(self, *records: Record) -> None:
+        """Durable when it returns: records of what changes nothing else here."""
+        await self._access.write(lambda connection: self._access.append(connection, *records))
+
+    async def vouch(self, now: datetime) -> list[SignedHead]:
+        """Puts the heads of all chains into one of ours, so that these cannot be cut off; answers our own."""
+        trail = self._access.trail
+        if trail is None:
+            return []
+        await self._access.write(lambda connection: trail.witness(connection, now))
+        return trail.heads
+
+    async def prune_audit(self, retention: Retention, now: datetime) -> int:
+        """Removes records that are too old or too many; answers how many. In parts, so that issuing never
+        waits long for it."""
+        trail = self._access.trail
+        if trail is None:
+            return 0
+
+        removed = 0
+        for rule in retention.rules(now):
+            prune = partial(trail.prune, rule=rule, now=now)
+            while part := await self._access.write(prune):
+                removed += part
+        return removed
+
+    async def lead(self) -> bool:
+        """Whether this replica is the one that does the housekeeping now."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._access.writer, lambda: available(self._leadership.lead)
+        )
