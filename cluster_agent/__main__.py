@@ -25,7 +25,6 @@ from cluster_agent.audit.chores import (
 )
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.authority import mounted_issuers, root_keeper, signing_room
-from cluster_agent.authority_metrics import AuthorityMetrics
 from cluster_agent.callers import Administrators
 from cluster_agent.chores import (
     COUNTING_SECONDS,
@@ -51,25 +50,26 @@ from cluster_agent.errors import (
     ClusterAgentError,
     SettingsError,
 )
-from cluster_agent.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
 from cluster_agent.issuing import ClusterAgent
-from cluster_agent.list_overlap import warn_of_overlap
-from cluster_agent.metrics import Metrics
+from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
+from cluster_agent.monitoring.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
+from cluster_agent.monitoring.metrics import Metrics
+from cluster_agent.monitoring.publication_metrics import watch_publications
+from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.mounted_keeping import MountedMetrics
-from cluster_agent.pod_watching import GonePods
 from cluster_agent.ports import serve
-from cluster_agent.publication_metrics import watch_publications
 from cluster_agent.publications import Publications
-from cluster_agent.revocation_lists import CurrentLists
+from cluster_agent.revocation.list_overlap import warn_of_overlap
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.pod_watching import GonePods
 from cluster_agent.routes import routers
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing import SigningRoom
 from cluster_agent.store import Store, open_store
-from cluster_agent.tracing_settings import traces_are_wanted
 
 if TYPE_CHECKING:
-    from cluster_agent.tracing import Tracing
+    from cluster_agent.monitoring.tracing import Tracing
 
 
 _log = structlog.get_logger("cluster_agent")
@@ -187,7 +187,7 @@ def _tracing(metrics: Metrics) -> Tracing | None:
     if not traces_are_wanted(os.environ):
         return None
     try:
-        from cluster_agent.tracing import Tracing
+        from cluster_agent.monitoring.tracing import Tracing
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"traces are asked for (OTEL_EXPORTER_OTLP_ENDPOINT), and {error.name} is not installed: install "

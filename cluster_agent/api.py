@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Scope
 
 from cluster_agent.applications import Application
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.body_limit import BodyLimit
 from cluster_agent.callers import Caller, KnownCallers
 from cluster_agent.connections import client_blessing
 from cluster_agent.contract import MEDIA_TYPE, Answer, Rfc3339, RootAnswer, described, operation_id, refuses
@@ -22,8 +21,9 @@ from cluster_agent.direct_calls import DirectCalls
 from cluster_agent.error_answers import answer_errors
 from cluster_agent.errors import BadRequest, NotAuthenticated
 from cluster_agent.issuing import ClusterAgent, IssuedSecret
-from cluster_agent.metrics import SEEK_BLESSINGS, Metrics
-from cluster_agent.rate_limits import RateLimits
+from cluster_agent.limits.body_limit import BodyLimit
+from cluster_agent.limits.rate_limits import RateLimits
+from cluster_agent.monitoring.metrics import SEEK_BLESSINGS, Metrics
 from cluster_agent.request_callers import Authenticated, CallerFirst, address_of, anybody
 from cluster_agent.serving import Serving
 

@@ -14,8 +14,8 @@ from cluster_agent.data_directory import (
     read_signing_room,
 )
 from cluster_agent.mounted_keeping import MountedIssuers
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_keys import RootKeys
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.keys import RootKeys
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings
 from cluster_agent.signing import ROOT_LIFETIME, SigningRoom

@@ -13,9 +13,9 @@ from cluster_agent.audit.kinds import Retention
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import DataDirectoryError, Refusal, StoreError
 from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
-from cluster_agent.pod_watching import ApiServerAway, GonePods
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.root_keeping import RootKeeper
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.pod_watching import ApiServerAway, GonePods
+from cluster_agent.roots.keeping import RootKeeper
 from cluster_agent.serving import Serving
 from cluster_agent.signing import SigningRoom, warn_of_ending
 from cluster_agent.store import Store

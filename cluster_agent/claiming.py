@@ -23,7 +23,7 @@ from cluster_agent.callers import certificate_fingerprint
 from cluster_agent.claim import Claim
 from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
 from cluster_agent.issuing import ClusterAgent
-from cluster_agent.list_overlap import warn_of_overlap
+from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.signing import IdentityAuthority
 
 LEAST_CODE_CHARACTERS = 32

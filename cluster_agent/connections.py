@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
-from cluster_agent.taken_bytes import bytes_taken
+from cluster_agent.limits.taken_bytes import bytes_taken
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser takes.
 MOST_UNANSWERED_BYTES = 128 * 1024

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cluster_agent.body_limit import replaying
 from cluster_agent.callers import Caller
 from cluster_agent.contract import MEDIA_TYPE
 from cluster_agent.error_answers import is_json
 from cluster_agent.errors import Refusal
+from cluster_agent.limits.body_limit import replaying
 from cluster_agent.request_callers import authenticated
 
 

@@ -16,8 +16,8 @@ from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
 from cluster_agent.contract import MEDIA_TYPE, Reason, Refused
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
-from cluster_agent.metrics import Metrics
-from cluster_agent.rate_limits import RateLimits
+from cluster_agent.limits.rate_limits import RateLimits
+from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.request_callers import address_of
 
 _MOST_DETAILS = 5

@@ -13,16 +13,16 @@ from typing import Protocol
 
 from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent import issuing_policy as policy
-from cluster_agent import registered_before
 from cluster_agent.applications import Application
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
 from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Issuance, IssuedCertificate, Secret, TtlPolicy
-from cluster_agent.registry import Registration, Registry
+from cluster_agent.monitoring.stages import IssuanceWatch, NobodyWatches
+from cluster_agent.registry import registered_before
+from cluster_agent.registry.registry import Registration, Registry
 from cluster_agent.signing import BootstrapCredential, SigningRoom
-from cluster_agent.stages import IssuanceWatch, NobodyWatches
 from cluster_agent.store import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,

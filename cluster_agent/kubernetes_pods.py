@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
-from cluster_agent.pod_watching import ApiServerAway, PodList
+from cluster_agent.revocation.pod_watching import ApiServerAway, PodList
 
 _PATH = "/api/v1/pods"
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables names the form.

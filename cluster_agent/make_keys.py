@@ -16,7 +16,7 @@ from pathlib import Path
 from blessings import InvalidName, Name, fingerprint
 from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import DataDirectoryError
-from cluster_agent.root_keys import RootKeys
+from cluster_agent.roots.keys import RootKeys
 from cluster_agent.signing import ROOT_LIFETIME
 
 

@@ -24,7 +24,7 @@ from blessings import Authority, Blessing, BlessingsError, Name, Principal, fing
 from blessings.certificate_fields import public_key_of
 from cluster_agent import granted
 from cluster_agent.errors import BadRequest
-from cluster_agent.root_keys import HeldRoot
+from cluster_agent.roots.keys import HeldRoot
 
 CERTIFICATE, KEY, ROOT = "tls.crt", "tls.key", "ca.crt"
 _SWAPPED = "..data"

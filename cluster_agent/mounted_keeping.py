@@ -2,7 +2,7 @@
 and the one before goes on.
 
 Overlap: what the one before signed brings it along in its chain, and its root stays recognised. Under a new
-root the one before signs until that root is distributed, as with any other (`cluster_agent.root_rotation`).
+root the one before signs until that root is distributed, as with any other (`cluster_agent.roots.rotation`).
 It is in memory only: an agent that starts in between signs nothing until then. An issuer under a root that is
 prepared signs only if it is still mounted when its turn comes.
 """
@@ -22,8 +22,8 @@ from blessings import Authority, Name, Roots, fingerprint
 from cluster_agent import mounted_files
 from cluster_agent.errors import BadRequest, DataDirectoryError
 from cluster_agent.mounted_files import MountedFiles
-from cluster_agent.root_keys import HeldRoot, RootKeys
-from cluster_agent.root_rotation import RootSuccession
+from cluster_agent.roots.keys import HeldRoot, RootKeys
+from cluster_agent.roots.rotation import RootSuccession
 from cluster_agent.signing import IdentityAuthority
 
 _TAKEN, _BACK = "taken", "back"
@@ -53,7 +53,7 @@ class MountedMetrics:
 
 @dataclass
 class MountedIssuers:
-    """The mounted issuer, and those of before under other roots: `cluster_agent.root_keeping.Keys`.
+    """The mounted issuer, and those of before under other roots: `cluster_agent.roots.keeping.Keys`.
 
     `ttl` is the life of what is signed; no issuer is taken that ends within it. `made` are the keys of roots
     that the agent made before anything was mounted, where it may delete them.

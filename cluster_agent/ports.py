@@ -18,16 +18,16 @@ from starlette.routing import Mount, Route
 from cluster_agent.api import create_app, served
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.claiming import Claiming
-from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.errors import NotAuthenticated
-from cluster_agent.metrics import Metrics
-from cluster_agent.rate_limits import RateLimits
+from cluster_agent.limits.connection_limits import ConnectionLimits
+from cluster_agent.limits.rate_limits import RateLimits
+from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
 from cluster_agent.serving import Serving
 from cluster_agent.settings import Settings
 
 if TYPE_CHECKING:
-    from cluster_agent.tracing import Tracing
+    from cluster_agent.monitoring.tracing import Tracing
 
 HANDSHAKE = "handshake"  # stands for the path of a refusal before any request
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from cluster_agent.callers import Caller
-from cluster_agent.rate_limits import RateLimits
+from cluster_agent.limits.rate_limits import RateLimits
 
 
 async def authenticated(request: Request) -> Caller:

@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from cluster_agent.claim_api import claim_routes
 from cluster_agent.claiming import Claiming
 from cluster_agent.publications import Publications
-from cluster_agent.registering import Registering
-from cluster_agent.registry_api import registry_routes
-from cluster_agent.revocation_api import revocation_routes
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.revoking import Revoker
-from cluster_agent.root_api import root_routes
-from cluster_agent.root_keeping import RootKeeper
+from cluster_agent.registry.api import registry_routes
+from cluster_agent.registry.registering import Registering
+from cluster_agent.revocation.api import revocation_routes
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoking import Revoker
+from cluster_agent.roots.api import root_routes
+from cluster_agent.roots.keeping import RootKeeper
 from cluster_agent.upstream_api import upstream_routes
 from cluster_agent.watch_api import watch_routes
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 import structlog
 import uvicorn
 
-from cluster_agent.connection_limits import ConnectionLimits, Place
 from cluster_agent.connections import AgentProtocol
 from cluster_agent.errors import Limit, SettingsError
+from cluster_agent.limits.connection_limits import ConnectionLimits, Place
 
 DRAIN_SECONDS = 10
 _ACCEPT_AGAIN_SECONDS = 0.5

@@ -128,7 +128,7 @@ revocation_state = Table(
     Column("last_revocation", _WHOLE, nullable=False),
 )
 
-# One row: the identity roots and their phases, a document of cluster_agent.root_rotation.
+# One row: the identity roots and their phases, a document of cluster_agent.roots.rotation.
 root_succession = Table(
     "root_succession",
     METADATA,

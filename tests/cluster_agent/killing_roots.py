@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
-from cluster_agent.root_keys import RootKeys
+from cluster_agent.roots.keys import RootKeys
 from cluster_agent.signing import ROOT_LIFETIME
 from tests.cluster_agent.killed import Records, UnexpectedAnswerError, post
 from tests.cluster_agents import RunningClusterAgent, pod_token

@@ -19,13 +19,13 @@ from cluster_agent.callers import Caller, certificate_fingerprint
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
 from cluster_agent.issuing import IssuedSecret
-from cluster_agent.pod_watching import GonePods
-from cluster_agent.registering import Registering
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.revoking import Revoker
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_keys import RootKeys
-from cluster_agent.root_rotation import Schedule
+from cluster_agent.registry.registering import Registering
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.pod_watching import GonePods
+from cluster_agent.revocation.revoking import Revoker
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.keys import RootKeys
+from cluster_agent.roots.rotation import Schedule
 from cluster_agent.signing import ROOT_LIFETIME
 from cluster_agent.store import Store
 from cluster_agent.store.database import database_url
@@ -550,7 +550,7 @@ async def test_a_roots_key_that_cannot_be_deleted_is_not_recorded_again_and_agai
         raise DataDirectoryError("cannot delete")
 
     with monkeypatch.context() as patched:
-        patched.setattr("cluster_agent.root_keys.delete_durably", full)
+        patched.setattr("cluster_agent.roots.keys.delete_durably", full)
         for _ in range(3):
             with pytest.raises(DataDirectoryError):
                 await world.keeper.lead()

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster_agent.connection_limits import ConnectionLimits, Place
+from cluster_agent.limits.connection_limits import ConnectionLimits, Place
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.kubectl import wait_for
 

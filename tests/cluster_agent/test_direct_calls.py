@@ -20,8 +20,8 @@ from cluster_agent.api import create_app, served
 from cluster_agent.applications import Application
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.connections import given_blessing
-from cluster_agent.metrics import Metrics
-from cluster_agent.rate_limits import Rate, RateLimits, Rates
+from cluster_agent.limits.rate_limits import Rate, RateLimits, Rates
+from cluster_agent.monitoring.metrics import Metrics
 from tests.cluster_agents import AgentUnderClock
 from tests.csrs import csr_of
 

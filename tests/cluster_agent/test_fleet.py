@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from blessings import Name, Principal
-from cluster_agent.authority_metrics import AuthorityMetrics
 from cluster_agent.data_directory import make_signing_room
-from cluster_agent.fleet_metrics import FleetMetrics, counting_fleet, outage_budget
+from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
+from cluster_agent.monitoring.fleet_metrics import FleetMetrics, counting_fleet, outage_budget
 from tests.clock import Clock
 from tests.cluster_agent.test_store import NOW, SECRET, issuance, opened
 

@@ -13,7 +13,7 @@ import uvloop
 from starlette.responses import Response
 
 from blessings import Roots
-from cluster_agent.connection_limits import ConnectionLimits
+from cluster_agent.limits.connection_limits import ConnectionLimits
 from cluster_agent.servers import AgentServer
 from tests.cluster_agents import PATIENCE_SECONDS, write_serving_files
 

@@ -24,14 +24,14 @@ from cluster_agent.audit.refusals import BURST, Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import BadRequest, Forbidden
-from cluster_agent.metrics import Metrics
+from cluster_agent.limits.rate_limits import Rate, RateLimits, Rates
+from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import PollingPace, Publications
-from cluster_agent.rate_limits import Rate, RateLimits, Rates
-from cluster_agent.registering import Registering
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_keys import RootKeys
-from cluster_agent.root_rotation import Schedule
+from cluster_agent.registry.registering import Registering
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.keys import RootKeys
+from cluster_agent.roots.rotation import Schedule
 from cluster_agent.routes import routers
 from cluster_agent.serving import Serving
 from tests.cluster_agent.test_audit import shown

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from blessings import AccessList, Pattern
-from cluster_agent.list_overlap import warn_of_overlap
+from cluster_agent.revocation.list_overlap import warn_of_overlap
 from tests.cluster_agent.test_claim import Claimable
 from tests.cluster_agents import running_cluster_agent
 

@@ -26,9 +26,9 @@ from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.mounted_files import MountedFiles, check, read
 from cluster_agent.mounted_keeping import MountedIssuers, MountedMetrics
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_keys import HeldRoot, RootKeys
-from cluster_agent.root_rotation import Phase, Schedule
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.keys import HeldRoot, RootKeys
+from cluster_agent.roots.rotation import Phase, Schedule
 from cluster_agent.signing import ROOT_LIFETIME
 from cluster_agent.store import Store
 from tests.claims import Administrator

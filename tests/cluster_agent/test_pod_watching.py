@@ -11,7 +11,7 @@ import pytest
 from blessings import Blessing, Principal
 from cluster_agent.applications import Application
 from cluster_agent.errors import Forbidden
-from cluster_agent.pod_watching import ApiServerAway, GonePods, PodList
+from cluster_agent.revocation.pod_watching import ApiServerAway, GonePods, PodList
 from tests.cluster_agents import AgentUnderClock
 from tests.csrs import csr_of
 

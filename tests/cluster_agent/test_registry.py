@@ -22,8 +22,8 @@ from cluster_agent.chores import following_others
 from cluster_agent.claiming import Claiming
 from cluster_agent.errors import Forbidden, Refusal, Unavailable
 from cluster_agent.issuing_policy import Secret
-from cluster_agent.registering import Registering
-from cluster_agent.registry import Registration
+from cluster_agent.registry.registering import Registering
+from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables
 from cluster_agent.store.registry import RegisteredRow
 from tests.claims import CODE, Administrator

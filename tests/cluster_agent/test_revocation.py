@@ -31,8 +31,8 @@ from cluster_agent.chores import repeat
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing import IssuedBlessing, IssuedSecret
 from cluster_agent.issuing_policy import Issuance, Secret
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.revoking import Revoker
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoking import Revoker
 from cluster_agent.store import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,

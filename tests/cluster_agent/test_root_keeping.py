@@ -17,9 +17,9 @@ from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from cluster_agent.audit import Record
 from cluster_agent.data_directory import make_signing_room, read_signing_room
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_keys import RootKeys
-from cluster_agent.root_rotation import Phase, RootSuccession, Schedule
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.keys import RootKeys
+from cluster_agent.roots.rotation import Phase, RootSuccession, Schedule
 from cluster_agent.signing import ROOT_LIFETIME
 from cluster_agent.store import Store
 from tests.clock import Clock

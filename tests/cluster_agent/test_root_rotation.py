@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blessings import Authority, Blessing, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.errors import BadRequest, Refusal, Unavailable
-from cluster_agent.root_rotation import Phase, RootSuccession, Schedule
+from cluster_agent.roots.rotation import Phase, RootSuccession, Schedule
 from cluster_agent.signing import IdentityAuthority, SigningRoom
 from tests.clock import Clock
 

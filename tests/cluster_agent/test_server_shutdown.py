@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.errors import Limit
+from cluster_agent.limits.connection_limits import ConnectionLimits
 from cluster_agent.servers import AgentServer
 from tests.cluster_agents import PATIENCE_SECONDS
 

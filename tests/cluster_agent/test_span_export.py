@@ -7,7 +7,7 @@ import logging
 import pytest
 from structlog.testing import capture_logs
 
-from cluster_agent.span_export import SdkLog
+from cluster_agent.monitoring.span_export import SdkLog
 
 
 @pytest.mark.parametrize(

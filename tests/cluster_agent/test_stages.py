@@ -15,7 +15,7 @@ import pytest
 from blessings import Blessing, Name, Principal
 from cluster_agent.applications import Application
 from cluster_agent.errors import Limit, Refusal
-from cluster_agent.stages import Stage
+from cluster_agent.monitoring.stages import Stage
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 

@@ -249,8 +249,8 @@ def test_without_an_endpoint_nothing_of_tracing_is_loaded_or_shown() -> None:
     loaded = "import sys, cluster_agent.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     modules = done.stdout.split()
-    assert "cluster_agent.tracing_settings" in modules
-    assert not {"cluster_agent.tracing", "opentelemetry.sdk", "requests"} & set(modules)
+    assert "cluster_agent.monitoring.tracing_settings" in modules
+    assert not {"cluster_agent.monitoring.tracing", "opentelemetry.sdk", "requests"} & set(modules)
 
 
 def run_program(code: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:

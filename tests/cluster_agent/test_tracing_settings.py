@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster_agent.errors import SettingsError
-from cluster_agent.tracing_settings import traces_are_wanted
+from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

@@ -17,7 +17,7 @@ from cluster_agent.audit import Record
 from cluster_agent.callers import Caller, require_administrator, require_secret_keeper
 from cluster_agent.errors import BadRequest, Refusal
 from cluster_agent.issuing import ClusterAgent
-from cluster_agent.revocation_lists import CurrentLists
+from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.store.revocations import Revoked
 
 _log = structlog.get_logger(__name__)

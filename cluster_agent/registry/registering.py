@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cluster_agent import registry
 from cluster_agent.applications import Application
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller, require_administrator
 from cluster_agent.errors import BadRequest, Conflict
 from cluster_agent.issuing import ClusterAgent
-from cluster_agent.registry import Registration
+from cluster_agent.registry import registry
+from cluster_agent.registry.registry import Registration
 from cluster_agent.store.registry import RegisteredRow
 
 LONGEST_TTL_SECONDS = 24 * 3600

@@ -10,8 +10,8 @@ from cluster_agent.callers import Caller, require_administrator
 from cluster_agent.contract import Answer, Rfc3339, refuses
 from cluster_agent.issuing import ClusterAgent
 from cluster_agent.request_callers import Authenticated, CallerFirst
-from cluster_agent.root_keeping import RootKeeper
-from cluster_agent.root_rotation import Phase
+from cluster_agent.roots.keeping import RootKeeper
+from cluster_agent.roots.rotation import Phase
 
 _log = structlog.get_logger("cluster_agent")
 

@@ -13,7 +13,7 @@ from blessings import Name
 from cluster_agent.applications import Application
 from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest
-from cluster_agent.registry import Registration, check_name
+from cluster_agent.registry.registry import Registration, check_name
 
 _log = structlog.get_logger(__name__)
 

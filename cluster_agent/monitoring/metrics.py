@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cluster_agent.connection_limits import ConnectionLimits
 from cluster_agent.errors import Limit, Refusal
 from cluster_agent.issuing_policy import Secret
-from cluster_agent.overload_metrics import OverloadMetrics
-from cluster_agent.stage_metrics import SECONDS, StageMetrics
+from cluster_agent.limits.connection_limits import ConnectionLimits
+from cluster_agent.monitoring.overload_metrics import OverloadMetrics
+from cluster_agent.monitoring.stage_metrics import SECONDS, StageMetrics
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 RESULTS = {429: "throttled", 503: "unavailable"}

@@ -16,8 +16,8 @@ from cluster_agent.callers import Caller
 from cluster_agent.contract import Answer, refuses
 from cluster_agent.errors import BadRequest
 from cluster_agent.request_callers import Authenticated, CallerFirst, anybody
-from cluster_agent.revocation_lists import CurrentLists
-from cluster_agent.revoking import Revoker
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoking import Revoker
 from cluster_agent.store.revocations import Revoked
 
 Issuer = Annotated[str, Path(max_length=2048, description="blessing name of the application")]

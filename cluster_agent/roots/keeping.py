@@ -15,8 +15,8 @@ from cryptography import x509
 from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
-from cluster_agent.root_keys import HeldRoot
-from cluster_agent.root_rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
+from cluster_agent.roots.keys import HeldRoot
+from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing import IdentityAuthority, SigningRoom
 from cluster_agent.store import Share
 

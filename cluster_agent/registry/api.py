@@ -9,8 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from cluster_agent.applications import Application
 from cluster_agent.contract import Answer, Rfc3339, refuses
-from cluster_agent.registering import Registering
-from cluster_agent.registry import Registration
+from cluster_agent.registry.registering import Registering
+from cluster_agent.registry.registry import Registration
 from cluster_agent.request_callers import Authenticated, CallerFirst
 
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"

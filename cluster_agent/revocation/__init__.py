@@ -1,0 +1,1 @@
+"""Revoking, and the lists that say what was revoked."""

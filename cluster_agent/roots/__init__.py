@@ -1,0 +1,1 @@
+"""The life of root certificates: prepared, distributed, activated, retired."""
