@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,11 +41,17 @@ def chain_of(kubectl: Kubectl, pod_name: str) -> dict[str, Any]:
 
 def wait_for_renewals(kubectl: Kubectl, pods: list[str]) -> None:
     """Until each has a key that it has not now."""
-    keys = {pod: chain_of(kubectl, pod)["publicKey"] for pod in pods}
+
+    def key_of(pod: str) -> str | None:
+        """None while it has no blessing that is valid: the cluster agent was away for too long."""
+        key: str | None = chain_of(kubectl, pod).get("publicKey")
+        return key
+
+    keys = {pod: wait_for(f"a blessing of {pod}", partial(key_of, pod)) for pod in pods}
     for pod, key in keys.items():
         wait_for(
             f"a renewal of {pod}",
-            lambda pod=pod, key=key: chain_of(kubectl, pod)["publicKey"] != key,  # type: ignore[misc]
+            lambda pod=pod, key=key: key_of(pod) not in (None, key),  # type: ignore[misc]
             TTL_SECONDS + 120,
             lambda: f"{kubectl.story(PLACE)}\n{logs(kubectl)}",
         )

@@ -40,6 +40,7 @@ FORTUNE = CHECKOUT / "examples/fortune/deployment.yaml"
 def kubectl(installed: Cluster) -> Iterator[Kubectl]:
     kubectl = installed.kubectl
     make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
     yield kubectl
     kubectl("delete", "namespace", PLACE)
 

@@ -12,7 +12,14 @@ import yaml
 
 from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import POD_AGENT, agent_container, container_status, execute, name_of
+from tests.cluster.installation import (
+    POD_AGENT,
+    agent_container,
+    container_status,
+    execute,
+    name_of,
+    wait_until_injecting,
+)
 from tests.cluster.workloads import (
     PRINT_ID,
     STAY,
@@ -43,6 +50,7 @@ LOOK_FOR_API_TOKEN = (
 def kubectl(installed: Cluster) -> Iterator[Kubectl]:
     kubectl = installed.kubectl
     make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
     yield kubectl
     kubectl("delete", "namespace", PLACE)
 

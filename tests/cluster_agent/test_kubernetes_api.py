@@ -211,7 +211,7 @@ async def test_a_watch_that_is_silent_for_too_long_ends(tmp_path: Path) -> None:
         return response
 
     async with api_of(answer, tmp_path) as api:
-        lines = api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 0.05)
+        lines = api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 2)
         assert await anext(lines) == b"{}\n"
         with pytest.raises(ApiCallError, match="Timeout"):
             await anext(lines)

@@ -119,7 +119,7 @@ def test_it_waits_for_an_absent_cluster_agent_and_says_so(tmp_path: Path, direct
         with pytest.raises(FetchX509SvidError, match="no identity issued"):
             client.fetch_x509_svid()
         client.close()
-        assert "Unreachable" in running.log()
+        eventually("a failed attempt", lambda: "Unreachable" in running.log())
 
 
 def test_it_is_blessed_once_the_cluster_agent_and_the_mounts_are_there(
