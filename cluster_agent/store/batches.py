@@ -19,7 +19,7 @@ _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
 
 MOST_AT_ONCE = 128
-MOST_WAITING = 512
+_MOST_WAITING = 512
 # What a call may wait for others when the program is busy. Where it is, calls take several times that.
 _PAUSE_SECONDS_EACH = 0.005
 _LONGEST_PAUSE_SECONDS = 0.05
@@ -42,7 +42,7 @@ class Batches(Generic[_Item, _Outcome]):
         executor: Executor,
         work: Callable[[Sequence[_Item]], Sequence[_Outcome]],
         *,
-        most_waiting: int,
+        most_waiting: int = _MOST_WAITING,
         pause: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._executor = executor

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, select
 from cluster_agent.audit.records import Record
 from cluster_agent.issuing_policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
-from cluster_agent.store.batches import MOST_WAITING, Batches, pause_seconds
+from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.pod_locks import hold_pods
 from cluster_agent.store.published_revocations import publish_anew
 from cluster_agent.store.revocations import hold_off_revocations, revoked_among
@@ -91,10 +91,9 @@ class Issuances:
         self.asked = Batches(
             access.writer,
             self._add,
-            most_waiting=MOST_WAITING,
             pause=lambda last: asyncio.sleep(pause_seconds(last)),
         )
-        self.renewals = Batches(access.reader, self._with_secrets, most_waiting=MOST_WAITING)
+        self.renewals = Batches(access.reader, self._with_secrets)
 
     async def add(
         self,

@@ -104,7 +104,7 @@ class Revocations:
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
-            known = self._forget(connection, secrets.c.id == secret_id, now)
+            known = forget_secrets(connection, secrets.c.id == secret_id, now)
             done = Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
             return self._recorded(connection, done, records, known)
 
@@ -118,7 +118,7 @@ class Revocations:
             row = {**_key(application), "revoked_at": seconds(now)}
             adding = self._access.insert(revoked_applications).values(row).on_conflict_do_nothing()
             new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
-            known = self._forget(connection, _is_of(application), now)
+            known = forget_secrets(connection, _is_of(application), now)
             of_it = select(secrets.c.id).where(_is_of(application))
             done = Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
             return self._recorded(connection, done, records, new or known)
@@ -188,10 +188,6 @@ class Revocations:
         adding = self._access.insert(revoked_replicas).on_conflict_do_nothing()
         return sorted(connection.scalars(adding.returning(revoked_replicas.c.pod_uid), rows))
 
-    def _forget(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
-        forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
-        return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
-
     def _revoke(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> int:
         """Puts the valid certificates on the lists; answers how many were not there yet."""
         columns = ["issuer", "issuing_key", "serial", "revoked_at", "not_after"]
@@ -237,6 +233,12 @@ def _gone(connection: Connection, pod_uids: Collection[str], now: datetime, reco
         )
         for row in connection.execute(statement)
     ]
+
+
+def forget_secrets(connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
+    """Forgets the secrets of which `condition` holds; answers whether there were any."""
+    forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
+    return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
 
 
 def hold_off_revocations(connection: Connection) -> None:

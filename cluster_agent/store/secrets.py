@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from cluster_agent.applications import Application
 from cluster_agent.audit.records import Record
 from cluster_agent.issuing_policy import Secret
 from cluster_agent.store.access import Access, from_seconds, seconds
-from cluster_agent.store.batches import MOST_WAITING, Batches
+from cluster_agent.store.batches import Batches
 from cluster_agent.store.recently_read import RecentlyRead
-from cluster_agent.store.revocations import hold_off_revocations, is_revoked
+from cluster_agent.store.revocations import forget_secrets, hold_off_revocations, is_revoked
 from cluster_agent.store.tables import secrets
 
 
@@ -27,7 +27,7 @@ class Secrets:
     def __init__(self, access: Access, monotonic: Callable[[], float]) -> None:
         self._access = access
         self._monotonic = monotonic
-        self.asked = Batches(access.reader, self._of_certificates, most_waiting=MOST_WAITING)
+        self.asked = Batches(access.reader, self._of_certificates)
         self._recent = RecentlyRead[Secret](monotonic, lambda: access.writes)
 
     async def add(self, secret: Secret, *records: Record) -> None:
@@ -52,14 +52,9 @@ class Secrets:
 
     async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
         """Durable when it returns. Answers whether there was one to forget."""
-        statement = (
-            update(secrets)
-            .where(secrets.c.id == secret_id, secrets.c.forgotten_at.is_(None))
-            .values(forgotten_at=seconds(now))
-        )
 
         def forget(connection: Connection) -> bool:
-            known = connection.execute(statement).rowcount == 1
+            known = forget_secrets(connection, secrets.c.id == secret_id, now)
             if known:
                 self._access.append(connection, *records)
             return known

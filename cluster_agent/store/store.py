@@ -49,7 +49,6 @@ class Store:
     """Every call may raise Unavailable when the database does not answer, and TooManyRequests."""
 
     def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._database = database
         self._leadership = Leadership(database)
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)

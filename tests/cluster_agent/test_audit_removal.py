@@ -22,7 +22,7 @@ def statements(store: Store) -> list[str]:
     """What is executed from now on by who writes."""
     executed: list[str] = []
 
-    @event.listens_for(store._database.writing, "before_cursor_execute")
+    @event.listens_for(store._access.database.writing, "before_cursor_execute")
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         executed.append(statement)
 

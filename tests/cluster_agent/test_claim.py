@@ -331,7 +331,7 @@ async def test_attack_a_claim_written_into_the_database(unclaimed: Claimable) ->
         now=unclaimed.clock(),
     )
     statement = update(tables.claims).values(document=forged.spelled)
-    with unclaimed.store._database.writing.begin() as connection:
+    with unclaimed.store._access.database.writing.begin() as connection:
         connection.execute(statement)
     unclaimed.agent.room.given = None
     with pytest.raises(StoreError, match="not put there by a cluster agent with this issuing key"):

@@ -61,7 +61,7 @@ async def seek(
 
 
 def issuances(under: AgentUnderClock) -> int:
-    with under.store._database.reading.connect() as connection:
+    with under.store._access.database.reading.connect() as connection:
         count: int = connection.execute(select(func.count()).select_from(tables.issuances)).scalar_one()
         return count
 
@@ -380,7 +380,7 @@ async def test_an_expired_root_never_signs(under: AgentUnderClock) -> None:
 async def test_the_store_holds_no_usable_secret(under: AgentUnderClock) -> None:
     issued = await secret_of(under)
     stored = ""
-    with under.store._database.reading.connect() as connection:
+    with under.store._access.database.reading.connect() as connection:
         for table in inspect(connection).get_table_names():
             stored += repr(connection.exec_driver_sql(f"SELECT * FROM {table}").all())  # noqa: S608
     assert issued.secret.id in stored

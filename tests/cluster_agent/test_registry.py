@@ -196,7 +196,7 @@ async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: C
     await claimed.store.registered.put(
         registration.row(claimed.agent.room.issuing, claimed.clock()), Record("registered", claimed.clock())
     )
-    with claimed.store._database.writing.begin() as connection:
+    with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.claims).values(document="another's"))
     await following_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
     assert claimed.agent.registry.of(WEB) == registration
@@ -288,7 +288,7 @@ async def test_names_that_were_registered_before_they_were_refused_are_reported(
     """As an older version wrote them. They stay in force: taking them away would cut off who has them."""
     await claimed.register("acme:prod:Good", application=Application("shop", "good"))
     issuing = claimed.agent.room.issuing
-    with claimed.store._database.writing.begin() as connection:
+    with claimed.store._access.database.writing.begin() as connection:
         for account, name in (
             ("web", "acme:prod:shop"),
             ("api", "acme:prod:other:api"),
@@ -352,7 +352,7 @@ async def test_attack_a_row_changed_in_the_database_names_nobody(
     claimed: Claimed, change: dict[str, Any]
 ) -> None:
     await claimed.register("acme:fortuned", claimed.grant("fortuned"))
-    with claimed.store._database.writing.begin() as connection:
+    with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.applications).values(change))
     await claimed.registering.look()
     with pytest.raises(Forbidden, match="was not made by this cluster agent"):

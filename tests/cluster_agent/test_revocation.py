@@ -293,7 +293,7 @@ async def test_revoking_waits_for_an_issuance_that_is_being_recorded(
     other = open_store(url)
 
     pending = replace(earlier, certificate_fingerprint="other", public_key_fingerprint="other")
-    with other._database.writing.begin() as connection:
+    with other._access.database.writing.begin() as connection:
         other.issuances.record(connection, [Asked(pending)])
         revocation = asyncio.create_task(store.revocations.revoke_replica("uid-of-web-1", revoking.clock()))
         await postgresql.something_waits_for_a_lock(url)

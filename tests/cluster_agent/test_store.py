@@ -405,13 +405,13 @@ async def test_commits_wait_for_the_disk_even_where_the_server_says_otherwise(
     name = database_name(url)
     postgresql.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     async with opened(url) as store:
-        with store._database.writing.connect() as connection:
+        with store._access.database.writing.connect() as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
 
 
 async def test_sqlite_waits_for_the_disk(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path / 'store.sqlite3'}") as store:
-        with store._database.writing.connect() as connection:
+        with store._access.database.writing.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
@@ -449,7 +449,7 @@ async def test_forgetting_waits_for_an_issuance_that_is_being_recorded(postgresq
     url = postgresql.new_database()
     async with opened(url) as first, opened(url) as second:
         await first.secrets.add(SECRET)
-        with second._database.writing.begin() as connection:
+        with second._access.database.writing.begin() as connection:
             second.issuances.record(connection, [Asked(issuance(1))])
             forgetting = asyncio.create_task(first.secrets.forget(SECRET.id, NOW))
             await postgresql.something_waits_for_a_lock(url)
