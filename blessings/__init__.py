@@ -14,12 +14,11 @@ is a part of the security model that whoever uses the library alone should not h
 """
 
 from blessings.access_lists import AccessList, Permissions
-from blessings.authority import Authority
-from blessings.blessed_principal import BlessedPrincipal, MemoryPrincipal
 from blessings.blessing import Blessing
-from blessings.blessing_store import BlessingStore
 from blessings.bundles import TrustBundle
-from blessings.caveats import (
+from blessings.caveats.discharge_cache import DischargeCache
+from blessings.caveats.discharges import Discharge, Discharges, discharge
+from blessings.caveats.kinds import (
     Call,
     Caveat,
     CaveatRegistry,
@@ -30,9 +29,6 @@ from blessings.caveats import (
     ThirdParty,
     Unknown,
 )
-from blessings.delegation import delegate
-from blessings.discharges import Discharge, Discharges, discharge
-from blessings.discharging import DischargeCache
 from blessings.errors import (
     BlessingsError,
     CannotBless,
@@ -50,14 +46,18 @@ from blessings.errors import (
     UnacceptableKey,
     VerificationError,
 )
+from blessings.granting.authority import Authority
+from blessings.granting.delegation import delegate
 from blessings.keys import KeyKind, PublicKey, fingerprint
 from blessings.names import Name
 from blessings.patterns import Pattern
-from blessings.policy import SVIDS_ONLY, WITH_DELEGATION, Policy
-from blessings.principal import Principal, verify_signature
+from blessings.principals.blessed_principal import BlessedPrincipal, MemoryPrincipal
+from blessings.principals.blessing_store import BlessingStore
+from blessings.principals.principal import Principal, verify_signature
 from blessings.revocation import RevocationList, RevocationLists, WithoutList
 from blessings.roots import Root, Roots
-from blessings.verification import Rejection, Verdict, verify, verify_blessing
+from blessings.verification.policy import SVIDS_ONLY, WITH_DELEGATION, Policy
+from blessings.verification.verifier import Rejection, Verdict, verify, verify_blessing
 
 __all__ = [
     "SVIDS_ONLY",

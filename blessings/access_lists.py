@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from blessings import canonical
-from blessings.canonical import JSON
+from blessings.encoding import canonical
+from blessings.encoding.canonical import JSON
 from blessings.errors import InvalidAccessList, InvalidCaveat, InvalidPattern
 from blessings.names import Name
 from blessings.patterns import Pattern

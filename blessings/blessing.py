@@ -14,14 +14,14 @@ from functools import cached_property
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import certificates as profile
-from blessings import reading
-from blessings.certificate_fields import public_key_of, times_of
-from blessings.certificate_names import name_of
 from blessings.errors import InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
-from blessings.reading import NamedFacts
+from blessings.profile import certificates as profile
+from blessings.profile import reader
+from blessings.profile.fields import public_key_of, times_of
+from blessings.profile.names import name_of
+from blessings.profile.reader import NamedFacts
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Blessing:
         Raises InvalidCertificate with the place and the field, for the key UnacceptableKey.
         """
         if position not in self._facts:
-            read = reading.read_issuer if position else reading.read
+            read = reader.read_issuer if position else reader.read
             try:
                 self._facts[position] = read(self.certificates[position])
             except InvalidCertificate as error:

@@ -21,13 +21,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import reading
-from blessings.certificate_fields import Role, public_key_of
-from blessings.certificates import parse_der
 from blessings.errors import InvalidBundle, InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
 from blessings.patterns import Pattern
+from blessings.profile import reader
+from blessings.profile.certificates import parse_der
+from blessings.profile.fields import Role, public_key_of
 from blessings.roots import Root, Roots
 
 MAX_BYTES = 1024 * 1024
@@ -127,14 +127,14 @@ def _certificate(key: dict[str, object], where: str, trust_domain: Name) -> x509
         raise InvalidBundle(f"{where}.x5c must have exactly one certificate")
     try:
         certificate = parse_der(base64.b64decode(chain[0], validate=True))
-        facts = reading.read_root(certificate)
+        facts = reader.read_root(certificate)
     except InvalidCertificate as error:
         raise InvalidBundle(f"{where}.x5c: {error}") from error
     except ValueError as error:
         raise InvalidBundle(f"{where}.x5c is no base64: {error}") from error
     if facts.role is not Role.SIGNER:
         raise InvalidBundle(f"{where}.x5c is a {facts.role}, and no root")
-    if isinstance(facts, reading.NamedFacts) and facts.name.root != trust_domain:
+    if isinstance(facts, reader.NamedFacts) and facts.name.root != trust_domain:
         raise InvalidBundle(f"{where}.x5c is a certificate of {facts.name}, and not of {trust_domain}")
     numbers = _numbers(facts.public_key)
     if wrong := [name for name, number in numbers.items() if key.get(name) != number]:

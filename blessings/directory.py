@@ -5,7 +5,7 @@
 
 | file | what it is |
 |---|---|
-| key.pem, or key.json | the private key, PKCS #8; or sealed under a passphrase (`blessings.sealing`) |
+| key.pem, or key.json | the private key, PKCS #8; or sealed under a passphrase (`principals.sealed_key`) |
 | blessings.json | the blessing store |
 | roots.json | the recognised roots |
 
@@ -24,16 +24,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from blessings.blessed_principal import MemoryPrincipal
 from blessings.blessing import Blessing
-from blessings.blessing_store import BlessingStore
-from blessings.caveats import Caveat
+from blessings.caveats.kinds import Caveat
 from blessings.errors import BlessingsError, InvalidKey, InvalidStore
 from blessings.keys import KeyKind, PublicKey
 from blessings.names import Name
-from blessings.principal import Principal
+from blessings.principals.blessed_principal import MemoryPrincipal
+from blessings.principals.blessing_store import BlessingStore
+from blessings.principals.principal import Principal
+from blessings.principals.sealed_key import seal, unseal
 from blessings.roots import Roots
-from blessings.sealing import seal, unseal
 
 KEY, SEALED_KEY, BLESSINGS, ROOTS = "key.pem", "key.json", "blessings.json", "roots.json"
 VERSION = 1

@@ -21,10 +21,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
-from blessings.certificates import BACKDATE, subject_of
 from blessings.errors import InvalidRevocationList
 from blessings.keys import PrivateKey, PublicKey, certificate_hash, encoded
 from blessings.names import Name
+from blessings.profile.certificates import BACKDATE, subject_of
 
 MAX_BYTES = 16 * 1024 * 1024
 

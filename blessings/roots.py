@@ -8,15 +8,15 @@ from functools import cached_property
 
 from cryptography import x509
 
-from blessings import certificates as profile
-from blessings import reading
-from blessings.certificate_fields import is_signing
-from blessings.certificate_names import name_of
 from blessings.errors import InvalidCertificate
 from blessings.names import Name
 from blessings.patterns import Pattern
-from blessings.reading import CertificateFacts
-from blessings.signed_parts import split
+from blessings.profile import certificates as profile
+from blessings.profile import reader
+from blessings.profile.fields import is_signing
+from blessings.profile.names import name_of
+from blessings.profile.reader import CertificateFacts
+from blessings.profile.signed_parts import split
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Root:
     @cached_property
     def facts(self) -> CertificateFacts:
         """What the certificate says; read once. Raises InvalidCertificate."""
-        return reading.read_root(self.certificate)
+        return reader.read_root(self.certificate)
 
 
 @dataclass(frozen=True)

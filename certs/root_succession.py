@@ -13,7 +13,7 @@ from datetime import datetime
 from cryptography import x509
 
 from blessings import Authority, Blessing, Principal, Roots
-from blessings.certificates import BACKDATE
+from blessings.profile.certificates import BACKDATE
 from certs.issue import CERTIFICATE, KEY, ROOTS, new_root
 from certs.schedule import is_due, may_sign
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
-from cluster_agent.attestation.chosen import attestation
 from cluster_agent.audit.chores import (
     HEADS_SECONDS,
     REFUSALS_SECONDS,
@@ -24,9 +24,20 @@ from cluster_agent.audit.chores import (
     writing_refusals,
 )
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.authority import mounted_issuers, root_keeper, signing_room
 from cluster_agent.callers import Administrators
-from cluster_agent.chores import (
+from cluster_agent.claims.claims import Claiming
+from cluster_agent.errors import (
+    ClusterAgentError,
+    SettingsError,
+)
+from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
+from cluster_agent.monitoring.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
+from cluster_agent.monitoring.metrics import Metrics
+from cluster_agent.monitoring.publication_metrics import watch_publications
+from cluster_agent.monitoring.tracing_settings import traces_are_wanted
+from cluster_agent.program.attestor import attestation
+from cluster_agent.program.chores import (
     COUNTING_SECONDS,
     FOLLOW_SECONDS,
     HOUSEKEEPING_SECONDS,
@@ -42,30 +53,19 @@ from cluster_agent.chores import (
     repeat,
     waiting_out,
 )
-from cluster_agent.claiming import Claiming
-from cluster_agent.data_directory import (
-    make_directory,
-)
-from cluster_agent.errors import (
-    ClusterAgentError,
-    SettingsError,
-)
-from cluster_agent.issuing import ClusterAgent
-from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
-from cluster_agent.monitoring.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
-from cluster_agent.monitoring.metrics import Metrics
-from cluster_agent.monitoring.publication_metrics import watch_publications
-from cluster_agent.monitoring.tracing_settings import traces_are_wanted
-from cluster_agent.mounted_keeping import MountedMetrics
-from cluster_agent.ports import serve
+from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
+from cluster_agent.program.ports import serve
 from cluster_agent.publications import Publications
+from cluster_agent.revocation.gone_pods import GonePods
 from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.revocation.pod_watching import GonePods
-from cluster_agent.routes import routers
-from cluster_agent.serving import Serving
+from cluster_agent.roots.mounted_issuers import MountedMetrics
+from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import Settings, read_settings
-from cluster_agent.signing import SigningRoom
+from cluster_agent.signing.key_files import (
+    make_directory,
+)
+from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
 
 if TYPE_CHECKING:

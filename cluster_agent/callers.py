@@ -19,9 +19,9 @@ from blessings import (
     fingerprint,
     verify_blessing,
 )
-from blessings.certificate_fields import public_key_of
+from blessings.profile.fields import public_key_of
 from cluster_agent.errors import Forbidden, NotAuthenticated
-from cluster_agent.signing import BOOTSTRAP_ROOT
+from cluster_agent.signing.room import BOOTSTRAP_ROOT
 
 _MOST_KNOWN = 1024
 NOBODY = AccessList()

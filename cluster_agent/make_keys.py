@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blessings import InvalidName, Name, fingerprint
-from cluster_agent.data_directory import make_claimable_room, make_signing_room
 from cluster_agent.errors import DataDirectoryError
 from cluster_agent.roots.keys import RootKeys
-from cluster_agent.signing import ROOT_LIFETIME
+from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
+from cluster_agent.signing.room import ROOT_LIFETIME
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import SettingsError
-from cluster_agent.issuing_policy import TtlPolicy
-from cluster_agent.limits.rate_limits import Rate, Rates
+from cluster_agent.issuing.policy import TtlPolicy
 from cluster_agent.publications import PollingPace
+from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
-from cluster_agent.signing import BOOTSTRAP_ROOT
+from cluster_agent.signing.room import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
 
 CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")

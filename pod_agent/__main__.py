@@ -23,10 +23,10 @@ from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.errors import PodAgentError, SettingsError
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
-from pod_agent.seeking import ClusterAgentSeeker
+from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
-from pod_agent.watching import Watcher
+from pod_agent.watcher import Watcher
 from pod_agent.workload.server import WorkloadAPI
 
 _SHUTDOWN_SECONDS = 1

@@ -25,9 +25,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from blessings import BlessingsError, CannotBless, caveats, delegate, fingerprint
-from blessings.canonical import parse_any
-from blessings.fields import Fields
+from blessings import BlessingsError, CannotBless, delegate, fingerprint
+from blessings.caveats import kinds
+from blessings.encoding.canonical import parse_any
+from blessings.encoding.fields import Fields
 from blessings.keys import parse_public_key
 from pod_agent.identity import CurrentIdentity, Identity
 
@@ -91,7 +92,7 @@ class AgentProtocol:
                 parse_any(body), "the body", ("publicKey", "extension", "lifetimeSeconds", "caveats")
             )
             key = parse_public_key(fields.text("publicKey"))
-            restrictions = caveats.parse_all(fields.list("caveats"), "caveats")
+            restrictions = kinds.parse_all(fields.list("caveats"), "caveats")
             lifetime = timedelta(seconds=fields.whole_number("lifetimeSeconds", 10**9))
             blessing = delegate(
                 identity.principal,

@@ -15,7 +15,7 @@ import structlog
 from pod_agent.errors import SeekError
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.renewal import pause_before_retry, renewal_time
-from pod_agent.seeking import Seeker
+from pod_agent.seeker import Seeker
 
 _log = structlog.get_logger("pod_agent")
 

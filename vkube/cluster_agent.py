@@ -14,8 +14,8 @@ import httpx
 from cryptography import x509
 
 from blessings import Authority, Blessing, BlessingsError, Name, Principal, PublicKey, Roots
-from blessings.certificates import to_pem
 from blessings.keys import check_public_key
+from blessings.profile.certificates import to_pem
 from blessings.tls import client_context
 from vkube.errors import ClusterAgentError
 

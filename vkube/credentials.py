@@ -19,10 +19,10 @@ from blessings import (
     PublicKey,
     Roots,
 )
-from blessings.certificate_fields import Role
-from blessings.delegation import check_valid_now
 from blessings.directory import DirectoryPrincipal
+from blessings.granting.delegation import check_valid_now
 from blessings.keys import parse_public_key
+from blessings.profile.fields import Role
 from vkube.errors import CredentialsError
 
 ADMINISTRATOR = "administrator"

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import certifi
 
-from cluster_agent.proxies import proxy_for
+from cluster_agent.kubernetes.proxies import proxy_for
 
 
 class Unreadable(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
 from cluster_agent.errors import Unavailable
-from cluster_agent.kubernetes_api import ApiCallError, KubernetesApi
+from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
 
 _PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 _POD_NAME = "authentication.kubernetes.io/pod-name"

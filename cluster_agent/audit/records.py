@@ -15,7 +15,7 @@ from typing import Any
 
 from blessings import Principal, fingerprint
 from blessings.keys import encoded, parse_public_key
-from blessings.principal import PublicKey, verify_signature
+from blessings.principals.principal import PublicKey, verify_signature
 
 _MOST_CHARACTERS = 300
 _PURPOSE = "vanadium cluster agent, audit, version 1"

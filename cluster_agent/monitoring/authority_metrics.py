@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cluster_agent.signing import SigningRoom
+from cluster_agent.signing.room import SigningRoom
 
 
 class AuthorityMetrics(Collector):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cluster_agent.errors import Limit, Refusal
-from cluster_agent.issuing_policy import Secret
-from cluster_agent.limits.connection_limits import ConnectionLimits
+from cluster_agent.issuing.policy import Secret
 from cluster_agent.monitoring.overload_metrics import OverloadMetrics
 from cluster_agent.monitoring.stage_metrics import SECONDS, StageMetrics
+from cluster_agent.server.connection_limits import ConnectionLimits
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 RESULTS = {429: "throttled", 503: "unavailable"}

@@ -8,8 +8,8 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Histogram
 
 from blessings import Name
-from cluster_agent.applications import Application
-from cluster_agent.monitoring.stages import Stage
+from cluster_agent.issuing.stages import Stage
+from cluster_agent.model import Application
 
 # A signature takes part of a millisecond, a token's review 5 s at most; a pod agent waits 10 s for all of it.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

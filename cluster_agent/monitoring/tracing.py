@@ -27,13 +27,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blessings import Name
-from cluster_agent.applications import Application
-from cluster_agent.error_answers import route_of
+from cluster_agent.api.error_answers import route_of
 from cluster_agent.errors import Refusal, SettingsError
-from cluster_agent.limits.rate_limits import BEYOND_RATE
+from cluster_agent.issuing.stages import IssuanceWatch, Stage
+from cluster_agent.model import Application
 from cluster_agent.monitoring.metrics import RESULTS
 from cluster_agent.monitoring.span_export import BoundedSpans, SdkLog, SpanMetrics
-from cluster_agent.monitoring.stages import IssuanceWatch, Stage
+from cluster_agent.rate_limits import BEYOND_RATE
 
 # After the last request was answered, for what is still to be sent.
 FLUSH_SECONDS = 5.0

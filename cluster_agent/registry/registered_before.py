@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from blessings import Name
-from cluster_agent.applications import Application
 from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest
+from cluster_agent.model import Application
 from cluster_agent.registry.registry import Registration, check_name
 
 _log = structlog.get_logger(__name__)

@@ -21,10 +21,10 @@ from datetime import datetime
 import structlog
 
 from blessings import Blessing, BlessingsError, Name, Principal, Roots, fingerprint, verify_signature
-from cluster_agent import granted
-from cluster_agent.applications import Application
 from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest, Forbidden
+from cluster_agent.model import Application
+from cluster_agent.signing import granted
 from cluster_agent.store.registry import RegisteredRow
 
 _SIGNED_AS = "vanadium cluster agent, registered application, version 1"

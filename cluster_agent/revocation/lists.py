@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from blessings import BlessingsError, Name, RevocationList
-from cluster_agent.signing import SigningRoom
+from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store
 from cluster_agent.store.published_revocations import Issuer, Published, RevokedCertificate
 

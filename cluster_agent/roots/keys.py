@@ -10,9 +10,9 @@ from pathlib import Path
 from cryptography import x509
 
 from blessings import Authority, Name, Principal, fingerprint
-from blessings.certificate_fields import public_key_of
-from cluster_agent.data_directory import delete_durably, read_authority, write_durably
+from blessings.profile.fields import public_key_of
 from cluster_agent.errors import DataDirectoryError
+from cluster_agent.signing.key_files import delete_durably, read_authority, write_durably
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
 from cluster_agent.audit.records import Record
-from cluster_agent.issuing_policy import Issuance, Secret
+from cluster_agent.issuing.policy import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.pod_locks import hold_pods

@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 from blessings import Name
-from cluster_agent.applications import Application
 from cluster_agent.audit.records import Record
+from cluster_agent.model import Application
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.database import REVOCATION_LOCK
 from cluster_agent.store.tables import (

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
-from cluster_agent.applications import Application
 from cluster_agent.audit.records import Record
-from cluster_agent.issuing_policy import Secret
+from cluster_agent.issuing.policy import Secret
+from cluster_agent.model import Application
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.recently_read import RecentlyRead

@@ -9,9 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from blessings import Authority, Blessing, Name, Principal, PublicKey, extension
-from blessings import certificates as profile
+from blessings import Authority, Blessing, Name, Principal, PublicKey
 from blessings.keys import certificate_hash
+from blessings.profile import certificates as profile
+from blessings.profile.restrictions import OID as RESTRICTIONS_OID
 from tests.chains import HOUR, NOW
 
 Change = Callable[[x509.CertificateBuilder], x509.CertificateBuilder]
@@ -54,7 +55,7 @@ def certificate(
         builder = builder.add_extension(sans, critical=False)
     if restrictions is not None:
         builder = builder.add_extension(
-            x509.UnrecognizedExtension(extension.OID, restrictions), critical=critical
+            x509.UnrecognizedExtension(RESTRICTIONS_OID, restrictions), critical=critical
         )
     for one in extra:
         builder = builder.add_extension(one, critical=True)

@@ -20,7 +20,7 @@ from blessings import (
     ThirdParty,
     Unknown,
 )
-from blessings.canonical import JSON, MAX_INTEGER
+from blessings.encoding.canonical import JSON, MAX_INTEGER
 
 # Making keys is slow; a few of each kind serve every example.
 PRINCIPALS = [Principal.create(kind) for kind in (KeyKind.P256, KeyKind.ED25519) for _ in range(2)]

@@ -29,16 +29,15 @@ from blessings import (
     UnacceptableKey,
     VerificationError,
     delegate,
-    extension,
     fingerprint,
-    reading,
     verify,
     verify_blessing,
 )
-from blessings import certificates as profile
-from blessings.certificate_fields import SIGNATURE_ALGORITHMS
-from blessings.certificate_names import name_of
-from blessings.extension import Restrictions
+from blessings.profile import certificates as profile
+from blessings.profile import reader, restrictions
+from blessings.profile.fields import SIGNATURE_ALGORITHMS
+from blessings.profile.names import name_of
+from blessings.profile.restrictions import Restrictions
 from tests.blessings.forging import LEAF_USAGE, SIGNER_USAGE, certificate, leaf_under, subject_of
 from tests.chains import HOUR, NOW, YEAR, Realm, realm
 
@@ -480,17 +479,17 @@ def test_name_and_role_of_a_foreign_root_are_its_own_affair() -> None:
         ca=True,
         usage=SIGNER_USAGE,
     )
-    assert not isinstance(reading.read_root(foreign), reading.NamedFacts)
+    assert not isinstance(reader.read_root(foreign), reader.NamedFacts)
     with pytest.raises(InvalidCertificate, match="subject"):
         name_of(foreign)
     with pytest.raises(InvalidCertificate, match="subject"):
-        reading.read(foreign)
+        reader.read(foreign)
 
 
 @pytest.mark.parametrize("length", [1, 0x7F, 0x80, 0xFF, 0x100, 0x3FFF])
 def test_the_extension_is_read_at_each_length_of_its_length(length: int) -> None:
-    wrapped = extension._wrap(b"x" * length)
-    assert extension._unwrap(wrapped) == b"x" * length
+    wrapped = restrictions._wrap(b"x" * length)
+    assert restrictions._unwrap(wrapped) == b"x" * length
 
 
 @pytest.mark.parametrize(

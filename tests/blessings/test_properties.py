@@ -27,18 +27,18 @@ from blessings import (
     ThirdParty,
     TrustBundle,
     VerificationError,
-    canonical,
-    caveats,
     delegate,
     discharge,
-    extension,
     verify_blessing,
     verify_signature,
 )
-from blessings.canonical import JSON
+from blessings.caveats import kinds
+from blessings.encoding import canonical
+from blessings.encoding.canonical import JSON
 from blessings.errors import InvalidCaveat
-from blessings.extension import Restrictions
-from blessings.policy import NO_CUSTOM_CAVEATS
+from blessings.profile.restrictions import Restrictions
+from blessings.profile.restrictions import parse as parse_restrictions
+from blessings.verification.policy import NO_CUSTOM_CAVEATS
 from tests.blessings import strategies as some
 from tests.chains import HOUR, NOW, YEAR, realm
 
@@ -135,14 +135,14 @@ def test_what_canonical_json_accepts_it_would_spell_the_same(data: bytes) -> Non
 
 @given(some.caveats)
 def test_a_caveat_survives_its_json(caveat: Caveat) -> None:
-    assert caveats.parse(caveat.to_json()) == caveat
+    assert kinds.parse(caveat.to_json()) == caveat
 
 
 @given(st.booleans(), st.lists(some.caveats, max_size=4))
 def test_restrictions_survive_their_extension(delegation: bool, restrictions: list[Caveat]) -> None:
     assume(delegation or restrictions)
     made = Restrictions(delegation, tuple(restrictions))
-    assert extension.parse(made.to_extension().value) == made
+    assert parse_restrictions(made.to_extension().value) == made
 
 
 @given(some.third_parties, some.third_parties)
@@ -249,6 +249,6 @@ def test_an_unknown_kind_never_holds(kind: str) -> None:
         "x",
         now=NOW,
         lifetime=HOUR,
-        caveats=[caveats.parse({"kind": kind, "at": "2999-01-01T00:00:00Z"})],
+        caveats=[kinds.parse({"kind": kind, "at": "2999-01-01T00:00:00Z"})],
     )
     assert not holds(blessing, NOW, Call("Get", (Name.parse("acme"),)))

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from referencing import Registry, Resource
 
-from blessings import Caveat, Discharge, ThirdParty, canonical
-from blessings.discharges import encode_request
-from blessings.extension import Restrictions
+from blessings import Caveat, Discharge, ThirdParty
+from blessings.caveats.discharges import encode_request
+from blessings.encoding import canonical
+from blessings.profile.restrictions import Restrictions
 from tests.blessings import strategies as some
 
 SCHEMAS: dict[str, Any] = {

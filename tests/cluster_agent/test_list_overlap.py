@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from blessings import AccessList, Pattern
 from cluster_agent.revocation.list_overlap import warn_of_overlap
-from tests.cluster_agent.test_claim import Claimable
+from tests.cluster_agent.claims.test_claim import Claimable
 from tests.cluster_agents import running_cluster_agent
 
 

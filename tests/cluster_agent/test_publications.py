@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from blessings import Blessing, Principal
-from cluster_agent.applications import Application
 from cluster_agent.errors import Forbidden
+from cluster_agent.model import Application
 from cluster_agent.publications import PollingPace, Publications
 from cluster_agent.store import Share
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blessings import Authority, Name, Principal
+from cluster_agent import rate_limits
 from cluster_agent.callers import Caller
 from cluster_agent.errors import TooManyRequests
-from cluster_agent.limits import rate_limits
-from cluster_agent.limits.rate_limits import Rate, RateLimits, Rates
+from cluster_agent.rate_limits import Rate, RateLimits, Rates
 
 RATES = Rates(replica=Rate(1), application=Rate(10), address=Rate(2), administrator=Rate(5))
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from blessings import Name
-from cluster_agent.mounted_files import MountedFiles, check
+from cluster_agent.roots.mounted_files import MountedFiles, check
 from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM

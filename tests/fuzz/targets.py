@@ -28,14 +28,14 @@ from blessings import (
     Roots,
     TrustBundle,
     VerificationError,
-    canonical,
-    caveats,
-    extension,
     keys,
-    sealing,
     verify_blessing,
 )
-from blessings.discharges import encode_request, parse_request
+from blessings.caveats import kinds
+from blessings.caveats.discharges import encode_request, parse_request
+from blessings.encoding import canonical
+from blessings.principals import sealed_key
+from blessings.profile.restrictions import parse as parse_restrictions
 from tests.vectors.chains import ROOT_MADE
 from tests.vectors.making import NOW
 
@@ -74,13 +74,13 @@ def permissions(data: bytes) -> None:
 
 def caveat(data: bytes) -> None:
     with suppress(InvalidCaveat):
-        read = caveats.parse(canonical.parse(data))
+        read = kinds.parse(canonical.parse(data))
         assert canonical.encode(read.to_json()) == data
 
 
 def restrictions(data: bytes) -> None:
     with suppress(InvalidCaveat):
-        read = extension.parse(data)
+        read = parse_restrictions(data)
         assert read.to_extension().value == data
 
 
@@ -123,14 +123,17 @@ def public_key(data: bytes) -> None:
         assert keys.encoded(keys.parse_public_key(keys.encoded(read))) == keys.encoded(read)
 
 
-def sealed_key(data: bytes) -> None:
+def sealed_keys(data: bytes) -> None:
     # Without scrypt's 128 MiB for each: what is read before and after it is what is tried here.
-    derive, sealing._key = sealing._key, lambda passphrase, salt: (passphrase + salt).ljust(32, b"\x00")[:32]
+    derive, sealed_key._key = (
+        sealed_key._key,
+        lambda passphrase, salt: (passphrase + salt).ljust(32, b"\x00")[:32],
+    )
     try:
         with suppress(InvalidKey):
-            sealing.unseal(data, b"passphrase")
+            sealed_key.unseal(data, b"passphrase")
     finally:
-        sealing._key = derive
+        sealed_key._key = derive
 
 
 def blessing_store(data: bytes) -> None:
@@ -155,7 +158,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "discharge-request": discharge_request,
     "bundle": bundle,
     "public-key": public_key,
-    "sealed-key": sealed_key,
+    "sealed-key": sealed_keys,
     "blessing-store": blessing_store,
 }
 

@@ -213,7 +213,7 @@ def test_every_module_of_ours_in_the_image_finds_what_it_imports(container: Cont
         "assert os.getuid() == 65532\n"
     )
     assert code == 0, output
-    assert "blessings.verification" in output
+    assert "blessings.verification.verifier" in output
 
 
 def test_the_image_has_the_typed_client_of_the_agent_protocol(
@@ -221,7 +221,7 @@ def test_the_image_has_the_typed_client_of_the_agent_protocol(
 ) -> None:
     """Of the sample application's: what docs/ tells applications to import."""
     code, output = Container(built_images["fortune"], tmp_path).run(
-        entrypoint=["python", "-c", "import spiffe; from pod_agent.client import AgentClient"]
+        entrypoint=["python", "-c", "import spiffe; from agent_client.client import AgentClient"]
     )
     assert code == 0, output
 

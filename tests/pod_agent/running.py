@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import httpx
 
-from pod_agent.client import AgentClient, AgentError
+from agent_client.client import AgentClient, AgentError
 from tests.cluster_agents import PATIENCE_SECONDS, SERVER_NAME, RunningClusterAgent, free_port, pod_token
 
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrus
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.keeper import Keeper
 from pod_agent.renewal import pause_before_retry, renewal_time
-from pod_agent.seeking import Answer, believe
+from pod_agent.seeker import Answer, believe
 from tests.chains import NOW
 from tests.clock import Clock
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from spiffe import WorkloadApiClient, X509Source
 from spiffe.workloadapi.errors import FetchX509SvidError
 
+from agent_client.client import AgentError
 from blessings import fingerprint, verify_signature
-from pod_agent.client import AgentError
 from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory
 

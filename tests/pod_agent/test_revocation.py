@@ -22,7 +22,7 @@ from blessings import (
 )
 from pod_agent.errors import Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
-from pod_agent.watching import News, Watcher, parse_news
+from pod_agent.watcher import News, Watcher, parse_news
 from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent

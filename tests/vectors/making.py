@@ -1,5 +1,5 @@
 """Certificates of the vectors: fixed keys, fixed serial numbers, deterministic signatures, so that the same
-code makes the same bytes. Built without `blessings.certificates`, so that they don't only mirror it.
+code makes the same bytes. Built without `blessings.profile.certificates`, so that they don't only mirror it.
 """
 
 from __future__ import annotations

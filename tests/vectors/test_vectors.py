@@ -30,16 +30,17 @@ from blessings import (
     Roots,
     TrustBundle,
     VerificationError,
-    canonical,
-    caveats,
-    extension,
     keys,
     verify_blessing,
     verify_signature,
 )
-from blessings.canonical import JSON
-from blessings.caveats import Check
-from blessings.discharges import encode_request, parse_request
+from blessings.caveats import kinds
+from blessings.caveats.discharges import encode_request, parse_request
+from blessings.caveats.kinds import Check
+from blessings.encoding import canonical
+from blessings.encoding.canonical import JSON
+from blessings.profile.restrictions import Restrictions
+from blessings.profile.restrictions import parse as parse_restrictions
 from tests.vectors.__main__ import FILES, FOLDER, text
 
 Vector = dict[str, Any]
@@ -91,15 +92,17 @@ def test_an_access_list_is_as_its_vector_says(one: Vector) -> None:
     assert Permissions.parse(one["permissions"]).allows(one["tag"], proven) is one["allowed"]
 
 
-def parse_caveat(text: str) -> caveats.Caveat:
-    return caveats.parse(canonical.parse(text.encode()))
+def parse_caveat(text: str) -> kinds.Caveat:
+    return kinds.parse(canonical.parse(text.encode()))
 
 
 @pytest.mark.parametrize("one", stored("caveats"))
 def test_a_caveat_is_as_its_vector_says(one: Vector) -> None:
     if one.get("invalid"):
         with pytest.raises(InvalidCaveat):
-            parse_caveat(one["json"]) if "json" in one else extension.parse(bytes.fromhex(one["extension"]))
+            parse_caveat(one["json"]) if "json" in one else parse_restrictions(
+                bytes.fromhex(one["extension"])
+            )
         return
     caveat = parse_caveat(one["json"])
     assert type(caveat).__name__.lower() == {
@@ -107,11 +110,11 @@ def test_a_caveat_is_as_its_vector_says(one: Vector) -> None:
         "thirdParty": "thirdparty",
     }.get(one["kind"], one["kind"])
     assert canonical.encode(caveat.to_json()).decode() == one["json"]
-    restrictions = extension.parse(bytes.fromhex(one["extension"]))
-    assert restrictions == extension.Restrictions(False, (caveat,))
+    restrictions = parse_restrictions(bytes.fromhex(one["extension"]))
+    assert restrictions == Restrictions(False, (caveat,))
     assert restrictions.to_extension().value.hex() == one["extension"]
     if "identifier" in one:
-        assert isinstance(caveat, caveats.ThirdParty)
+        assert isinstance(caveat, kinds.ThirdParty)
         assert caveat.identifier == one["identifier"]
 
 

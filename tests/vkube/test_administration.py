@@ -16,7 +16,7 @@ import pytest
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from blessings.directory import DirectoryPrincipal
-from cluster_agent.applications import Application
+from cluster_agent.model import Application
 from cluster_agent.registry.registry import Registration
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent

@@ -7,11 +7,11 @@ import signal
 import sys
 import threading
 
+from agent_client.client import AgentError
 from blessings import BlessingsError, Pattern
 from fortune.client import FortuneError, call, description, identify
 from fortune.identity import ReplicaIdentity, own_application
 from fortune.server import FortuneServer
-from pod_agent.client import AgentError
 
 
 def main() -> int:

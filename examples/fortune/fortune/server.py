@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from agent_client.client import AgentError
 from blessings import BlessingsError, Name, Pattern
 from fortune.identity import ReplicaIdentity, peer_name
-from pod_agent.client import AgentError
 
 _HANDSHAKE_SECONDS = 5.0
 _LONGEST_FORTUNE_BYTES = 4096

@@ -1,0 +1,156 @@
+"""A typed client of the agent protocol, for the application's side of the socket.
+
+agent = AgentClient()                 # the socket that V23_AGENT_PATH names
+agent.names()                         # [Name('acme:prod:shop:web:web-1')]
+agent.sign(b"message").signature
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from blessings import Blessing, Caveat, Name, PublicKey, RevocationLists, Roots
+from blessings.caveats.kinds import encode as encode_caveats
+
+VARIABLE = "V23_AGENT_PATH"
+_TIMEOUT_SECONDS = 10.0
+
+
+class AgentError(Exception):
+    """The pod agent is not there, or has no blessing yet. `reason` is its word for it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ServedBlessing:
+    """The blessing served now. `version` counts the rotations since the pod agent's start."""
+
+    version: int
+    blessing: Blessing
+    not_after: datetime
+    renew_at: datetime
+    public_key: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`blessings.verify_signature` checks it with the key of that fingerprint."""
+
+    signature: bytes
+    algorithm: str
+    public_key: str
+
+
+class AgentClient:
+    """Calls the pod agent. `path` is its agent.sock; by default what V23_AGENT_PATH says."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Raises AgentError when neither is given."""
+        chosen = path or os.environ.get(VARIABLE)
+        if not chosen:
+            raise AgentError("NoSocket", f"no pod agent: {VARIABLE} is not set; is the Pod injected?")
+        transport = httpx.HTTPTransport(uds=os.fspath(chosen))
+        self._client = httpx.Client(transport=transport, base_url="http://agent", timeout=_TIMEOUT_SECONDS)
+
+    def names(self) -> list[Name]:
+        """The names that the pod has now. Raises AgentError."""
+        return [Name.parse(name) for name in self._call("GET", "/v1/names")["names"]]
+
+    def chain(self) -> ServedBlessing:
+        """The blessing that is served now. Raises AgentError."""
+        return _served(self._call("GET", "/v1/chain"))
+
+    def roots(self) -> Roots:
+        """The roots to judge peers by. Raises AgentError."""
+        return Roots.from_json(self._call("GET", "/v1/roots")["roots"])
+
+    def revocation_lists(self) -> RevocationLists:
+        """The revocation lists to judge peers by: for a Policy. Raises AgentError, InvalidRevocationList."""
+        return RevocationLists.of(base64.b64decode(one) for one in self._call("GET", "/v1/crl")["lists"])
+
+    def sign(self, message: bytes) -> Signature:
+        """Signs with the pod's key, which stays where it is. Raises AgentError."""
+        answer = self._call("POST", "/v1/sign", {"message": base64.b64encode(message).decode()})
+        signature = base64.b64decode(answer["signature"])
+        return Signature(signature, answer["algorithm"], answer["publicKey"])
+
+    def bless(
+        self, public_key: PublicKey, extension: str, *, lifetime: timedelta, caveats: Sequence[Caveat] = ()
+    ) -> Blessing:
+        """Blesses another key with the pod's name and `extension`: a delegate of it. Raises AgentError.
+
+        `lifetime` is in whole seconds, from now on by the agent's clock, and ends with the pod's blessing.
+        """
+        answer = self._call(
+            "POST",
+            "/v1/bless",
+            {
+                "publicKey": public_key.public_bytes(
+                    Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+                ).decode(),
+                "extension": extension,
+                "lifetimeSeconds": int(lifetime.total_seconds()),
+                "caveats": encode_caveats(caveats),
+            },
+        )
+        return Blessing.from_pem(answer["chain"])
+
+    def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
+        """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError.
+
+        Versions start anew with the pod agent: when this ends, watch again without `after`.
+        """
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=None)
+        try:
+            with self._client.stream(
+                "GET", "/v1/watch", params={"after": after}, timeout=timeout
+            ) as response:
+                for line in response.iter_lines():
+                    yield _served(json.loads(line))
+        except httpx.HTTPError as error:
+            raise AgentError("Unreachable", f"the pod agent's stream ended: {error}") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, json=body)
+            answer: dict[str, Any] = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise AgentError("Unreachable", f"no answer from the pod agent: {error}") from error
+        if response.is_success:
+            return answer
+        refusal = answer.get("error") or {}
+        raise AgentError(str(refusal.get("reason")), str(refusal.get("message")))
+
+
+def _served(answer: dict[str, Any]) -> ServedBlessing:
+    return ServedBlessing(
+        version=answer["version"],
+        blessing=Blessing.from_pem(answer["chain"]),
+        not_after=datetime.fromisoformat(answer["notAfter"]),
+        renew_at=datetime.fromisoformat(answer["renewAt"]),
+        public_key=answer["publicKey"],
+    )

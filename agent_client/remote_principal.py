@@ -1,0 +1,64 @@
+"""The pod's principal, through the agent protocol: the key stays in the pod agent.
+
+principal: BlessedPrincipal = RemotePrincipal(AgentClient())
+principal.blessings.choose(peer)          # the pod's blessing, as of now
+principal.bless(phone_key, "phone", now=now, lifetime=hour)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from agent_client.client import AgentClient
+from blessings import Blessing, BlessingStore, CannotBless, Caveat, Name, PublicKey, ReadOnly, Roots
+
+
+class RemotePrincipal:
+    """Implements `blessings.BlessedPrincipal`. Each answer is asked for anew: key and blessing rotate.
+
+    Every method may raise AgentError. What the pod agent serves cannot be changed from here, and it makes no
+    roots: `bless_self`, `set_blessings` and `set_roots` raise ReadOnly.
+    """
+
+    def __init__(self, agent: AgentClient) -> None:
+        self._agent = agent
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._agent.chain().blessing.public_key
+
+    @property
+    def blessings(self) -> BlessingStore:
+        return BlessingStore(self._agent.chain().blessing)
+
+    @property
+    def roots(self) -> Roots:
+        return self._agent.roots()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._agent.sign(message).signature
+
+    def bless(
+        self,
+        public_key: PublicKey,
+        extension: str,
+        *,
+        now: datetime,
+        lifetime: timedelta,
+        caveats: Sequence[Caveat] = (),
+        blessing: Blessing | None = None,
+    ) -> Blessing:
+        """By the agent's clock: `now` is not sent. Raises CannotBless for another `blessing` than its own."""
+        if blessing is not None and blessing != self._agent.chain().blessing:
+            raise CannotBless("the pod agent blesses with the blessing that it serves now, and no other")
+        return self._agent.bless(public_key, extension, lifetime=lifetime, caveats=caveats)
+
+    def bless_self(self, name: Name, *, now: datetime, lifetime: timedelta) -> Blessing:
+        raise ReadOnly("the pod agent's key makes no root")
+
+    def set_blessings(self, blessings: BlessingStore) -> None:
+        raise ReadOnly("the pod agent presents what the cluster agent gave it")
+
+    def set_roots(self, roots: Roots) -> None:
+        raise ReadOnly("the pod agent recognises the roots that the cluster agent gave it")

@@ -1,0 +1,1 @@
+"""Caveats: conditions on a blessing, their judgement, and the discharges that third parties sign."""

@@ -1,0 +1,1 @@
+"""JSON in one canonical form, and its members read strictly."""

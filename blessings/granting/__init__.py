@@ -1,0 +1,1 @@
+"""Blessing other keys: as an authority, and as the holder of a blessing."""

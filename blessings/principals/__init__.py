@@ -1,0 +1,1 @@
+"""A key with its blessings and roots, in memory or sealed for a disk."""

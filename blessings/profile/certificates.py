@@ -1,0 +1,334 @@
+"""The certificate profile: how certificates are made, and how chains of them are spelled.
+
+| | signing certificate (root, application) | leaf (replica, service) | delegate, leaf with caveats |
+|---|---|---|---|
+| blessing name | its subject, one DC a component | its SPIFFE ID, and the subject likewise | its subject |
+| URI SAN | the trust domain, without a path | the SPIFFE ID of its name | none, nor any other |
+| basic constraints | CA:TRUE, path length unless a root | CA:FALSE | CA:FALSE |
+| key usage | keyCertSign, cRLSign | digitalSignature | digitalSignature |
+| extended key usage | none | clientAuth and serverAuth, or one of them | none |
+| restrictions (`blessings.profile.restrictions`, critical) | with caveats | none | always |
+
+A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), which is why
+the name of an application certificate stands in its subject. DC (RFC 4519) is the one attribute of names
+that has no upper bound below our components' 253 characters. A private extension under a 2.25.<UUID> object
+identifier will not do for what every program must read: Go's parser reads no arc above 31 bits, and refuses
+the certificate. For restrictions that is a refusal in its place.
+
+Sources: RFC 5280; https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from blessings.caveats.kinds import Caveat
+from blessings.errors import CannotBless, InvalidCertificate, InvalidName
+from blessings.keys import PrivateKey, PublicKey, certificate_hash
+from blessings.names import Name
+from blessings.profile.fields import Role
+from blessings.profile.restrictions import Restrictions
+
+# Verifiers' clocks may be behind ours.
+BACKDATE = timedelta(seconds=60)
+# Root, applications, replica and delegates together. Each costs a verifier one signature check.
+MAX_CHAIN_LENGTH = 16
+
+CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+
+# A tag, and a length in up to 4 octets.
+_MAX_DER_HEADER = 6
+_PEM_LINE = 64
+_PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def build_signing_certificate(
+    name: Name,
+    public_key: PublicKey,
+    *,
+    issuer: x509.Certificate | None,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    path_length: int | None,
+    caveats: Sequence[Caveat] = (),
+) -> x509.Certificate:
+    """A certificate that may sign others under `name`; self-signed when `issuer` is None."""
+    builder = (
+        _common(name, public_key, issuer, not_before, not_after)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(sign_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name.trust_domain)]), critical=False
+        )
+    )
+    if caveats:
+        builder = _restrict(builder, caveats, delegation=False)
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
+
+
+def build_leaf_certificate(
+    name: Name,
+    public_key: PublicKey,
+    *,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    dns_names: Iterable[str],
+    usages: Sequence[ObjectIdentifier],
+    caveats: Sequence[Caveat] = (),
+) -> x509.Certificate:
+    """A certificate that identifies `name` and signs no other: an X.509-SVID, unless it has caveats."""
+    if len(name.components) < 2:
+        raise InvalidName(f"a leaf's name extends its root, {str(name)!r} is a root alone")
+    if caveats:
+        return _build_restricted(
+            name, public_key, issuer, issuer_key, not_before, not_after, caveats, Role.LEAF
+        )
+    sans: list[x509.GeneralName] = [x509.UniformResourceIdentifier(name.spiffe_id)]
+    sans.extend(x509.DNSName(dns_name) for dns_name in dns_names)
+    builder = _particulars(
+        _leaf_of(issuer, tuple(usages)), name, public_key, not_before, not_after
+    ).add_extension(x509.SubjectAlternativeName(sans), critical=False)
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
+
+
+def build_delegate_certificate(
+    name: Name,
+    public_key: PublicKey,
+    *,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    caveats: Sequence[Caveat],
+) -> x509.Certificate:
+    """By which a leaf, or a delegate of it, blesses another key. No plain X.509 verifier accepts it."""
+    return _build_restricted(
+        name, public_key, issuer, issuer_key, not_before, not_after, caveats, Role.DELEGATE
+    )
+
+
+def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates of a PEM text in its order. Raises InvalidCertificate when there is none."""
+    # A half of a surrogate pair, which JSON can bring, becomes a byte that is no PEM.
+    data = pem.encode(errors="replace") if isinstance(pem, str) else pem
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except (ValueError, x509.InvalidVersion) as error:
+        for position, one in enumerate(_PEM_CERTIFICATE.findall(data)):
+            _check_pem(one, position)
+        raise InvalidCertificate(f"this is no PEM certificate chain: {error}") from error
+
+
+def to_pem(certificates: Iterable[x509.Certificate]) -> str:
+    """PEM texts one after the other."""
+    return "".join(_pem_of(certificate) for certificate in certificates)
+
+
+def pem_of_der(der: bytes) -> str:
+    """The PEM text of a certificate's DER (RFC 7468, section 5)."""
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + _PEM_LINE] for at in range(0, len(text), _PEM_LINE)]
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
+
+
+# Most are issuers and roots, which are written again with each certificate under them; and `cryptography`
+# encodes a certificate anew each time.
+@lru_cache(maxsize=256)
+def _pem_of(certificate: x509.Certificate) -> str:
+    return pem_of_der(_der_of(certificate))
+
+
+@lru_cache(maxsize=256)
+def _der_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+def parse_der(der: bytes) -> x509.Certificate:
+    """The certificate that `der` encodes. Raises InvalidCertificate."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InvalidCertificate(f"this is no DER certificate: {error}", field="encoding") from error
+
+
+def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates of concatenated DER, as the Workload API has them. Raises InvalidCertificate."""
+    certificates: list[x509.Certificate] = []
+    at = 0
+    while at < len(der):
+        try:
+            end = at + _der_length(der[at : at + _MAX_DER_HEADER], len(der) - at)
+            certificates.append(parse_der(der[at:end]))
+        except InvalidCertificate as error:
+            raise error.at(len(certificates)) from error
+        at = end
+    if not certificates:
+        raise InvalidCertificate("this is no DER certificate chain: it is empty")
+    return tuple(certificates)
+
+
+def to_der(certificates: Iterable[x509.Certificate]) -> bytes:
+    """DER encodings one after the other."""
+    return b"".join(_der_of(certificate) for certificate in certificates)
+
+
+def validity(
+    now: datetime, lifetime: timedelta, issuer: x509.Certificate | None
+) -> tuple[datetime, datetime]:
+    """When a certificate made now begins and ends: backdated, and never outside of its issuer's time.
+
+    Raises CannotBless for a lifetime that is not positive.
+    """
+    if now.tzinfo is None:
+        raise ValueError("`now` needs a time zone")
+    if lifetime <= timedelta(0):
+        raise CannotBless(f"a lifetime is longer than nothing, got {lifetime.total_seconds():g} s")
+    now = now.astimezone(UTC).replace(microsecond=0)
+    begin, end = now - BACKDATE, now + lifetime
+    if issuer is not None:
+        begin, end = max(begin, issuer.not_valid_before_utc), min(end, issuer.not_valid_after_utc)
+    return begin, end
+
+
+def _common(
+    name: Name,
+    public_key: PublicKey,
+    issuer: x509.Certificate | None,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
+    if issuer is None:
+        itself = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(itself)
+        begun = (
+            x509.CertificateBuilder().issuer_name(subject_of(name)).add_extension(authority, critical=False)
+        )
+    else:
+        begun = _signed_by(issuer)
+    return _particulars(begun, name, public_key, not_before, not_after)
+
+
+def _particulars(
+    begun: x509.CertificateBuilder,
+    name: Name,
+    public_key: PublicKey,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        begun.subject_name(subject_of(name))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+# Builders are values, and what an issuer's certificates have in common is the half of making one.
+@lru_cache(maxsize=64)
+def _signed_by(issuer: x509.Certificate) -> x509.CertificateBuilder:
+    try:
+        of_issuer = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound as error:
+        # RFC 5280, 4.2.1.2: every signing certificate has it. One made elsewhere may not.
+        raise CannotBless(
+            f"the signing certificate {issuer.subject.rfc4514_string()} has no subject key identifier, by "
+            "which what it signs names its key"
+        ) from error
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(of_issuer)
+    return x509.CertificateBuilder().issuer_name(issuer.subject).add_extension(authority, critical=False)
+
+
+@lru_cache(maxsize=64)
+def _leaf_of(issuer: x509.Certificate, usages: tuple[ObjectIdentifier, ...]) -> x509.CertificateBuilder:
+    return (
+        _signed_by(issuer)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    )
+
+
+def subject_of(name: Name) -> x509.Name:
+    """A signing certificate's subject: one DC a component."""
+    return x509.Name([_component(one) for one in name.components])
+
+
+@lru_cache(maxsize=256)
+def _component(text: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(NameOID.DOMAIN_COMPONENT, text)
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _restrict(
+    builder: x509.CertificateBuilder, caveats: Sequence[Caveat], *, delegation: bool
+) -> x509.CertificateBuilder:
+    return builder.add_extension(Restrictions(delegation, tuple(caveats)).to_extension(), critical=True)
+
+
+def _build_restricted(
+    name: Name,
+    public_key: PublicKey,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+    caveats: Sequence[Caveat],
+    role: Role,
+) -> x509.Certificate:
+    builder = (
+        _common(name, public_key, issuer, not_before, not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+    )
+    builder = _restrict(builder, caveats, delegation=role is Role.DELEGATE)
+    return builder.sign(issuer_key, certificate_hash(issuer_key))
+
+
+def _check_pem(pem: bytes, position: int) -> None:
+    try:
+        x509.load_pem_x509_certificate(pem)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise InvalidCertificate(
+            f"this is no PEM certificate: {error}", field="encoding", certificate=position
+        ) from error
+
+
+def _der_length(data: bytes, available: int) -> int:
+    """The length in bytes of the DER SEQUENCE that `data` begins with, its header included (X.690, 8.1.3)."""
+    octets = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
+    header = 2 + octets
+    if len(data) < header or data[0] != 0x30 or octets > 4 or data[1] == 0x80:
+        raise InvalidCertificate("a DER certificate begins with a SEQUENCE and its length", field="encoding")
+    length = header + (int.from_bytes(data[2:header], "big") if octets else data[1])
+    if length > available:
+        raise InvalidCertificate(
+            f"it says that it has {length} bytes, there are {available}", field="encoding"
+        )
+    return length

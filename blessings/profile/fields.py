@@ -1,0 +1,165 @@
+"""The fields of a certificate, one by one, as the profile wants them; the name is in `certificate_names`.
+
+Each error names the field as RFC 5280 does.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar, cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+from blessings import keys
+from blessings.errors import InvalidCaveat, InvalidCertificate, InvalidKey
+from blessings.keys import EVERY_KIND, KeyKind, PublicKey
+from blessings.profile import restrictions
+from blessings.profile.restrictions import Restrictions
+from blessings.profile.signed_parts import SignedParts
+
+_IDENTIFYING = frozenset(
+    {
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    }
+)
+# In DER, and without parameters: RFC 5758, section 3.2, and RFC 8410, section 3.
+SIGNATURE_ALGORITHMS = {
+    KeyKind.P256: bytes.fromhex("300a06082a8648ce3d040302"),
+    KeyKind.ED25519: bytes.fromhex("300506032b6570"),
+}
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+Extensions = dict[ObjectIdentifier, x509.Extension[x509.ExtensionType]]
+
+
+class Role(StrEnum):
+    """What a certificate is in a chain: roots and applications sign, a leaf identifies, a delegate is blessed
+    by a leaf or another delegate."""
+
+    SIGNER = "signing certificate"
+    LEAF = "leaf"
+    DELEGATE = "delegate"
+
+
+def public_key_of(certificate: x509.Certificate) -> PublicKey:
+    """The certificate's key. Raises InvalidKey for one that is not accepted."""
+    try:
+        return keys.check_public_key(certificate.public_key(), EVERY_KIND)
+    except InvalidKey:
+        raise
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidKey("the public key cannot be read, or is of a kind that is not accepted") from error
+
+
+def times_of(certificate: x509.Certificate) -> tuple[datetime, datetime]:
+    """When a certificate begins and ends. Raises InvalidCertificate."""
+    try:
+        not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except ValueError as error:
+        # DER has a year 0, Python's calendar has none.
+        raise InvalidCertificate(f"a time cannot be read: {error}", field="validity") from error
+    if not_before >= not_after:
+        raise InvalidCertificate(
+            f"it ends at {not_after.isoformat()}, before it begins at {not_before.isoformat()}",
+            field="validity",
+        )
+    return not_before, not_after
+
+
+def is_signing(certificate: x509.Certificate) -> bool:
+    """Whether basic constraints say CA:TRUE. Raises InvalidCertificate when there are none."""
+    return constraints_of(extensions_of(certificate)).ca
+
+
+def extensions_of(certificate: x509.Certificate) -> Extensions:
+    """The parsed extensions by identifier. Raises InvalidCertificate for duplicates and malformed values."""
+    try:
+        return {one.oid: one for one in certificate.extensions}
+    except x509.DuplicateExtension as error:
+        raise InvalidCertificate(
+            f"the extension {error.oid.dotted_string} is there twice", field="extensions"
+        ) from error
+    except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as error:
+        raise InvalidCertificate(f"an extension cannot be read: {error}", field="extensions") from error
+
+
+def one_of(extensions: Extensions, kind: type[_Extension]) -> _Extension | None:
+    """The extension of that kind; None when it is not there."""
+    found = extensions.get(kind.oid)
+    return None if found is None else cast(_Extension, found.value)
+
+
+def constraints_of(extensions: Extensions) -> x509.BasicConstraints:
+    """Raises InvalidCertificate when there are none."""
+    constraints = one_of(extensions, x509.BasicConstraints)
+    if constraints is None:
+        raise InvalidCertificate("there are no basic constraints", field="basicConstraints")
+    return constraints
+
+
+def restrictions_of(extensions: Extensions) -> Restrictions | None:
+    """The caveats, and whether it is a delegate; None without the extension. Raises InvalidCertificate."""
+    found = extensions.get(restrictions.OID)
+    if found is None:
+        return None
+    if not found.critical:
+        raise InvalidCertificate("the extension is not critical", field="restrictions")
+    try:
+        return restrictions.parse(found.value.public_bytes())
+    except InvalidCaveat as error:
+        raise InvalidCertificate(str(error), field="restrictions") from error
+
+
+def role_of(ca: bool, restrictions: Restrictions | None) -> Role:
+    """`ca` is what basic constraints say. Raises InvalidCertificate for a delegate that could sign."""
+    if restrictions is not None and restrictions.delegation:
+        if ca:
+            raise InvalidCertificate("a delegate must be CA:FALSE", field="basicConstraints")
+        return Role.DELEGATE
+    return Role.SIGNER if ca else Role.LEAF
+
+
+def check_key_usage(extensions: Extensions, role: Role) -> None:
+    """Raises InvalidCertificate where it allows less than the role needs, or more."""
+    usage = one_of(extensions, x509.KeyUsage)
+    if usage is None:
+        raise InvalidCertificate("there is no key usage", field="keyUsage")
+    if role is Role.SIGNER:
+        if not usage.key_cert_sign:
+            raise InvalidCertificate("a signing certificate must have keyCertSign", field="keyUsage")
+    elif usage.key_cert_sign or usage.crl_sign:
+        raise InvalidCertificate(f"a {role} must not have keyCertSign or cRLSign", field="keyUsage")
+    elif not usage.digital_signature:
+        raise InvalidCertificate(f"a {role} must have digitalSignature", field="keyUsage")
+
+
+def check_extended_key_usage(extensions: Extensions) -> None:
+    """In a signing certificate too: X.509 verifiers take it for a limit of what is below.
+
+    Raises InvalidCertificate.
+    """
+    usages = one_of(extensions, x509.ExtendedKeyUsage)
+    if usages is not None and _IDENTIFYING.isdisjoint(usages):
+        raise InvalidCertificate(
+            "it is for neither clients nor servers, but for "
+            f"{', '.join(one.dotted_string for one in usages)[:300]}",
+            field="extKeyUsage",
+        )
+
+
+def check_signature_form(parts: SignedParts) -> None:
+    """Raises InvalidCertificate for another algorithm than ours, or one that is spelled otherwise."""
+    if parts.outer_algorithm not in SIGNATURE_ALGORITHMS.values():
+        raise InvalidCertificate(
+            "only ECDSA with SHA-256 and Ed25519 sign certificates, "
+            f"got the algorithm {parts.outer_algorithm.hex()[:100]}",
+            field="signatureAlgorithm",
+        )
+    if parts.inner_algorithm != parts.outer_algorithm:
+        raise InvalidCertificate("the algorithm inside is another than outside", field="signature")
+    if parts.unused_bits:
+        raise InvalidCertificate("the signature is no whole number of bytes", field="signatureValue")

@@ -1,0 +1,134 @@
+"""What a certificate says, read once and checked against the profile; nothing here proves anything.
+
+All that is judged of a certificate comes from here, so that a chain is parsed once however often
+it is judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property, lru_cache
+
+from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
+
+from blessings import keys
+from blessings.caveats.kinds import Caveat
+from blessings.errors import InvalidCertificate, InvalidKey, UnacceptableKey
+from blessings.keys import KeyKind, PublicKey
+from blessings.names import Name
+from blessings.profile import restrictions
+from blessings.profile.fields import (
+    Role,
+    check_extended_key_usage,
+    check_key_usage,
+    check_signature_form,
+    constraints_of,
+    extensions_of,
+    public_key_of,
+    restrictions_of,
+    role_of,
+    times_of,
+)
+from blessings.profile.names import name_in, no_name
+from blessings.profile.signed_parts import SignedParts, split
+
+_UNDERSTOOD_CRITICAL = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        restrictions.OID,
+    }
+)
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """The fields of one certificate that the profile gives a meaning to.
+
+    `parts` are the bytes that its signature is about; `restricted` says whether it has the restrictions
+    extension, with caveats or as a delegate.
+    """
+
+    role: Role
+    parts: SignedParts = field(repr=False)
+    public_key: PublicKey
+    key_kind: KeyKind
+    not_before: datetime
+    not_after: datetime
+    path_length: int | None
+    restricted: bool
+    caveats: tuple[Caveat, ...]
+    unknown_critical: tuple[str, ...]
+
+    @cached_property
+    def key_fingerprint(self) -> str:
+        """Of the public key, as `fingerprint` says it."""
+        return keys.fingerprint(self.public_key)
+
+
+@dataclass(frozen=True)
+class NamedFacts(CertificateFacts):
+    """Those of a certificate with a blessing name. Only a root of another implementation has none."""
+
+    name: Name
+
+
+def read(certificate: x509.Certificate) -> NamedFacts:
+    """The facts of a certificate of a chain. Raises InvalidCertificate, for its key UnacceptableKey."""
+    facts = read_root(certificate)
+    if not isinstance(facts, NamedFacts):
+        raise no_name(certificate)
+    return facts
+
+
+@lru_cache(maxsize=256)
+def read_issuer(certificate: x509.Certificate) -> NamedFacts:
+    """As `read`, of a certificate above a leaf: few of them stand in many chains, and are read once.
+
+    Certificates are equal when their bytes are, and what they say depends on nothing else.
+    """
+    return read(certificate)
+
+
+def read_root(certificate: x509.Certificate) -> CertificateFacts:
+    """The facts of a root: NamedFacts, unless it is another implementation's with a subject of its own.
+
+    Raises InvalidCertificate, for its key UnacceptableKey.
+    """
+    try:
+        key = public_key_of(certificate)
+    except InvalidKey as error:
+        raise UnacceptableKey(str(error), field="subjectPublicKeyInfo") from error
+    extensions = extensions_of(certificate)
+    restrictions = restrictions_of(extensions)
+    constraints = constraints_of(extensions)
+    role = role_of(constraints.ca, restrictions)
+    check_key_usage(extensions, role)
+    check_extended_key_usage(extensions)
+    parts = split(certificate)
+    check_signature_form(parts)
+    if certificate.serial_number <= 0:
+        raise InvalidCertificate("a serial number is positive (RFC 5280)", field="serialNumber")
+    not_before, not_after = times_of(certificate)
+    facts = CertificateFacts(
+        role=role,
+        parts=parts,
+        public_key=key,
+        key_kind=keys.kind_of(key),
+        not_before=not_before,
+        not_after=not_after,
+        path_length=constraints.path_length,
+        restricted=restrictions is not None,
+        caveats=() if restrictions is None else restrictions.caveats,
+        unknown_critical=tuple(
+            oid.dotted_string
+            for oid, one in extensions.items()
+            if one.critical and oid not in _UNDERSTOOD_CRITICAL
+        ),
+    )
+    name = name_in(certificate, extensions, role, restrictions)
+    return facts if name is None else NamedFacts(**vars(facts), name=name)

@@ -1,0 +1,49 @@
+"""Policy: what a verifier accepts, as one value.
+
+SVIDS_ONLY                       # the default: no delegates
+Policy(max_delegations=3)        # a leaf, and up to three delegates below it
+Policy(revocation=lists)         # none that a list says is revoked
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blessings.caveats.kinds import CaveatRegistry
+from blessings.keys import EVERY_KIND, KeyKind
+from blessings.profile.certificates import MAX_CHAIN_LENGTH
+from blessings.revocation import RevocationLists, WithoutList
+
+NO_CUSTOM_CAVEATS = CaveatRegistry()
+NO_LISTS = RevocationLists()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is accepted beyond what every chain must be.
+
+    max_delegations: how many delegates may stand below the leaf. 0, the default, accepts none: a program
+        that has not thought of delegation does not take part in it.
+    max_chain_length: how many certificates a chain may have without its root, at most 16.
+    key_kinds: the kinds of keys in the chain and the root.
+    registry: the user-defined caveats that this verifier knows.
+    revocation: the revocation lists that it has. No certificate of the chain may be on its issuer's.
+    without_list: whether a leaf is accepted when no list of now is about it.
+    """
+
+    max_delegations: int = 0
+    max_chain_length: int = MAX_CHAIN_LENGTH
+    key_kinds: frozenset[KeyKind] = EVERY_KIND
+    registry: CaveatRegistry = NO_CUSTOM_CAVEATS
+    revocation: RevocationLists = NO_LISTS
+    without_list: WithoutList = WithoutList.ACCEPT
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_chain_length <= MAX_CHAIN_LENGTH:
+            raise ValueError(f"max_chain_length is 1 to {MAX_CHAIN_LENGTH}, got {self.max_chain_length}")
+        if self.max_delegations < 0:
+            raise ValueError(f"max_delegations is not negative, got {self.max_delegations}")
+
+
+SVIDS_ONLY = Policy()
+WITH_DELEGATION = Policy(max_delegations=MAX_CHAIN_LENGTH - 1)

@@ -1,0 +1,47 @@
+"""Whether a certificate of a chain is revoked, by the lists that a policy brings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+
+from blessings.errors import Reason, VerificationError
+from blessings.profile.fields import Role
+from blessings.profile.reader import CertificateFacts, NamedFacts
+from blessings.revocation import WithoutList
+from blessings.verification.policy import Policy
+
+
+def check_revocation(
+    facts: list[NamedFacts],
+    root: CertificateFacts,
+    chain: tuple[x509.Certificate, ...],
+    now: datetime,
+    policy: Policy,
+) -> None:
+    """RFC 5280, section 6.3.3, with lists that are given: those of the issuer's name, signed by its key.
+
+    Raises VerificationError.
+    """
+    if not policy.revocation.entries and policy.without_list is WithoutList.ACCEPT:
+        return
+    for place, (one, issuer) in enumerate(zip(facts, [*facts[1:], root], strict=True)):
+        lists = [
+            found
+            for found in policy.revocation.by_issuer(one.parts.issuer)
+            if found.is_signed_by(issuer.public_key)
+        ]
+        serial = chain[place].serial_number
+        if any(serial in found.serials for found in lists):
+            raise VerificationError(
+                Reason.REVOKED, "its issuer revoked it", certificate=place, field="serialNumber"
+            )
+        known = any(found.is_current(now) for found in lists)
+        if one.role is Role.LEAF and policy.without_list is WithoutList.REFUSE and not known:
+            raise VerificationError(
+                Reason.REVOCATION_UNKNOWN,
+                "there is no revocation list of now, signed by its issuer, that says that it is not revoked",
+                certificate=place,
+                field="serialNumber",
+            )

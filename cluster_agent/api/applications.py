@@ -1,0 +1,117 @@
+"""The registry's routes, for administrators."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from cluster_agent.api.contract import Answer, Rfc3339, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.model import Application
+from cluster_agent.registry.registrar import Registering
+from cluster_agent.registry.registry import Registration
+
+_DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+_log = structlog.get_logger(__name__)
+
+
+class UnregisterRequest(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    namespace: str = Field(max_length=63, pattern=_DNS_NAME)
+    service_account: str = Field(max_length=253, pattern=_DNS_NAME)
+
+
+class RegisterRequest(UnregisterRequest):
+    name: str = Field(max_length=2048, description="the application's, acme:fortuned")
+    ttl_seconds: int | None = Field(
+        default=None, ge=1, le=2**31, description="life of its replicas' certificates"
+    )
+    chain: str | None = Field(
+        default=None,
+        max_length=32768,
+        description="PEM, of the agent's key, for a name that it was not granted",
+    )
+
+
+class RegisteredAnswer(Answer):
+    namespace: str
+    service_account: str
+    name: str = Field(description="the application's, acme:fortuned")
+    ttl_seconds: int | None = Field(description="life of its replicas' certificates; null: the agent's")
+    granted_until: Rfc3339 | None = Field(description="end of an administrator's blessing; null: none needed")
+
+
+class ListedAnswer(RegisteredAnswer):
+    objection: str | None = Field(description="why the name would be refused now; null: it would not")
+
+
+class ApplicationsAnswer(Answer):
+    applications: list[ListedAnswer]
+
+
+class UnregisteredAnswer(Answer):
+    known: bool = Field(description="whether it was registered")
+
+
+def registry_routes(registering: Registering) -> APIRouter:
+    """POST /v1/register-application and /v1/unregister-application, GET /v1/applications."""
+    router = APIRouter(route_class=CallerFirst)
+
+    @router.post(
+        "/v1/register-application",
+        summary="Choose an application's name",
+        responses=refuses(400, 401, 403, 409, 415, 503),
+    )
+    async def register_application(body: RegisterRequest, caller: Authenticated) -> RegisteredAnswer:
+        """For administrators. Credentials for its name before are forgotten, and what was issued under them
+        revoked. Without an answer it may have happened in part: do it again."""
+        application = Application(body.namespace, body.service_account)
+        registered = await registering.register(caller, application, body.name, body.ttl_seconds, body.chain)
+        described = _described(registered)
+        _log.info("application registered", caller=str(caller.name), **described.model_dump(by_alias=True))
+        return described
+
+    @router.post(
+        "/v1/unregister-application",
+        summary="Let an application's name follow from its namespace again",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def unregister_application(body: UnregisterRequest, caller: Authenticated) -> UnregisteredAnswer:
+        """For administrators. What it has is revoked, as with a registration."""
+        application = Application(body.namespace, body.service_account)
+        known = await registering.unregister(caller, application)
+        _log.info(
+            "application unregistered",
+            caller=str(caller.name),
+            namespace=body.namespace,
+            serviceAccount=body.service_account,
+            known=known,
+        )
+        return UnregisteredAnswer(known=known)
+
+    @router.get("/v1/applications", summary="The registered applications", responses=refuses(401, 403, 503))
+    async def applications(caller: Authenticated) -> ApplicationsAnswer:
+        """For administrators. Without those whose name follows from their namespace and service account."""
+        registered = await registering.registered(caller)
+        objections = registering.agent.registered_objections()
+        return ApplicationsAnswer(
+            applications=[
+                ListedAnswer(**_described(one).model_dump(), objection=objections.get(one.application))
+                for one in registered
+            ]
+        )
+
+    return router
+
+
+def _described(one: Registration) -> RegisteredAnswer:
+    return RegisteredAnswer(
+        namespace=one.application.namespace,
+        service_account=one.application.service_account,
+        name=str(one.name),
+        ttl_seconds=one.ttl_seconds,
+        granted_until=None if one.chain is None else one.chain.not_after.isoformat(),
+    )

@@ -1,0 +1,58 @@
+"""The calls around a claim. Anybody may make them over TLS; a claim needs the code."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster_agent.api.app import roots_of
+from cluster_agent.api.contract import Answer, RootAnswer, refuses
+from cluster_agent.api.request_callers import CallerFirst, anybody
+from cluster_agent.claims.claims import Claiming
+
+
+class ClaimRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    code: str = Field(max_length=4096, description="what is in the agent's claim code file")
+    chain: str = Field(max_length=32768, description="PEM, of the agent's key, without the root")
+    root: str = Field(max_length=8192, description="PEM, the root certificate")
+    administrators: dict[str, list[str]] = Field(description="access list: in, not_in")
+
+
+class ClaimableAnswer(Answer):
+    root: str = Field(description="whose root it is: self-made, mounted, claimed, unclaimed")
+    prefix: str = Field(description="the name that a claim must delegate")
+    csr: str = Field(description="PKCS #10 in PEM, of the key that a claim must be of")
+    roots: list[RootAnswer] = Field(description="none while unclaimed")
+
+
+class ClaimedAnswer(Answer):
+    prefix: str
+    roots: list[RootAnswer]
+    administrators: dict[str, list[str]] = Field(description="access list: in, not_in")
+
+
+def claim_routes(claiming: Claiming) -> APIRouter:
+    """GET /v1/claim says what there is to claim, or whose it is; POST /v1/claim claims."""
+    router = APIRouter(route_class=CallerFirst, dependencies=[Depends(anybody)])
+    agent = claiming.agent
+
+    @router.get("/v1/claim", summary="What there is to claim, or whose it is", responses=refuses())
+    async def what_to_claim() -> ClaimableAnswer:
+        """Before a claim the roots are none, and the request is for the key that is to be blessed."""
+        return ClaimableAnswer(
+            root=agent.room.kind, prefix=str(agent.prefix), csr=claiming.csr, roots=roots_of(agent)
+        )
+
+    @router.post("/v1/claim", summary="Claim the agent, once", responses=refuses(400, 403, 409, 415, 503))
+    async def claim(body: ClaimRequest) -> ClaimedAnswer:
+        """For whoever knows the claim code: gives the agent a root, a chain of its key for its prefix, and
+        administrators. Needs no client certificate, because there is nobody yet who could have one."""
+        claimed = await claiming.claim(body.code, body.chain, body.root, body.administrators)
+        administrators = claimed.administrators.to_value()
+        return ClaimedAnswer.model_validate(
+            {"prefix": str(agent.prefix), "roots": roots_of(agent), "administrators": administrators}
+        )
+
+    return router

@@ -1,0 +1,108 @@
+"""Administrators look at the identity roots' phases, and take steps by hand."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster_agent.api.contract import Answer, Rfc3339, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.callers import Caller, require_administrator
+from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.roots.root_keeper import RootKeeper
+from cluster_agent.roots.rotation import Phase
+
+_log = structlog.get_logger("cluster_agent")
+
+
+class RootStep(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=128, description="fingerprint of the root's key, as GET says it")
+    force: bool = Field(default=False, description="even while replicas may be cut off by it")
+
+
+class RootPhase(Answer):
+    """A root, and what its next phase waits for."""
+
+    key: str = Field(description="fingerprint")
+    phase: Phase
+    since: Rfc3339
+    not_after: Rfc3339
+    active_at_the_latest: Rfc3339 | None = Field(default=None, description="of one that is prepared")
+    gone_at: Rfc3339 | None = Field(default=None, description="of one that retires")
+    live_replicas: int | None = None
+    acknowledged: int | None = Field(default=None, description="of the live replicas, how many have it")
+    share_needed: float | None = Field(default=None, description="of them, before it signs")
+
+
+class IdentityRootsAnswer(Answer):
+    version: int
+    longest_ttl_seconds: int = Field(description="the longest that replicas' certificates were ever given")
+    roots: list[RootPhase]
+
+
+def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
+    """`GET /v1/identity-roots`, and `POST` to `/prepare`, `/activate` and `/withdraw` below it."""
+    router = APIRouter(prefix="/v1/identity-roots", route_class=CallerFirst)
+
+    async def described() -> IdentityRootsAnswer:
+        return IdentityRootsAnswer.model_validate(await keeper.describe())
+
+    @router.get(
+        "",
+        summary="The identity roots and their phases",
+        responses=refuses(401, 403, 404, 503),
+        response_model_exclude_none=True,
+    )
+    async def identity_roots(caller: Authenticated) -> IdentityRootsAnswer:
+        """For administrators. These four are served only by an agent that made its root itself."""
+        require_administrator(caller, agent.administrators)
+        return await described()
+
+    @router.post(
+        "/prepare",
+        summary="Make the next root, in every bundle from now on",
+        responses=refuses(400, 401, 403, 404, 503),
+        response_model_exclude_none=True,
+    )
+    async def prepare_root(caller: Authenticated) -> IdentityRootsAnswer:
+        """For administrators. It has no body."""
+        require_administrator(caller, agent.administrators)
+        await keeper.prepare(by=caller.name)
+        _note("prepare", caller)
+        return await described()
+
+    @router.post(
+        "/activate",
+        summary="Sign with a prepared or retiring root from now on",
+        responses=refuses(400, 401, 403, 404, 415, 503),
+        response_model_exclude_none=True,
+    )
+    async def activate_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
+        """For administrators."""
+        require_administrator(caller, agent.administrators)
+        await keeper.activate(body.key, force=body.force, by=caller.name)
+        _note("activate", caller, body)
+        return await described()
+
+    @router.post(
+        "/withdraw",
+        summary="Recognise a root no more",
+        responses=refuses(400, 401, 403, 404, 415, 503),
+        response_model_exclude_none=True,
+    )
+    async def withdraw_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
+        """For administrators. What is below it is accepted nowhere any more."""
+        require_administrator(caller, agent.administrators)
+        await keeper.withdraw(body.key, force=body.force, by=caller.name)
+        _note("withdraw", caller, body)
+        return await described()
+
+    return router
+
+
+def _note(step: str, caller: Caller, body: RootStep | None = None) -> None:
+    details = {} if body is None else {"key": body.key, "force": body.force}
+    _log.info("step of the roots taken by hand", step=step, caller=str(caller.name), **details)

@@ -1,0 +1,201 @@
+"""The routes of revocation: administrators revoke, and everybody may read the lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+import structlog
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from blessings import InvalidName, Name
+from cluster_agent.api.app import PRINTABLE, ForgetSecretRequest, NewSecretRequest
+from cluster_agent.api.contract import Answer, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
+from cluster_agent.callers import Caller
+from cluster_agent.errors import BadRequest
+from cluster_agent.model import Application
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoker import Revoker
+from cluster_agent.store.revocations import Revoked
+
+Issuer = Annotated[str, Path(max_length=2048, description="blessing name of the application")]
+ListNumber = Annotated[int, Query(ge=0, le=1000, description="which, where several keys signed under it")]
+_BINARY = {"type": "string", "format": "binary"}
+_log = structlog.get_logger(__name__)
+
+
+class DerList(Response):
+    media_type = "application/pkix-crl"  # RFC 2585, section 4.2
+
+
+def _not_null(schema: dict[str, Any]) -> None:
+    """A field that may be left out, and not be null: the document says so, and `_one` sees to it."""
+    schema.pop("default")
+    schema |= schema.pop("anyOf")[0]
+
+
+class RevokeRequest(BaseModel):
+    """Exactly one of them."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        json_schema_extra={"minProperties": 1, "maxProperties": 1},
+    )
+
+    serial: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=r"^[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*$",
+        description="of a certificate of the replica, in hex",
+        json_schema_extra=_not_null,
+    )
+    name: str | None = Field(
+        default=None, max_length=2048, description="of a replica", json_schema_extra=_not_null
+    )
+    pod_uid: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        pattern=PRINTABLE,
+        description="of a replica",
+        json_schema_extra=_not_null,
+    )
+    secret: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        pattern=PRINTABLE,
+        description="its id",
+        json_schema_extra=_not_null,
+    )
+    application: NewSecretRequest | None = Field(
+        default=None, description="all pods of a service account", json_schema_extra=_not_null
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1 or None in (getattr(self, one) for one in self.model_fields_set):
+            raise ValueError("expected exactly one of serial, name, podUid, secret, application")
+        return self
+
+
+class RevokedAnswer(Answer):
+    certificates: int = Field(description="how many that had not ended are revoked by it")
+    crl_version: int = Field(description="of the lists that say so")
+
+
+class ReinstatedAnswer(Answer):
+    was_revoked: bool
+
+
+class ForgottenAnswer(Answer):
+    """Nothing: an unknown secret is forgotten too."""
+
+
+class ListAnswer(Answer):
+    issuer: str = Field(description="blessing name of the application")
+    crl: str = Field(description="DER in base64")
+
+
+class ListsAnswer(Answer):
+    version: int
+    lists: list[ListAnswer]
+
+
+def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
+    """`POST /v1/revoke`, `/v1/reinstate`, `/v1/forget-secret`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
+    router = APIRouter(route_class=CallerFirst)
+
+    @router.post(
+        "/v1/revoke",
+        summary="Revoke a replica, a secret or an application",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def revoke(body: RevokeRequest, caller: Authenticated) -> RevokedAnswer:
+        """For administrators. What is answered is durable, and on the lists of the agent that answers."""
+        done = await _revoke(revoker, caller, body)
+        _log.info("revoked", caller=str(caller.name), certificates=done.certificates, **_what(body))
+        return RevokedAnswer(certificates=done.certificates, crl_version=lists.version)
+
+    @router.post(
+        "/v1/reinstate",
+        summary="Let a revoked application have secrets again",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def reinstate(body: NewSecretRequest, caller: Authenticated) -> ReinstatedAnswer:
+        """For administrators. What was revoked stays revoked."""
+        application = Application(body.namespace, body.service_account)
+        was = await revoker.reinstate_application(caller, application)
+        _log.info("reinstated", caller=str(caller.name), wasRevoked=was, **body.model_dump())
+        return ReinstatedAnswer(was_revoked=was)
+
+    @router.post(
+        "/v1/forget-secret",
+        summary="Stop issuing and renewing under a secret",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
+        """For administrators and secret keepers. Forgetting an unknown secret is no error."""
+        if body.revoke:
+            done = await revoker.forget_secret(caller, body.id)
+            known, revoked = done.known, done.certificates
+        else:
+            known, revoked = await revoker.agent.forget_secret(caller, body.id), 0
+        _log.info("secret forgotten", id=body.id, known=known, certificates=revoked, caller=str(caller.name))
+        return ForgottenAnswer()
+
+    @router.get(
+        "/v1/crl",
+        summary="Every revocation list",
+        responses=refuses(),
+        dependencies=[Depends(anybody)],
+    )
+    async def revocation_lists() -> ListsAnswer:
+        """Signed, so they need no trust in who hands them on."""
+        return ListsAnswer(
+            version=lists.version, lists=[ListAnswer.model_validate(one) for one in lists.after(0)]
+        )
+
+    @router.get(
+        "/v1/crl/{issuer}",
+        summary="One application's revocation list",
+        response_class=DerList,
+        responses={
+            200: {"description": "DER, RFC 5280", "content": {DerList.media_type: {"schema": _BINARY}}},
+            **refuses(400, 404),
+        },
+        dependencies=[Depends(anybody)],
+    )
+    async def revocation_list(issuer: Issuer, key: ListNumber = 0) -> Response:
+        """As a certificate's distribution point would serve it."""
+        found = lists.of(issuer)
+        if key >= len(found):
+            raise BadRequest("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")
+        return DerList(found[key].to_der())
+
+    return router
+
+
+async def _revoke(revoker: Revoker, caller: Caller, body: RevokeRequest) -> Revoked:
+    if body.serial is not None:
+        return await revoker.revoke_serial(caller, body.serial)
+    if body.name is not None:
+        try:
+            name = Name.parse(body.name)
+        except InvalidName as error:
+            raise BadRequest("MalformedRequest", f"name: {error}") from error
+        return await revoker.revoke_name(caller, name)
+    if body.pod_uid is not None:
+        return await revoker.revoke_pod(caller, body.pod_uid)
+    if body.secret is not None:
+        return await revoker.revoke_secret(caller, body.secret)
+    assert body.application is not None  # noqa: S101 - for mypy; exactly one is there
+    application = Application(body.application.namespace, body.application.service_account)
+    return await revoker.revoke_application(caller, application)
+
+
+def _what(body: RevokeRequest) -> dict[str, Any]:
+    return body.model_dump(exclude_unset=True)

@@ -1,0 +1,67 @@
+"""The chain by which a claimed agent names applications: administrators look at it, and renew it with one
+that their root, which may be offline, signed for the agent's certificate request."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster_agent.api.contract import Answer, Rfc3339, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.callers import require_administrator
+from cluster_agent.claims.certificate_request import certificate_request
+from cluster_agent.claims.claims import Claiming
+from cluster_agent.signing.issuer_life import Life
+
+_log = structlog.get_logger("cluster_agent")
+
+
+class ChainImport(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    chain: str = Field(max_length=32768, description="PEM, of the agent's key, without the root or with it")
+
+
+class UpstreamAnswer(Answer):
+    csr: str = Field(description="PKCS #10 in PEM, for the next chain")
+    root: str = Field(description="whose root it is: self-made, mounted, claimed")
+    name: str = Field(description="below which the chain lets the agent name applications")
+    not_after: Rfc3339
+    seconds_left: int = Field(description="below 0 when it has ended")
+
+
+class RenewedAnswer(Answer):
+    not_after: Rfc3339
+
+
+def upstream_routes(claiming: Claiming) -> APIRouter:
+    """`GET /v1/upstream`, `POST /v1/upstream`."""
+    router = APIRouter(prefix="/v1/upstream", route_class=CallerFirst)
+    agent = claiming.agent
+
+    @router.get(
+        "", summary="The chain that the agent names applications by", responses=refuses(401, 403, 503)
+    )
+    async def upstream(caller: Authenticated) -> UpstreamAnswer:
+        """For administrators."""
+        require_administrator(caller, agent.administrators)
+        signing = agent.room.identity.signing
+        life = Life.of(signing.blessing)
+        return UpstreamAnswer(
+            csr=certificate_request(agent.room.issuing, agent.prefix),
+            root=agent.room.kind,
+            name=str(signing.name),
+            not_after=life.not_after.isoformat(),
+            seconds_left=int(life.left(agent.now()).total_seconds()),
+        )
+
+    @router.post("", summary="Take up a later chain", responses=refuses(400, 401, 403, 409, 415, 503))
+    async def renew_upstream(body: ChainImport, caller: Authenticated) -> RenewedAnswer:
+        """For administrators of a claimed agent: a chain under the same root that lasts longer."""
+        require_administrator(caller, agent.administrators)
+        renewed = await claiming.renew(body.chain, by=caller.name)
+        _log.info("chain renewed", caller=str(caller.name), notAfter=renewed.chain.not_after.isoformat())
+        return RenewedAnswer(not_after=renewed.chain.not_after.isoformat())
+
+    return router

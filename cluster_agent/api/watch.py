@@ -1,0 +1,71 @@
+"""The routes by which replicas learn what is new, and administrators who has learnt it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from cluster_agent.api.contract import Answer, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.callers import require_administrator
+from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.publications import Publications
+
+_Kind = Annotated[str, Field(max_length=64)]
+_Version = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class WatchRequest(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    have: dict[_Kind, _Version] = Field(
+        max_length=16, description="kind → the version that is in force at the caller, 0 for none"
+    )
+
+
+class PublicationAnswer(Answer):
+    version: int
+    content: Any = Field(description="as of its kind: roots, or the revocation lists that are new")
+
+
+class WatchAnswer(Answer):
+    publications: dict[str, PublicationAnswer] = Field(description="kind → what the caller lacks")
+    ask_again_after_seconds: int
+
+
+class Acknowledged(Answer):
+    version: int
+    required: int = Field(description="from which version on a replica counts as having it")
+    live_replicas: int
+    acknowledged: int
+    share: float = Field(description="0 to 1")
+
+
+class AcknowledgementsAnswer(Answer):
+    kinds: dict[str, Acknowledged]
+
+
+def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
+    """`POST /v1/watch` for replicas, `GET /v1/acknowledgements` for administrators."""
+    router = APIRouter(route_class=CallerFirst)
+
+    @router.post("/v1/watch", summary="What is new", responses=refuses(400, 401, 403, 415, 503))
+    async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
+        """For replicas, with their certificate: says which versions they have, which is their
+        acknowledgement, and gets what they lack."""
+        return WatchAnswer.model_validate(await publications.answer(await agent.replica(caller), body.have))
+
+    @router.get(
+        "/v1/acknowledgements",
+        summary="Which share of the live replicas has what",
+        responses=refuses(401, 403, 503),
+    )
+    async def acknowledgements(caller: Authenticated) -> AcknowledgementsAnswer:
+        """For administrators. Counted every half minute."""
+        require_administrator(caller, agent.administrators)
+        return AcknowledgementsAnswer.model_validate({"kinds": publications.describe()})
+
+    return router

@@ -1,0 +1,215 @@
+"""The way from an unclaimed agent to a claimed one, once, and on every replica.
+
+Who may claim: whoever knows the code in the file that the agent's owner mounted. In the original it was
+whoever came first; between an agent's start and its owner's claim that could be anybody who reaches it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from blessings import AccessList, Authority, Blessing, Name, Roots, fingerprint, verify_signature
+from blessings.principals.principal import check_public_key
+from cluster_agent.audit import Record
+from cluster_agent.callers import certificate_fingerprint
+from cluster_agent.claims import claim as claims
+from cluster_agent.claims.claim import Claim
+from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
+from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.revocation.list_overlap import warn_of_overlap
+from cluster_agent.signing.room import IdentityAuthority
+
+LEAST_CODE_CHARACTERS = 32
+_LONGEST_CODE_BYTES = 4096
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Claiming:
+    """The claim of one agent. `trust` is called with the root's certificate once there is one."""
+
+    agent: ClusterAgent
+    code_file: Path | None
+    trust: Callable[[Roots], None]
+
+    def __post_init__(self) -> None:
+        self.csr = self.agent.room.issuing.csr().public_bytes(Encoding.PEM).decode()
+
+    @property
+    def waits(self) -> str | None:
+        """Why the agent is not ready, if it is because nobody claimed it."""
+        if self.agent.room.kind != "unclaimed":
+            return None
+        return "unclaimed: it waits for an administrator, vkube claim-cluster-agent"
+
+    async def start(self) -> None:
+        """Takes up the claim that is in the store. Raises StoreError, SettingsError."""
+        claimed = await self._stored()
+        if not self.agent.room.claimable:
+            if claimed is not None:
+                raise StoreError(
+                    "this store's cluster agent was claimed by an administrator; start it with "
+                    "--claim required and its own keys, or use another store"
+                )
+            return
+        if claimed is not None:
+            self._take_up(claimed)
+            return
+        try:
+            self._code()
+        except Unavailable as error:
+            raise SettingsError(
+                f"--claim-code-file (VANADIUM_CLUSTER_AGENT_CLAIM_CODE_FILE): {error}"
+            ) from error
+        _log.warning(
+            "unclaimed, nothing is issued",
+            prefix=str(self.agent.prefix),
+            issuingKey=fingerprint(self.agent.room.issuing.public_key),
+        )
+
+    async def look(self) -> None:
+        """Takes up a claim or a chain that another replica was given. Raises StoreError, Unavailable."""
+        if not self.agent.room.claimable:
+            return
+        claimed = await self._stored()
+        if claimed is None:
+            return
+        if self.waits:
+            self._take_up(claimed)
+        elif claimed.chain != self.agent.room.identity.signing.blessing:
+            self._sign_with(claimed)
+
+    async def renew(self, chain: str, *, by: Name) -> Claim:
+        """The claim with a later chain under the same root, durably; `by` whom is in its record. Raises
+        Refusal."""
+        claimed = await self._stored()
+        if claimed is None:
+            raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
+        room = self.agent.room
+        renewed = claims.renewed(
+            claimed,
+            chain,
+            prefix=self.agent.prefix,
+            issuing=room.issuing,
+            longest_ttl=self.agent.ttl.default,
+            now=self.agent.now(),
+        )
+        document = renewed.spelled
+        signature = room.issuing.sign(document.encode())
+        details = {**_described(renewed.chain), "before": _described(claimed.chain)}
+        record = Record("chain-renewed", self.agent.now(), str(by), details)
+        if not await self.agent.store.claims.replace(claimed.spelled, document, signature, record):
+            raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
+        await self.look()
+        return renewed
+
+    async def claim(self, code: str, chain: str, root: str, administrators: object) -> Claim:
+        """The first claim that holds, durably. Raises Refusal."""
+        self._require_waiting()
+        if not hmac.compare_digest(code.encode(), self._code().encode()):
+            raise Forbidden("WrongClaimCode", "this is not the code in the agent's claim code file")
+        now = self.agent.now()
+        claimed = claims.check(
+            chain,
+            root,
+            administrators,
+            prefix=self.agent.prefix,
+            issuing=self.agent.room.issuing,
+            longest_ttl=self.agent.ttl.default,
+            now=now,
+        )
+        document = claimed.spelled
+        signature = self.agent.room.issuing.sign(document.encode())
+        details = {
+            "prefix": str(self.agent.prefix),
+            "rootKey": fingerprint(check_public_key(claimed.root.public_key())),
+            "administrators": claimed.administrators.to_value(),
+            **_described(claimed.chain),
+        }
+        record = Record("claimed", now, details=details)
+        first = await self.agent.store.claims.add(document, signature, now, record)
+        await self.look()
+        if not first:
+            self._require_waiting()
+        return claimed
+
+    def _require_waiting(self) -> None:
+        room = self.agent.room
+        if not room.claimable:
+            raise Conflict(
+                "NotClaimable",
+                f"this cluster agent's root is {room.kind}, so it cannot be claimed; one with "
+                "--claim required can",
+            )
+        if room.kind == "claimed":
+            key = fingerprint(room.identity_roots.entries[0].facts.public_key)
+            raise Conflict(
+                "AlreadyClaimed",
+                f"this cluster agent was claimed by the root {self.agent.prefix.root} with the key {key}",
+            )
+
+    async def _stored(self) -> Claim | None:
+        stored = await self.agent.store.claims.stored()
+        if stored is None:
+            return None
+        document, signature = stored
+        issuing = self.agent.room.issuing
+        if not verify_signature(issuing.public_key, document.encode(), signature):
+            raise StoreError(
+                "the claim in the store was not put there by a cluster agent with this issuing key"
+            )
+        return claims.read(document, issuing, self.agent.prefix)
+
+    def _take_up(self, claimed: Claim) -> None:
+        self._sign_with(claimed)
+        room = self.agent.room
+        configured = self.agent.administrators
+        self.agent.administrators = replace(
+            configured, access_list=_both(configured.access_list, claimed.administrators)
+        )
+        warn_of_overlap(claimed.administrators, configured.secret_keepers)
+        self.trust(room.identity_roots)
+        _log.info(
+            "claimed",
+            root=str(self.agent.prefix.root),
+            rootKey=fingerprint(room.identity_roots.entries[0].facts.public_key),
+            prefix=str(self.agent.prefix),
+            administrators=claimed.administrators.to_value(),
+            notAfter=claimed.chain.not_after.isoformat(),
+        )
+
+    def _sign_with(self, claimed: Claim) -> None:
+        signing = Authority(self.agent.room.issuing, claimed.chain)
+        self.agent.room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
+        _log.info("signs with a chain", notAfter=claimed.chain.not_after.isoformat())
+
+    def _code(self) -> str:
+        try:
+            if self.code_file is None:
+                raise Unavailable("NoClaimCode", "no claim code file is set")
+            with self.code_file.open("rb") as file:
+                code = file.read(_LONGEST_CODE_BYTES).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unavailable("NoClaimCode", f"the claim code cannot be read: {error}") from error
+        if len(code) < LEAST_CODE_CHARACTERS:
+            raise Unavailable(
+                "NoClaimCode",
+                f"the claim code has {len(code)} characters, it needs {LEAST_CODE_CHARACTERS} that nobody "
+                "guesses: openssl rand -hex 16",
+            )
+        return code
+
+
+def _described(chain: Blessing) -> dict[str, Any]:
+    return {"certificate": certificate_fingerprint(chain), "notAfter": int(chain.not_after.timestamp())}
+
+
+def _both(one: AccessList, other: AccessList) -> AccessList:
+    return AccessList(one.allowed + other.allowed, one.refused + other.refused)

@@ -1,0 +1,58 @@
+"""Pods at the API server: a list in parts, and a watch, with nothing but their metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
+from cluster_agent.revocation.gone_pods import ApiServerAway, PodList
+
+_PATH = "/api/v1/pods"
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables names the form.
+_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_AT_ONCE = 500
+_WATCH_SECONDS = 300
+# Bookmarks come about once a minute; who is silent for longer may be gone.
+_SILENT_SECONDS = 90
+_BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
+
+
+class KubernetesPods:
+    """All Pods of the cluster."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+
+    async def list(self) -> PodList:
+        uids: set[str] = set()
+        parameters = {"limit": str(_AT_ONCE)}
+        try:
+            while True:
+                answer = await self._api.read(_PATH, parameters, _LIST)
+                uids.update(one["metadata"]["uid"] for one in answer["items"])
+                following = answer["metadata"].get("continue")
+                if not following:
+                    return PodList(frozenset(uids), answer["metadata"]["resourceVersion"])
+                parameters = {"limit": str(_AT_ONCE), "continue": following}
+        except _BAD_ANSWER as error:
+            raise ApiServerAway(f"Pods not listed: {error!r:.300}") from error
+
+    async def deletions(self, resource_version: str) -> AsyncIterator[str]:
+        parameters = {
+            "watch": "1",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        try:
+            async for line in self._api.lines(_PATH, parameters, _ONE, _SILENT_SECONDS):
+                event: dict[str, Any] = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiServerAway(f"watch ended: {event['object'].get('reason')}")
+                if event["type"] == "DELETED":
+                    yield event["object"]["metadata"]["uid"]
+        except _BAD_ANSWER as error:
+            raise ApiServerAway(f"watch ended: {error!r:.300}") from error

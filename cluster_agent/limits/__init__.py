@@ -1,1 +1,0 @@
-"""What one client, or all of them, may ask of the cluster agent."""

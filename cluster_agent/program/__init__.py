@@ -1,0 +1,1 @@
+"""The program put together from its settings: keys, attestor, background work, ports."""

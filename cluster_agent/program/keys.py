@@ -1,0 +1,76 @@
+"""Where the keys that sign come from, by the settings: made here, given, mounted, or claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from cluster_agent.roots.keys import RootKeys
+from cluster_agent.roots.mounted_issuers import MountedIssuers
+from cluster_agent.roots.root_keeper import RootKeeper
+from cluster_agent.server.certificate import Serving
+from cluster_agent.settings import Settings
+from cluster_agent.signing.key_files import (
+    make_claimable_room,
+    make_signing_room,
+    mounted_room,
+    read_claimable_room,
+    read_signing_room,
+)
+from cluster_agent.signing.room import ROOT_LIFETIME, SigningRoom
+from cluster_agent.store import Store
+
+
+def signing_room(
+    settings: Settings, issuers: MountedIssuers | None, now: Callable[[], datetime]
+) -> SigningRoom:
+    """The keys, read or made where the settings say. Raises DataDirectoryError."""
+    directory, makes_keys = _own_keys(settings)
+    if issuers is not None:
+        return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=now())
+    if settings.claim == "required":
+        return make_claimable_room(directory, now=now()) if makes_keys else read_claimable_room(directory)
+    if makes_keys:
+        return make_signing_room(directory, settings.prefix.root, now=now())
+    return read_signing_room(directory, settings.prefix.root)
+
+
+def mounted_issuers(settings: Settings, now: Callable[[], datetime]) -> MountedIssuers | None:
+    """The directory in which somebody else keeps the issuing certificate; None without one."""
+    if settings.issuing_directory is None:
+        return None
+    made = None if settings.keys_directory is not None else _own_root_keys(settings)
+    return MountedIssuers.open(settings.issuing_directory, settings.prefix, settings.ttl.default, now, made)
+
+
+def root_keeper(
+    settings: Settings,
+    room: SigningRoom,
+    store: Store,
+    serving: Serving,
+    issuers: MountedIssuers | None,
+    now: Callable[[], datetime],
+) -> RootKeeper | None:
+    """None where the root is an administrator's, who claims with it."""
+    if room.claimable:
+        return None
+    return RootKeeper(
+        room=room,
+        records=store.root_successions,
+        fleet=store.acknowledgements,
+        keys=issuers or _own_root_keys(settings),
+        schedule=settings.root_schedule,
+        trust=serving.trust,
+        now=now,
+    )
+
+
+def _own_keys(settings: Settings) -> tuple[Path, bool]:
+    """The directory of the agent's own keys, and whether it makes them: not in one that it is given."""
+    return settings.keys_directory or settings.data_directory, settings.keys_directory is None
+
+
+def _own_root_keys(settings: Settings) -> RootKeys:
+    directory, makes_keys = _own_keys(settings)
+    return RootKeys(directory, settings.prefix.root, ROOT_LIFETIME, makes_keys=makes_keys)

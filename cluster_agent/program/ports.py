@@ -1,0 +1,117 @@
+"""The two ports: the main one over TLS, and the one for probes and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import APIRouter
+from prometheus_client import make_asgi_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from cluster_agent.api.app import create_app, served
+from cluster_agent.audit.refusals import Refusals
+from cluster_agent.claims.claims import Claiming
+from cluster_agent.errors import NotAuthenticated
+from cluster_agent.monitoring.metrics import Metrics
+from cluster_agent.rate_limits import RateLimits
+from cluster_agent.server.certificate import Serving
+from cluster_agent.server.connection_limits import ConnectionLimits
+from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
+from cluster_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from cluster_agent.monitoring.tracing import Tracing
+
+HANDSHAKE = "handshake"  # stands for the path of a refusal before any request
+
+
+async def serve(
+    settings: Settings,
+    claiming: Claiming,
+    serving: Serving,
+    metrics: Metrics,
+    tracing: Tracing | None,
+    routes: Sequence[APIRouter],
+    refusals: Refusals,
+) -> None:
+    """Serves both until SIGTERM, and what was begun until it is answered."""
+    common: dict[str, Any] = {
+        "lifespan": "off",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        # Nobody stands before us: an address is the connection's, whatever a header says.
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": DRAIN_SECONDS,
+    }
+    # Of its own for each port: who fills the one leaves room at the other.
+    limits = _connection_limits(settings, settings.nameless_share)
+    health_limits = _connection_limits(settings, 1)  # nobody has a name there
+    metrics.watch_connections(limits)
+    agent = claiming.agent
+    app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
+    for router in routes:
+        app.include_router(router)
+
+    def untrusted(address: str, why: str) -> None:
+        refusal = NotAuthenticated("HandshakeRefused", why)
+        metrics.refused(HANDSHAKE, refusal)
+        refusals.add(HANDSHAKE, refusal, address=address)
+
+    whole = served(app)
+    traced = whole if tracing is None else tracing.requests(whole)
+    api = AgentServer(
+        uvicorn.Config(traced, **common), serving.context, limits, metrics.turned_away, untrusted
+    )
+    leaving = asyncio.Event()
+    health = AgentServer(
+        uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common),
+        None,
+        health_limits,
+        metrics.turned_away,
+        untrusted,
+    )
+    await serve_until_signal(
+        [
+            (api, listen(settings.host, settings.port)),
+            (health, listen(settings.host, settings.health_port)),
+        ],
+        leaving=leaving,
+        delay_seconds=settings.shutdown_delay_seconds,
+    )
+
+
+def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionLimits:
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_connections_per_address,
+        handshake_seconds=settings.handshake_seconds,
+        request_seconds=settings.request_seconds,
+        nameless_share=nameless_share,
+    )
+
+
+def _health_app(api: AgentServer, claiming: Claiming, metrics: Metrics, leaving: asyncio.Event) -> Starlette:
+    async def healthz(_request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "root": claiming.agent.room.kind})
+
+    async def readyz(_request: Request) -> JSONResponse:
+        serves = api.started and not leaving.is_set()
+        if serves and (reason := claiming.waits):
+            return JSONResponse({"ready": False, "reason": reason}, 503)
+        return JSONResponse({"ready": serves}, 200 if serves else 503)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Mount("/metrics", make_asgi_app(metrics.registry)),
+        ]
+    )

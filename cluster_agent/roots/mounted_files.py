@@ -1,0 +1,146 @@
+"""The issuing certificate and key that somebody else keeps as files: `tls.crt`, `tls.key`, `ca.crt`, as
+cert-manager's Certificate with `isCA` has them in its Secret. They are read whole, and checked before
+anything is signed with them.
+
+The kubelet swaps all files of a volume at once, by renaming the symbolic link `..data`
+(https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter), so they are read behind one reading of
+that link, and twice, and taken when they were the same both times. What is half old and half new all the same
+does not hold together, and is refused.
+
+Each check has the attack that it stops as a test in tests/cluster_agent/roots/test_mounted_issuers.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from blessings import Authority, Blessing, BlessingsError, Name, Principal, fingerprint
+from blessings.profile.fields import public_key_of
+from cluster_agent.errors import BadRequest
+from cluster_agent.roots.keys import HeldRoot
+from cluster_agent.signing import granted
+
+CERTIFICATE, KEY, ROOT = "tls.crt", "tls.key", "ca.crt"
+_SWAPPED = "..data"
+_LONGEST_FILE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class MountedFiles:
+    """The texts, as they were at one time."""
+
+    certificate: bytes
+    key: bytes
+    root: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """To know them again without keeping the key."""
+        return hashlib.sha256(b"\0".join((self.certificate, self.key, self.root))).digest()
+
+
+def read(directory: Path) -> MountedFiles | None:
+    """The files in `directory`; None while they are being replaced. Raises BadRequest for unreadable ones."""
+    try:
+        began = _place(directory)
+        try:
+            first, second = _read_once(began), _read_once(began)
+        except FileNotFoundError as error:
+            if _place(directory) != began:
+                return None
+            raise BadRequest("FileMissing", f"{error.filename} is missing") from error
+        return first if first == second and _place(directory) == began else None
+    except OSError as error:
+        raise BadRequest("FileUnreadable", f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def read_settled(directory: Path) -> MountedFiles:
+    """The same, at once. Raises BadRequest also while they are being replaced."""
+    files = read(directory)
+    if files is None:
+        raise BadRequest("FilesChanging", "the files are being replaced; start again")
+    return files
+
+
+def check(
+    files: MountedFiles,
+    *,
+    prefix: Name,
+    at_least: timedelta,
+    known_roots: Mapping[str, x509.Certificate],
+    gone: Collection[str],
+    now: datetime,
+) -> HeldRoot:
+    """The issuer that the files are, when all of it holds. `at_least` is how long it must last; `known_roots`
+    are those that replicas recognise, `gone` those that they did once, by the fingerprints of their keys.
+
+    Raises BadRequest.
+    """
+    root = granted.parse_root(_text(files.root, ROOT), prefix.root)
+    chain = granted.parse_chain(_text(files.certificate, CERTIFICATE), root)
+    try:
+        principal = Principal.from_pem(files.key)
+    except BlessingsError as error:
+        raise BadRequest("InvalidKey", f"{KEY}: {error}") from error
+    try:
+        key_of_certificate = fingerprint(public_key_of(chain.leaf))
+    except BlessingsError as error:
+        raise BadRequest("InvalidChain", f"{CERTIFICATE}: {error}") from error
+    if key_of_certificate != fingerprint(principal.public_key):
+        raise BadRequest(
+            "KeyMismatch",
+            f"{KEY} is the key {fingerprint(principal.public_key)}, {CERTIFICATE} has {key_of_certificate}",
+        )
+    granted.check_chain(chain, root, prefix, issuing=principal, room_below=True, now=now)
+    granted.check_time_left(chain, at_least, now)
+    root_key = fingerprint(public_key_of(root))
+    if root_key in gone:
+        raise BadRequest(
+            "RootGone", f"the root {root_key} was retired, and no replica recognises it any more"
+        )
+    known = known_roots.get(root_key, root)
+    if known != root:
+        _check_under_known(chain, known, prefix, principal, now)
+    return HeldRoot(known, Authority(principal, chain))
+
+
+def _check_under_known(
+    chain: Blessing, known: x509.Certificate, prefix: Name, principal: Principal, now: datetime
+) -> None:
+    """That the chain holds under the certificate of the root that replicas have."""
+    try:
+        granted.check_chain(chain, known, prefix, issuing=principal, room_below=True, now=now)
+    except BadRequest as error:
+        raise BadRequest(
+            "RootReissued",
+            f"{ROOT} is another certificate of a root's key than replicas have, and the chain does not hold "
+            f"under theirs ({error}); a new root needs a new key",
+        ) from error
+
+
+def _place(directory: Path) -> Path:
+    """Where the files are now."""
+    swapped = directory / _SWAPPED
+    return swapped.resolve() if swapped.is_symlink() else directory
+
+
+def _read_once(place: Path) -> MountedFiles:
+    return MountedFiles(*(_read_file(place / name) for name in (CERTIFICATE, KEY, ROOT)))
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LONGEST_FILE_BYTES)
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise BadRequest("InvalidChain", f"{name} is no PEM: {error}") from error

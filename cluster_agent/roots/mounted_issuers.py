@@ -1,0 +1,212 @@
+"""Follows the mounted issuing certificate: what is good is signed with from then on; what is not is refused,
+and the one before goes on.
+
+Overlap: what the one before signed brings it along in its chain, and its root stays recognised. Under a new
+root the one before signs until that root is distributed, as with any other (`cluster_agent.roots.rotation`).
+It is in memory only: an agent that starts in between signs nothing until then. An issuer under a root that is
+prepared signs only if it is still mounted when its turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from blessings import Authority, Name, Roots, fingerprint
+from cluster_agent.errors import BadRequest, DataDirectoryError
+from cluster_agent.roots import mounted_files
+from cluster_agent.roots.keys import HeldRoot, RootKeys
+from cluster_agent.roots.mounted_files import MountedFiles
+from cluster_agent.roots.rotation import RootSuccession
+from cluster_agent.signing.room import IdentityAuthority
+
+_TAKEN, _BACK = "taken", "back"
+_log = structlog.get_logger("cluster_agent")
+
+
+class MountedMetrics:
+    """What became of the files."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._results = Counter(
+            "vanadium_cluster_agent_mounted_issuers",
+            "Changes of the files in --issuing-directory, by what became of them: taken, or why not.",
+            ["result"],
+            registry=registry,
+        )
+        self._refused = Gauge(
+            "vanadium_cluster_agent_mounted_issuer_refused",
+            "1 while the files in --issuing-directory are refused, and what was there before signs.",
+            registry=registry,
+        )
+
+    def note(self, result: str) -> None:
+        self._results.labels(result).inc()
+        self._refused.set(result not in (_TAKEN, _BACK))
+
+
+@dataclass
+class MountedIssuers:
+    """The mounted issuer, and those of before under other roots: `cluster_agent.roots.root_keeper.Keys`.
+
+    `ttl` is the life of what is signed; no issuer is taken that ends within it. `made` are the keys of roots
+    that the agent made before anything was mounted, where it may delete them.
+    """
+
+    directory: Path
+    prefix: Name
+    ttl: timedelta
+    now: Callable[[], datetime]
+    makes_keys: bool = False
+    needed_at_start: bool = False
+    made: RootKeys | None = None
+    _held: dict[str, HeldRoot] = field(default_factory=dict)
+    _taken: bytes = b""
+    # Taken before the roots of the store were known.
+    _unchecked: bytes = b""
+    _said: tuple[bytes, str] = (b"", _TAKEN)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        prefix: Name,
+        ttl: timedelta,
+        now: Callable[[], datetime],
+        made: RootKeys | None = None,
+    ) -> MountedIssuers:
+        """With the issuer that is there. Raises DataDirectoryError when it cannot be used."""
+        opened = cls(directory, prefix, ttl, now, made=made)
+        try:
+            files = mounted_files.read_settled(directory)
+            opened._unchecked = files.digest
+            opened._take(files, None)
+        except BadRequest as error:
+            raise DataDirectoryError(
+                f"--issuing-directory (VANADIUM_CLUSTER_AGENT_ISSUING_DIRECTORY) {directory}: "
+                f"{error.reason}: {error}"
+            ) from error
+        return opened
+
+    @property
+    def identity(self) -> IdentityAuthority:
+        """To begin with: what was there at `open`."""
+        first = next(iter(self._held.values()))
+        return IdentityAuthority(first.signing, Roots.of(first.certificate))
+
+    def held(self) -> dict[str, HeldRoot]:
+        """What signs under which root, by the fingerprint of the root's key."""
+        return dict(self._held)
+
+    def make(self, now: datetime) -> Authority:
+        """Raises DataDirectoryError: whoever keeps the files makes new roots."""
+        raise DataDirectoryError(f"{self.directory} is mounted; no root is made here at {now.isoformat()}")
+
+    def to_delete(self, key: str) -> bool:
+        """Whether it is one of `made`. Raises DataDirectoryError."""
+        return self.made is not None and self.made.to_delete(key)
+
+    def delete(self, key: str) -> None:
+        """Raises DataDirectoryError, also for what is mounted: whoever keeps those files deletes them."""
+        if self.made is None:
+            raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
+        self.made.delete(key)
+
+    @property
+    def why_no_successor(self) -> str:
+        """Why there is no new root to prepare, and what brings one."""
+        return (
+            f"what is mounted in {self.directory} is under a root that replicas know already; mount an "
+            "issuer under another root"
+        )
+
+    def why_missing(self, key: str) -> str:
+        """Why nothing is signed while the root with that key is active."""
+        return (
+            f"what is mounted in {self.directory} is not under the active root {key}; nothing is signed "
+            "until its own root is distributed and active (GET /v1/identity-roots), or an issuer under the "
+            "active one is mounted"
+        )
+
+    async def look(self, state: RootSuccession, metrics: MountedMetrics) -> bool:
+        """Reads the files again; answers whether what is held changed. `state` has the roots of now."""
+        digest = b""
+        for key in state.gone:
+            self._held.pop(key, None)
+        try:
+            files = await asyncio.to_thread(mounted_files.read, self.directory)
+            if files is None:
+                return False
+            if files.digest == self._taken:
+                if self._said[1] != _TAKEN:
+                    self._said = (digest, _TAKEN)
+                    metrics.note(_BACK)
+                    _log.info("mounted issuer is the one before again", directory=str(self.directory))
+                return False
+            digest = files.digest
+            before = self.held()
+            issuer = self._take(files, state)
+        except BadRequest as error:
+            if self._said != (digest, error.reason):
+                self._said = (digest, error.reason)
+                metrics.note(error.reason)
+                _log.error(
+                    "mounted issuer refused, the one before stays",
+                    directory=str(self.directory),
+                    reason=error.reason,
+                    error=str(error),
+                )
+            if digest and digest == self._unchecked:
+                self._held.clear()
+                self._unchecked = b""
+                return True
+            return False
+        self._said = (digest, _TAKEN)
+        metrics.note(_TAKEN)
+        _log.info(
+            "mounted issuer taken",
+            key=fingerprint(issuer.signing.principal.public_key),
+            notAfter=issuer.signing.blessing.not_after.isoformat(),
+            rootKey=issuer.fingerprint,
+            rootPhase=next(
+                (one.phase for one in state.roots if one.fingerprint == issuer.fingerprint), "new"
+            ),
+        )
+        _warn_of_older(before.get(issuer.fingerprint), issuer)
+        return True
+
+    def _take(self, files: MountedFiles, state: RootSuccession | None) -> HeldRoot:
+        roots = () if state is None else state.roots
+        known_roots = {one.fingerprint: one.certificate for one in roots}
+        issuer = mounted_files.check(
+            files,
+            prefix=self.prefix,
+            at_least=self.ttl,
+            known_roots=known_roots,
+            gone=() if state is None else state.gone,
+            now=self.now(),
+        )
+        # A root that was mounted, and replaced before anybody heard of it, is never distributed; and one that
+        # is prepared signs later only while it is mounted, so that putting back the files undoes it.
+        prepared = None if state is None or state.prepared is None else state.prepared.fingerprint
+        self._held = {key: one for key, one in self._held.items() if key in known_roots and key != prepared}
+        self._held[issuer.fingerprint] = issuer
+        if state is not None:
+            self._taken, self._unchecked = files.digest, b""
+        return issuer
+
+
+def _warn_of_older(before: HeldRoot | None, issuer: HeldRoot) -> None:
+    ends = issuer.signing.blessing.not_after
+    if before is not None and ends < before.signing.blessing.not_after:
+        _log.warning(
+            "mounted issuer ends before the one that it replaces; was an old one put back?",
+            notAfter=ends.isoformat(),
+            notAfterOfTheOneBefore=before.signing.blessing.not_after.isoformat(),
+        )

@@ -1,0 +1,353 @@
+"""Keeps the identity roots: every replica of the agent follows their state in the store, the leader takes
+the steps that are due, and administrators take them by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+from cryptography import x509
+
+from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
+from cluster_agent.audit import Record
+from cluster_agent.errors import BadRequest, StoreError, Unavailable
+from cluster_agent.roots.keys import HeldRoot
+from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
+from cluster_agent.signing.room import IdentityAuthority, SigningRoom
+from cluster_agent.store import Share
+
+KIND = "roots"
+_TRIES = 5
+_NOT_HERE = (
+    "what signs under it is not here; bring it back, or withdraw the root (POST /v1/identity-roots/withdraw)"
+)
+_log = structlog.get_logger("cluster_agent")
+
+
+class Records(Protocol):
+    """Where the state is kept."""
+
+    async def read(self) -> tuple[int, str] | None: ...
+
+    async def begin(self, version: int, document: str, record: Record) -> None: ...
+
+    async def replace(self, seen: int, version: int, document: str, record: Record) -> bool: ...
+
+    async def note(self, record: Record) -> None: ...
+
+
+class Fleet(Protocol):
+    """Who knows which replicas have what."""
+
+    async def share(self, kind: str, version: int, now: datetime) -> Share: ...
+
+
+class Keys(Protocol):
+    """What signs under which root here. `needed_at_start`: without the active root's no agent starts."""
+
+    @property
+    def makes_keys(self) -> bool: ...
+
+    @property
+    def needed_at_start(self) -> bool: ...
+
+    @property
+    def why_no_successor(self) -> str: ...
+
+    def held(self) -> dict[str, HeldRoot]: ...
+
+    def make(self, now: datetime) -> Authority: ...
+
+    def to_delete(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None: ...
+
+    def why_missing(self, key: str) -> str: ...
+
+
+@dataclass
+class RootKeeper:
+    """Also the publication of the roots. `trust` is told of every root that callers may come with."""
+
+    room: SigningRoom
+    records: Records
+    fleet: Fleet
+    keys: Keys
+    schedule: Schedule
+    trust: Callable[[Roots], None]
+    now: Callable[[], datetime]
+    _state: RootSuccession | None = None
+    _held: dict[str, HeldRoot] = field(default_factory=dict)
+    _deleting: set[str] = field(default_factory=set)
+    # Of those that are gone, looked for once.
+    _not_here: set[str] = field(default_factory=set)
+    # The prepared root that cannot sign here.
+    _waiting: str = ""
+    kind: str = KIND
+
+    @property
+    def state(self) -> RootSuccession:
+        """As it was read last. `start` comes first."""
+        if self._state is None:
+            raise RuntimeError("the roots are kept from `start` on")
+        return self._state
+
+    @property
+    def version(self) -> int:
+        return self.state.version
+
+    @property
+    def required(self) -> int:
+        return self.state.required
+
+    def after(self, _version: int) -> object:
+        """The whole bundle: it is short. Raises Unavailable by a state that was read too long ago."""
+        self.room.check_view(self.now())
+        return self.state.bundle.to_json()
+
+    async def start(self) -> None:
+        """Takes up the state in the store, or begins one with the root of the room.
+
+        Raises StoreError when the active root's key is not here.
+        """
+        begun = self.now()
+        if await self.records.read() is None:
+            (root,) = self.room.identity_roots
+            first = RootSuccession.begin(root.certificate, begun, self.schedule.longest_ttl)
+            record = Record("roots-changed", begun, details=changes(None, first))
+            await self.records.begin(first.version, self._signed(first), record)
+        await self.look()
+        if refusal := self.room.identity.refusal:
+            if self.keys.needed_at_start:
+                raise StoreError(refusal)
+            _log.warning("nothing is signed yet", reason=refusal)
+
+    async def look(self) -> None:
+        """Follows what is in the store now. Raises Unavailable, StoreError."""
+        read_at = self.now()
+        await self._take_up(await self._read(), read_at)
+
+    async def take_keys(self) -> None:
+        """Follows what signs here now. Raises Unavailable, StoreError, DataDirectoryError."""
+        self._held = await asyncio.to_thread(self.keys.held)
+        await self.look()
+
+    async def lead(self) -> None:
+        """Takes the step that is due, if one is. Only the leader does. Raises Unavailable, BadRequest,
+        DataDirectoryError."""
+        state, now = self.state, self.now()
+        await self._delete_gone(state)
+        if state.prepared is None and (new := await self._successor(state, now)) is not None:
+            await self._change(state, state.prepare(new, now))
+            return
+        reached, can_sign = await self._reached(state), await self._can_sign_prepared(state)
+        await self._change(state, state.advance(now, self.schedule, reached, can_sign=can_sign))
+
+    async def prepare(self, *, by: Name) -> RootSuccession:
+        """By command of `by`: a new root, in every bundle from now on. Raises Refusal, DataDirectoryError."""
+
+        async def step(state: RootSuccession) -> RootSuccession:
+            now = self.now()
+            new = await self._successor(state, now, wanted=state.prepared is None)
+            if state.prepared is None and new is None:
+                raise BadRequest("NoNewRootKey", self.keys.why_no_successor)
+            return state.prepare(new or self.room.identity.signing.certificate, now)
+
+        return await self._command(step, by)
+
+    async def activate(self, key: str, *, force: bool, by: Name) -> RootSuccession:
+        """By command: signed with from now on. Raises Refusal."""
+
+        async def step(state: RootSuccession) -> RootSuccession:
+            reached = await self._reached(state)
+            return state.activate(key, self.now(), self.schedule, reached, force=force)
+
+        return await self._command(step, by, force=force)
+
+    async def withdraw(self, key: str, *, force: bool, by: Name) -> RootSuccession:
+        """By command: recognised no more. Raises Refusal."""
+
+        async def step(state: RootSuccession) -> RootSuccession:
+            return state.withdraw(key, self.now(), self.schedule, force=force)
+
+        return await self._command(step, by, force=force)
+
+    async def describe(self) -> dict[str, Any]:
+        """For administrators: every root, its phase, and what the next step waits for. Raises Unavailable."""
+        await self.look()
+        state, share = self.state, None
+        if state.prepared is not None:
+            share = await self.fleet.share(KIND, state.prepared.version, self.now())
+        return {
+            "version": state.version,
+            "longestTtlSeconds": int(state.longest_ttl.total_seconds()),
+            "roots": [self._describe(one, share) for one in state.roots],
+        }
+
+    def _describe(self, root: RootState, share: Share | None) -> dict[str, Any]:
+        said: dict[str, Any] = {
+            "key": root.fingerprint,
+            "phase": root.phase,
+            "since": root.since.isoformat(timespec="seconds"),
+            "notAfter": root.life.not_after.isoformat(),
+        }
+        if root.phase is not Phase.ACTIVE:
+            settled = self.state.settled(root.since, self.schedule)
+            word = "activeAtTheLatest" if root.phase is Phase.PREPARED else "goneAt"
+            said[word] = settled.isoformat(timespec="seconds")
+        if root.phase is Phase.PREPARED and share is not None:
+            said |= {"liveReplicas": share.live, "acknowledged": share.acknowledged}
+            said["shareNeeded"] = self.schedule.share
+        return said
+
+    async def _successor(
+        self, state: RootSuccession, now: datetime, *, wanted: bool = False
+    ) -> x509.Certificate | None:
+        """The next root: one that lies there already, or, where it is due or wanted, a new one."""
+        if not self.keys.makes_keys:
+            self._held = await asyncio.to_thread(self.keys.held)
+            return self._unused(state)
+        if not wanted and not state.needs_successor(now, self.schedule):
+            return None
+        # One that was made before a kill, and never recorded, serves as well as another.
+        self._held = await asyncio.to_thread(self.keys.held)
+        unused = self._unused(state)
+        return unused or (await asyncio.to_thread(self.keys.make, now)).certificate
+
+    def _unused(self, state: RootSuccession) -> x509.Certificate | None:
+        known = {*state.gone, *(one.fingerprint for one in state.roots)}
+        return next((one.certificate for key, one in self._held.items() if key not in known), None)
+
+    async def _delete_gone(self, state: RootSuccession) -> None:
+        for key in state.gone:
+            if key in self._not_here:
+                continue
+            # Before and after, because a file and the database have no transaction in common.
+            if key not in self._deleting:
+                if not await asyncio.to_thread(self.keys.to_delete, key):
+                    self._not_here.add(key)
+                    continue
+                await self.records.note(Record("root-key-deleting", self.now(), details={"key": key}))
+                self._deleting.add(key)
+            await asyncio.to_thread(self.keys.delete, key)
+            await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
+            self._held.pop(key, None)
+            self._deleting.remove(key)
+            self._not_here.add(key)
+            _log.info("key of a root deleted", key=key)
+
+    async def _reached(self, state: RootSuccession) -> Reached:
+        prepared = state.prepared
+        if prepared is None:
+            return lambda _version: None
+        share = await self.fleet.share(KIND, prepared.version, self.now())
+        return lambda version: share.ratio if version == prepared.version else None
+
+    async def _can_sign_prepared(self, state: RootSuccession) -> bool:
+        """Says it in the log, once for a root, when not."""
+        prepared = state.prepared
+        if prepared is None:
+            self._waiting = ""
+            return True
+        key = prepared.fingerprint
+        self._held = await asyncio.to_thread(self.keys.held)
+        if key in self._held:
+            self._waiting = ""
+            return True
+        if self._waiting != key:
+            self._waiting = key
+            _log.warning("prepared root is not activated", key=key, reason=_NOT_HERE)
+        return False
+
+    async def _command(
+        self, step: Callable[[RootSuccession], Any], by: Name, *, force: bool = False
+    ) -> RootSuccession:
+        for _ in range(_TRIES):
+            await self.look()
+            state = self.state
+            if await self._change(state, await step(state), by=str(by), force=force):
+                return self.state
+        raise Unavailable("RootsBusy", "others change the roots at the same time; try again")
+
+    async def _change(
+        self, seen: RootSuccession, state: RootSuccession, *, by: str = "", force: bool = False
+    ) -> bool:
+        """Records `state` and follows it; False when it was another than `seen` meanwhile. Without `by` it is
+        the agent's own step."""
+        if state == seen:
+            return True
+        read_at = self.now()
+        record = Record("roots-changed", read_at, by, {**changes(seen, state), "force": force})
+        if not await self.records.replace(seen.version, state.version, self._signed(state), record):
+            return False
+        await self._take_up(state, read_at)
+        return True
+
+    async def _read(self) -> RootSuccession:
+        row = await self.records.read()
+        if row is None:
+            raise StoreError("the store has lost the identity roots; restore it")
+        version, (signature, _, document) = row[0], row[1].partition("\n")
+        try:
+            signed = _message(version, document)
+            if not verify_signature(self.room.issuing.public_key, signed, bytes.fromhex(signature)):
+                raise StoreError(
+                    "the identity roots in the store were not put there by a cluster agent with this issuing "
+                    "key; start with the keys that it has, or use another database"
+                )
+            return RootSuccession.from_json(version, document)
+        except (BlessingsError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"the identity roots in the store cannot be read: {error!r}") from error
+
+    def _signed(self, state: RootSuccession) -> str:
+        # Writing to the database does not make a root.
+        document = state.to_json()
+        return f"{self.room.issuing.sign(_message(state.version, document)).hex()}\n{document}"
+
+    async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
+        before = self._state
+        if before is not None and state.version < before.version:
+            # Signed once, so it may be put back by who writes to the database. What is known ages meanwhile,
+            # until nothing is signed under it.
+            _log.error("older identity roots not taken up", version=state.version, known=before.version)
+            return
+        self._state = state
+        active = state.active
+        if active.fingerprint not in self._held:
+            self._held = await asyncio.to_thread(self.keys.held)
+        if before is None or before.bundle != state.bundle:
+            self.trust(state.bundle)
+        self.room.follow(self._identity(state, read_at))
+        if before is not None:
+            _say_what_changed(before, state)
+
+    def _identity(self, state: RootSuccession, read_at: datetime) -> IdentityAuthority:
+        active = state.active
+        held = self._held.get(active.fingerprint)
+        terms: dict[str, Any] = {
+            "until": read_at + self.schedule.view,
+            "longest_ttl": state.longest_ttl,
+        }
+        if held is None:
+            refusal = self.keys.why_missing(active.fingerprint)
+            return IdentityAuthority(self.room.identity.signing, state.bundle, refusal=refusal, **terms)
+        signing = held.signing
+        if signing.is_root:
+            signing = Authority(signing.principal, Blessing((active.certificate,)))
+        return IdentityAuthority(signing, state.bundle, **terms)
+
+
+def _message(version: int, document: str) -> bytes:
+    return f"identity roots {version}\n{document}".encode()
+
+
+def _say_what_changed(before: RootSuccession, state: RootSuccession) -> None:
+    phases = {one.fingerprint: one.phase for one in before.roots}
+    now = {one.fingerprint: one.phase for one in state.roots}
+    for key in {**phases, **now}:
+        if phases.get(key) != now.get(key):
+            _log.info("identity root " + now.get(key, "gone"), key=key, version=state.version)

@@ -1,0 +1,200 @@
+"""A connection: HTTP/1.1 over TLS, whose requests know the client's certificate chain, or without TLS; and
+which has no time for clients that take none.
+
+A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
+before an answer has a size; and an answer has to be taken, however slowly, at more than a trickle. So a
+connection that is held open costs its client as much as us. One without a client certificate ends with its
+first refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from blessings import Blessing, InvalidCertificate
+from blessings.tls import peer_blessing
+from cluster_agent.server.taken_bytes import bytes_taken
+
+# More than the largest body; uvicorn itself does not limit the headers that this parser takes.
+MOST_UNANSWERED_BYTES = 128 * 1024
+# While an answer waits for its client. A revocation list of a megabyte may then take a quarter of an hour.
+LEAST_TAKEN_BYTES_PER_SECOND = 1000
+_log = structlog.get_logger(__name__)
+_EXTENSION = "vanadium.client_blessing"
+
+
+class AgentProtocol(HttpToolsProtocol):
+    """One connection. `named` is called when it is made, if its client has a certificate that is accepted;
+    `closed` when it ends, if it was made."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        connection: socket.socket,
+        *,
+        request_seconds: float,
+        named: Callable[[], None],
+        closed: Callable[[], None],
+    ) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={})
+        self._connection = connection
+        self._request_seconds = request_seconds
+        self.made = False
+        self._named = named
+        self._closed = closed
+        self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        self._unanswered_bytes = 0
+        self._taken_before = 0
+        self._asked = False
+        self._draining = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
+        super().connection_made(transport)
+        # Writing is paused whenever anything waits, or a closing connection could wait for ever with less.
+        transport.set_write_buffer_limits(high=1, low=0)
+        self.made = True
+        connection = transport.get_extra_info("ssl_object")
+        try:
+            blessing = None if connection is None else peer_blessing(connection)
+        except InvalidCertificate as error:
+            _log.warning("connection ended", error=str(error))
+            transport.abort()
+            return
+        if blessing is not None:
+            self._named()
+        self.app = _with_blessing(self.app, blessing, over_tls=connection is not None)
+        self._begin_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_deadline()
+        self._end_taking()
+        self._closed()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > MOST_UNANSWERED_BYTES and not self._is_answering():
+            self._give_up()
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._asked = True
+        self._begin_deadline()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._end_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._unanswered_bytes = 0
+        self._taken_before = bytes_taken(self._connection)
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # What waits below TLS is hidden from us, and would be cut by the deadline of its end.
+        taken = bytes_taken(self._connection)
+        if taken - self._taken_before < LEAST_TAKEN_BYTES_PER_SECOND * self.timeout_keep_alive:
+            super().timeout_keep_alive_handler()
+            return
+        self._taken_before = taken
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._end_taking()
+        self._see_whether_it_takes(bytes_taken(self._connection))
+
+    def resume_writing(self) -> None:
+        self._end_taking()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Asks for an end. Who was let in before, and has not asked yet, gets an answer to one request."""
+        if not self._asked and not self.transport.is_closing():
+            self._draining = True
+        else:
+            super().shutdown()
+
+    def _is_answering(self) -> bool:
+        return self._asked and self.cycle.response_started
+
+    def _begin_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._request_seconds, self._give_up)
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _see_whether_it_takes(self, before: int) -> None:
+        def see() -> None:
+            taken = bytes_taken(self._connection)
+            if taken - before < LEAST_TAKEN_BYTES_PER_SECOND * self._request_seconds:
+                self._give_up()
+            else:
+                self._see_whether_it_takes(taken)
+
+        self._taking = self.loop.call_later(self._request_seconds, see)
+
+    def _end_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def _give_up(self) -> None:
+        self._end_deadline()
+        self._end_taking()
+        # Not close(): that would wait for a client that does not read.
+        self.transport.abort()
+
+
+def client_blessing(scope: Scope) -> Blessing | None:
+    """The chain that the client presented on this request's connection; None when it presented none."""
+    blessing: Blessing | None = scope.get("extensions", {}).get(_EXTENSION)
+    return blessing
+
+
+def given_blessing(blessing: Blessing | None) -> dict[str, Any]:
+    """The extension of a request's scope that `client_blessing` reads."""
+    return {_EXTENSION: blessing}
+
+
+def _with_blessing(app: Any, blessing: Blessing | None, *, over_tls: bool) -> ASGIApp:
+    async def with_blessing(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), **given_blessing(blessing)}
+
+        async def send_and_end(message: Message) -> None:
+            if message["type"] == "http.response.start" and _ends(message["status"], blessing):
+                headers = [one for one in message.get("headers", ()) if one[0] != b"connection"]
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receive, send_and_end if over_tls else send)
+
+    return with_blessing
+
+
+def _ends(status: int, blessing: Blessing | None) -> bool:
+    """Who proves no name, and is refused, has no reason to stay; nor has whose certificate proves none."""
+    return status == 401 or (blessing is None and status >= 400)

@@ -1,0 +1,164 @@
+"""The servers in one event loop: connections in, within limits, until SIGTERM or SIGINT; then what was begun
+is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import structlog
+import uvicorn
+
+from cluster_agent.errors import Limit, SettingsError
+from cluster_agent.server.connection_limits import ConnectionLimits, Place
+from cluster_agent.server.connections import AgentProtocol
+
+DRAIN_SECONDS = 10
+_ACCEPT_AGAIN_SECONDS = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class AgentServer(uvicorn.Server):
+    """Accepts connections within `limits`, of TLS unless `context` is None; `turned_away` is called for each
+    that they cost, with the limit's name, and `untrusted` for each whose client certificate is not accepted,
+    with its address and why. It leaves signals to whoever runs it."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        context: ssl.SSLContext | None,
+        limits: ConnectionLimits,
+        turned_away: Callable[[Limit], None],
+        untrusted: Callable[[str, str], None],
+    ) -> None:
+        super().__init__(config)
+        self._context = context
+        self._limits = limits
+        self._turned_away = turned_away
+        self._untrusted = untrusted
+        self._accepting: list[asyncio.Task[None]] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = []  # uvicorn's own, of which there are none
+        for listener in sockets or []:
+            listener.setblocking(False)
+            self._accepting.append(asyncio.create_task(self._accept(listener)))
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listener in sockets or []:
+            # The kernel finished these connections' handshakes: their clients are waiting for us.
+            with suppress(BlockingIOError):
+                while True:
+                    self._admit(*listener.accept())
+            listener.close()
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+        await super().shutdown(None)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors or memory, or a client that is gone already.
+                _log.error("connection not accepted", error=error.strerror)
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+            else:
+                self._admit(connection, address)
+
+    def _admit(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        place = self._limits.admit(address[0])
+        if not isinstance(place, Place):
+            connection.close()
+            self._turned_away(place)
+            return
+        connection.setblocking(False)
+        protocol = AgentProtocol(
+            self.config,
+            self.server_state,
+            connection,
+            request_seconds=self._limits.request_seconds,
+            named=lambda: self._limits.name(place),
+            closed=lambda: self._limits.release(place),
+        )
+
+        def end() -> None:
+            self._turned_away("connections-nameless")
+            if protocol.made:
+                protocol.transport.abort()
+            else:
+                # Its handshake notices.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        # Now and not when the handshake begins: the next one to be accepted may take this place.
+        place.end = end
+        task = asyncio.create_task(self._shake_hands(connection, protocol, place))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, protocol: AgentProtocol, place: Place) -> None:
+        # asyncio takes these only with TLS.
+        seconds = None if self._context is None else self._limits.handshake_seconds
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+        except OSError as error:  # TLS errors, deadlines and lost connections are of this kind
+            if isinstance(error, ssl.SSLCertVerificationError):
+                self._untrusted(place.address, error.verify_message)
+            _log.debug("handshake failed", client=place.address, error=str(error))
+        finally:
+            if not protocol.made:
+                self._limits.release(place)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises SettingsError when the address can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+async def serve_until_signal(
+    servers: Sequence[tuple[AgentServer, socket.socket]],
+    *,
+    leaving: asyncio.Event,
+    delay_seconds: float,
+) -> None:
+    """Serves on all sockets. A first signal sets `leaving`, and `delay_seconds` later no more connections
+    are accepted; what was begun is answered, for DRAIN_SECONDS at most."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leaving.set)
+    tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+    signalled = asyncio.create_task(leaving.wait())
+    await asyncio.wait([*tasks, signalled], return_when=asyncio.FIRST_COMPLETED)
+    if signalled.done():
+        await asyncio.wait(tasks, timeout=delay_seconds, return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    leaving.set()
+    for server, _ in servers:
+        server.should_exit = True
+    await asyncio.gather(*tasks)

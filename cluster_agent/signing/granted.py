@@ -1,0 +1,132 @@
+"""What an administrator's blessing must be, before anything is signed with it: checked from values alone.
+
+Each check has the attack that it stops as a test, in tests/cluster_agent: claims/test_claim.py or
+registry/test_registry.py.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from blessings import (
+    Authority,
+    Blessing,
+    BlessingsError,
+    CannotBless,
+    InvalidCertificate,
+    Name,
+    Pattern,
+    Principal,
+    Roots,
+    VerificationError,
+    fingerprint,
+    verify_blessing,
+)
+from blessings.profile import reader
+from blessings.profile.certificates import parse_pem_chain
+from blessings.profile.fields import Role
+from cluster_agent.errors import BadRequest
+
+_TRIAL = "trial"
+_TRIAL_LIFETIME = timedelta(minutes=5)
+
+
+def parse_root(pem: str, name: Name) -> x509.Certificate:
+    """The root certificate for `name` that `pem` is. Raises BadRequest."""
+    try:
+        certificates = parse_pem_chain(pem)
+        if len(certificates) != 1:
+            raise BadRequest("InvalidRoot", f"the root is one certificate, got {len(certificates)}")
+        (root,) = certificates
+        facts = reader.read(root)
+    except InvalidCertificate as error:
+        raise BadRequest("InvalidRoot", f"the root certificate: {error}") from error
+    if facts.role is not Role.SIGNER:
+        raise BadRequest("InvalidRoot", f"a root is a signing certificate, {facts.name} has a {facts.role}")
+    if facts.name != name:
+        raise BadRequest(
+            "OtherRoot", f"the root is {facts.name}, this cluster agent's prefix is under {name}"
+        )
+    try:
+        root.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise BadRequest("InvalidRoot", "the root certificate is not signed by its own key") from error
+    return root
+
+
+def parse_chain(pem: str, root: x509.Certificate) -> Blessing:
+    """The chain that `pem` is, without the root. Raises BadRequest."""
+    try:
+        chain = parse_pem_chain(pem)
+        return Blessing(chain[:-1] if len(chain) > 1 and chain[-1] == root else chain)
+    except InvalidCertificate as error:
+        raise BadRequest("InvalidChain", f"the chain: {error}") from error
+
+
+def check_chain(
+    chain: Blessing,
+    root: x509.Certificate,
+    name: Name,
+    *,
+    issuing: Principal,
+    room_below: bool,
+    now: datetime,
+) -> None:
+    """`chain` lets our issuing key name replicas under `name`, so that X.509 verifiers who recognise `root`
+    accept them; with `room_below` also through application certificates of its own. Raises BadRequest.
+
+    The last word has verification itself: a replica is named on trial, for a key that nobody keeps.
+    """
+    try:
+        facts = chain.facts(0)
+        restricted = reader.read(root).restricted or not chain.is_svid
+    except InvalidCertificate as error:
+        raise BadRequest("InvalidChain", f"the chain: {error}") from error
+    if fingerprint(facts.public_key) != fingerprint(issuing.public_key):
+        raise BadRequest(
+            "BlessingForAnotherKey",
+            f"the blessing is of the key {fingerprint(facts.public_key)}, this cluster agent's is "
+            f"{fingerprint(issuing.public_key)}",
+        )
+    if facts.name != name:
+        raise BadRequest("OtherName", f"the blessing says {facts.name}, it must say {name}")
+    if facts.role is not Role.SIGNER:
+        raise BadRequest("NotSigning", f"the blessing of {name} is a {facts.role}, so it can name nobody")
+    if restricted:
+        raise BadRequest(
+            "RestrictedBlessing", "the chain has caveats, so no X.509 verifier would accept what is below it"
+        )
+    if room_below and facts.path_length == 0:
+        raise BadRequest(
+            "NoRoomBelow", f"the blessing of {name} has path length 0, so no application can be granted below"
+        )
+    try:
+        granting = Authority(issuing, chain)
+        if room_below:
+            application = granting.grant(issuing.public_key, _TRIAL, now=now, lifetime=_TRIAL_LIFETIME)
+            granting = Authority(issuing, application)
+        leaf = granting.bless(Principal.create().public_key, _TRIAL, now=now, lifetime=_TRIAL_LIFETIME)
+        verify_blessing(leaf, Roots.of(root), now=now)
+    except VerificationError as error:
+        raise BadRequest("ChainInvalid", f"the chain does not hold: {error.reason}: {error}") from error
+    except (CannotBless, BlessingsError) as error:
+        raise BadRequest("ChainInvalid", f"the chain cannot be used: {error}") from error
+
+
+def check_time_left(chain: Blessing, at_least: timedelta, now: datetime) -> None:
+    """Raises BadRequest for a chain that ends too soon to be worth having."""
+    if chain.not_after - now < at_least:
+        raise BadRequest(
+            "EndsTooSoon",
+            f"the chain ends at {chain.not_after.isoformat()}, it must last {at_least} at least",
+        )
+
+
+def may_match_below(pattern: Pattern, name: Name) -> bool:
+    """Whether `pattern` matches a name that extends `name`."""
+    if pattern.name is None or pattern.name.is_extension_of(name):
+        return True
+    return not pattern.exact and (pattern.name == name or name.is_extension_of(pattern.name))

@@ -1,0 +1,251 @@
+"""The room in which certificates are signed. What may be signed is decided outside, by issuing_policy.
+
+Three keys: the identity authority's (in quick start a root of its own; once claimed the issuing key itself),
+the issuing key that applications are granted to, and the bootstrap root. The bootstrap root is published to
+nobody, so a bootstrap credential proves something to this agent alone and can never pass for a replica.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import structlog
+
+from blessings import Authority, Blessing, CannotBless, Name, Principal, Roots, fingerprint
+from blessings.principals.principal import PublicKey
+from blessings.profile.certificates import CLIENT
+from cluster_agent.errors import Forbidden, Unavailable
+from cluster_agent.signing.issuer_life import Life, is_ending, plan
+
+BOOTSTRAP_ROOT = Name.parse("vanadium-bootstrap")
+ROOT_LIFETIME = timedelta(days=3650)
+GRANT_LIFETIME = timedelta(days=30)
+BOOTSTRAP_LIFETIME = timedelta(days=90)
+
+
+_log = structlog.get_logger("cluster_agent")
+
+
+@dataclass(frozen=True)
+class BootstrapCredential:
+    """A client certificate with its key, handed out once and not kept."""
+
+    id: str
+    principal: Principal
+    blessing: Blessing
+
+
+@dataclass(frozen=True)
+class IdentityAuthority:
+    """What grants applications, and every root that replicas recognise meanwhile.
+
+    It is good for signing up to `until`, and certificates of `longest_ttl`, where these are set; not at all
+    where there is a `refusal`.
+    """
+
+    signing: Authority
+    roots: Roots
+    until: datetime | None = None
+    longest_ttl: timedelta | None = None
+    refusal: str = ""
+
+    @classmethod
+    def of_root(cls, root: Authority) -> IdentityAuthority:
+        """A root alone."""
+        return cls(root, Roots.of(root.certificate))
+
+
+@dataclass
+class SigningRoom:
+    """The agent's keys, and the application certificates granted to its issuing key.
+
+    `given` is by what it names: in quick start a root of its own, what is `mounted`, or what an
+    administrator's claim brought, and None until then.
+    """
+
+    given: IdentityAuthority | None
+    issuing: Principal
+    bootstrap: Authority
+    mounted: bool = False
+    _grants: dict[Name, Authority] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> IdentityAuthority:
+        """Raises Unavailable while nobody has claimed the agent."""
+        return self.require_identity()
+
+    def require_identity(self) -> IdentityAuthority:
+        """The same, said as a check."""
+        if self.given is None:
+            raise Unavailable("Unclaimed", "nobody has claimed this cluster agent yet, so it names nobody")
+        return self.given
+
+    @property
+    def kind(self) -> str:
+        """Whose root it is, in one word: `self-made`, `mounted`, `claimed`, or, while there is none,
+        `unclaimed`."""
+        if self.mounted:
+            return "mounted"
+        if self.given is None:
+            return "unclaimed"
+        return "self-made" if self.given.signing.is_root else "claimed"
+
+    @property
+    def claimable(self) -> bool:
+        """Whether its authority is an administrator's claim, made or awaited."""
+        return self.kind in ("unclaimed", "claimed")
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each key that the agent has, by its role."""
+        keys = {"issuing": self.issuing, "bootstrap": self.bootstrap.principal}
+        if self.given is not None and self.given.signing.is_root:
+            keys["root"] = self.given.signing.principal
+        return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
+
+    def issuing_key(self, of: str) -> Principal | None:
+        """The issuing key with that fingerprint, when it is here; revocation lists are signed with it."""
+        return self.issuing if fingerprint(self.issuing.public_key) == of else None
+
+    @property
+    def lasting_fingerprints(self) -> dict[str, str]:
+        """Of those that are never replaced."""
+        return {role: key for role, key in self.fingerprints.items() if role != "root"}
+
+    @property
+    def identity_roots(self) -> Roots:
+        """What replicas' chains end in: published. None while nobody claimed."""
+        return Roots(()) if self.given is None else self.given.roots
+
+    @cached_property
+    def bootstrap_roots(self) -> Roots:
+        """What bootstrap credentials end in: for this agent's own eyes. That root is never replaced."""
+        return Roots.of(self.bootstrap.certificate)
+
+    def follow(self, identity: IdentityAuthority) -> None:
+        """Signs with `identity` from now on."""
+        if self.given is None or identity.signing.blessing != self.given.signing.blessing:
+            self._grants.clear()
+        self.given = identity
+
+    def lives(self) -> dict[str, Life]:
+        """Of what signs: `identity`, `bootstrap`, and the applications by name. For metrics and warnings."""
+        fixed = self.authorities
+        granted = {str(name): grant for name, grant in self._grants.items()}
+        return {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
+
+    @property
+    def authorities(self) -> dict[str, Authority]:
+        """What signs for long, by its role."""
+        given = {} if self.given is None else {"identity": self.given.signing}
+        return {**given, "bootstrap": self.bootstrap}
+
+    def sign_replica(
+        self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
+    ) -> Blessing:
+        """The replica's leaf under its application, for `ttl` or what the issuer has left.
+
+        Raises Forbidden for an application that is not under the authority's name, Unavailable when nothing,
+        or nearly nothing, is left.
+        """
+        above, grant = self.identity.signing, self._grants.get(application)
+        if not application.is_extension_of(above.name):
+            raise Forbidden(
+                "NotGranted", f"this agent may name what is under {above.name}, not {application}"
+            )
+        self.check_terms(now)
+        what = plan(
+            None if grant is None else Life.of(grant.blessing),
+            Life.of(above.blessing),
+            now=now,
+            ttl=min(ttl, self.identity.longest_ttl or ttl),
+            lifetime=GRANT_LIFETIME,
+        )
+        if not what.ttl:
+            raise _ending(above.name, what.ends)
+        try:
+            if grant is None or what.renew:
+                extension = ":".join(application.components[len(above.name.components) :])
+                blessing = above.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
+                grant = self._grants[application] = Authority(self.issuing, blessing)
+            return grant.bless(key, pod_name, now=now, lifetime=what.ttl)
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
+
+    def check_terms(self, now: datetime) -> None:
+        """Raises Unavailable when the identity is not good for signing at `now`."""
+        if refusal := self.identity.refusal:
+            raise Unavailable("RootKeyMissing", refusal)
+        self.check_view(now)
+
+    def check_view(self, now: datetime) -> None:
+        """Raises Unavailable when the roots of the identity were read too long before `now` to tell of them.
+        Telling takes no key: who cannot sign yet still brings replicas the root that it will sign under."""
+        until = self.identity.until
+        if until is not None and now > until:
+            raise Unavailable(
+                "RootsNotRead",
+                f"the roots were last read long before {until.isoformat()}; try again",
+            )
+
+    def sign_granted(
+        self, chain: Blessing, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
+    ) -> Blessing:
+        """The replica's leaf under an administrator's own grant of its application, for `ttl` or what
+        that has left. Raises Unavailable."""
+        self.check_terms(now)
+        life = Life.of(chain)
+        ttl = min(ttl, self.identity.longest_ttl or ttl)
+        what = plan(life, life, now=now, ttl=ttl, lifetime=GRANT_LIFETIME)
+        if not what.ttl:
+            raise _ending(chain.presented, what.ends)
+        try:
+            return Authority(self.issuing, chain).bless(key, pod_name, now=now, lifetime=what.ttl)
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
+
+    def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
+        """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""
+        what = plan(
+            None,
+            Life.of(self.bootstrap.blessing),
+            now=now,
+            ttl=BOOTSTRAP_LIFETIME,
+            lifetime=BOOTSTRAP_LIFETIME,
+        )
+        if not what.ttl:
+            raise _ending(self.bootstrap.name, what.ends)
+        identifier = secrets.token_hex(16)
+        principal = Principal.create()
+        try:
+            blessing = self.bootstrap.bless(
+                principal.public_key, identifier, now=now, lifetime=what.ttl, usages=[CLIENT]
+            )
+        except CannotBless as error:
+            raise Unavailable("CannotSign", str(error)) from error
+        return BootstrapCredential(identifier, principal, blessing)
+
+
+def warn_of_ending(room: SigningRoom, now: datetime) -> None:
+    """Says in the log which authority should have been renewed long ago, and how long it has left."""
+    for role, authority in room.authorities.items():
+        life = Life.of(authority.blessing)
+        if is_ending(life, now):
+            _log.warning(
+                "signing certificate ends",
+                authority=role,
+                name=str(authority.name),
+                notAfter=life.not_after.isoformat(),
+                secondsLeft=int(life.left(now).total_seconds()),
+            )
+
+
+def _ending(name: Name, ends: datetime) -> Unavailable:
+    return Unavailable(
+        "IssuerEnding",
+        f"the signing certificate of {name} ends at {ends.isoformat()}, too soon to sign with it; "
+        "it must be renewed (docs/operations.md, Rotate)",
+    )
