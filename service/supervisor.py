@@ -1,0 +1,197 @@
+"""Background work: a task is one value, and one supervisor runs all tasks of a program.
+
+    supervisor = Supervisor([Task("fleet", count_fleet, period=60.0, failure="fleet not counted")])
+    async with supervisor.running():
+        await serve()
+
+A round that fails is logged, counted and tried again with back-off; it ends neither its task nor another.
+`records` and `problems` are what `/metrics` and `/readyz` show of the tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+# What an error's text may take of a line of the log: it may quote what a tenant wrote.
+_LONGEST_TEXT = 500
+
+_CHANCE = random.SystemRandom().random
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """Pauses after failures in a row: doubled each time, of which a random half is waited or not, so that
+    replicas which failed together do not try again together."""
+
+    first_seconds: float = 0.5
+    longest_seconds: float = 30.0
+
+    def pause(self, failures: int, chance: float, asked_seconds: float | None = None) -> float:
+        """Seconds to wait after `failures` (1 or more) in a row. `chance` is from 0 to 1; `asked_seconds` is
+        what a server asked to wait, respected up to the longest pause."""
+        # Twenty doublings: more would only overflow.
+        ceiling = min(self.first_seconds * 2.0 ** min(failures - 1, 20), self.longest_seconds)
+        return max(ceiling * (0.5 + chance / 2), min(asked_seconds or 0.0, self.longest_seconds))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work that is repeated as long as the program runs.
+
+    Attributes:
+        name: for the log, the metrics and `/readyz`.
+        run: one round. It may return the seconds until the next round, in place of `period`. It must not
+            block the event loop: see `service.threads`.
+        period: seconds from the end of a round to the begin of the next.
+        failure: what it means that a round failed; the event of the log line.
+        expected: errors that say that something outside of the program is away or refuses. Their text is
+            enough (others are logged with their traceback), and they do not turn `/readyz`: what is away is
+            away for every replica, and a program that left its Service would help nobody.
+        unready_after_seconds: for so long rounds may hang, or fail in a way that was not expected, before
+            `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
+        at_start: whether the first round is at once. If not, it is after a period, which is for what the
+            program has just done itself.
+        back_off: between failures.
+        context: more for the log line of a failure.
+    """
+
+    name: str
+    run: Callable[[], Awaitable[float | None]]
+    period: float
+    failure: str
+    expected: tuple[type[Exception], ...] = ()
+    unready_after_seconds: float | None = None
+    at_start: bool = True
+    back_off: BackOff = field(default_factory=BackOff)
+    context: Callable[[], Mapping[str, object]] = dict
+
+
+@dataclass
+class Record:
+    """How a task fares. Times are of the supervisor's clock.
+
+    Attributes:
+        failures: since the start.
+        in_a_row: failures since the last success.
+        succeeded_at: the end of the last good round; before one, the start.
+        answered_at: the end of the last round that was good or failed as expected; before one, the start.
+    """
+
+    succeeded_at: float
+    answered_at: float
+    failures: int = 0
+    in_a_row: int = 0
+
+
+class Supervisor:
+    """Runs tasks, and knows how each fares."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = _CHANCE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        describe: Callable[[Exception], str] | None = None,
+    ) -> None:
+        """`clock` gives seconds that only ever grow; `describe` is the text of an error in the log."""
+        self.tasks = tuple(tasks)
+        self._clock = clock
+        self._chance = chance
+        self._sleep = sleep
+        self._describe = describe or described
+        start = clock()
+        self.records = {task.name: Record(start, start) for task in self.tasks}
+        if len(self.records) != len(self.tasks):
+            raise ValueError("two tasks have one name")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the tasks as long as it is entered."""
+        for record in self.records.values():
+            record.succeeded_at = record.answered_at = self._clock()
+        running = [asyncio.create_task(self.repeat(task), name=task.name) for task in self.tasks]
+        try:
+            yield
+        finally:
+            for one in running:
+                one.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def repeat(self, task: Task) -> None:
+        """Runs one of the tasks until it is cancelled."""
+        record = self.records[task.name]
+        pause = 0.0 if task.at_start else task.period
+        while True:
+            await self._sleep(pause)
+            try:
+                asked = await task.run()
+            except asyncio.CancelledError as error:
+                current = asyncio.current_task()
+                if current is None or current.cancelling():
+                    raise
+                # Not we were cancelled, but something that the round waited for.
+                pause = self._failed(task, record, RuntimeError(f"the round was cancelled {error}".strip()))
+            except Exception as error:  # noqa: BLE001 - what nobody thought of must not end a task in silence
+                pause = self._failed(task, record, error)
+            else:
+                self._succeeded(task, record)
+                pause = task.period if asked is None else asked
+
+    def seconds_since_success(self, name: str) -> float:
+        """Since the end of the last good round of that task; before one, since the start."""
+        return self._clock() - self.records[name].succeeded_at
+
+    def problems(self) -> list[str]:
+        """Which tasks do not recover, for `/readyz`; empty when all is well."""
+        now = self._clock()
+        return [
+            f"the background task {task.name} has not worked for {round(silent)} s"
+            for task in self.tasks
+            if task.unready_after_seconds is not None
+            and (silent := now - self.records[task.name].answered_at) > task.unready_after_seconds
+        ]
+
+    def problem(self) -> str | None:
+        """All of `problems` in one sentence; None when all is well."""
+        return "; ".join(self.problems()) or None
+
+    def _succeeded(self, task: Task, record: Record) -> None:
+        if record.in_a_row:
+            _log.info("background task works again", task=task.name, failures=record.in_a_row)
+        record.in_a_row = 0
+        record.succeeded_at = record.answered_at = self._clock()
+
+    def _failed(self, task: Task, record: Record, error: Exception) -> float:
+        record.failures += 1
+        record.in_a_row += 1
+        asked = getattr(error, "retry_after_seconds", None)
+        pause = task.back_off.pause(record.in_a_row, self._chance(), asked)
+        line: dict[str, object] = {
+            "task": task.name,
+            "error": self._describe(error),
+            "failures": record.in_a_row,
+            "retrySeconds": round(pause, 1),
+            **task.context(),
+        }
+        if isinstance(error, task.expected):
+            record.answered_at = self._clock()
+            _log.warning(task.failure, **line)
+        else:
+            _log.error(task.failure, **line, exc_info=error)
+        return pause
+
+
+def described(error: Exception) -> str:
+    """The error's type and text: a TimeoutError, for example, has no text."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")[:_LONGEST_TEXT]
