@@ -1,7 +1,8 @@
-"""The documents name every setting there is."""
+"""The documents name every setting there is, and their links lead somewhere."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 
 from cluster_agent.settings import Settings as ClusterAgentSettings
 from pod_agent.settings import Settings as PodAgentSettings
+from tests.checkout import CHECKOUT
 from webhook.annotations import KNOWN
 from webhook.settings import Settings as WebhookSettings
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+DOCUMENT = (CHECKOUT / "docs" / "settings.md").read_text()
+DOCUMENTS = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,23 @@ def test_every_flag_is_documented_under_its_program(program: str, names: list[st
 
 def test_every_annotation_is_documented() -> None:
     assert [annotation for annotation in KNOWN if f"`{annotation}`" not in DOCUMENT] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """What may stand after `#` in a link to it, as forges make it of each heading."""
+    prose = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", prose, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_link_leads_to_a_file_and_heading_that_are_there(document: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if path.startswith("https://"):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []

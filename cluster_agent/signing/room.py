@@ -247,5 +247,5 @@ def _ending(name: Name, ends: datetime) -> Unavailable:
     return Unavailable(
         "IssuerEnding",
         f"the signing certificate of {name} ends at {ends.isoformat()}, too soon to sign with it; "
-        "it must be renewed (docs/operations.md, Rotate)",
+        "it must be renewed (docs/operations.md, Rotate and revoke)",
     )

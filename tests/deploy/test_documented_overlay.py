@@ -1,4 +1,4 @@
-"""The overlay of docs/operations.md over each way to deploy: it changes what it says, and nothing else."""
+"""The overlay of the documents over each way to deploy: it changes what it says, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ PREFIX = "VANADIUM_CLUSTER_AGENT_NAME_PREFIX"
 
 
 def documented(having: str) -> str:
-    """The one example in YAML that has this."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (CHECKOUT / "docs/operations.md").read_text(), re.M | re.S)
+    """The one example in YAML in docs/ that has this."""
+    texts = [path.read_text() for path in sorted((CHECKOUT / "docs").glob("*.md"))]
+    blocks = [block for text in texts for block in re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)]
     (block,) = [block for block in blocks if having in block]
     return str(block)
 
@@ -116,7 +117,7 @@ def test_the_certificates_of_the_documents_are_for_the_prefix_of_the_overlay(
 
 
 def test_each_file_that_the_commands_of_a_claim_read_was_made_by_one_before() -> None:
-    document = (CHECKOUT / "docs/operations.md").read_text()
+    document = (CHECKOUT / "docs/roots.md").read_text()
     section = document[document.index("## Claim a cluster agent") : document.index("### Renew the chain")]
     made: set[str] = set()
     read: set[str] = set()

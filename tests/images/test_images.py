@@ -22,7 +22,7 @@ from tests.images.images import IMAGES, PAUSE, Image, key
 from tests.images.unpacked import Container
 
 BY_NAME = {image.name: image for image in IMAGES}
-OPERATIONS = (CHECKOUT / "docs/operations.md").read_text()
+REFERENCE = (CHECKOUT / "docs/reference.md").read_text()
 PROGRAMS = {"pod-agent": "pod_agent", "cluster-agent": "cluster_agent", "webhook": "webhook"}
 
 
@@ -296,7 +296,7 @@ def test_the_images_have_the_documented_sizes_and_the_pod_agents_is_the_smallest
     built_images: dict[str, Path],
 ) -> None:
     row = r"^\| ([a-z ]+?)(?:,[^|]*| \([^|]*)? \| (\d+) MB \| (\d+) MB \|$"
-    table = re.findall(row, OPERATIONS, re.MULTILINE)
+    table = re.findall(row, REFERENCE, re.MULTILINE)
     documented = {name.replace(" ", "-"): (int(pulled), int(unpacked)) for name, pulled, unpacked in table}
     assert set(documented) == set(PROGRAMS)
     for name, expected in documented.items():
