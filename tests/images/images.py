@@ -44,22 +44,22 @@ _PYTHON_IMAGES = (
     Image(
         "docker.io/vanadium/pod-agent:0.2.0",
         "deploy/images/pod-agent.Containerfile",
-        (*_DEPENDENCIES, "blessings", "pod_agent"),
+        (*_DEPENDENCIES, "blessings", "service", "pod_agent"),
     ),
     Image(
         "docker.io/vanadium/cluster-agent:0.2.0",
         "deploy/images/cluster-agent.Containerfile",
-        (*_DEPENDENCIES, "blessings", "cluster_agent"),
+        (*_DEPENDENCIES, "blessings", "service", "cluster_agent"),
     ),
     Image(
         "docker.io/vanadium/webhook:0.2.0",
         "deploy/images/webhook.Containerfile",
-        (*_DEPENDENCIES, "blessings", "certs", "webhook"),
+        (*_DEPENDENCIES, "blessings", "certs", "service", "webhook"),
     ),
     Image(
         "docker.io/vanadium/fortune:0.2.0",
         "examples/fortune/Containerfile",
-        (*_DEPENDENCIES, "blessings", "pod_agent", "examples/fortune/fortune"),
+        (*_DEPENDENCIES, "blessings", "agent_client", "examples/fortune/fortune"),
     ),
 )
 _PAUSE_IMAGE = Image(PAUSE, "tests/images/pause/Containerfile", ("tests/images/pause/main.go",))
