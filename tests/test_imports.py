@@ -1,4 +1,4 @@
-"""What each folder may import, as docs/development.md states it, and which libraries the small ones may use."""
+"""What each folder may import, as docs/development.md states it, and which libraries the light ones use."""
 
 from __future__ import annotations
 
