@@ -15,43 +15,49 @@ from sqlalchemy.exc import SQLAlchemyError
 from cluster_agent.errors import StoreError
 from cluster_agent.store.database import Database, lock_for_migration, unusable
 
-# SQLite files of before the migrations say their version here; later ones say more, so that a program of
-# that time leaves them alone.
-_VERSION_BEFORE_MIGRATIONS = 1
-_REVISION_BEFORE_MIGRATIONS = "0001"
+# What version 0.1.0, which had no migrations, wrote into its SQLite file. The first migration writes more, so
+# that version 0.1.0 leaves the file alone.
+_USER_VERSION_OF_0_1_0 = 1
+# Of states of this program between 0.1.0 and 0.2.0, none of which was a release.
+_NEVER_RELEASED = frozenset(f"000{number}" for number in range(1, 10))
 
 
-def migrate(database: Database, revision: str = "head") -> None:
-    """Raises StoreError when the database cannot be used, or was written by a newer program."""
+def migrate(database: Database) -> None:
+    """Raises StoreError when the database cannot be used, or another program wrote it."""
     try:
         with database.writing.begin() as connection:
             lock_for_migration(connection)
-            _migrate(connection, revision)
+            _migrate(connection)
     except SQLAlchemyError as error:
         raise unusable(database.writing.url, error) from error
 
 
-def _migrate(connection: Connection, revision: str) -> None:
+def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
-    if current is None and _is_from_before_migrations(connection):
-        command.stamp(config, _REVISION_BEFORE_MIGRATIONS)
-    elif current is not None and current not in {one.revision for one in script.walk_revisions()}:
+    if current in _NEVER_RELEASED:
+        raise StoreError(
+            f"the store has schema revision {current}, which no release had, and no release takes up; "
+            "start with an empty database"
+        )
+    if current is None:
+        _refuse_what_is_not_ours(connection)
+    elif current not in {one.revision for one in script.walk_revisions()}:
         raise StoreError(
             f"the store has schema revision {current}, which this program does not know; "
             "run the version that wrote it"
         )
-    command.upgrade(config, revision)
+    command.upgrade(config, "head")
 
 
-def _is_from_before_migrations(connection: Connection) -> bool:
+def _refuse_what_is_not_ours(connection: Connection) -> None:
     if not inspect(connection).has_table("secrets"):
-        return False
+        return
     if connection.dialect.name == "sqlite":
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version == _VERSION_BEFORE_MIGRATIONS:
-            return True
+        if version == _USER_VERSION_OF_0_1_0:
+            return
     raise StoreError("the database has a table `secrets` that is none of ours; use another database")
