@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from cluster_agent.issuing.policy import Secret, TtlPolicy
 from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
 from cluster_agent.store import open_store
 from tests.clock import Clock
+from tests.waiting import PATIENCE_SECONDS, wait_for
 from vkube.local.token_issuer import TokenIssuer
 
 AUDIENCE = "vanadium-cluster-agent"
@@ -40,8 +40,6 @@ ISSUER = "https://issuer.test"
 SERVER_NAME = "cluster-agent.vanadium-system.svc"
 ADMINISTRATOR = "vanadium-control-plane:administrator"
 SECRET_KEEPER = "vanadium-control-plane:webhook"
-# Long enough for a machine that does ten other things: what takes longer is broken.
-PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -328,8 +326,16 @@ def free_port() -> int:
     raise AssertionError("unreachable")
 
 
-# In an order of its own, since others may test on this machine at the same time.
-_PORTS = cycle(random.sample(range(20000, 32000), 12000))
+def _ports() -> Iterator[int]:
+    """In an order of its own, since others may test on this machine at the same time; the processes of one
+    run share no port at all."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = range(20000 + process % processes, 32000, processes)
+    return cycle(random.sample(ports, len(ports)))
+
+
+_PORTS = _ports()
 
 
 def write_serving_files(directory: Path) -> Authority:
@@ -354,17 +360,13 @@ def write_serving_files(directory: Path) -> Authority:
 
 def wait_until_up(agent: RunningClusterAgent, *, claimed: bool = False) -> None:
     """Until it is ready; or, unless `claimed`, until it says that it waits for a claim."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
     # Without the authorities of the web, which take longer to read than the agent to start.
     with httpx.Client(base_url=agent.health_url, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
-        while time.monotonic() < deadline:
+
+        def is_up() -> bool:
             if agent.process.poll() is not None:
                 raise AssertionError(f"cluster-agent ended with {agent.process.poll()}:\n{agent.log()}")
-            try:
-                answer = client.get("/readyz")
-                if answer.status_code == 200 or ("reason" in answer.json() and not claimed):
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.02)
-    raise AssertionError(f"cluster-agent is not ready after {PATIENCE_SECONDS} s:\n{agent.log()}")
+            answer = client.get("/readyz")
+            return answer.status_code == 200 or ("reason" in answer.json() and not claimed)
+
+        wait_for("cluster-agent is ready", is_up, story=agent.log, not_yet=(httpx.TransportError,))

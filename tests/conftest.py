@@ -1,15 +1,17 @@
 """What all tests share: a control plane, a cluster with a node, and what happens where there can be none.
 
-What they run is found or built before the first test, with the progress in sight. Where that does not work,
-the tests that need it are left out, and the summary says which and why. Where CI is set, or
+What they run is found or built before the first test that needs it, with the progress in sight. Where that
+does not work, the tests that need it are left out, and the summary says which and why. Where CI is set, or
 VANADIUM_REQUIRE_CONTROL_PLANE, that is a failure.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,14 @@ from hypothesis import HealthCheck, settings
 from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
 from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
-from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
+from tests.controlplane.programs import (
+    Programs,
+    ProgramsUnavailableError,
+    Say,
+    programs,
+    programs_are_built,
+)
+from tests.distribution import UnitScheduling, check_units, in_order
 from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
 from tests.images.previous import previous_release as find_previous_release
@@ -33,17 +42,24 @@ settings.load_profile("unhurried")
 
 @dataclass
 class Need:
-    """What a fixture needs of this machine, and what came of looking for it."""
+    """What tests need of this machine: looked for, or built, once, before the first test that takes it."""
 
     what: str
     find: Callable[[Say], Any]
     found: Any = None
-    unavailable: str = "not looked for"
-    tests: list[str] = field(default_factory=list)
+    unavailable: str = ""
+
+    def look(self, say: Say) -> None:
+        """Sets `found` or `unavailable`."""
+        if self.found is None and not self.unavailable:
+            try:
+                self.found = self.find(say)
+            except (ProgramsUnavailableError, ImagesUnavailableError) as error:
+                self.unavailable = str(error)
 
 
 def _needs() -> dict[str, Need]:
-    """By the name of the fixture, which is the marker of the tests that use it, too."""
+    """By the name of the fixture, which is also the marker of the tests that use it."""
     return {
         "control_plane": Need("a control plane", programs),
         "node_machine": Need("a machine for a node", can_run_node),
@@ -54,52 +70,69 @@ def _needs() -> dict[str, Need]:
 
 
 _NEEDS = pytest.StashKey[dict[str, Need]]()
+# Names the property of a report whose test was left out; its value is what the test lacked, and why.
+_LEFT_OUT = "left out"
+# What a process of several is told: whether there are the Kubernetes programs already.
+_BUILT = "programs are built"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NEEDS] = _needs()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
+    config.option.loadscopereorder = False
+    return UnitScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Once for all processes, which must agree on the order of tests."""
+    node.workerinput[_BUILT] = programs_are_built()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for name in config.stash[_NEEDS]:
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+    check_units(items)
+    if worker := getattr(config, "workerinput", None):
+        items[:] = in_order(items, programs_are_built=worker[_BUILT])
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Finds or builds what is needed before the first test runs, with the progress in sight."""
-    if session.config.option.collectonly:
-        return
-    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-    capture: Any = session.config.pluginmanager.get_plugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            reporter.write_line(line)
-            reporter.flush()
-
-    for name, need in session.config.stash[_NEEDS].items():
-        needing = [item for item in session.items if item.get_closest_marker(name)]
-        if not needing:
-            continue
-        try:
-            need.found = need.find(say)
-        except (ProgramsUnavailableError, ImagesUnavailableError) as error:
-            need.unavailable = str(error)
-            need.tests = [item.nodeid for item in needing]
-            if not _required():
-                for item in needing:
-                    item.add_marker(pytest.mark.skip(reason=f"no {name}: {error}"))
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Finds or builds what the test needs, with the progress in sight; without it the test is left out."""
+    for name, need in item.config.stash[_NEEDS].items():
+        if item.get_closest_marker(name):
+            need.look(partial(_say, item.config))
+            if need.unavailable:
+                item.user_properties.append((_LEFT_OUT, (need.what, need.unavailable)))
+                leave_out = pytest.fail if _required() else pytest.skip
+                leave_out(f"no {name}: {need.unavailable}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for need in config.stash[_NEEDS].values():
-        if need.tests:
-            terminalreporter.section(f"left out for want of {need.what}", red=True)
-            terminalreporter.write_line(f"{len(need.tests)} tests did not run: {need.unavailable}")
-            for test in need.tests:
-                terminalreporter.write_line(f"  {test}")
+def _say(config: pytest.Config, line: str) -> None:
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(f"\n{line}", end="", file=sys.stderr, flush=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left_out: dict[tuple[str, str], list[str]] = {}
+    for outcome in ("skipped", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in getattr(report, "user_properties", ()):
+                if name == _LEFT_OUT and report.when == "setup":
+                    left_out.setdefault(tuple(value), []).append(report.nodeid)
+    for (what, unavailable), tests in left_out.items():
+        terminalreporter.section(f"left out for want of {what}", red=True)
+        terminalreporter.write_line(f"{len(tests)} tests did not run: {unavailable}")
+        for test in tests:
+            terminalreporter.write_line(f"  {test}")
 
 
 @pytest.fixture(scope="session")
@@ -139,10 +172,7 @@ def built_images(request: pytest.FixtureRequest) -> dict[str, Path]:
 
 
 def _found(request: pytest.FixtureRequest, name: str) -> Any:
-    need = request.config.stash[_NEEDS][name]
-    if need.found is None:
-        pytest.fail(f"no {need.what}: {need.unavailable}")
-    return need.found
+    return request.config.stash[_NEEDS][name].found
 
 
 def _required() -> bool:

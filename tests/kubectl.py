@@ -1,18 +1,15 @@
-"""kubectl as the tests use it, and waiting for what it shows."""
+"""kubectl as the tests use it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.checkout import CHECKOUT
-
-_T = TypeVar("_T")
+from tests.waiting import wait_for
 
 
 class KubectlError(Exception):
@@ -75,18 +72,6 @@ class Kubectl:
         pods = self("get", "pods", "-n", namespace, "-o", "yaml", check=False).stdout
         events = self("get", "events", "-n", namespace, check=False).stdout
         return f"{pods[-6000:]}\n{events}"
-
-
-def wait_for(
-    what: str, check: Callable[[], _T], seconds: float = 60, story: Callable[[], str] = lambda: ""
-) -> _T:
-    """What `check` answers, once it is true. Fails with the story when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds:g} s\n{story()}")
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

@@ -6,7 +6,6 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.cluster_agents import PATIENCE_SECONDS
+from tests.waiting import wait_for
 
 
 @dataclass
@@ -64,15 +63,13 @@ class Receiver:
 
     def wait_for(self, wanted: Callable[[Received], bool]) -> Received:
         """The first span that is wanted, as soon as it is there."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            for one in self.spans:
-                if wanted(one):
-                    return one
-            time.sleep(0.05)
-        raise AssertionError(
-            f"not among the spans in {PATIENCE_SECONDS} s: {[one.name for one in self.spans]}"
-        )
+
+        def look() -> Received | None:
+            return next((one for one in self.spans if wanted(one)), None)
+
+        found = wait_for("a span", look, story=lambda: str([one.name for one in self.spans]))
+        assert found is not None
+        return found
 
     def children(self, parent: Received) -> list[Received]:
         """Those of the request's stages, in their order; a request's own span is sent after them."""

@@ -6,13 +6,11 @@ server refuses to run as root; as root it is started as the user `postgres`.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +23,10 @@ from sqlalchemy import create_engine, make_url
 from tests import owned_directory
 from tests.owned_directory import OwnedDirectory
 from tests.processes import die_with_parent
+from tests.waiting import PATIENCE_SECONDS, until, wait_for
 
 _SUPERUSER = "vanadium"
 _PREFIX = "vanadium-postgresql-"
-_START_SECONDS = 120
-_WAIT_SECONDS = 120  # the last checkpoint waits for the disk, as everybody does
 
 
 class PostgresqlUnavailableError(Exception):
@@ -72,10 +69,7 @@ class Postgresql:
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while not self.execute(waiting, database_name(url))[0][0]:
-            assert time.monotonic() < deadline, f"nothing waited for a lock within {_WAIT_SECONDS} s"
-            await asyncio.sleep(0.01)
+        await until("a lock", lambda: self.execute(waiting, database_name(url))[0][0])
 
     def _url(self, database: str) -> str:
         return f"postgresql://{_SUPERUSER}@/{database}?host={self.directory}"
@@ -116,7 +110,7 @@ def running_postgresql() -> Iterator[Postgresql]:
             yield server
         finally:
             process.send_signal(signal.SIGINT)  # "fast": connections that are open are ended
-            process.wait(_WAIT_SECONDS)
+            process.wait(PATIENCE_SECONDS)  # the last checkpoint waits for the disk, as everybody does
     finally:
         owned.remove()
 
@@ -150,14 +144,13 @@ def _unprivileged_user() -> str | None:
 
 
 def _wait_until_up(server: Postgresql) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
+    log = server.directory / "log"
+
+    def is_up() -> bool:
+        assert server.process.poll() is None, f"PostgreSQL ended:\n{log.read_text()}"
         # The socket is there before the server takes connections.
-        if (server.directory / "data" / "postmaster.pid").exists():
-            status = (server.directory / "data" / "postmaster.pid").read_text().splitlines()
-            if len(status) > 7 and status[7].strip() == "ready":
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"PostgreSQL did not start:\n{(server.directory / 'log').read_text()}")
+        file = server.directory / "data" / "postmaster.pid"
+        status = file.read_text().splitlines() if file.exists() else []
+        return len(status) > 7 and status[7].strip() == "ready"
+
+    wait_for("PostgreSQL is up", is_up, story=log.read_text)

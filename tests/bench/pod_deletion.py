@@ -26,7 +26,7 @@ from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import programs
 from tests.endtoend.calls import revoked_serials, seek
 from tests.endtoend.installation import Installation, installation
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 from tests.workload_api import x509_svids
 
 STATED_ON_LIST, STATED_AT_PEER = 10, 30

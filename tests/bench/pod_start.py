@@ -23,7 +23,8 @@ from tests.cluster.cluster import Parts, cluster_parts, running_cluster
 from tests.cluster.installation import POD_AGENT, container_status, install
 from tests.cluster.node import Node
 from tests.cluster.workloads import namespace, pod
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 PLACE = "bench"
 DISABLED = {"vanadium.io/inject": "disabled"}

@@ -15,7 +15,8 @@ from tests.cluster.programs import NodePrograms, node_programs
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 from tests.images.images import PAUSE, images
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 # What the tests on a cluster make and delete.
 TAKEN_NAMESPACES = {

@@ -6,7 +6,8 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import SYSTEM, install, uninstall
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

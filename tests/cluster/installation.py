@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.checkout import CHECKOUT
 from tests.cluster.workloads import pod
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"

@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -22,6 +21,7 @@ from tests.cluster.cgroups import make_cgroups, remove_cgroups
 from tests.cluster.network import Network
 from tests.owned_directory import OwnedDirectory, for_overlays
 from tests.processes import die_with_parent
+from tests.waiting import wait_for
 
 _T = TypeVar("_T")
 _PREFIX = "vanadium-node-"
@@ -63,7 +63,7 @@ class Machine:
     def __enter__(self) -> Self:
         clean()
         link = self._network.link
-        _wait_until(lambda: not _link_exists(link), f"the end of another node, which has {link}", 30)
+        wait_for(f"the end of another node, which has {link}", lambda: not _link_exists(link), 30)
         parent = for_overlays()
         if parent is None:
             raise MachineError(NO_PLACE)
@@ -88,7 +88,7 @@ class Machine:
             self._unshare.kill()
             for process in (self._unshare, *self._started):
                 process.wait()
-        _wait_until(lambda: not _link_exists(self._network.link), "the link is gone")
+        wait_for("the link is gone", lambda: not _link_exists(self._network.link))
         remove_cgroups(self.cgroup)
         self._owned.remove()
 
@@ -107,7 +107,7 @@ class Machine:
         )
         self._started.append(process)
         # Until it is there, there is nothing that `end` could end.
-        _wait_until(lambda: _children(process.pid) or process.poll() is not None, f"{argv[0]} starts")
+        wait_for(f"{argv[0]} starts", lambda: _children(process.pid) or process.poll() is not None)
         return process
 
     @staticmethod
@@ -136,9 +136,9 @@ class Machine:
             stdin=subprocess.DEVNULL,
             preexec_fn=die_with_parent,
         )  # fmt: skip
-        (self._init,) = _wait_until(lambda: _children(self._unshare.pid), "the first process")
+        (self._init,) = wait_for("the first process", lambda: _children(self._unshare.pid))
         # Its namespaces are made once its /proc is the new one.
-        _wait_until(lambda: _is_python(self._init), "the first process has its namespaces")
+        wait_for("the first process has its namespaces", lambda: _is_python(self._init))
         for step in _mounts(self.directory):
             self.run(*step)
         for step in self._network.host_steps(self._init):
@@ -184,15 +184,6 @@ def _run(*argv: str | Path, environment: Mapping[str, str], check: bool = True) 
     if check and done.returncode != 0:
         raise MachineError(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def _wait_until(look: Callable[[], _T], what: str, seconds: float = 60) -> _T:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise MachineError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
-    return found
 
 
 def _children(process: int) -> list[int]:

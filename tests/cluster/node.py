@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from tests.cluster.network import Network
 from tests.cluster.programs import NodePrograms
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.pki import issue
+from tests.waiting import wait_for
 
 NAME = "node"
 KUBELET_USER, PROXY_USER, DNS_USER = f"system:node:{NAME}", "system:kube-proxy", "vanadium:coredns"
@@ -90,7 +90,9 @@ class Node:
             with self._log(service).open("ab") as log:
                 self._processes[service] = self.machine.start(log, *self._command(service))
             if service == "containerd":
-                self._until(partial(self._has_booted_since, booted), service)
+                wait_for(
+                    "containerd", partial(self._has_booted_since, booted), story=partial(self._tail, service)
+                )
 
     def stop(self, *services: str, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends the named programs, and waits for their ends. Containers go on, as on any node."""
@@ -116,20 +118,16 @@ class Node:
         return log.read_text(errors="replace").count("successfully booted") if log.exists() else 0
 
     def _has_booted_since(self, count: int) -> bool:
+        ended = self._processes["containerd"].poll()
+        if ended is not None:
+            raise NodeError(f"containerd ended with {ended}; the end of its log:\n{self._tail('containerd')}")
         return self._booted() > count
 
     def _log(self, service: str) -> Path:
         return self.machine.directory / f"{service}.log"
 
-    def _until(self, look: Callable[[], object], service: str, seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not look():
-            ended = self._processes[service].poll()
-            if ended is not None or time.monotonic() > deadline:
-                state = "did not become ready" if ended is None else f"ended with {ended}"
-                tail = "\n".join(self.log_of(service).splitlines()[-20:])
-                raise NodeError(f"{service} {state}; the end of its log:\n{tail}")
-            time.sleep(0.1)
+    def _tail(self, service: str) -> str:
+        return "\n".join(self.log_of(service).splitlines()[-20:])
 
     def _command(self, service: str) -> Sequence[str | Path]:
         program = self._programs[service]

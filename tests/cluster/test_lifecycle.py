@@ -25,7 +25,8 @@ from tests.cluster.installation import (
 )
 from tests.cluster.workloads import ask_agent, deployment, make_namespace
 from tests.images.previous import Release
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.

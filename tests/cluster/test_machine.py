@@ -17,7 +17,7 @@ from tests.cluster.cgroups import hierarchies
 from tests.cluster.machine import KERNEL_SETTINGS, Machine, MachineError, clean
 from tests.cluster.network import Network
 from tests.cluster.programs import cannot_run_here
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 # Beside the node of the other tests, which may be running.
 NETWORK = Network(

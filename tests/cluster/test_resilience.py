@@ -30,7 +30,8 @@ from tests.cluster.installation import (
 )
 from tests.cluster.node import Node
 from tests.cluster.workloads import PRINT_ID, ask_agent, deployment, make_namespace, pod, spiffe_id
-from tests.kubectl import Kubectl, is_ready, wait_for
+from tests.kubectl import Kubectl, is_ready
+from tests.waiting import wait_for
 
 PLACE = "resilience"
 FORTUNE = CHECKOUT / "examples/fortune/deployment.yaml"

@@ -34,7 +34,8 @@ from tests.cluster.workloads import (
     pod_template,
     spiffe_id,
 )
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 PLACE = "workloads"

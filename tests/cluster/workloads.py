@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.kubectl import Kubectl, wait_for
+from tests.kubectl import Kubectl
+from tests.waiting import wait_for
 
 # The sample application's image: it has Python and an unmodified SPIFFE client.
 IMAGE = "vanadium/fortune:0.2.0"

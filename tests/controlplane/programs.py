@@ -80,18 +80,26 @@ def programs(
     Envtest's own assets have no kube-controller-manager and no kube-scheduler: what KUBEBUILDER_ASSETS lacks
     is taken from the cache. Raises ProgramsUnavailableError, also for a directory that is not there at all.
     """
-    cache = cache_directory(environment) / "controlplane" / key(source.module)
-    directories: tuple[Path, ...] = (cache,)
-    if assets := environment.get("KUBEBUILDER_ASSETS"):
-        if not Path(assets).is_dir():
-            raise ProgramsUnavailableError(
-                f"KUBEBUILDER_ASSETS is {assets}, which is no directory; correct it, or unset it"
-            )
-        directories = (Path(assets), cache)
-    found = Programs(directories, tuple(source.packages))
+    assets = environment.get("KUBEBUILDER_ASSETS")
+    if assets and not Path(assets).is_dir():
+        raise ProgramsUnavailableError(
+            f"KUBEBUILDER_ASSETS is {assets}, which is no directory; correct it, or unset it"
+        )
+    found = _found(source, environment)
     if found.missing:
-        _build(found, source, cache, say, environment)
+        _build(found, source, found.directories[-1], say, environment)
     return found
+
+
+def programs_are_built(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `programs` would build nothing of the control plane."""
+    return not _found(CONTROL_PLANE, environment).missing
+
+
+def _found(source: Source, environment: Mapping[str, str]) -> Programs:
+    cache = cache_directory(environment) / "controlplane" / key(source.module)
+    assets = environment.get("KUBEBUILDER_ASSETS")
+    return Programs((Path(assets), cache) if assets else (cache,), tuple(source.packages))
 
 
 def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -131,7 +139,8 @@ def build_one(
     began = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [go, "build", *flags, "-o", unfinished, source.packages[name]],
+            # Tests run beside it, and go first.
+            ["nice", go, "build", *flags, "-o", unfinished, source.packages[name]],
             cwd=source.module,
             env={**environment, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
             stdout=output,

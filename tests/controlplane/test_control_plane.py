@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.controlplane.control_plane import ControlPlane
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",

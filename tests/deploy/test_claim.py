@@ -24,7 +24,7 @@ from tests.cluster_agents import SERVER_NAME, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.csrs import csr_of
 from tests.endtoend.installation import SYSTEM, program, serving_files, token_file, token_of
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 OVERLAY = "deploy/overlays/claim"
 SECRETS = "/var/run/secrets/vanadium.io"

@@ -17,8 +17,8 @@ from cluster_agent.roots.mounted_files import MountedFiles, check
 from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM
-from tests.kubectl import wait_for
 from tests.mounting import CertificateAuthority
+from tests.waiting import wait_for
 
 WEBHOOK = f"system:serviceaccount:{SYSTEM}:webhook"
 CLUSTER_AGENT = f"system:serviceaccount:{SYSTEM}:cluster-agent"

@@ -33,7 +33,7 @@ from certs.rotation import ROOT_SECRET
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources

@@ -19,7 +19,7 @@ from certs.issue import Material
 from tests.checkout import CHECKOUT
 from tests.endtoend.calls import revoked_serials, seek
 from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 

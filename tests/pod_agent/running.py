@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import TypeVar
 import httpx
 
 from agent_client.client import AgentClient, AgentError
-from tests.cluster_agents import PATIENCE_SECONDS, SERVER_NAME, RunningClusterAgent, free_port, pod_token
+from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, pod_token
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 _T = TypeVar("_T")
 
@@ -104,13 +104,4 @@ def running_pod_agent(directory: Path, url: str, **settings: object) -> Iterator
 
 def eventually(what: str, check: Callable[[], _T], seconds: float = PATIENCE_SECONDS) -> _T:
     """What `check` answers, once it is true; an OSError or AgentError counts as not yet."""
-    deadline = time.monotonic() + seconds
-    problem: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            if found := check():
-                return found
-        except (OSError, AgentError, httpx.TransportError) as error:
-            problem = error
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {seconds:g} s ({problem})")
+    return wait_for(what, check, seconds, not_yet=(OSError, AgentError, httpx.TransportError))

@@ -24,8 +24,9 @@ from spiffe.workloadapi.errors import FetchX509SvidError
 
 from agent_client.client import AgentError
 from blessings import fingerprint, verify_signature
-from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, running_cluster_agent
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory
+from tests.waiting import PATIENCE_SECONDS
 
 # Renewed at half of it: so long may a test take between two questions.
 TTL_SECONDS = 10

@@ -29,7 +29,7 @@ from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 SEEK = "/v1/seek-blessings"
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import pytest
 
 from blessings import Principal
 from tests.cluster_agents import (
-    PATIENCE_SECONDS,
     RunningClusterAgent,
     free_port,
     pod_token,
@@ -26,6 +24,7 @@ from tests.cluster_agents import (
 )
 from tests.csrs import csr_of
 from tests.otlp_receiver import Received, Receiver, running_receiver
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 SEEK = "POST /v1/seek-blessings"
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
@@ -311,7 +310,6 @@ def spans_of(agent: RunningClusterAgent) -> dict[str, float]:
 
 
 def wait_for_spans(agent: RunningClusterAgent, result: str, at_least: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while spans_of(agent)[result] < at_least:
-        assert time.monotonic() < deadline, spans_of(agent)
-        time.sleep(0.05)
+    wait_for(
+        f"spans {result}", lambda: spans_of(agent)[result] >= at_least, story=lambda: str(spans_of(agent))
+    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, as_arguments, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.mounting import CertificateAuthority, swap
+from tests.waiting import wait_for
 
 PREFIX, WEB = Name.parse("acme:prod"), Name.parse("acme:prod:shop:web")
 TTL, MARGIN = timedelta(hours=1), timedelta(minutes=2)
@@ -613,14 +612,14 @@ def test_over_tls_a_replica_learns_the_mounted_root_while_nothing_is_signed(
             roots = administrator.get("/v1/identity-roots").raise_for_status().json()["roots"]
             return [one["phase"] for one in roots] == ["retiring", "active"]
 
-        until(learnt)
+        wait_for("the peer has learnt", learnt)
         assert {len(one) for one in bundles} == {1, 2}
         made = agent.data_directory / "root.pem"
         assert made.exists()
         (old, _) = administrator.get("/v1/identity-roots").raise_for_status().json()["roots"]
         step = {"key": old["key"], "force": True}
         administrator.post("/v1/identity-roots/withdraw", json=step).raise_for_status()
-        until(lambda: not made.exists())
+        wait_for("the file is gone", lambda: not made.exists())
 
 
 def test_without_a_usable_issuer_it_does_not_start(volume: Path, tmp_path: Path) -> None:
@@ -636,13 +635,6 @@ def seek(agent: RunningClusterAgent, client: httpx.Client) -> tuple[Blessing, Ro
     answer = client.post("/v1/seek-blessings", json=body)
     assert answer.is_success, answer.text
     return Blessing.from_pem(answer.json()["chain"]), Roots.from_json(answer.json()["roots"])
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 # What cert-manager's SelfSigned and CA issuers put into certificates; the root and the issuer by openssl.
@@ -704,22 +696,22 @@ def test_the_program_follows_the_files_over_tls(tmp_path: Path, volume: Path) ->
             recognise_each_other(Clock(datetime.now(UTC)), before, (before[0], Roots.of(root)))
 
             swap(volume, {**first, "tls.key": openssl_secret(tmp_path / "other")["tls.key"]})
-            until(refused)
+            wait_for("a refusal", refused)
             assert '"reason": "KeyMismatch"' in agent.log()
             assert issuer_of(seek(agent, client)[0]) == first["tls.crt"]
 
             authority = CertificateAuthority("acme", _key(tmp_path / "first" / "root.key"), root)
             second = authority.issue(datetime.now(UTC))
             swap(volume, second)
-            until(lambda: agent.log().count('"event": "mounted issuer taken"') == 2)
+            wait_for("the second issuer", lambda: agent.log().count('"event": "mounted issuer taken"') == 2)
             # It signs with the new key a moment after it took the issuer.
-            until(lambda: issuer_of(seek(agent, client)[0]) == second["tls.crt"])
+            wait_for("its blessings", lambda: issuer_of(seek(agent, client)[0]) == second["tls.crt"])
             assert not refused()
             recognise_each_other(Clock(datetime.now(UTC)), before, seek(agent, client))
 
             third = openssl_secret(tmp_path / "third")
             swap(volume, third)
-            until(lambda: '"event": "identity root prepared"' in agent.log())
+            wait_for("a prepared root", lambda: '"event": "identity root prepared"' in agent.log())
             in_between = seek(agent, client)
             assert len(in_between[1]) == 2
             assert issuer_of(in_between[0]) == second["tls.crt"]

@@ -25,8 +25,8 @@ from cluster_agent.store import Store
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.kubectl import wait_for
 from tests.postgresql import Postgresql
+from tests.waiting import wait_for
 
 CHIEF = Name.parse("acme:administrator")
 CHANGE = Record("roots-changed", datetime(2026, 11, 24, tzinfo=UTC))

@@ -16,7 +16,7 @@ import pytest
 
 from cluster_agent.server.connection_limits import ConnectionLimits, Place
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 SHARE = 6
 

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from blessings import Roots
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import AgentServer
-from tests.cluster_agents import PATIENCE_SECONDS, write_serving_files
+from tests.cluster_agents import write_serving_files
+from tests.waiting import PATIENCE_SECONDS
 
 SIZE = 8_000_000
 # Three times what both deadlines at the end of an answer allow: of an idle connection, and of TLS.

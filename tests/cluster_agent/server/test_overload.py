@@ -17,9 +17,9 @@ import pytest
 
 from blessings import Blessing, Principal
 from blessings.tls import client_context
-from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, pod_token, running_cluster_agent
+from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.kubectl import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 # Of the impatient agent: enough for a whole handshake or request, however busy the machine.
 DEADLINE_SECONDS = 3
@@ -105,13 +105,10 @@ def _port(agent: RunningClusterAgent) -> int:
 
 
 def wait_until_no_connections(agent: RunningClusterAgent) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        metrics = httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
-        if "vanadium_cluster_agent_connections 0.0" in metrics:
-            return
-        time.sleep(0.02)
-    raise AssertionError(metrics)
+    def metrics() -> str:
+        return httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
+
+    wait_for("no connections", lambda: "vanadium_cluster_agent_connections 0.0" in metrics(), story=metrics)
 
 
 def test_a_client_that_does_not_shake_hands_is_let_go(impatient: RunningClusterAgent) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from cluster_agent.errors import Limit
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import AgentServer
-from tests.cluster_agents import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS
 
 NAMELESS = 2
 

@@ -13,8 +13,8 @@ import pytest
 
 from blessings import Blessing, Principal
 from blessings.tls import client_context
-from tests.cluster_agents import PATIENCE_SECONDS, RunningClusterAgent, running_cluster_agent
-from tests.kubectl import wait_for
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 DEADLINE_SECONDS = 5
 # The kernel takes some megabytes for a client that does not read, on the loopback; the answers are more.

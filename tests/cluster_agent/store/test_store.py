@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from cluster_agent.store.issuances import Asked
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.tables import METADATA
 from tests.postgresql import Postgresql, database_name
+from tests.waiting import until
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SECRET = Secret(
@@ -72,13 +72,6 @@ def issuance(number: int, **changes: object) -> Issuance:
         not_after=NOW + timedelta(hours=1),
     )
     return replace(one, **changes)  # type: ignore[arg-type]  # the fields of an Issuance
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 60
-    while not await check():
-        assert time.monotonic() < deadline, "it did not happen within 60 s"
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -400,7 +393,7 @@ async def test_a_leader_whose_session_was_ended_notices(postgresql: Postgresql) 
             database_name(url),
         )
         # The server asks the session's process to end, and does not wait until it has.
-        await until(second.lead)
+        await until("the lead", second.lead)
         assert not await first.lead()
 
 

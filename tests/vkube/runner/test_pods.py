@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.vkube.runner.resources import MemoryResources
+from tests.waiting import until
 from vkube.runner import BackOff, Node, RunnerError, RunningPod, Surroundings, UnsupportedPod
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -114,7 +115,7 @@ async def test_a_container_is_restarted_as_the_policy_says(node: Node) -> None:
 async def test_a_container_whose_liveness_fails_is_killed_and_started_again(node: Node) -> None:
     probe = {"exec": {"command": ["python", "-c", "exit(1)"]}, "periodSeconds": 0.1, "failureThreshold": 1}
     running = await node.run(pod(container("app", SLEEP, livenessProbe=probe)))
-    await until(lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
+    await until("a restart", lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
 
 
 async def test_two_pods_listen_on_the_same_port_at_addresses_of_their_own(node: Node) -> None:
@@ -139,7 +140,7 @@ async def test_a_pod_waits_for_its_secret_and_starts_when_it_is_there(
     running = await node.run(
         pod(container("app", SLEEP), volumes=[{"name": "v", "secret": {"secretName": "s"}}])
     )
-    await until(lambda: "Secret n/s does not exist" in running.status.get("message", ""))
+    await until("a complaint", lambda: "Secret n/s does not exist" in running.status.get("message", ""))
     resources.secrets["n", "s"] = {"k": b"v"}
     await running.wait_ready(PATIENCE_SECONDS)
 
@@ -155,7 +156,7 @@ async def test_termination_is_asked_for_and_then_enforced(node: Node) -> None:
     )
     running = await node.run(pod(polite, stubborn))
     await running.wait_ready(PATIENCE_SECONDS)
-    await until(lambda: bool(running.log_of("polite") and running.log_of("stubborn")))
+    await until("both have begun", lambda: bool(running.log_of("polite") and running.log_of("stubborn")))
     await node.stop_pod(running, grace_seconds=5)
     codes = [one["state"]["terminated"]["exitCode"] for one in running.status["containerStatuses"]]
     assert codes == [7, 137]
@@ -168,17 +169,10 @@ async def test_children_of_a_container_end_with_it(node: Node) -> None:
         "print(p.pid, flush=True); time.sleep(600)"
     )
     running = await node.run(pod(container("app", code)))
-    await until(lambda: bool(running.log_of("app").strip()))
+    await until("a child", lambda: bool(running.log_of("app").strip()))
     child = int(running.log_of("app"))
     await node.stop_pod(running, grace_seconds=1)
-    await until(lambda: not _is_alive(child))
-
-
-async def until(check: Callable[[], bool]) -> None:
-    """Returns when `check` holds; fails after PATIENCE_SECONDS."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not check():  # noqa: ASYNC110 - what is waited for is another process's doing
-            await asyncio.sleep(0.02)
+    await until("its end", lambda: not _is_alive(child))
 
 
 def reason_of(running: RunningPod, container: int) -> str | None:
@@ -199,7 +193,9 @@ async def test_an_image_runs_what_it_is_mapped_to_and_an_unknown_one_says_so(nod
     known = {"name": "known", "image": "example/app:1.2@sha256:00"}
     unknown = {"name": "unknown", "image": "registry.example:5000/other:1"}
     running = await node.run(pod(known, unknown))
-    await until(lambda: bool(running.log_of("known")) and reason_of(running, 1) == "ErrImageNeverPull")
+    await until(
+        "one runs", lambda: bool(running.log_of("known")) and reason_of(running, 1) == "ErrImageNeverPull"
+    )
     waiting = running.status["containerStatuses"][1]["state"]["waiting"]
     assert "does not know what 'registry.example:5000/other:1' runs" in waiting["message"]
 

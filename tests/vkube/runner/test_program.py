@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
-from tests.kubectl import wait_for
+from tests.waiting import wait_for
 
 
 def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane: ControlPlane) -> None:
