@@ -179,7 +179,7 @@ def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
 def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_credential(
     tmp_path: Path, directory: Path
 ) -> None:
-    with running_cluster_agent(tmp_path, ttl_seconds=30, minimum_ttl_seconds=1) as agent:
+    with running_cluster_agent(tmp_path, ttl_seconds=60, minimum_ttl_seconds=1) as agent:
         mount(directory, agent)
         port = agent.url.rpartition(":")[2]
         with running_pod_agent(directory, agent.url) as running:
@@ -188,11 +188,11 @@ def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_cr
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
             shutil.rmtree(agent.data_directory)  # and with it the identity root
-            anew: dict[str, Any] = {"port": port, "ttl_seconds": 30, "minimum_ttl_seconds": 1}
+            anew: dict[str, Any] = {"port": port, "ttl_seconds": 60, "minimum_ttl_seconds": 1}
             with running_cluster_agent(tmp_path, **anew) as other:
                 mount(directory, other)
                 after = next(running.client().watch(after=before.version))
-    left = before.not_after - (after.not_after - timedelta(seconds=30))
+    left = before.not_after - (after.not_after - timedelta(seconds=60))
     assert left > timedelta(seconds=3), "it waited for the old certificate's end"
 
 
