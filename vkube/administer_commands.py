@@ -13,7 +13,7 @@ from vkube import cluster_agent, credentials
 from vkube.cluster_agent import SERVER_NAME, Address, ClusterAgent
 from vkube.complaints import complaining, console
 from vkube.errors import CredentialsError
-from vkube.principal_commands import PassphraseFile
+from vkube.principal_commands import PassphraseFile, warn_if_shorter
 
 Url = Annotated[str, typer.Option("--cluster-agent", help="https://HOST:8193")]
 Credentials = Annotated[Path, typer.Option("--credentials", help="the administrator's directory")]
@@ -45,12 +45,14 @@ def claim_cluster_agent(
         raise CredentialsError(f"--code-file: {error}") from error
     with ClusterAgent(Address(url, server_name, ca_file), None) as agent:
         root = credentials.authority_of(principal)
-        key = cluster_agent.claim(agent, root, prefix, code, lifetime=timedelta(days=days), now=now)
+        granted = cluster_agent.claim(agent, root, prefix, code, lifetime=timedelta(days=days), now=now)
     console.print(
-        f"claimed: the cluster agent with the key {fingerprint(key)} names what is under {prefix}",
+        f"claimed: the cluster agent with the key {fingerprint(granted.public_key)} names what is under "
+        f"{prefix}, until {granted.not_after.isoformat()}",
         markup=False,
         soft_wrap=True,
     )
+    warn_if_shorter(granted, days, now, why="the root's certificate ends then")
 
 
 @complaining

@@ -95,8 +95,8 @@ def key_of(agent: ClusterAgent) -> PublicKey:
 
 def claim(
     agent: ClusterAgent, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
-) -> PublicKey:
-    """Delegates `prefix` to the agent's key; answers that key. Raises ClusterAgentError."""
+) -> Blessing:
+    """Delegates `prefix` to the agent's key; returns what was granted to it. Raises ClusterAgentError."""
     if not root.is_root:
         raise ClusterAgentError(f"{root.name} is no root; a cluster agent is claimed by the root itself")
     if not prefix.is_extension_of(root.name):
@@ -114,7 +114,7 @@ def claim(
         "administrators": {"in": [f"{root.name}:administrator"]},
     }
     agent.call("POST", "/v1/claim", body)
-    return key
+    return granted
 
 
 @dataclass(frozen=True)

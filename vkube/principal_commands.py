@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import Caveat, Expiry, InvalidCaveat, Methods, fingerprint
+from blessings import Blessing, Caveat, Expiry, InvalidCaveat, Methods, fingerprint
 from vkube import credentials
 from vkube.complaints import complaining, console
 from vkube.errors import CredentialsError
@@ -61,7 +61,8 @@ def bless(
     extension: Annotated[str, typer.Argument(help="added to the name: administrator:alice")],
     days: Annotated[float, typer.Option(help="life of the certificate")] = 30,
     expires: Annotated[
-        datetime | None, typer.Option(help="a caveat: the time, UTC, until which it holds")
+        datetime | None,
+        typer.Option(help="a caveat: the time until which it holds; UTC without an offset"),
     ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="a caveat: for these calls only; repeatable")
@@ -73,7 +74,7 @@ def bless(
     now = datetime.now(UTC)
     if not _LEAST_DAYS <= days <= _MOST_DAYS:
         raise CredentialsError(f"--days: at least {_LEAST_DAYS:f} and at most {_MOST_DAYS}, got {days:g}")
-    caveats: list[Caveat] = [] if expires is None else [_expiry(expires.replace(tzinfo=UTC), now)]
+    caveats: list[Caveat] = [] if expires is None else [_expiry(expires, now)]
     if method:
         caveats.append(_methods(method))
     blesser = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
@@ -88,13 +89,7 @@ def bless(
     typer.echo(blessing.to_pem(), nl=False)
     until = blessing.not_after.isoformat()
     typer.echo(f"blessed the key {fingerprint(key)} as {blessing.presented} until {until}", err=True)
-    # Both ends are cut to whole seconds.
-    if blessing.not_after < now + timedelta(days=days) - timedelta(seconds=2):
-        typer.echo(
-            f"warning: this is shorter than the {days:g} days asked for, because the blessing in {directory} "
-            "ends then",
-            err=True,
-        )
+    warn_if_shorter(blessing, days, now, why=f"the blessing in {directory} ends then")
 
 
 @app.command("set-default")
@@ -111,7 +106,15 @@ def set_default(
     console.print(line, markup=False, soft_wrap=True)
 
 
+def warn_if_shorter(blessing: Blessing, days: float, now: datetime, *, why: str) -> None:
+    """A warning on stderr when `blessing` ends before the `days` that were asked for."""
+    # Both ends are cut to whole seconds.
+    if blessing.not_after < now + timedelta(days=days) - timedelta(seconds=2):
+        typer.echo(f"warning: this is shorter than the {days:g} days asked for, because {why}", err=True)
+
+
 def _expiry(expires: datetime, now: datetime) -> Expiry:
+    expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
     if expires <= now:
         raise CredentialsError(f"--expires: {expires.isoformat()} is not after now, {now.isoformat()}")
     return Expiry(expires)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from blessings.directory import DirectoryPrincipal
@@ -21,6 +22,7 @@ from cluster_agent.registry.registry import Registration
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
+from vkube.__main__ import app
 
 
 def vkube(*arguments: object, ends: int = 0) -> str:
@@ -77,6 +79,15 @@ def test_a_claimed_agent_names_replicas_under_the_administrators_root(
     assert str(name) == "acme:prod:shop:web:web-1"
     again = vkube("claim-cluster-agent", *claim_flags(agent, root), ends=1)
     assert "was claimed by the root acme with the key" in again
+
+
+def test_a_delegation_that_ends_with_the_root_says_that_it_is_shorter_than_asked(
+    agent: RunningClusterAgent, tmp_path: Path
+) -> None:
+    vkube("principal", "create", tmp_path / "root", "acme", "--days", 5)
+    command = ["claim-cluster-agent", *map(str, claim_flags(agent, tmp_path / "root"))]
+    said = CliRunner().invoke(app, command).stderr
+    assert "shorter than the 1825 days asked for, because the root's certificate ends then" in said
 
 
 def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from blessings import Authority, Blessing, Principal, fingerprint
+from blessings import Authority, Blessing, Expiry, Principal, fingerprint
 from blessings.directory import DirectoryPrincipal
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
@@ -181,6 +181,23 @@ def test_a_blessing_that_would_be_dead_is_not_made(
     printed = principal("bless", tmp_path / "root", tmp_path / "hana.pub", "hana", *options, ends=1)
     assert said in printed
     assert "BEGIN CERTIFICATE" not in printed
+
+
+def test_an_expiry_with_an_offset_is_that_instant(tmp_path: Path) -> None:
+    principal("create", tmp_path / "root", "acme")
+    principal("create", tmp_path / "jane")
+    (tmp_path / "jane.pub").write_text(principal("public-key", tmp_path / "jane"))
+
+    def expiry(time: str) -> datetime:
+        command = ["principal", "bless", str(tmp_path / "root"), str(tmp_path / "jane.pub"), "jane"]
+        ended = CliRunner().invoke(app, [*command, "--expires", time])
+        assert ended.exit_code == 0, ended.output
+        (caveat,) = Blessing.from_pem(ended.stdout).facts(0).caveats
+        assert isinstance(caveat, Expiry)
+        return caveat.at
+
+    assert expiry("2100-01-01T10:00:00+02:00") == datetime(2100, 1, 1, 8, tzinfo=UTC)
+    assert expiry("2100-01-01T10:00:00") == datetime(2100, 1, 1, 10, tzinfo=UTC)
 
 
 def test_a_blessing_that_ends_with_who_blesses_says_that_it_is_shorter_than_asked(tmp_path: Path) -> None:
