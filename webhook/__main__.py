@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import uvicorn
 
+from service.errors import ServiceError, ServingCertificateError
+from service.serving_certificate import CertificateFiles, ServingCertificate
 from webhook import logs
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.cluster_agent_client import ClusterAgentClient
-from webhook.errors import ServingCertificateError, SettingsError, WebhookError
+from webhook.errors import SettingsError, WebhookError
 from webhook.kubernetes_clients import connect
 from webhook.metrics import Metrics
 from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import Background, create_app
-from webhook.serving_certificate import CertificateFiles, ServingCertificate
 from webhook.settings import Settings, load_settings
 
 # An API server keeps idle connections for 90 seconds. Were we the first to close one, a review that is on
@@ -119,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    certificate, metrics = ServingCertificate(), Metrics()
+    # API servers have spoken TLS 1.3 since Kubernetes 1.17 or so, but may be told not to.
+    certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
     try:
         running = background(settings, certificate, metrics)
     except SettingsError as error:
@@ -132,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
 
 
-def _complain(error: WebhookError, status: int) -> int:
+def _complain(error: WebhookError | ServiceError, status: int) -> int:
     sys.stderr.write(f"vanadium-webhook: {error}\n")
     return status
 

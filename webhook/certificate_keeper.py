@@ -15,8 +15,8 @@ from blessings import BlessingsError
 from certs import Conflict, ControlPlaneCertificates, ensure
 from certs.ca_bundle import publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
+from service.serving_certificate import ServingCertificate
 from webhook.kubernetes_clients import KubernetesClients
-from webhook.serving_certificate import ServingCertificate
 
 # Also how long a wiped caBundle stays wiped.
 _EVERY_SECONDS = 30.0

@@ -2,7 +2,6 @@
 
     WebhookError
     ├── SettingsError               the program was started with a wrong setting
-    ├── ServingCertificateError     no usable certificate to serve with
     ├── BadRequestError             the HTTP request is not a review: answered 4xx
     └── RefusalError                the review is understood and refused: `allowed: false`
 
@@ -22,10 +21,6 @@ class WebhookError(Exception):
 
 class SettingsError(WebhookError):
     """A setting is missing or has a value that cannot be used; the message names it."""
-
-
-class ServingCertificateError(WebhookError):
-    """The certificate or key that the webhook serves with cannot be used."""
 
 
 class BadRequestError(WebhookError):

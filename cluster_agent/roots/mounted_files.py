@@ -1,18 +1,12 @@
 """The issuing certificate and key that somebody else keeps as files: `tls.crt`, `tls.key`, `ca.crt`, as
 cert-manager's Certificate with `isCA` has them in its Secret. They are read whole, and checked before
-anything is signed with them.
-
-The kubelet swaps all files of a volume at once, by renaming the symbolic link `..data`
-(https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter), so they are read behind one reading of
-that link, and twice, and taken when they were the same both times. What is half old and half new all the same
-does not hold together, and is refused.
+anything is signed with them. What is half old and half new does not hold together, and is refused.
 
 Each check has the attack that it stops as a test in tests/cluster_agent/roots/test_mounted_issuers.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,15 +19,15 @@ from blessings.profile.fields import public_key_of
 from cluster_agent.errors import BadRequest
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.signing import granted
+from service import mounted_files
+from service.errors import UnreadableFile
 
 CERTIFICATE, KEY, ROOT = "tls.crt", "tls.key", "ca.crt"
-_SWAPPED = "..data"
-_LONGEST_FILE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class MountedFiles:
-    """The texts, as they were at one time."""
+    """The contents, as they were at one time."""
 
     certificate: bytes
     key: bytes
@@ -41,27 +35,21 @@ class MountedFiles:
 
     @property
     def digest(self) -> bytes:
-        """To know them again without keeping the key."""
-        return hashlib.sha256(b"\0".join((self.certificate, self.key, self.root))).digest()
+        """To recognise them again without keeping the key."""
+        return mounted_files.digest((self.certificate, self.key, self.root))
 
 
 def read(directory: Path) -> MountedFiles | None:
     """The files in `directory`; None while they are being replaced. Raises BadRequest for unreadable ones."""
     try:
-        began = _place(directory)
-        try:
-            first, second = _read_once(began), _read_once(began)
-        except FileNotFoundError as error:
-            if _place(directory) != began:
-                return None
-            raise BadRequest("FileMissing", f"{error.filename} is missing") from error
-        return first if first == second and _place(directory) == began else None
-    except OSError as error:
-        raise BadRequest("FileUnreadable", f"{error.filename} cannot be read: {error.strerror}") from error
+        contents = mounted_files.read([directory / name for name in (CERTIFICATE, KEY, ROOT)])
+    except UnreadableFile as error:
+        raise BadRequest(error.reason, str(error)) from error
+    return None if contents is None else MountedFiles(*contents)
 
 
 def read_settled(directory: Path) -> MountedFiles:
-    """The same, at once. Raises BadRequest also while they are being replaced."""
+    """The files in `directory`, at once. Raises BadRequest also while they are being replaced."""
     files = read(directory)
     if files is None:
         raise BadRequest("FilesChanging", "the files are being replaced; start again")
@@ -122,21 +110,6 @@ def _check_under_known(
             f"{ROOT} is another certificate of a root's key than replicas have, and the chain does not hold "
             f"under theirs ({error}); a new root needs a new key",
         ) from error
-
-
-def _place(directory: Path) -> Path:
-    """Where the files are now."""
-    swapped = directory / _SWAPPED
-    return swapped.resolve() if swapped.is_symlink() else directory
-
-
-def _read_once(place: Path) -> MountedFiles:
-    return MountedFiles(*(_read_file(place / name) for name in (CERTIFICATE, KEY, ROOT)))
-
-
-def _read_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_LONGEST_FILE_BYTES)
 
 
 def _text(data: bytes, name: str) -> str:

@@ -10,8 +10,12 @@ import ssl
 from pathlib import Path
 
 from blessings import BlessingsError, Roots
-from blessings.tls import load_identity
 from cluster_agent.errors import DataDirectoryError
+from service import mounted_files
+from service.errors import ServiceError
+from service.serving_certificate import ServingCertificate, ServingPair
+
+_FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
 class Serving:
@@ -21,30 +25,36 @@ class Serving:
         """Raises DataDirectoryError when the files are missing or don't fit together."""
         self._directory = directory
         self._other_client_roots = other_client_roots
-        self._loaded: tuple[str, str, str] | None = None
+        self._loaded: bytes | None = None
+        self._certificate = ServingCertificate(ssl.TLSVersion.TLSv1_3)
         self.control_plane_roots = Roots(())
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context = self._certificate.context
         # Resumed sessions would carry no client certificate on some Python versions.
         self.context.num_tickets = 0
         # Health and roots need no client certificate; the other routes demand one.
         self.context.verify_mode = ssl.CERT_OPTIONAL
         self.reload()
+        if self._loaded is None:
+            raise DataDirectoryError(f"the files in {directory} are being replaced; start again")
 
     def reload(self) -> bool:
-        """Reads the files again; answers whether they changed. What is in force stays on errors."""
+        """Reads the files again; returns whether they changed. What is in force stays on errors.
+
+        Raises DataDirectoryError.
+        """
         try:
-            files = self._read()
-            if files == self._loaded:
+            files = mounted_files.read([self._directory / name for name in _FILES])
+            if files is None or mounted_files.digest(files) == self._loaded:
                 return False
             chain, key, roots_pem = files
             roots = Roots.from_pem(roots_pem)
-            load_identity(self.context, chain, key)
+            pair = ServingPair.checked(chain, key)
             self.context.load_verify_locations(cadata=(roots + self._other_client_roots).to_pem())
-        except (OSError, ssl.SSLError, BlessingsError) as error:
+            self._certificate.use(pair)
+        except (ServiceError, ssl.SSLError, BlessingsError) as error:
             raise DataDirectoryError(f"cannot serve with the files in {self._directory}: {error}") from error
         self.control_plane_roots = roots
-        self._loaded = files
+        self._loaded = mounted_files.digest(files)
         return True
 
     def trust(self, roots: Roots) -> None:
@@ -52,9 +62,3 @@ class Serving:
         self.context.load_verify_locations(cadata=roots.to_pem())
         known = set(self._other_client_roots)
         self._other_client_roots += Roots(tuple(root for root in roots if root not in known))
-
-    def _read(self) -> tuple[str, str, str]:
-        chain, key, roots = (
-            (self._directory / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")
-        )
-        return chain, key, roots

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blessings import Roots
+from blessings import Authority, Roots
 from cluster_agent.errors import DataDirectoryError
 from cluster_agent.server.certificate import Serving
 from tests.cluster_agents import write_serving_files
@@ -42,6 +42,13 @@ async def said(stream: Stream) -> bytes:
     return await stream[0].readline()
 
 
+async def greeted(port: int, authority: Authority) -> None:
+    stream = await connect(port, Roots.of(authority.certificate))
+    assert await said(stream) == b"hello\n"
+    stream[1].close()
+    await stream[1].wait_closed()
+
+
 def certificate(stream: Stream) -> bytes:
     der: bytes = stream[1].get_extra_info("ssl_object").getpeercert(binary_form=True)
     return der
@@ -65,16 +72,35 @@ async def test_new_connections_get_the_new_certificate_and_open_ones_stay(tmp_pa
             await writer.wait_closed()
 
 
-async def test_files_that_do_not_fit_together_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", ["tls.crt", "tls.key"])
+async def test_attack_a_torn_read_leaves_what_is_in_use(tmp_path: Path, torn: str) -> None:
+    """OpenSSL forgets a key that does not belong to a new certificate: no handshake would succeed."""
     authority = write_serving_files(tmp_path)
     serving = Serving(tmp_path, Roots(()))
     other = tmp_path / "other"
     write_serving_files(other)
-    (tmp_path / "tls.key").write_text((other / "tls.key").read_text())
+    (tmp_path / torn).write_bytes((other / torn).read_bytes())
     with pytest.raises(DataDirectoryError, match="cannot serve with the files"):
         serving.reload()
     async with echoing(serving) as port:
-        stream = await connect(port, Roots.of(authority.certificate))
-        assert await said(stream) == b"hello\n"
-        stream[1].close()
-        await stream[1].wait_closed()
+        await greeted(port, authority)
+        for name in ("tls.crt", "tls.key", "ca.crt"):
+            (tmp_path / name).write_bytes((other / name).read_bytes())
+        assert serving.reload(), "the other half came"
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"", b"-----BEGIN CERTIFICATE-----\n" + b"A" * 10_000_000], ids=len
+)
+async def test_attack_hostile_bytes_leave_what_is_in_use(tmp_path: Path, name: str, content: bytes) -> None:
+    authority = write_serving_files(tmp_path)
+    serving = Serving(tmp_path, Roots(()))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataDirectoryError, match="cannot serve with the files"):
+        serving.reload()
+    (tmp_path / name).unlink()
+    with pytest.raises(DataDirectoryError, match=rf"{name} is missing"):
+        serving.reload()
+    async with echoing(serving) as port:
+        await greeted(port, authority)

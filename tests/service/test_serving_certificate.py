@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import datetime
+import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from service.errors import ServingCertificateError
+from service.serving_certificate import CertificateFiles, ServingCertificate
 from tests.webhook.serving import certificate, replace
-from webhook.errors import ServingCertificateError
-from webhook.serving_certificate import CertificateFiles, ServingCertificate
+
+
+def der(chain: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(chain.decode())
+
+
+def presented(context: ssl.SSLContext) -> bytes | None:
+    """The certificate that a client is shown in a handshake."""
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = unverified.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return client.getpeercert(binary_form=True)
 
 
 @pytest.fixture
@@ -35,16 +54,28 @@ def test_files_are_loaded_once_and_again_only_when_changed(files: tuple[Path, Pa
 
 def test_a_missing_file_is_named(files: tuple[Path, Path]) -> None:
     files[1].unlink()
-    with pytest.raises(ServingCertificateError, match=r"tls\.key: No such file"):
+    with pytest.raises(ServingCertificateError, match=r"tls\.key is missing"):
         CertificateFiles(ServingCertificate(), *files).refresh()
 
 
 @pytest.mark.parametrize(
-    "broken", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0"]
+    "broken", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\0", b"\xff\xfe"]
 )
 def test_a_certificate_that_is_none_is_refused(broken: bytes) -> None:
     with pytest.raises(ServingCertificateError):
         ServingCertificate().load(broken, certificate()[1])
+
+
+def test_attack_a_torn_read_leaves_the_certificate_in_use() -> None:
+    (old, old_key), (new, new_key) = certificate(), certificate()
+    serving = ServingCertificate()
+    serving.load(old, old_key)
+    for torn in ((new, old_key), (old, new_key), (new + b"\xff", new_key), (new, b"\xff" + new_key)):
+        with pytest.raises(ServingCertificateError):
+            serving.load(*torn)
+        assert presented(serving.context) == der(old)
+    serving.load(new, new_key)
+    assert presented(serving.context) == der(new)
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking_a_terminal_for_its_password() -> None:
