@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,8 +18,6 @@ import uvloop
 from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
 from cluster_agent.audit.chores import (
-    HEADS_SECONDS,
-    REFUSALS_SECONDS,
     noting_heads,
     write_refusals,
     writing_refusals,
@@ -32,29 +31,23 @@ from cluster_agent.errors import (
 )
 from cluster_agent.issuing.cluster_agent import ClusterAgent
 from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
-from cluster_agent.monitoring.fleet_metrics import FLEET_SECONDS, FleetMetrics, counting_fleet
+from cluster_agent.monitoring.fleet_metrics import FleetMetrics, counting_fleet
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.monitoring.publication_metrics import watch_publications
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
-from cluster_agent.program.chores import (
-    COUNTING_SECONDS,
-    FOLLOW_SECONDS,
-    HOUSEKEEPING_SECONDS,
-    LISTS_SECONDS,
-    PODS_SECONDS,
-    RELOAD_SECONDS,
-    following_mounted,
-    following_others,
-    following_pods,
-    housekeeping,
-    keeping_roots,
-    reloading,
-    repeat,
-    waiting_out,
-)
 from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
 from cluster_agent.program.ports import serve
+from cluster_agent.program.tasks import (
+    attempt,
+    essential,
+    every,
+    following_mounted,
+    housekeeping,
+    keeping_roots,
+    led,
+    reloading,
+)
 from cluster_agent.publications import Publications
 from cluster_agent.revocation.gone_pods import GonePods
 from cluster_agent.revocation.list_overlap import warn_of_overlap
@@ -67,6 +60,8 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
+from service.supervisor import Supervisor
+from service.task_metrics import TaskMetrics
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
@@ -133,48 +128,56 @@ async def _run(settings: Settings) -> None:
             keeper = root_keeper(settings, room, store, serving, issuers, _now)
             if keeper is not None:
                 await keeper.start()
-            following = None
+            mounted = None
             if issuers is not None and keeper is not None:
-                following = following_mounted(issuers, keeper, MountedMetrics(metrics.registry))
-                await following()
+                mounted = following_mounted(issuers, keeper, MountedMetrics(metrics.registry))
+                await attempt(mounted, "mounted issuer not followed yet")
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             watch_publications(metrics.registry, publications)
             routes = routers(claiming, lists, publications, keeper)
-            chores = [
-                (COUNTING_SECONDS, waiting_out(publications.count, "replicas not counted")),
-                (RELOAD_SECONDS, reloading(serving)),
-                (HOUSEKEEPING_SECONDS, housekeeping(store, room, lists, settings.retention, _now)),
-                (FOLLOW_SECONDS, following_others(claiming)),
-                (LISTS_SECONDS, waiting_out(lists.refresh, "revocation lists not made")),
-                (REFUSALS_SECONDS, writing_refusals(store, refusals)),
-                (FLEET_SECONDS, counting_fleet(store, FleetMetrics(metrics.registry), _now)),
-                (HEADS_SECONDS, noting_heads(store, _now)),
+            write, note_heads = writing_refusals(store, refusals), noting_heads(store, _now)
+            fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)
+            house = housekeeping(store, room, lists, settings.retention, _now)
+            tasks = [
+                essential(1, "claim", claiming.look, "claim not read"),
+                essential(1, "registry", agent.read_registry, "registry not read"),
+                # What another replica of the agent revoked is on our lists after this.
+                essential(2, "revocation-lists", lists.refresh, "revocation lists not made"),
+                every(1, "refusals", write, "refusals not recorded yet"),
+                every(10, "serving-certificate", reloading(serving), "serving certificate not read"),
+                every(30, "acknowledgements", publications.count, "replicas not counted"),
+                every(60, "fleet", fleet, "fleet not counted"),
+                every(60, "audit-heads", note_heads, "heads of the audit not noted"),
+                every(600, "housekeeping", house, "housekeeping waits"),
             ]
             if keeper is not None:
-                chores.append((settings.root_margin_seconds / 12, keeping_roots(store, keeper)))
-            if following is not None:
-                chores.append((RELOAD_SECONDS, following))
+                seconds = settings.root_margin_seconds / 12
+                keep = keeping_roots(store, keeper)
+                tasks.append(essential(seconds, "identity-roots", keep, "identity roots not kept"))
+            if mounted is not None:
+                tasks.append(every(10, "mounted-issuer", mounted, "mounted issuer not followed yet"))
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)
-                chores += [
-                    (PODS_SECONDS, following_pods(store, gone)),
-                    (LISTS_SECONDS, waiting_out(gone.revoke_noted, "gone Pods not revoked yet")),
+                tasks += [
+                    # Until Pods are listed and watched again, after a watch ended.
+                    every(5, "pods", led(store, gone.follow), "Pods not watched; nothing is revoked for it"),
+                    every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
+            supervisor = Supervisor(tasks)
+            TaskMetrics(metrics.registry, "cluster_agent", supervisor)
             # What is there now stays: to look through it for garbage again and again finds none.
             gc.collect()
             gc.freeze()
-            repeated = [asyncio.create_task(repeat(seconds, chore)) for seconds, chore in chores]
-            try:
-                await serve(settings, claiming, serving, metrics, tracing, routes, refusals)
-            finally:
-                await write_refusals(store, refusals, all_of_them=True)
-                await noting_heads(store, _now)()
-                for task in repeated:
-                    task.cancel()
-                await asyncio.gather(*repeated, return_exceptions=True)
+            async with supervisor.running():
+                try:
+                    await serve(settings, claiming, serving, metrics, tracing, routes, refusals, supervisor)
+                finally:
+                    last = partial(write_refusals, store, refusals, all_of_them=True)
+                    await attempt(last, "refusals not recorded at the end")
+                    await attempt(note_heads, "heads of the audit not noted at the end")
     finally:
         await store.close()
         if tracing is not None:

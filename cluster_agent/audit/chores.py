@@ -10,11 +10,7 @@ import structlog
 
 from cluster_agent.audit.records import HEAD_EVENT, Head
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.errors import Refusal
 from cluster_agent.store import Store
-
-REFUSALS_SECONDS = 1.0
-HEADS_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -27,15 +23,15 @@ def writing_refusals(store: Store, refusals: Refusals) -> Callable[[], Awaitable
 
 
 async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool = False) -> None:
-    """Writes what is due; what cannot be written now is counted with the next."""
+    """Writes what is due; what cannot be written now is counted with the next. May raise Unavailable."""
     records = refusals.take(all_of_them=all_of_them)
     if not records:
         return
     try:
         await store.audit(*records)
-    except Refusal as error:
+    except Exception:
         refusals.put_back(records)
-        _log.error("refusals not recorded yet", reason=error.reason, error=str(error))
+        raise
 
 
 def noting_heads(store: Store, now: Callable[[], datetime]) -> Callable[[], Awaitable[None]]:
@@ -44,11 +40,7 @@ def noting_heads(store: Store, now: Callable[[], datetime]) -> Callable[[], Awai
 
     async def note() -> None:
         nonlocal noted
-        try:
-            heads = await store.vouch(now())
-        except Refusal as error:
-            _log.error("heads of the audit not noted", reason=error.reason, error=str(error))
-            return
+        heads = await store.vouch(now())
         for head, signed in heads:
             if head not in noted:
                 _log.info(

@@ -6,16 +6,11 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from cluster_agent.errors import Refusal
 from cluster_agent.store import Store
 
-FLEET_SECONDS = 60.0
 SHARES = {"first": 0.0, "0.1": 0.1, "0.5": 0.5, "0.9": 0.9}
-
-_log = structlog.get_logger(__name__)
 
 
 def outage_budget(lives: Sequence[tuple[int, int]], share: float) -> int:
@@ -67,9 +62,9 @@ def counting_fleet(
     async def count() -> None:
         try:
             metrics.show(await store.fleet.lives(now()) if await store.lead() else None)
-        except Refusal as error:
+        except Exception:
             # Better nothing than what is no longer so.
             metrics.show(None)
-            _log.error("fleet not counted", reason=error.reason, error=str(error))
+            raise
 
     return count

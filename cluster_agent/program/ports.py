@@ -25,6 +25,7 @@ from cluster_agent.server.certificate import Serving
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
 from cluster_agent.settings import Settings
+from service.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
@@ -40,6 +41,7 @@ async def serve(
     tracing: Tracing | None,
     routes: Sequence[APIRouter],
     refusals: Refusals,
+    supervisor: Supervisor,
 ) -> None:
     """Serves both until SIGTERM, and what was begun until it is answered."""
     common: dict[str, Any] = {
@@ -72,7 +74,7 @@ async def serve(
     )
     leaving = asyncio.Event()
     health = AgentServer(
-        uvicorn.Config(_health_app(api, claiming, metrics, leaving), **common),
+        uvicorn.Config(_health_app(api, claiming, metrics, supervisor, leaving), **common),
         None,
         health_limits,
         metrics.turned_away,
@@ -98,13 +100,15 @@ def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionL
     )
 
 
-def _health_app(api: AgentServer, claiming: Claiming, metrics: Metrics, leaving: asyncio.Event) -> Starlette:
+def _health_app(
+    api: AgentServer, claiming: Claiming, metrics: Metrics, supervisor: Supervisor, leaving: asyncio.Event
+) -> Starlette:
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "root": claiming.agent.room.kind})
 
     async def readyz(_request: Request) -> JSONResponse:
         serves = api.started and not leaving.is_set()
-        if serves and (reason := claiming.waits):
+        if serves and (reason := claiming.waits or supervisor.problem()):
             return JSONResponse({"ready": False, "reason": reason}, 503)
         return JSONResponse({"ready": serves}, 200 if serves else 503)
 

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from blessings import Name, Principal
+from cluster_agent.errors import Unavailable
 from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
 from cluster_agent.monitoring.fleet_metrics import FleetMetrics, counting_fleet, outage_budget
 from cluster_agent.signing.key_files import make_signing_room
@@ -58,7 +59,8 @@ async def test_the_gauges_say_nothing_when_the_store_is_away(tmp_path: Path) -> 
         assert 'vanadium_cluster_agent_outage_budget_seconds{share="0.5"} 3600.0' in shown
         store._access.database.dispose()
         (tmp_path / "store.sqlite3").unlink()
-        await count()
+        with pytest.raises(Unavailable):
+            await count()
         assert "vanadium_cluster_agent_live_replicas{" not in generate_latest(registry).decode()
 
 

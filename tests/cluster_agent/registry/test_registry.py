@@ -18,10 +18,9 @@ from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, Verif
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
 from cluster_agent.claims.claims import Claiming
-from cluster_agent.errors import Forbidden, Refusal, Unavailable
+from cluster_agent.errors import Forbidden, Refusal, StoreError, Unavailable
 from cluster_agent.issuing.policy import Secret
 from cluster_agent.model import Application
-from cluster_agent.program.chores import following_others
 from cluster_agent.registry.registrar import Registering
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables
@@ -198,7 +197,10 @@ async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: C
     )
     with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.claims).values(document="another's"))
-    await following_others(Claiming(claimed.agent, claimed.code_file, lambda _: None))()
+    # Each is a background task of its own.
+    with pytest.raises(StoreError):
+        await Claiming(claimed.agent, claimed.code_file, lambda _: None).look()
+    await claimed.agent.read_registry()
     assert claimed.agent.registry.of(WEB) == registration
 
 

@@ -30,7 +30,6 @@ from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.issuing.cluster_agent import IssuedBlessing, IssuedSecret
 from cluster_agent.issuing.policy import Issuance, Secret
 from cluster_agent.model import Application
-from cluster_agent.program.chores import repeat
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store import (
@@ -436,26 +435,6 @@ async def test_more_pods_are_revoked_at_once_than_a_statement_has_variables(
     assert (done.certificates, done.known) == (1, True)
     await revoking.lists.refresh()
     assert revoking.judged(replica.blessing) is Reason.REVOKED
-
-
-async def test_a_chore_goes_on_after_a_round_that_failed() -> None:
-    rounds = 0
-    went_on = asyncio.Event()
-
-    async def chore() -> None:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 1:
-            raise ValueError("unexpected")
-        went_on.set()
-
-    repeating = asyncio.create_task(repeat(0, chore))
-    await asyncio.wait(
-        [repeating, waiting := asyncio.create_task(went_on.wait())], return_when="FIRST_COMPLETED"
-    )
-    assert waiting.done()
-    assert not repeating.done()
-    repeating.cancel()
 
 
 def _replica(agent: RunningClusterAgent, pod: str) -> tuple[Principal, Blessing]:
