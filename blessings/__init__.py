@@ -7,10 +7,10 @@
     blessing = root.bless(replica.public_key, "web:web-1", now=now, lifetime=one_hour)
     name = verify_blessing(blessing, Roots.of(root.certificate), now=now)   # acme:web:web-1
 
-It knows no network and no Kubernetes; time comes in as a parameter. It knows no files either, but for two
-modules at its edge that nothing here imports: `blessings.tls`, because Python's ssl reads a key from a path
-only, and `blessings.directory`, because how a private key lies on a disk (modes, atomic writes, encryption)
-is a part of the security model that whoever uses the library alone should not have to write.
+It knows no network and no Kubernetes; time comes in as a parameter. Only two modules use files, and no other
+module here imports them: `blessings.tls`, because Python's ssl reads a key from a path only, and
+`blessings.directory`, because how a private key is kept on a disk (modes, atomic writes, encryption) belongs
+to the security model: a program that uses the library alone should not have to write it again.
 """
 
 from blessings.access_lists import AccessList, Permissions

@@ -1,10 +1,10 @@
-"""Access lists: who may, by their valid names; and permissions files, with an access list for each tag.
+"""Access lists, which allow or refuse a peer by its valid names, and permissions files made of them.
 
     {"Admin": {"in": ["acme:ops"], "not_in": ["acme:ops:intern"]}, "Read": {"in": ["..."]}}
 
-A permissions file in JSON is read by `Permissions.parse`, which refuses a tag said twice. In YAML it is the
-same values: this package needs no YAML library, whoever has one passes what its safe loader gives on to
-`Permissions.from_value`.
+A permissions file has one access list for each tag. `Permissions.parse` reads it in JSON and refuses a tag
+that appears twice. A YAML file holds the same values, but this package needs no YAML library: a program that
+has one passes the output of its safe loader to `Permissions.from_value`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ _IN, _NOT_IN = "in", "not_in"
 
 @dataclass(frozen=True)
 class AccessList:
-    """Allows when some valid name matches `allowed` and none is covered by `refused`.
+    """Allows a peer when one of its valid names matches `allowed` and none of them matches `refused`.
 
-    Empty, it allows nobody. A name that is refused takes the others presented with it along: who has a
-    refused name is refused under every name.
+    An empty list allows nobody. One refused name is enough to refuse the peer, whatever other names it
+    presents.
     """
 
     allowed: tuple[Pattern, ...] = ()
     refused: tuple[Pattern, ...] = ()
 
     def allows(self, names: Iterable[Name]) -> bool:
-        """Whether who has proven exactly these names may. Presented names that are not valid don't count."""
+        """Whether a peer with exactly these valid names is allowed. Leave out names that were not
+        verified."""
         proven = tuple(names)
         return _any_matches(self.allowed, proven) and not _any_matches(self.refused, proven)
 
     @classmethod
     def from_value(cls, value: object, where: str = "access list") -> AccessList:
-        """Of `{"in": [...], "not_in": [...]}`, either left out. Raises InvalidAccessList."""
+        """The access list of `{"in": [...], "not_in": [...]}`; each may be missing. Raises
+        InvalidAccessList."""
         if not isinstance(value, Mapping):
             raise InvalidAccessList(f"{where} must be an object with in and not_in, got {value!r:.100}")
         if unknown := [key for key in value if key not in (_IN, _NOT_IN)]:
-            raise InvalidAccessList(f"{where} has in and not_in, and no {unknown[0]!r:.100}")
+            raise InvalidAccessList(f"{where} may contain in and not_in only, got {unknown[0]!r:.100}")
         return cls(
             _patterns(value.get(_IN, []), f"{where}.in"), _patterns(value.get(_NOT_IN, []), f"{where}.not_in")
         )
@@ -56,7 +58,7 @@ class AccessList:
 
 @dataclass(frozen=True)
 class Permissions:
-    """An access list for each tag, as `Admin`. A tag that is not there allows nobody."""
+    """An access list for each tag, such as `Admin`. A tag without a list allows nobody."""
 
     lists: Mapping[str, AccessList]
 
@@ -66,25 +68,26 @@ class Permissions:
 
     @classmethod
     def from_value(cls, value: object) -> Permissions:
-        """Of the values that a JSON or YAML file has. Raises InvalidAccessList, naming the tag."""
+        """The permissions in the values of a JSON or YAML file. Raises InvalidAccessList, which names the
+        tag."""
         if not isinstance(value, Mapping):
             raise InvalidAccessList(f"permissions must be an object of tags, got {value!r:.100}")
         for tag in value:
             if not isinstance(tag, str) or not tag:
-                raise InvalidAccessList(f"a tag is a word, got {tag!r:.100}")
+                raise InvalidAccessList(f"a tag must be a non-empty string, got {tag!r:.100}")
         lists = {tag: AccessList.from_value(one, str(tag)) for tag, one in value.items()}
         return cls(MappingProxyType(lists))
 
     @classmethod
     def parse(cls, text: str | bytes) -> Permissions:
-        """The permissions of a JSON file of up to 1 MiB. Raises InvalidAccessList."""
+        """The permissions of a JSON file of at most 1 MiB. Raises InvalidAccessList."""
         try:
             return cls.from_value(canonical.parse_any(text, MAX_FILE_BYTES))
         except InvalidCaveat as error:
             raise InvalidAccessList(f"the permissions cannot be read: {error}") from error
 
     def to_value(self) -> JSON:
-        """What a JSON or YAML file has; the inverse of `from_value`."""
+        """The values to write to a JSON or YAML file; the inverse of `from_value`."""
         return {tag: one.to_value() for tag, one in self.lists.items()}
 
 

@@ -1,7 +1,7 @@
 """A blessing: a name bound to a public key by a chain of certificates.
 
-`certificates` goes from the leaf towards the root; the root itself is left out, because whoever verifies
-must know it already.
+`certificates` goes from the leaf towards the root. It leaves out the root itself, because a verifier must
+already have it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blessings.profile.reader import NamedFacts
 
 @dataclass(frozen=True)
 class Blessing:
-    """A chain as somebody presents it. Nothing about it is proven before `verify`."""
+    """A chain as somebody presents it. It proves nothing before `verify` accepts it."""
 
     certificates: tuple[x509.Certificate, ...]
     _facts: dict[int, NamedFacts] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -68,7 +68,7 @@ class Blessing:
 
     @cached_property
     def _leaf_der(self) -> bytes:
-        # Not to_der's, which keeps what it wrote for the next chain: leaves stand in one.
+        # Not `to_der`: it caches, and a leaf appears in one chain only.
         return self.leaf.public_bytes(Encoding.DER)
 
     @cached_property
@@ -83,18 +83,18 @@ class Blessing:
 
     @cached_property
     def not_before(self) -> datetime:
-        """When the last certificate of the chain begins. Raises InvalidCertificate."""
+        """When the chain becomes valid: the latest start of its certificates. Raises InvalidCertificate."""
         return max(times_of(certificate)[0] for certificate in self.certificates)
 
     @cached_property
     def not_after(self) -> datetime:
-        """When the first certificate of the chain ends. Raises InvalidCertificate."""
+        """When the chain expires: the earliest end of its certificates. Raises InvalidCertificate."""
         return min(times_of(certificate)[1] for certificate in self.certificates)
 
     def facts(self, position: int) -> NamedFacts:
-        """What the certificate at that place says, 0 for the leaf; each is read once.
+        """The fields of the certificate at `position`, 0 for the leaf. Each certificate is read once.
 
-        Raises InvalidCertificate with the place and the field, for the key UnacceptableKey.
+        Raises InvalidCertificate with the position and the field, and UnacceptableKey when the key is wrong.
         """
         if position not in self._facts:
             read = reader.read_issuer if position else reader.read
@@ -106,7 +106,8 @@ class Blessing:
 
     @property
     def is_svid(self) -> bool:
-        """Whether it is an X.509-SVID for verifiers that know no blessings: nothing in it is restricted.
+        """Whether plain X.509 verifiers accept it as an X.509-SVID: no certificate has the restrictions
+        extension.
 
         Raises InvalidCertificate.
         """

@@ -3,8 +3,9 @@
     bundle = TrustBundle.parse(text, Name.parse("partner"))
     roots = own_roots + bundle.roots          # each trusted for `partner` and its extensions only
 
-The format does not say which trust domain it is of: whoever imports it says so, and that is what its roots
-are trusted for. Keys of other uses than x509-svid and jwt-svid are left out, as the format demands.
+The format does not state which trust domain a bundle belongs to. The administrator who imports it states
+that, and its roots are trusted for that domain only. Keys for other uses than x509-svid and jwt-svid are
+ignored, as the format demands.
 
 Sources: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Trust_Domain_and_Bundle.md (section 4),
 X509-SVID.md (section 6), RFC 7517, RFC 8037.
@@ -36,9 +37,9 @@ _X509_SVID, _JWT_SVID = "x509-svid", "jwt-svid"
 
 @dataclass(frozen=True)
 class TrustBundle:
-    """A trust domain's root certificates, and the keys of its JWTs as they came.
+    """A trust domain's root certificates, and the keys of its JWTs, unchanged.
 
-    `sequence` grows with each change, `refresh_hint` is in seconds; None where the bundle does not say.
+    `sequence` grows with each change, `refresh_hint` is in seconds; each is None where the bundle lacks it.
     """
 
     trust_domain: Name
@@ -53,7 +54,7 @@ class TrustBundle:
 
     @property
     def roots(self) -> Roots:
-        """Each trusted for the trust domain's names, and no other."""
+        """The bundle's roots, each trusted for names of this trust domain only."""
         pattern = Pattern(self.trust_domain)
         return Roots(tuple(Root(certificate, pattern) for certificate in self.certificates))
 
@@ -61,16 +62,17 @@ class TrustBundle:
     def of(
         cls, roots: Roots, trust_domain: Name, *, sequence: int | None = None, refresh_hint: int | None = None
     ) -> TrustBundle:
-        """Those of `roots` that are trusted for all of `trust_domain`, to be given to others.
+        """A bundle to give to others, with those of `roots` that are trusted for all of `trust_domain`.
 
-        A root that is trusted for a part of it is left out: the format cannot say so.
+        A root that is trusted for a part of it only is left out, since the format cannot express that.
         """
         whole = (root.certificate for root in roots if _covers(root.pattern, trust_domain))
         return cls(trust_domain, tuple(whole), sequence, refresh_hint)
 
     @classmethod
     def parse(cls, text: str | bytes, trust_domain: Name) -> TrustBundle:
-        """The bundle of a JSON text of up to 1 MiB. Raises InvalidBundle, naming the key and its field."""
+        """The bundle in a JSON text of at most 1 MiB. Raises InvalidBundle, which names the key and its
+        field."""
         if len(text) > MAX_BYTES:
             raise InvalidBundle(f"the bundle has {len(text)} bytes, at most {MAX_BYTES} are read")
         try:
@@ -103,7 +105,7 @@ class TrustBundle:
         )
 
     def to_value(self) -> dict[str, object]:
-        """The JWK Set; each X.509 key with its one self-signed certificate in `x5c`. Raises InvalidKey."""
+        """The JWK Set; each X.509 key has its self-signed certificate in `x5c`. Raises InvalidKey."""
         made: dict[str, object] = {
             "keys": [*(_jwk(certificate) for certificate in self.certificates), *self.jwt_keys]
         }
@@ -131,14 +133,14 @@ def _certificate(key: dict[str, object], where: str, trust_domain: Name) -> x509
     except InvalidCertificate as error:
         raise InvalidBundle(f"{where}.x5c: {error}") from error
     except ValueError as error:
-        raise InvalidBundle(f"{where}.x5c is no base64: {error}") from error
+        raise InvalidBundle(f"{where}.x5c is not base64: {error}") from error
     if facts.role is not Role.SIGNER:
-        raise InvalidBundle(f"{where}.x5c is a {facts.role}, and no root")
+        raise InvalidBundle(f"{where}.x5c must be a root, it is a {facts.role}")
     if isinstance(facts, reader.NamedFacts) and facts.name.root != trust_domain:
-        raise InvalidBundle(f"{where}.x5c is a certificate of {facts.name}, and not of {trust_domain}")
+        raise InvalidBundle(f"{where}.x5c must be a certificate of {trust_domain}, it is one of {facts.name}")
     numbers = _numbers(facts.public_key)
     if wrong := [name for name, number in numbers.items() if key.get(name) != number]:
-        raise InvalidBundle(f"{where}.{wrong[0]} is not that of the certificate in x5c")
+        raise InvalidBundle(f"{where}.{wrong[0]} differs from the key of the certificate in x5c")
     return certificate
 
 
@@ -151,7 +153,7 @@ def _jwk(certificate: x509.Certificate) -> dict[str, object]:
 
 
 def _numbers(key: PublicKey) -> dict[str, str]:
-    """The members of a JWK that are the key (RFC 7518, section 6.2; RFC 8037, section 2)."""
+    """The members of a JWK that encode the key (RFC 7518, section 6.2; RFC 8037, section 2)."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         point = key.public_numbers()
         x, y = point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")

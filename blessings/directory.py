@@ -1,17 +1,18 @@
-"""A principal in a directory: its key, what it presents, and whom it recognises, across restarts.
+"""A principal kept in a directory: its key, blessings and recognised roots survive restarts.
 
     principal = DirectoryPrincipal.create(Path("credentials"), passphrase=b"…")
     principal = DirectoryPrincipal.open(Path("credentials"), passphrase=b"…")
 
 | file | what it is |
 |---|---|
-| key.pem, or key.json | the private key, PKCS #8; or sealed under a passphrase (`principals.sealed_key`) |
+| key.pem or key.json | the private key: PKCS #8, or sealed under a passphrase (`principals.sealed_key`) |
 | blessings.json | the blessing store |
 | roots.json | the recognised roots |
 
-The directory has mode 0700 and its files 0600; a directory or file that others may use, or that is somebody
-else's, is not opened. A file is written beside its place, made durable, and renamed into it, so that a reader
-sees the old or the new one, whole. Two processes that change the same directory: the last one wins.
+The directory has mode 0700 and its files 0600. A directory or file that other users may use, or that belongs
+to another user, is not opened. A file is written under a temporary name, made durable, and renamed into its
+place, so a reader sees either the old or the new file, complete. When two processes change one directory, the
+last writer wins.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class DirectoryPrincipal:
     """A principal kept in a directory. Implements `blessings.BlessedPrincipal`."""
 
     def __init__(self, directory: Path, principal: MemoryPrincipal) -> None:
-        """For `create` and `open`."""
+        """Use `create` or `open`."""
         self._directory = directory
         self._memory = principal
 
@@ -53,7 +54,8 @@ class DirectoryPrincipal:
     def create(
         cls, directory: Path, *, kind: KeyKind = KeyKind.P256, passphrase: bytes | None = None
     ) -> DirectoryPrincipal:
-        """A new key in `directory`, made unless it is there and empty. Raises InvalidStore, OSError."""
+        """A principal with a new key in `directory`, which must be missing or empty. Raises InvalidStore,
+        OSError."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owned(directory, os.stat(directory))
         if any(directory.iterdir()):
@@ -61,7 +63,7 @@ class DirectoryPrincipal:
         memory = MemoryPrincipal(Principal.create(kind))
         _write(directory / BLESSINGS, _spell(memory.blessings.to_json()))
         _write(directory / ROOTS, _spell({"version": VERSION, "roots": memory.roots.to_json()}))
-        # Last, so that what has a key is complete.
+        # The key comes last, so that a directory with a key is complete.
         key = memory.principal.to_pem()
         if passphrase is None:
             _write(directory / KEY, key)
@@ -71,10 +73,11 @@ class DirectoryPrincipal:
 
     @classmethod
     def open(cls, directory: Path, *, passphrase: bytes | None = None) -> DirectoryPrincipal:
-        """The principal of `directory`.
+        """The principal kept in `directory`.
 
-        Raises InvalidStore for a missing, damaged or exposed file, and when a blessing is another key's;
-        InvalidKey for a wrong passphrase, a missing one, or one for a key that is not encrypted.
+        Raises InvalidStore for a missing or damaged file, for one that other users may use, and for a
+        blessing of another key; InvalidKey when the passphrase is wrong or missing, or given for a key that
+        is not encrypted.
         """
         try:
             _check_owned(directory, os.stat(directory))
@@ -83,7 +86,7 @@ class DirectoryPrincipal:
             blessings = _blessings(directory / BLESSINGS)
             roots = _roots(directory / ROOTS)
         except OSError as error:
-            raise InvalidStore(f"{directory} is no principal's directory: {error}") from error
+            raise InvalidStore(f"{directory} is not a principal's directory: {error}") from error
         try:
             principal = Principal.from_pem(_opened(key, path.name == SEALED_KEY, passphrase))
         except InvalidKey as error:
@@ -95,7 +98,7 @@ class DirectoryPrincipal:
 
     @property
     def principal(self) -> Principal:
-        """The key pair, for TLS and for discharges."""
+        """The key pair, for TLS and discharges."""
         return self._memory.principal
 
     @property
@@ -131,7 +134,7 @@ class DirectoryPrincipal:
         return self._memory.bless_self(name, now=now, lifetime=lifetime)
 
     def set_blessings(self, blessings: BlessingStore) -> None:
-        """Durable when it returns. Raises InvalidKey for a blessing of another key, OSError."""
+        """Durable when it returns. Raises InvalidKey for a blessing of another key, and OSError."""
         changed = MemoryPrincipal(self.principal, blessings, self.roots)
         _write(self._directory / BLESSINGS, _spell(blessings.to_json()))
         self._memory = changed
@@ -143,7 +146,7 @@ class DirectoryPrincipal:
 
 
 def _key_path(directory: Path) -> Path:
-    """Where the key is. With both files, who put the second there could decide which one is used."""
+    """The path of the key. Two key files are refused: an attacker who adds one could decide which is used."""
     keys = [path for path in (directory / KEY, directory / SEALED_KEY) if os.path.lexists(path)]
     if len(keys) != 1:
         raise InvalidStore(f"{directory} has {len(keys)} of the files {KEY} and {SEALED_KEY}, expected one")
@@ -152,9 +155,9 @@ def _key_path(directory: Path) -> Path:
 
 def _opened(key: bytes, sealed: bool, passphrase: bytes | None) -> bytes:
     if sealed and passphrase is None:
-        raise InvalidKey("the key is sealed, and no passphrase was given")
+        raise InvalidKey("the key is sealed, but no passphrase was given")
     if not sealed and passphrase is not None:
-        raise InvalidKey("a passphrase was given, and the key is not sealed")
+        raise InvalidKey("a passphrase was given, but the key is not sealed")
     return key if passphrase is None else unseal(key, passphrase)
 
 
@@ -169,11 +172,11 @@ def _blessings(path: Path) -> BlessingStore:
 def _roots(path: Path) -> Roots:
     value = _parse(path)
     if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise InvalidStore(f"{path} is no object of version {VERSION}")
+        raise InvalidStore(f"{path} is not an object of version {VERSION}")
     try:
         return Roots.from_json(value["roots"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidStore(f"{path} has roots, a list of certificate and pattern") from error
+        raise InvalidStore(f"{path} must contain roots, a list of certificate and pattern") from error
     except BlessingsError as error:
         raise InvalidStore(f"{path} cannot be read: {error}") from error
 
@@ -182,7 +185,7 @@ def _parse(path: Path) -> object:
     try:
         value: object = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
-        raise InvalidStore(f"{path} is no JSON: {type(error).__name__}") from error
+        raise InvalidStore(f"{path} is not JSON: {type(error).__name__}") from error
     return value
 
 
@@ -191,12 +194,12 @@ def _spell(value: object) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    # Not through a link: what a link leads to may be exposed, or change, while the link is not.
+    # Links are not followed: the target may be exposed, or change, while the link itself does not.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise InvalidStore(f"{path} is no regular file")
+            raise InvalidStore(f"{path} is not a regular file")
         _check_owned(path, status)
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
@@ -208,7 +211,7 @@ def _check_owned(path: Path, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
         raise InvalidStore(
-            f"{path} has mode {mode:04o}, so others may use it; take that away: chmod go= {path}"
+            f"{path} has mode {mode:04o}, so other users may use it; remove their access: chmod go= {path}"
         )
     if status.st_uid != os.geteuid():
         raise InvalidStore(f"{path} belongs to user {status.st_uid}, this program is user {os.geteuid()}")

@@ -1,17 +1,17 @@
-"""What can go wrong with names, certificates and verification.
+"""Every error that this package raises, as a tree.
 
 BlessingsError
 ├── InvalidName          a name or component that breaks the rules
 ├── InvalidPattern       a pattern that is neither a name, a name and `$`, nor `...`
-├── InvalidAccessList    an access list or permissions file outside of its form
+├── InvalidAccessList    an access list or permissions file that is not in the expected format
 ├── InvalidCertificate   bytes that are no certificate chain, or one outside of the profile
 │   └── UnacceptableKey  a certificate whose key is of a kind or size that is not accepted
-├── InvalidCaveat        a caveat, discharge or extension outside of its form
+├── InvalidCaveat        a caveat, discharge or caveats extension that is not in the expected format
 ├── InvalidBundle        a trust bundle that is not in SPIFFE's format, or holds a key that is not accepted
 ├── InvalidKey           a key of a kind or size that is not accepted
 ├── InvalidStore         a principal's directory that is damaged, or open to others
 ├── CannotBless          an authority or principal that may not sign what it was asked to
-├── ReadOnly             a principal that its holder may use and not change
+├── ReadOnly             a principal that can be used but not changed
 └── VerificationError    a chain that proves no name; carries the Reason
 """
 
@@ -33,14 +33,14 @@ class InvalidPattern(BlessingsError, ValueError):
 
 
 class InvalidAccessList(BlessingsError, ValueError):
-    """An access list or permissions file is not of its form."""
+    """An access list or permissions file is not in the expected format."""
 
 
 class InvalidCertificate(BlessingsError, ValueError):
-    """Bytes that hold no usable certificate, or a certificate outside of the profile.
+    """Bytes that contain no usable certificate, or a certificate outside of the profile.
 
-    `certificate` is its place in the chain, 0 for the leaf, and `field` the RFC 5280 name of what is wrong
-    in it; each is None where there is none to name. The message says both.
+    `certificate` is its place in the chain, 0 for the leaf. `field` is the RFC 5280 name of the field that is
+    wrong. Each is None where it does not apply. The message contains both.
     """
 
     def __init__(self, message: str, *, field: str | None = None, certificate: int | None = None) -> None:
@@ -50,7 +50,7 @@ class InvalidCertificate(BlessingsError, ValueError):
         super().__init__(located(message, field, certificate))
 
     def at(self, certificate: int) -> InvalidCertificate:
-        """The same error, of the certificate at that place in a chain."""
+        """This error, with `certificate` as the place in the chain."""
         return type(self)(self.problem, field=self.field, certificate=certificate)
 
 
@@ -59,15 +59,15 @@ class UnacceptableKey(InvalidCertificate):
 
 
 class InvalidCaveat(BlessingsError, ValueError):
-    """A caveat, a discharge or a caveats extension is not of its form."""
+    """A caveat, a discharge or a caveats extension is not in the expected format."""
 
 
 class InvalidBundle(BlessingsError, ValueError):
-    """A trust bundle is not in SPIFFE's format, or holds what is not accepted."""
+    """A trust bundle is not in SPIFFE's format, or contains something that is not accepted."""
 
 
 class InvalidRevocationList(BlessingsError, ValueError):
-    """A certificate revocation list is not of the profile, or holds what is not accepted."""
+    """A certificate revocation list is outside of the profile, or contains something that is not accepted."""
 
 
 class InvalidKey(BlessingsError, ValueError):
@@ -83,7 +83,7 @@ class CannotBless(BlessingsError):
 
 
 class ReadOnly(BlessingsError):
-    """A principal that was asked to change, and may only be used."""
+    """A principal was asked to change, but can only be used."""
 
 
 class Reason(StrEnum):
@@ -116,11 +116,11 @@ class Reason(StrEnum):
 
 
 class VerificationError(BlessingsError):
-    """A chain proves no name; `reason` says why in one word, the message in a sentence.
+    """A chain proves no name; `reason` states why in one word, the message in a sentence.
 
-    `certificate` is the place in the chain of the certificate that is wrong, 0 for the leaf and the chain's
-    length for the root that would have signed its last one; `field` is what is wrong in it, by its RFC 5280
-    name. Each is None where there is none to name.
+    `certificate` is the place of the wrong certificate in the chain: 0 for the leaf, and the chain's length
+    for the root that would have signed its last certificate. `field` is the RFC 5280 name of the field that
+    is wrong. Each is None where it does not apply.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class VerificationError(BlessingsError):
 
 
 def located(message: str, field: str | None, certificate: int | None) -> str:
-    """`certificate 1, keyUsage: <message>`, as far as it is known."""
+    """`certificate 1, keyUsage: <message>`, without the parts that are None."""
     places = [f"certificate {certificate}"] if certificate is not None else []
     places += [field] if field is not None else []
     return f"{', '.join(places)}: {message}" if places else message

@@ -1,7 +1,7 @@
 """Keys: the kinds that are accepted, and their fingerprints.
 
-P-256 is the default. Ed25519 is for blessings, on request; some managed API servers refuse it in serving
-certificates. Every other kind is refused where it comes in.
+P-256 is the default. Ed25519 is available for blessings, on request; some managed API servers refuse it in
+serving certificates. Every other kind of key is refused when it is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 class KeyKind(StrEnum):
-    """A kind of key, by its name in messages."""
+    """A kind of key; the value is its name in messages."""
 
     P256 = "P-256"
     ED25519 = "Ed25519"
@@ -39,7 +39,7 @@ EVERY_KIND = frozenset(KeyKind)
 
 
 def kind_of(key: object) -> KeyKind:
-    """The kind of a public key. Raises InvalidKey for one that is of no accepted kind."""
+    """The kind of a public key. Raises InvalidKey for a kind that is not accepted."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):
             raise InvalidKey(f"only keys on P-256 and Ed25519 are accepted, got one on {key.curve.name}")
@@ -50,7 +50,7 @@ def kind_of(key: object) -> KeyKind:
 
 
 def check_public_key(key: object, accepted: frozenset[KeyKind] = P256_ONLY) -> PublicKey:
-    """`key` itself when it is of an accepted kind. Raises InvalidKey."""
+    """Returns `key` when its kind is accepted. Raises InvalidKey."""
     kind = kind_of(key)
     if kind not in accepted:
         raise InvalidKey(f"only {' and '.join(sorted(accepted))} keys are accepted here, got {kind}")
@@ -65,12 +65,12 @@ def generate(kind: KeyKind) -> PrivateKey:
 
 
 def certificate_hash(key: PrivateKey) -> hashes.SHA256 | None:
-    """The hash that `key` signs certificates with; None where the algorithm has its own (RFC 8410)."""
+    """The hash for certificates signed by `key`; None where the algorithm includes one (RFC 8410)."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def sign(key: PrivateKey, message: bytes) -> bytes:
-    """A DER ECDSA signature with SHA-256, or the 64 bytes of an Ed25519 one."""
+    """An ECDSA signature with SHA-256 in DER, or an Ed25519 signature of 64 bytes."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(message)
     return key.sign(message, _ECDSA)
@@ -89,16 +89,16 @@ def is_signed(key: PublicKey, message: bytes, signature: bytes) -> bool:
 
 
 def encoded(key: PublicKey) -> bytes:
-    """The DER SubjectPublicKeyInfo of a key (RFC 5280): equal for equal keys."""
+    """The DER SubjectPublicKeyInfo of a key (RFC 5280). Equal keys have equal encodings."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def parse_public_key(data: bytes | str) -> PublicKey:
-    """The key of a SubjectPublicKeyInfo, as PEM text or DER bytes. Raises InvalidKey."""
+    """The key in a SubjectPublicKeyInfo, given as PEM text or DER bytes. Raises InvalidKey."""
     try:
         key = load_pem_public_key(data.encode()) if isinstance(data, str) else load_der_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidKey("this is no public key (SubjectPublicKeyInfo)") from error
+        raise InvalidKey("this is not a public key (SubjectPublicKeyInfo)") from error
     return check_public_key(key, EVERY_KIND)
 
 

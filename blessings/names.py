@@ -1,4 +1,4 @@
-"""Blessing names, and the SPIFFE IDs that say the same.
+"""Blessing names, and the SPIFFE IDs that are equivalent to them.
 
     >>> name = Name.parse("acme:prod:shop:web:web-7d9f-x2x4z")
     >>> name.spiffe_id
@@ -18,7 +18,8 @@ SEPARATOR = ":"
 MAX_SPIFFE_ID_BYTES = 2048
 _SCHEME = "spiffe://"
 _COMPONENT = re.compile(r"[A-Za-z0-9._-]{1,253}")
-# '.' and '..' are no SPIFFE path segments; '...' is the pattern for everybody, so no name may look like it.
+# SPIFFE allows no path segment '.' or '..'; '...' is the pattern that matches everybody, so no name may be
+# it.
 _DOTS = (".", "..", "...")
 _ROOT = re.compile(r"[a-z0-9._-]{1,253}")
 
@@ -56,14 +57,14 @@ class Name:
 
     @classmethod
     def parse(cls, text: str) -> Name:
-        """The name that `text` spells with `:` between the components."""
+        """The name that `text` encodes, with `:` between the components."""
         return cls(tuple(text.split(SEPARATOR)))
 
     @classmethod
     def from_spiffe_id(cls, uri: str) -> Name:
-        """The name that a SPIFFE ID spells; the inverse of `spiffe_id`.
+        """The name that a SPIFFE ID encodes; the inverse of `spiffe_id`.
 
-        Raises InvalidName for another scheme, a port, a query, a fragment, an empty path segment.
+        Raises InvalidName for another scheme, a port, a query, a fragment, or an empty path segment.
         """
         if not uri.startswith(_SCHEME):
             raise InvalidName(f"a SPIFFE ID starts with {_SCHEME}, got {uri[:300]!r}")
@@ -76,7 +77,7 @@ class Name:
 
     @property
     def root(self) -> Name:
-        """The first component alone."""
+        """The first component, as a name."""
         return Name(self.components[:1])
 
     @property
@@ -85,11 +86,11 @@ class Name:
         return _SCHEME + self.components[0]
 
     def extend(self, extension: str) -> Name:
-        """This name with the components of `extension` (`web` or `web:web-1`) added."""
+        """This name followed by the components of `extension` (`web` or `web:web-1`)."""
         return Name((*self.components, *extension.split(SEPARATOR)))
 
     def is_extension_of(self, other: Name) -> bool:
-        """Whether this name is `other` with at least one component more, compared by whole components."""
+        """Whether this name is `other` with at least one more component."""
         length = len(other.components)
         return len(self.components) > length and self.components[:length] == other.components
 

@@ -1,4 +1,4 @@
-"""Blessing patterns: which names somebody means.
+"""Blessing patterns, each of which matches a set of names.
 
 `acme:web` matches `acme:web` and every extension of it, `acme:web:$` matches `acme:web` alone, `...`
 matches every name. Components are compared whole: `acme:web` does not match `acme:website`.
@@ -17,14 +17,14 @@ _END = "$"
 
 @dataclass(frozen=True)
 class Pattern:
-    """A set of names. `name` is None for everybody; `exact` leaves out the name's extensions."""
+    """A set of names. `name` is None for every name; `exact` excludes the name's extensions."""
 
     name: Name | None
     exact: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """The pattern that `text` spells. Raises InvalidPattern."""
+        """The pattern that `text` encodes. Raises InvalidPattern."""
         if text == EVERYBODY:
             return cls(None)
         name, exact = text, False
@@ -34,17 +34,17 @@ class Pattern:
             return cls(Name.parse(name), exact)
         except InvalidName as error:
             raise InvalidPattern(
-                f"{text[:300]!r} is no blessing pattern (a name, a name and ':$', or '...'): {error}"
+                f"{text[:300]!r} is not a blessing pattern (a name, a name and ':$', or '...'): {error}"
             ) from error
 
     def matches(self, name: Name) -> bool:
-        """Whether `name` is one of the names that this pattern means."""
+        """Whether `name` belongs to this pattern's set."""
         if self.name is None:
             return True
         return name == self.name or (not self.exact and name.is_extension_of(self.name))
 
     def overlaps(self, other: Pattern) -> bool:
-        """Whether some name is one of both patterns."""
+        """Whether some name matches both patterns."""
         if self.name is None or other.name is None:
             return True
         return self.matches(other.name) or other.matches(self.name)

@@ -1,11 +1,12 @@
-"""Certificate revocation lists (RFC 5280, section 5): made, read, and asked.
+"""Certificate revocation lists (RFC 5280, section 5): signing, reading and looking up.
 
     lists = RevocationLists.of(ders)
     policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
     verify_blessing(peer, roots, now=now, policy=policy)     # VerificationError: Revoked
 
-A list is believed about the certificates of its issuer, by name and key: it must be signed by the key that
-signed the certificate. One whose time is over proves what it says is revoked, and of the others nothing.
+A list applies to the certificates of its issuer only, identified by name and key: the key that signed the
+certificate must also have signed the list. An expired list still proves that the certificates on it are
+revoked; it proves nothing about the others.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 class WithoutList(StrEnum):
-    """What a verifier makes of a leaf about which no list of now says anything: its issuer's is missing, its
-    time is over, or it is signed by another key."""
+    """Whether a verifier accepts a leaf that no current revocation list covers.
+
+    No list covers it when its issuer's list is missing, expired, or signed by another key.
+    """
 
     ACCEPT = "Accept"
     REFUSE = "Refuse"
@@ -39,7 +42,7 @@ class WithoutList(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class RevocationList:
-    """A list as somebody presents it. Its signature is checked by whoever knows the issuer's key."""
+    """A revocation list as it was presented. Its signature is unverified until `is_signed_by` is called."""
 
     crl: x509.CertificateRevocationList = field(repr=False)
     number: int
@@ -49,10 +52,10 @@ class RevocationList:
 
     @classmethod
     def from_der(cls, der: bytes) -> RevocationList:
-        """The list in DER. Raises InvalidRevocationList.
+        """The list that `der` encodes. Raises InvalidRevocationList.
 
-        Refused are lists without a number or an end, as the profile demands both, and those with critical
-        extensions: they are about a part of the certificates only, and we would take them for the whole.
+        A list without a number or an end is refused, because the profile requires both. So is a list with a
+        critical extension: it may cover only some of the certificates, and we would take it for complete.
         """
         if len(der) > MAX_BYTES:
             raise InvalidRevocationList(f"the list has {len(der)} bytes, at most {MAX_BYTES} are read")
@@ -64,13 +67,13 @@ class RevocationList:
             serials = frozenset(one.serial_number for one in crl)
             critical += [part.oid.dotted_string for one in crl for part in one.extensions if part.critical]
         except x509.ExtensionNotFound as error:
-            raise InvalidRevocationList("a list has a number (RFC 5280, section 5.2.3)") from error
+            raise InvalidRevocationList("a list must have a number (RFC 5280, section 5.2.3)") from error
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
             raise InvalidRevocationList(f"this is no revocation list: {error}") from error
         if critical:
             raise InvalidRevocationList(f"it has the critical extension {', '.join(critical)[:300]}")
         if next_update is None or next_update <= this_update:
-            raise InvalidRevocationList("a list says when the next one comes, after its own time")
+            raise InvalidRevocationList("a list must state a next update that is later than its this update")
         made = cls(crl, number, this_update, next_update)
         made.__dict__["serials"] = serials
         return made
@@ -86,11 +89,14 @@ class RevocationList:
         this_update: datetime,
         lifetime: timedelta,
     ) -> RevocationList:
-        """A list of the issuer's: `revoked` are serial numbers, and since when. In whole seconds; backdated,
-        as certificates are, for verifiers whose clocks are behind."""
+        """A new list by `issuer`; `revoked` maps each serial number to the time of its revocation.
+
+        Times are in whole seconds. The list is backdated, as certificates are, for verifiers whose clocks are
+        slow.
+        """
         begin = this_update.replace(microsecond=0)
         key = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-        # All at once: adding one by one copies the list each time.
+        # All at once: the builder copies its whole list each time that one entry is added.
         entries = [x509.RevokedCertificateBuilder(serial, at).build() for serial, at in revoked.items()]
         builder = x509.CertificateRevocationListBuilder(
             issuer_name=subject_of(issuer),
@@ -117,7 +123,7 @@ class RevocationList:
 
     @cached_property
     def key_identifier(self) -> bytes | None:
-        """That of the key which says to have signed it."""
+        """The identifier of the key that claims to have signed the list."""
         try:
             found = self.crl.extensions.get_extension_for_oid(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
         except x509.ExtensionNotFound:
@@ -126,7 +132,7 @@ class RevocationList:
         return found.value.key_identifier
 
     def is_signed_by(self, key: PublicKey) -> bool:
-        """Whether that key signed it. Asked again, it remembers."""
+        """Whether `key` signed the list. The answer is kept for the next call."""
         identity = encoded(key)
         if identity not in self._judged:
             try:
@@ -141,17 +147,17 @@ class RevocationList:
 
 @dataclass(frozen=True)
 class RevocationLists:
-    """Lists of any issuers. Of one issuer's and key's, the newest is kept by `merged`."""
+    """Revocation lists of any number of issuers. `merged` keeps the newest list of each issuer and key."""
 
     entries: tuple[RevocationList, ...] = ()
 
     @classmethod
     def of(cls, ders: Iterable[bytes]) -> RevocationLists:
-        """Raises InvalidRevocationList."""
+        """The lists that `ders` encode. Raises InvalidRevocationList."""
         return cls(tuple(RevocationList.from_der(der) for der in ders))
 
     def merged(self, newer: RevocationLists, now: datetime) -> RevocationLists:
-        """These and those, without what a list of a higher number replaces, or is over at `now`."""
+        """Both sets of lists, without those that have expired at `now` or that a higher number replaces."""
         best: dict[tuple[bytes, bytes | None], RevocationList] = {}
         for one in (*self.entries, *newer.entries):
             key = (one.issuer, one.key_identifier)
@@ -160,7 +166,7 @@ class RevocationLists:
         return RevocationLists(tuple(one for one in best.values() if now < one.next_update))
 
     def by_issuer(self, issuer: bytes) -> list[RevocationList]:
-        """Those that say to be of the issuer with that name in DER."""
+        """The lists that name this issuer; `issuer` is its name in DER."""
         return self._by_issuer.get(issuer, [])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Roots: the root keys that a principal recognises, each with the names that it is trusted for."""
+"""Roots: the root certificates that a principal recognises, each with the names that it is trusted for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Root:
     def of(cls, certificate: x509.Certificate) -> Root:
         """A root trusted for its own name and every extension of it. Raises InvalidCertificate."""
         if not is_signing(certificate):
-            raise InvalidCertificate("a root is a signing certificate, this one is a leaf")
+            raise InvalidCertificate("a root must be a signing certificate, this one is a leaf")
         return cls(certificate, Pattern(name_of(certificate)))
 
     @cached_property
@@ -40,24 +40,24 @@ class Root:
 
     @cached_property
     def facts(self) -> CertificateFacts:
-        """What the certificate says; read once. Raises InvalidCertificate."""
+        """The certificate's fields; read once. Raises InvalidCertificate."""
         return reader.read_root(self.certificate)
 
 
 @dataclass(frozen=True)
 class Roots:
-    """The recognised roots, in no order that matters."""
+    """The recognised roots. Their order has no meaning."""
 
     entries: tuple[Root, ...]
 
     @classmethod
     def of(cls, *certificates: x509.Certificate) -> Roots:
-        """Roots trusted each for its own name."""
+        """Roots that are each trusted for their own name."""
         return cls(tuple(Root.of(certificate) for certificate in certificates))
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> Roots:
-        """Roots of a PEM bundle, trusted each for its own name. Raises InvalidCertificate."""
+        """The roots of a PEM bundle, each trusted for its own name. Raises InvalidCertificate."""
         return cls.of(*profile.parse_pem_chain(pem))
 
     def to_pem(self) -> str:

@@ -1,7 +1,7 @@
-"""TLS contexts that present a blessing and recognise roots, and what a peer presented.
+"""TLS contexts that present a blessing and recognise roots, and the blessing that a peer presented.
 
-Blessing names are no DNS names: a context made here demands a chain to a recognised root, and the
-connection's owner then asks `verify_blessing(peer_blessing(connection), …)` whose it is.
+Blessing names are not DNS names. A context made here demands a chain to a recognised root; the program then
+calls `verify_blessing(peer_blessing(connection), …)` for the peer's name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def server_context(
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # A resumed session carries no client certificate on some Python versions; without tickets there is none.
+    # Some Python versions resume a session without its client certificate. Without tickets, nothing is
+    # resumed.
     context.num_tickets = 0
     context.verify_mode = client_certificate
     context.load_verify_locations(cadata=client_roots.to_pem())
@@ -41,8 +42,8 @@ def server_context(
 def client_context(principal: Principal, blessing: Blessing, server_roots: Roots) -> ssl.SSLContext:
     """A TLS 1.3 client that presents `blessing` and demands a server certificate under `server_roots`.
 
-    Host names are not checked (`check_hostname` is off): the caller checks the peer's blessing name, or
-    turns `check_hostname` on for a server that it knows by DNS name.
+    Host names are not checked (`check_hostname` is off). The caller checks the peer's blessing name, or turns
+    `check_hostname` on for a server that it knows by a DNS name.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -55,12 +56,12 @@ def client_context(principal: Principal, blessing: Blessing, server_roots: Roots
 def load_identity(context: ssl.SSLContext, chain_pem: str, private_key_pem: str) -> None:
     """Makes `context` present this chain, with a key that is in memory only.
 
-    Python's ssl takes the key from a path only. On Linux the path is that of an anonymous memory file,
-    which no other user can open and which is gone when this returns; elsewhere it is a temporary file of
-    mode 0600, removed at once. Raises ssl.SSLError when key and chain don't belong together.
+    Python's ssl reads the key from a path only. On Linux the path is that of an anonymous memory file, which
+    no other user can open and which is gone when this returns; elsewhere it is a temporary file of mode 0600,
+    removed at once. Raises ssl.SSLError when key and chain do not belong together.
     """
     with _readable_path((private_key_pem + "\n" + chain_pem).encode()) as path:
-        # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+        # Without a password argument, OpenSSL would ask for one on the terminal when the key is encrypted.
         context.load_cert_chain(path, password=lambda: "")
 
 
@@ -68,13 +69,13 @@ def peer_blessing(connection: ssl.SSLObject | ssl.SSLSocket) -> Blessing | None:
     """The chain that the peer presented, unverified by us; None when it presented none."""
     if connection.getpeercert(binary_form=True) is None:
         return None
-    # The chain is public since Python 3.13; before, it is the same call on the object behind. Asking it
-    # for a client that presented nothing fails on some versions, hence the question above.
+    # Python 3.13 made this call public; earlier versions have it on the inner object only. Some versions fail
+    # when the client presented nothing, hence the check above.
     chain = getattr(connection, "_sslobj").get_unverified_chain()  # noqa: B009 - private, untyped
     return _blessing_of(tuple(certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain))
 
 
-# Peers come again with the same chain, replicas with the one that all of their application have.
+# The same chains come again and again, and replicas of one application share all certificates but the leaf.
 @lru_cache(maxsize=64)
 def _blessing_of(chain: tuple[bytes, ...]) -> Blessing:
     return Blessing(tuple(parse_der(certificate) for certificate in chain))

@@ -1,5 +1,5 @@
-"""The life of the control plane's own certificates: made, stored, renewed with overlap, and made known to
-the API server as `caBundle`.
+"""The control plane's own certificates: made, stored, renewed with overlap, and published to the API server
+as `caBundle`.
 
     bundle = ensure(DirectoryStore(directory), now=now)
     bundle.webhook.chain_pem, bundle.webhook.key_pem, bundle.roots

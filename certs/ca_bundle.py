@@ -1,4 +1,4 @@
-"""Makes the API server trust the webhook: `caBundle` on every entry of the webhook configuration."""
+"""The webhook configuration's `caBundle`, by which the API server trusts the webhook, on every entry."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ JSONPatch = list[dict[str, Any]]
 
 
 def ca_bundle_patch(bundles: Sequence[str | None], roots: Roots, resource_version: str) -> JSONPatch:
-    """The JSON Patch (RFC 6902) that puts `roots` on every entry, given the entries' bundles of now.
+    """The JSON Patch (RFC 6902) that writes `roots` to every entry, given the entries' current bundles.
 
-    Empty when all are right already. It holds only for the version that was read.
+    It is empty when all are right already. It applies only to the version that was read.
     """
     wanted = base64.b64encode(roots.to_pem().encode()).decode()
     changes = [
@@ -33,9 +33,9 @@ def ca_bundle_patch(bundles: Sequence[str | None], roots: Roots, resource_versio
 
 
 def publish_ca_bundle(api: client.AdmissionregistrationV1Api, configuration: str, roots: Roots) -> bool:
-    """Writes the bundle where it is not right; answers whether it wrote.
+    """Writes the bundle where it is wrong, and returns whether it wrote.
 
-    Raises Conflict when the configuration changed meanwhile or does not exist (yet): try again later.
+    Raises Conflict when the configuration does not exist yet, or changed meanwhile: try again later.
     """
     try:
         found = api.read_mutating_webhook_configuration(configuration)

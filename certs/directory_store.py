@@ -1,4 +1,4 @@
-"""Certificates in directories, for local mode: one directory a name, mode 0700, files 0600."""
+"""Certificates in directories, for local mode: one directory for each name, mode 0700, files 0600."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from certs.store import Conflict, Stored
 
 
 class DirectoryStore:
-    """A store with a single writer: it notices another one's change, but does not lock it out."""
+    """A store for a single writer: it notices another writer's change, but does not lock it out."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def directory(self, name: str) -> Path:
-        """Where the files of `name` are, for programs that read files."""
+        """The directory with the files of `name`, for programs that read files."""
         return self._root / name
 
     def read(self, name: str) -> Stored | None:

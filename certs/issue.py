@@ -1,5 +1,8 @@
-"""The control plane's root and the certificates under it. They are blessings: the webhook's serving
-certificate is also the client certificate by which the cluster agent knows who keeps its secrets."""
+"""The control plane's root and the certificates under it.
+
+They are blessings: the webhook's serving certificate is also the client certificate by which the cluster
+agent recognises the program that writes its secrets to Kubernetes.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ CLUSTER_AGENT = Identity(service="cluster-agent", secret="cluster-agent-serving"
 
 @dataclass(frozen=True)
 class Material:
-    """A certificate with its key, and the roots to publish with it."""
+    """A certificate with its key, and the roots to publish together with it."""
 
     principal: Principal
     blessing: Blessing
@@ -57,7 +60,7 @@ class Material:
         return self.principal.to_pem().decode()
 
     def files(self) -> dict[str, str]:
-        """As a kubernetes.io/tls Secret holds them."""
+        """The files of a kubernetes.io/tls Secret."""
         return {CERTIFICATE: self.chain_pem, KEY: self.key_pem, ROOTS: self.roots.to_pem()}
 
     @classmethod

@@ -1,7 +1,7 @@
 """Certificates in Secrets of type kubernetes.io/tls.
 
-Two webhook replicas may renew at once: the API server's resourceVersion lets one of them win, and the
-other reads what the winner wrote.
+Two webhook replicas may renew at once: the API server accepts the first write only, by its resourceVersion,
+and the other replica reads what the first one wrote.
 """
 
 from __future__ import annotations

@@ -34,16 +34,17 @@ class RootSuccession:
 
     @property
     def roots(self) -> Roots:
-        """Every root to trust now: what readers get as ca.crt and caBundle."""
+        """Every root to trust now; clients get them as ca.crt and caBundle."""
         successor = (self.successor.certificate,) if self.successor else ()
         return Roots.of(self.signing.certificate, *successor, *self.retired)
 
     def advance(self, now: datetime) -> RootSuccession:
-        """This state, or the one that is due at `now`."""
+        """The state at `now`: this one, or the next when it is due."""
         state = replace(self, retired=tuple(one for one in self.retired if one.not_valid_after_utc > now))
         certificate = state.signing.certificate
         if certificate.not_valid_after_utc <= now:
-            # Nobody advanced us for a year. A successor that nobody has seen is better than a dead root.
+            # Nothing advanced the succession for a year. A successor that was never published is better than
+            # an expired root.
             return replace(state, signing=state.successor or new_root(now), successor=None)
         if state.successor is None:
             if is_due(certificate.not_valid_before_utc, certificate.not_valid_after_utc, now):
@@ -54,7 +55,7 @@ class RootSuccession:
         return state
 
     def files(self) -> dict[str, str]:
-        """As the Secret of the root holds them: the signing pair under the usual names."""
+        """The files of the root's Secret, with the signing pair under the usual names."""
         files = {
             CERTIFICATE: self.signing.blessing.to_pem(),
             KEY: self.signing.principal.to_pem().decode(),

@@ -1,4 +1,4 @@
-"""Keeps the control plane's certificates right: whatever is missing, broken or due is made, nothing else."""
+"""Renewal of the control plane's certificates: makes what is missing, broken or due, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class ControlPlaneCertificates:
-    """What is in force: the two serving certificates, and the roots that readers must trust."""
+    """The certificates in force: the two serving certificates, and the roots that clients must trust."""
 
     webhook: Material
     cluster_agent: Material
@@ -25,11 +25,11 @@ class ControlPlaneCertificates:
 
 
 def ensure(store: Store, *, now: datetime, namespace: str = NAMESPACE) -> ControlPlaneCertificates:
-    """Reads what is there, renews what is due, and answers what is in force.
+    """Reads the stored certificates, renews those that are due, and returns those in force.
 
-    Several processes may do this at once: who loses a race reads what the winner wrote. Raises Conflict
-    when it lost five times in a row, BlessingsError when the root's Secret holds something unusable, which
-    is for a person to look at: making another root over it would cut off whoever trusts the first.
+    Several processes may call this at once: the one that loses a race reads what the winner wrote. Raises
+    Conflict after losing five times in a row. Raises BlessingsError when the root's Secret is unusable. An
+    administrator must look at that: a new root over it would cut off every client that trusts the first.
     """
     for _ in range(_TRIES - 1):
         try:

@@ -1,4 +1,4 @@
-"""Where certificates are kept: named sets of files, written only over the version that was read."""
+"""The interface of a certificate store: named sets of files, written by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Protocol
 
 
 class Conflict(Exception):
-    """Somebody else wrote first: read again."""
+    """Another writer came first: read again."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The files of one name, and the version that a writer must name to replace them."""
+    """The files of one name, and the version that a writer must state to replace them."""
 
     files: Mapping[str, str]
     version: str
 
 
 class Store(Protocol):
-    """Secrets of a cluster, or directories."""
+    """Certificates in a cluster's Secrets, or in directories."""
 
     def read(self, name: str) -> Stored | None:
-        """None when there is nothing under that name."""
+        """The files stored under `name`, or None."""
 
     def write(self, name: str, files: Mapping[str, str], over: Stored | None) -> None:
-        """Creates (`over` is None) or replaces. Raises Conflict when the name holds something else by now."""
+        """Creates (`over` is None) or replaces. Raises Conflict when the stored version is another by now."""

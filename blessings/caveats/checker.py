@@ -1,4 +1,4 @@
-"""Whether caveats hold, for one use of a blessing."""
+"""The judgement of caveats, for one use of a blessing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from blessings.keys import PublicKey
 
 @dataclass(frozen=True)
 class Failure:
-    """The first caveat that does not hold: its position among the others, and why."""
+    """The first caveat that does not hold: its position in the sequence, and why."""
 
     position: int
     reason: Reason
@@ -31,7 +31,7 @@ class Failure:
 
 
 class PresentedDischarge(Protocol):
-    """What is asked of a discharge here."""
+    """What the checker needs of a discharge."""
 
     @property
     def caveats(self) -> tuple[Caveat, ...]: ...
@@ -40,7 +40,7 @@ class PresentedDischarge(Protocol):
 
 
 class PresentedDischarges(Protocol):
-    """What is asked of the discharges that came with a blessing."""
+    """What the checker needs of the discharges that came with a blessing."""
 
     def of(self, caveat: ThirdParty) -> Iterator[PresentedDischarge]: ...
 
@@ -48,7 +48,8 @@ class PresentedDischarges(Protocol):
 class Checker:
     """Judges caveats for one call at one time. Each third-party caveat is judged once.
 
-    A discharge may have third-party caveats of its own. One that, in the end, waits for itself does not hold.
+    A discharge may have third-party caveats of its own. One that depends on itself, through others, does not
+    hold.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Checker:
         self._judged: dict[str, tuple[Reason, str] | None] = {}
 
     def first_failure(self, caveats: Sequence[Caveat]) -> Failure | None:
-        """None when every caveat holds."""
+        """The first caveat that does not hold, or None when every caveat holds."""
         for position, caveat in enumerate(caveats):
             why = self._why_not(caveat)
             if why is not None:
@@ -81,19 +82,19 @@ class Checker:
             case Custom() if caveat.kind in self._registry.checks:
                 message = self._why_not_custom(caveat)
             case _:
-                return Reason.UNKNOWN_CAVEAT, f"nobody here knows the caveat {caveat.kind!r:.250}"
+                return Reason.UNKNOWN_CAVEAT, f"this verifier does not know the caveat {caveat.kind!r:.250}"
         return None if message is None else (Reason.CAVEAT_FAILED, message)
 
     def _why_not_method(self, caveat: Methods) -> str | None:
         if self._call.method in caveat.methods:
             return None
-        return f"it is for the methods {_listed(caveat.methods)}, the call is of {self._call.method}"
+        return f"it allows the methods {_listed(caveat.methods)}, the call's method is {self._call.method}"
 
     def _why_not_peer(self, caveat: PeerBlessings) -> str | None:
         if any(pattern.matches(name) for pattern in caveat.patterns for name in self._call.own_names):
             return None
         return (
-            f"it is for talking to {_listed(caveat.patterns)}, "
+            f"it allows talking to {_listed(caveat.patterns)}, "
             f"the verifier is {_listed(self._call.own_names) or 'nobody'}"
         )
 
@@ -106,7 +107,7 @@ class Checker:
     def _why_not_discharged(self, caveat: ThirdParty) -> tuple[Reason, str] | None:
         identifier = caveat.identifier
         if identifier not in self._judged:
-            self._judged[identifier] = Reason.MISSING_DISCHARGE, "its discharge waits for itself"
+            self._judged[identifier] = Reason.MISSING_DISCHARGE, "its discharge depends on itself"
             self._judged[identifier] = self._judge(caveat)
         return self._judged[identifier]
 

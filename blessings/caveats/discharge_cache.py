@@ -1,4 +1,4 @@
-"""Gets the discharges that a blessing needs, and keeps them until they expire.
+"""A cache that fetches the discharges of a blessing and keeps them until they expire.
 
 cache = DischargeCache(fetch)                      # fetch carries bytes; see `encode_request`
 discharges = cache.discharges_for(blessing, now=now)   # to present beside the blessing
@@ -16,14 +16,14 @@ from blessings.caveats.discharges import MAX_DISCHARGES, Discharge, Discharges
 from blessings.caveats.kinds import Caveat, ThirdParty
 from blessings.errors import InvalidCaveat
 
-# Asks the caveat's discharger, and raises its own error when there is no answer.
+# Asks the caveat's discharger over the network; raises its own error when there is no answer.
 Fetch = Callable[[ThirdParty], Discharge]
 
 CAPACITY = 1024
 
 
 class DischargeCache:
-    """Discharges by caveat. What is fetched is kept only when the caveat's discharger signed it.
+    """Discharges by caveat. A fetched discharge is kept only when the caveat's discharger signed it.
 
     Safe for threads; two of them may ask for the same discharge at once.
     """
@@ -35,10 +35,10 @@ class DischargeCache:
         self._kept: OrderedDict[str, Discharge] = OrderedDict()
 
     def discharges_for(self, blessing: Blessing, *, now: datetime) -> Discharges:
-        """A discharge for each third-party caveat of the chain, and for those of the discharges.
+        """A discharge for each third-party caveat of the chain, and for each such caveat of those discharges.
 
-        Raises InvalidCertificate for a chain that cannot be read, InvalidCaveat for a discharge that is not
-        signed as it must be or when there are too many, and what `fetch` raises.
+        Raises InvalidCertificate for a chain that cannot be read, InvalidCaveat for a discharge with a wrong
+        signature or when there are too many of them, and any error of `fetch`.
         """
         positions = range(len(blessing.certificates))
         waiting = _third_party(caveat for one in positions for caveat in blessing.facts(one).caveats)
@@ -59,7 +59,7 @@ class DischargeCache:
             return kept
         fetched = self._fetch(caveat)
         if fetched.caveat != caveat.identifier or not fetched.is_signed_by(caveat.discharger):
-            raise InvalidCaveat(f"the discharge from {caveat.location!r:.200} is not one for this caveat")
+            raise InvalidCaveat(f"the discharge from {caveat.location!r:.200} is for another caveat")
         with self._lock:
             self._kept[caveat.identifier] = fetched
             while len(self._kept) > self._capacity:

@@ -1,9 +1,9 @@
-"""Discharges: a third party's signed word that its conditions hold, which meets a ThirdParty caveat.
+"""Discharges: signed statements by a third party that the conditions of its caveat hold.
 
     {"version": 1, "caveat": "<identifier, hex>", "caveats": [...], "signature": "<base64>"}
 
-The signature covers the canonical JSON of the other three fields, after a purpose prefix of its own. A
-discharge may have caveats, as an expiry; they hold or fail with it.
+The signature covers the canonical JSON of the other three fields, after a purpose prefix. A discharge may
+have caveats of its own, such as an expiry; while one of them does not hold, neither does the discharge.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Discharge:
-    """For the caveat of that identifier. Nothing about it is proven before `is_signed_by`."""
+    """A discharge of the caveat with that identifier. It proves nothing before `is_signed_by` accepts it."""
 
     caveat: str
     caveats: tuple[Caveat, ...]
@@ -43,7 +43,7 @@ class Discharge:
 
     @property
     def not_after(self) -> datetime | None:
-        """The first of its expiries; None when it has none."""
+        """The earliest of its expiries, or None."""
         return min((one.at for one in self.caveats if isinstance(one, Expiry)), default=None)
 
     def is_signed_by(self, key: PublicKey) -> bool:
@@ -77,7 +77,7 @@ class Discharge:
 
 @dataclass(frozen=True)
 class Discharges:
-    """What somebody presents beside a blessing: at most 64, in no order that matters."""
+    """The discharges presented with a blessing: at most 64, in any order."""
 
     entries: tuple[Discharge, ...] = ()
 
@@ -86,7 +86,7 @@ class Discharges:
             raise InvalidCaveat(f"at most {MAX_DISCHARGES} discharges are read, got {len(self.entries)}")
 
     def of(self, caveat: ThirdParty) -> Iterator[Discharge]:
-        """Those that say they are for `caveat`."""
+        """The discharges that claim to be for `caveat`."""
         identifier = caveat.identifier
         return (one for one in self.entries if one.caveat == identifier)
 
@@ -101,10 +101,10 @@ def discharge(
     discharges: Discharges,
     caveats: Sequence[Caveat],
 ) -> Discharge:
-    """Meets `caveat`, with `caveats` of the discharger's own on the discharge, once its conditions hold.
+    """Discharges `caveat` when its conditions hold; `caveats` are the discharger's own, on the discharge.
 
-    `call`, `registry` and `discharges` are what the discharger knows of who asks. Raises CannotBless when
-    the caveat is another discharger's, or a condition does not hold.
+    `call`, `registry` and `discharges` are what the discharger knows about the client. Raises CannotBless
+    when the caveat names another discharger, or a condition does not hold.
     """
     if keys.encoded(caveat.discharger) != keys.encoded(principal.public_key):
         raise CannotBless(
@@ -119,12 +119,12 @@ def discharge(
 
 
 def encode_request(caveat: ThirdParty) -> bytes:
-    """What a discharger is asked, by POST at the caveat's location: `{"version": 1, "caveat": {…}}`."""
+    """The request to a discharger, sent by POST to the caveat's location: `{"version": 1, "caveat": {…}}`."""
     return canonical.encode({"version": VERSION, "caveat": caveat.to_json()})
 
 
 def parse_request(data: bytes) -> ThirdParty:
-    """The inverse of `encode_request`, at the discharger. Raises InvalidCaveat."""
+    """The caveat in a discharger's request; the inverse of `encode_request`. Raises InvalidCaveat."""
     fields = Fields(canonical.parse_any(data), "request", ("version", "caveat"))
     fields.version(VERSION)
     caveat = kinds.parse(fields.any("caveat"), "request.caveat")

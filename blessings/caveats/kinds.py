@@ -1,15 +1,17 @@
-"""Caveats: restrictions on a certificate of a chain, or on a discharge. All of them must hold.
+"""Caveats: conditions on a certificate of a chain, or on a discharge. All of them must hold.
 
 | caveat | JSON | holds |
 |---|---|---|
 | Expiry | `{"kind": "expiry", "at": "2026-11-24T12:00:00Z"}` | before that time |
 | Methods | `{"kind": "methods", "methods": ["Get"]}` | for a call of one of these methods |
-| PeerBlessings | `{"kind": "peerBlessings", "patterns": ["acme:web"]}` | for a verifier of such a name |
+| PeerBlessings | `{"kind": "peerBlessings", "patterns": ["acme:web"]}` | for a verifier with a matching name
+|
 | ThirdParty | `{"kind": "thirdParty", …}` | with a discharge that its discharger signed |
-| Custom | `{"kind": "example.com/zone", "parameters": …}` | as the verifier's registry says |
+| Custom | `{"kind": "example.com/zone", "parameters": …}` | when the verifier's registered check passes |
 
-A kind that the verifier does not know always fails: a restriction that is not understood is not met.
-`parse` keeps it as Unknown, so that a chain with it can be carried, shown and refused for the right reason.
+A kind that the verifier does not know always fails, because a restriction that is not understood cannot be
+met. `parse` keeps such a caveat as Unknown, so that its chain can be forwarded, shown, and refused for the
+right reason.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ MAX_CAVEATS = 32
 NONCE_BYTES = 16
 _MAX_LOCATION = 2048
 _MAX_NESTED_CONDITIONS = 4
-# A domain name of the caveat's author first, so that no two authors mean different things by one kind.
+# Begins with a domain name of the caveat's author, so that no two authors give one kind different meanings.
 _CUSTOM_KIND = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+/[A-Za-z0-9._/-]{1,200}")
 _METHOD = re.compile(r"[\x21-\x7e]{1,256}")
 
 
 @dataclass(frozen=True)
 class Expiry:
-    """Holds before `at`, which has a time zone and whole seconds."""
+    """Holds before `at`, which must have a time zone and whole seconds."""
 
     at: datetime
 
@@ -55,7 +57,7 @@ class Expiry:
 
 @dataclass(frozen=True)
 class Methods:
-    """Holds for calls of these methods: 1 to 256 printable ASCII characters each, compared whole."""
+    """Holds for calls of these methods. A method is 1 to 256 printable ASCII characters, compared whole."""
 
     methods: tuple[str, ...]
 
@@ -72,7 +74,7 @@ class Methods:
 
 @dataclass(frozen=True)
 class PeerBlessings:
-    """Holds when the blessing is presented to somebody whose names match one of these patterns."""
+    """Holds when the blessing is presented to a verifier with a name that matches one of these patterns."""
 
     patterns: tuple[Pattern, ...]
 
@@ -86,10 +88,10 @@ class PeerBlessings:
 
 @dataclass(frozen=True)
 class ThirdParty:
-    """Holds with a discharge signed by `discharger`, who is asked at `location` (a URL).
+    """Holds with a discharge signed by `discharger`, which the client asks for at `location` (a URL).
 
-    `conditions` are for the discharger: it checks that they hold before it signs. `nonce` are 16 random
-    bytes, so that a discharge of one caveat is none of another.
+    The discharger checks `conditions` before it signs. `nonce` is 16 random bytes, so that a discharge of one
+    caveat is never valid for another.
     """
 
     discharger: PublicKey
@@ -116,7 +118,7 @@ class ThirdParty:
 
     @property
     def identifier(self) -> str:
-        """SHA-256 over the caveat's canonical JSON, in hex: what a discharge is for."""
+        """SHA-256 over the caveat's canonical JSON, in hex. A discharge names its caveat by this value."""
         return hashlib.sha256(canonical.encode(self.to_json())).hexdigest()
 
     def to_json(self) -> JSON:
@@ -131,9 +133,9 @@ class ThirdParty:
 
 @dataclass(frozen=True)
 class Custom:
-    """A caveat of somebody's own: `kind` is `<domain>/<word>`, `parameters` are JSON without fractions.
+    """A user-defined caveat: `kind` is `<domain>/<word>`, `parameters` are JSON without fractions.
 
-    It holds when the verifier's registry has its kind, and that check answers None.
+    It holds when the verifier's registry knows the kind and the registered check returns None.
     """
 
     kind: str
@@ -150,7 +152,7 @@ class Custom:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A caveat that this program cannot read. It is kept as it came, and always fails."""
+    """A caveat that this program cannot read. It is kept unchanged, and always fails."""
 
     value: JSON = field(hash=False)
 
@@ -167,13 +169,13 @@ Caveat = Expiry | Methods | PeerBlessings | ThirdParty | Custom | Unknown
 
 @dataclass(frozen=True)
 class Call:
-    """What a presented blessing is used for: the method called, and the verifier's own valid names."""
+    """How a presented blessing is used: the method called, and the verifier's own valid names."""
 
     method: str | None = None
     own_names: tuple[Name, ...] = ()
 
 
-# Answers why a caveat does not hold, or None when it does.
+# Returns why a caveat does not hold, or None when it holds.
 Check = Callable[[JSON, Call, datetime], str | None]
 
 
@@ -184,7 +186,7 @@ class CaveatRegistry:
     checks: Mapping[str, Check] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_check(self, kind: str, check: Check) -> CaveatRegistry:
-        """This registry and one kind more. Raises InvalidCaveat for a known kind or one of another form."""
+        """This registry with one more kind. Raises InvalidCaveat for a known kind or a malformed one."""
         Custom(kind)
         if kind in self.checks:
             raise InvalidCaveat(f"the caveat {kind} is registered already")
@@ -192,15 +194,15 @@ class CaveatRegistry:
 
 
 def encode(caveats: Iterable[Caveat]) -> list[JSON]:
-    """The JSON of caveats in their order. Raises InvalidCaveat for more than 32."""
+    """The JSON of `caveats`, in their order. Raises InvalidCaveat for more than 32."""
     values = [caveat.to_json() for caveat in caveats]
     if len(values) > MAX_CAVEATS:
-        raise InvalidCaveat(f"at most {MAX_CAVEATS} caveats stand on one certificate, got {len(values)}")
+        raise InvalidCaveat(f"a certificate may have at most {MAX_CAVEATS} caveats, got {len(values)}")
     return values
 
 
 def parse_all(values: Iterable[JSON], where: str, depth: int = 0) -> tuple[Caveat, ...]:
-    """The inverse of `encode`. Raises InvalidCaveat, with `where` in front."""
+    """The inverse of `encode`. Raises InvalidCaveat, whose message begins with `where`."""
     listed = list(values)
     if len(listed) > MAX_CAVEATS:
         raise InvalidCaveat(f"{where}: at most {MAX_CAVEATS} caveats are read, got {len(listed)}")
@@ -208,7 +210,7 @@ def parse_all(values: Iterable[JSON], where: str, depth: int = 0) -> tuple[Cavea
 
 
 def parse(value: JSON, where: str = "caveat", depth: int = 0) -> Caveat:
-    """The caveat that a JSON value spells. Raises InvalidCaveat for a known kind in a wrong form."""
+    """The caveat that a JSON value encodes. Raises InvalidCaveat for a known kind in a wrong form."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         raise InvalidCaveat(f"{where} must be an object with a string `kind`")
     kind = str(value["kind"])

@@ -1,1 +1,1 @@
-"""JSON in one canonical form, and its members read strictly."""
+"""JSON in one canonical form, and strict reading of its fields."""

@@ -1,9 +1,9 @@
-"""JSON in one spelling, so that what is signed or hashed has one meaning and one encoding.
+"""Canonical JSON: one encoding for each value, so that what is signed or hashed has one meaning.
 
-RFC 8785 (JSON Canonicalization Scheme) for the values that we allow: objects with ASCII keys, lists,
-strings, booleans, null, and whole numbers that a double holds exactly. No fractions: implementations don't
-agree on their spelling. `parse` refuses every other spelling of the same value, and so also an object that
-says a key twice.
+It is RFC 8785 (JSON Canonicalization Scheme) for the values that we allow: objects with ASCII keys, lists,
+strings, booleans, null, and whole numbers that a double represents exactly. Fractions are not allowed,
+because implementations encode them differently. `parse` refuses every other encoding of a value, and
+therefore also an object with a repeated key.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_INTEGER = 2**53 - 1
 
 
 def encode(value: JSON) -> bytes:
-    """The canonical spelling of `value` in UTF-8. Raises InvalidCaveat for values that have none."""
+    """The canonical encoding of `value` in UTF-8. Raises InvalidCaveat for a value that has none."""
     check(value)
     return _encode(value)
 
 
 def parse(data: bytes) -> JSON:
-    """The value that canonical `data` spells. Raises InvalidCaveat for any other spelling."""
+    """The value that the canonical `data` encodes. Raises InvalidCaveat for any other encoding."""
     value = parse_any(data)
     if _encode(value) != data:
         raise InvalidCaveat(
@@ -36,7 +36,7 @@ def parse(data: bytes) -> JSON:
 
 
 def parse_any(data: bytes | str, most: int = MAX_BYTES) -> JSON:
-    """The value of JSON in any spelling, of what this module allows. Raises InvalidCaveat."""
+    """The value of JSON in any encoding, if this module allows the value. Raises InvalidCaveat."""
     if len(data) > most:
         raise InvalidCaveat(f"the JSON has {len(data)} bytes, at most {most} are read")
     try:
@@ -44,12 +44,12 @@ def parse_any(data: bytes | str, most: int = MAX_BYTES) -> JSON:
     except InvalidCaveat:
         raise
     except (ValueError, RecursionError) as error:
-        raise InvalidCaveat(f"this is no JSON: {type(error).__name__}") from error
+        raise InvalidCaveat(f"this is not JSON: {type(error).__name__}") from error
     return check(value)
 
 
 def check(value: object, depth: int = 0) -> JSON:
-    """`value` itself, when it has a canonical spelling. Raises InvalidCaveat."""
+    """Returns `value` when it has a canonical encoding. Raises InvalidCaveat."""
     if depth > MAX_DEPTH:
         raise InvalidCaveat(f"the JSON is nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
@@ -58,14 +58,14 @@ def check(value: object, depth: int = 0) -> JSON:
     elif isinstance(value, dict):
         for key, one in value.items():
             if not isinstance(key, str) or not key.isascii():
-                raise InvalidCaveat(f"an object's keys are ASCII strings, got {key!r:.100}")
+                raise InvalidCaveat(f"an object's keys must be ASCII strings, got {key!r:.100}")
             check(one, depth + 1)
     elif isinstance(value, str):
         _check_string(value)
     elif value is not None and not isinstance(value, bool | int):
-        raise InvalidCaveat(f"numbers are whole, and no {type(value).__name__} is allowed")
+        raise InvalidCaveat(f"numbers must be whole, and {type(value).__name__} is not allowed")
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise InvalidCaveat("whole numbers are within ±(2^53 - 1)")
+        raise InvalidCaveat("whole numbers must be within ±(2^53 - 1)")
     return value
 
 
@@ -73,7 +73,7 @@ def _check_string(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidCaveat("a string has half of a surrogate pair in it") from error
+        raise InvalidCaveat("a string contains half of a surrogate pair") from error
 
 
 def _encode(value: JSON) -> bytes:
@@ -83,5 +83,5 @@ def _encode(value: JSON) -> bytes:
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise InvalidCaveat("an object says the same key twice")
+        raise InvalidCaveat("an object contains the same key twice")
     return made

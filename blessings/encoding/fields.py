@@ -1,4 +1,4 @@
-"""Reads JSON objects field by field: every expected field there and of its type, and no other."""
+"""Strict reading of JSON objects: every expected field is there and has its type, and there is no other."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from blessings.encoding.canonical import JSON
 from blessings.errors import InvalidCaveat
 
-# No hour 24, which some versions of Python read as the next day's 0: a second spelling of one time.
+# Hour 24 is refused: some versions of Python read it as 0 of the next day, a second encoding of one time.
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class Fields:
-    """The fields of one object; each message begins with where it is, as `discharge.caveats`."""
+    """The fields of one object. Each message begins with the object's place, such as `discharge.caveats`."""
 
     def __init__(self, value: JSON, where: str, expected: Collection[str]) -> None:
-        """Raises InvalidCaveat when `value` is no object with exactly the `expected` fields."""
+        """Raises InvalidCaveat when `value` is not an object with exactly the `expected` fields."""
         if not isinstance(value, dict):
             raise InvalidCaveat(f"{where} must be an object, got {type(value).__name__}")
         if missing := [key for key in expected if key not in value]:
@@ -53,18 +53,18 @@ class Fields:
             raise self._wrong("version", f"{known}, the only one that this program knows")
 
     def bytes(self, key: str) -> bytes:
-        """Base64 (RFC 4648, section 4) in its one spelling."""
+        """Base64 (RFC 4648, section 4), in its canonical encoding only."""
         text = self.text(key)
         try:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise self._wrong(key, "base64") from error
         if base64.b64encode(data).decode() != text:
-            raise self._wrong(key, "base64 in its canonical spelling")
+            raise self._wrong(key, "base64 in its canonical encoding")
         return data
 
     def time(self, key: str) -> datetime:
-        text, expected = self.text(key), "a time as 2026-11-24T12:00:00Z"
+        text, expected = self.text(key), "a time such as 2026-11-24T12:00:00Z"
         if not _TIME.fullmatch(text):
             raise self._wrong(key, expected)
         try:
@@ -73,7 +73,7 @@ class Fields:
             raise self._wrong(key, expected) from error
 
     def whole_number(self, key: str, most: int) -> int:
-        """0 to `most`."""
+        """A whole number from 0 to `most`."""
         value = self._value[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
             raise self._wrong(key, f"a whole number from 0 to {most}")

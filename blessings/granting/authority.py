@@ -31,8 +31,8 @@ from blessings.profile.reader import NamedFacts
 class Authority:
     """A principal with the signing certificate that lets it bless under a name.
 
-    `blessing` is that certificate and those above it; a root's blessing is the root certificate alone.
-    Raises CannotBless when the certificate is another key's, or signs no others.
+    `blessing` contains that certificate and those above it; a root's blessing is the root certificate alone.
+    Raises CannotBless when the certificate belongs to another key, or may not sign others.
     """
 
     principal: Principal
@@ -49,9 +49,9 @@ class Authority:
     def create_root(
         cls, name: Name, principal: Principal, *, now: datetime, lifetime: timedelta
     ) -> Authority:
-        """A new root: a self-signed certificate for `name`, which has one component."""
+        """A new root: a self-signed certificate for `name`, which must have one component."""
         if len(name.components) != 1:
-            raise CannotBless(f"a root's name is one component, got {str(name)!r}")
+            raise CannotBless(f"a root's name must have one component, got {str(name)!r}")
         begin, end = profile.validity(now, lifetime, None)
         certificate = profile.build_signing_certificate(
             name,
@@ -93,11 +93,11 @@ class Authority:
         path_length: int = 0,
         caveats: Sequence[Caveat] = (),
     ) -> Blessing:
-        """Lets `public_key` bless in its turn, under this authority's name and `extension`.
+        """Lets `public_key` bless others, under this authority's name followed by `extension`.
 
-        `path_length` is how many more signing certificates may follow below it. `caveats` hold for every
-        chain below it, and make it a certificate that no X.509 verifier accepts. Raises CannotBless when
-        this authority is not valid now or its own path length leaves no room.
+        `path_length` is how many more signing certificates may follow below the new one. `caveats` restrict
+        every chain below it, and no plain X.509 verifier accepts it then. Raises CannotBless when this
+        authority is not valid now, or its own path length is too small.
         """
         check_valid_now(self.blessing, now)
         own_path_length = self._facts.path_length
@@ -130,18 +130,18 @@ class Authority:
         usages: Sequence[ObjectIdentifier] = (profile.CLIENT, profile.SERVER),
         caveats: Sequence[Caveat] = (),
     ) -> Blessing:
-        """Names `public_key` with this authority's name and `extension`, in a leaf certificate.
+        """Gives `public_key` this authority's name followed by `extension`, in a leaf certificate.
 
         The leaf never outlives this authority's certificate. Raises CannotBless when this authority is not
-        valid now, `public_key` is its own, or DNS names are asked for together with caveats: a leaf with
-        caveats is no SVID, and no X.509 verifier accepts it.
+        valid now, when `public_key` is its own, or when DNS names are given together with caveats: a leaf
+        with caveats is no SVID, and no plain X.509 verifier accepts it.
         """
         check_valid_now(self.blessing, now)
         if public_key == self.principal.public_key:
             raise CannotBless(f"{self.name} was asked to bless its own signing key")
         names = tuple(dns_names)
         if names and caveats:
-            raise CannotBless(f"a leaf with caveats has no alternative names, got {', '.join(names)[:300]}")
+            raise CannotBless(f"a leaf with caveats must have no DNS names, got {', '.join(names)[:300]}")
         begin, end = profile.validity(now, lifetime, self.certificate)
         certificate = profile.build_leaf_certificate(
             self.name.extend(extension),

@@ -1,11 +1,11 @@
-"""Delegation: who has a name blesses somebody else's key under it, without asking anybody.
+"""Delegation: the holder of a blessing blesses another key under its own name, without asking an authority.
 
     phone = delegate(alice, alices_blessing, phones_key, "phone", now=now, lifetime=hour)
     verify_blessing(phone, roots, now=now, policy=WITH_DELEGATION)      # acme:alice:phone
 
-The result is no X.509-SVID and never becomes one: its certificate has the critical extension of
-`blessings.profile.restrictions`, no SPIFFE ID, and an issuer that is CA:FALSE. X.509 verifiers refuse it for
-each of these.
+The result is never an X.509-SVID: its certificate has the critical extension of
+`blessings.profile.restrictions` and no SPIFFE ID, and its issuer is CA:FALSE. Each of these alone makes X.509
+verifiers refuse it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def delegate(
     lifetime: timedelta,
     caveats: Sequence[Caveat] = (),
 ) -> Blessing:
-    """Names `public_key` with the name of `blessing`, which is the principal's own, and `extension`.
+    """Gives `public_key` the name of `blessing`, which belongs to `principal`, followed by `extension`.
 
-    It never outlives `blessing`. `public_key` may be the principal's own, for the same with more caveats.
-    Raises CannotBless when `blessing` is another key's, a signing certificate's, not valid now, or as long
-    as a chain may be; InvalidName for the extension; InvalidCaveat for too many caveats.
+    The result never outlives `blessing`. `public_key` may be the principal's own, to add caveats to its name.
+    Raises CannotBless when `blessing` belongs to another key, is a signing certificate, is not valid now, or
+    is already as long as a chain may be; InvalidName for the extension; InvalidCaveat for too many caveats.
     """
     try:
         facts = blessing.facts(0)
@@ -48,7 +48,7 @@ def delegate(
         raise CannotBless(f"{facts.name} is a signing certificate; an Authority blesses with it")
     if len(blessing.certificates) >= profile.MAX_CHAIN_LENGTH:
         raise CannotBless(
-            f"the chain of {facts.name} has {profile.MAX_CHAIN_LENGTH} certificates, no verifier reads more"
+            f"the chain of {facts.name} has {profile.MAX_CHAIN_LENGTH} certificates already, the maximum"
         )
     check_valid_now(blessing, now)
     begin, end = profile.validity(now, lifetime, blessing.leaf)

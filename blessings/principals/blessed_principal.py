@@ -1,10 +1,10 @@
-"""A principal with what it presents and whom it recognises: one interface, wherever its key is.
+"""One interface to a principal with its blessings and recognised roots, wherever its key is.
 
 | | its key | the rest |
 |---|---|---|
 | MemoryPrincipal | in this process | in this process |
 | blessings.directory.DirectoryPrincipal | in a directory, sealed on request | beside it |
-| agent_client.RemotePrincipal | in the pod agent | there too, and not to be changed from here |
+| agent_client.RemotePrincipal | in the pod agent | in the pod agent, and read-only |
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from blessings.roots import Roots
 class BlessedPrincipal(Protocol):
     """What a program needs of a principal. Every method may raise BlessingsError.
 
-    Where the key is in another process, each may also raise that process's client's error.
+    Where the key is in another process, every method may also raise an error of the client for that process.
     """
 
     @property
@@ -38,11 +38,11 @@ class BlessedPrincipal(Protocol):
 
     @property
     def blessings(self) -> BlessingStore:
-        """What it presents."""
+        """The blessings that it presents."""
 
     @property
     def roots(self) -> Roots:
-        """Whom it recognises, for which names."""
+        """The roots that it recognises, each for its names."""
 
     def sign(self, message: bytes) -> bytes:
         """A signature that `verify_signature` checks."""
@@ -57,10 +57,11 @@ class BlessedPrincipal(Protocol):
         caveats: Sequence[Caveat] = (),
         blessing: Blessing | None = None,
     ) -> Blessing:
-        """Names another key with the name of `blessing`, by default the store's default, and `extension`."""
+        """Gives another key the name of `blessing` (by default the default blessing), followed by
+        `extension`."""
 
     def bless_self(self, name: Name, *, now: datetime, lifetime: timedelta) -> Blessing:
-        """A blessing under a root that is this very key: the root's certificate is its last."""
+        """A blessing under a root that is this very key: the last certificate is the root's."""
 
     def set_blessings(self, blessings: BlessingStore) -> None:
         """Raises InvalidKey for a blessing of another key, ReadOnly where it cannot be changed."""
@@ -84,7 +85,7 @@ class MemoryPrincipal:
 
     @property
     def principal(self) -> Principal:
-        """The key pair, for TLS and for discharges."""
+        """The key pair, for TLS and discharges."""
         return self._principal
 
     @property
@@ -112,10 +113,10 @@ class MemoryPrincipal:
         caveats: Sequence[Caveat] = (),
         blessing: Blessing | None = None,
     ) -> Blessing:
-        """See `bless`. Raises CannotBless, also without a blessing to do it with."""
+        """See the function `bless`. Raises CannotBless, also when there is no blessing to use."""
         chosen = self._blessings.default if blessing is None else blessing
         if chosen is None:
-            raise CannotBless("the principal has no default blessing, and none was given to bless with")
+            raise CannotBless("the principal has no default blessing, and no other blessing was given")
         return bless(
             self._principal, chosen, public_key, extension, now=now, lifetime=lifetime, caveats=caveats
         )
@@ -141,7 +142,7 @@ def bless(
     lifetime: timedelta,
     caveats: Sequence[Caveat],
 ) -> Blessing:
-    """With a signing certificate a leaf, with any other a delegate. Raises CannotBless."""
+    """Makes a leaf when `blessing` is a signing certificate, otherwise a delegate. Raises CannotBless."""
     try:
         role = blessing.facts(0).role
     except InvalidCertificate as error:
@@ -153,10 +154,10 @@ def bless(
 
 
 def bless_self(principal: Principal, name: Name, *, now: datetime, lifetime: timedelta) -> Blessing:
-    """A leaf for `name` under a root for its first component, both of the principal's own key.
+    """A leaf for `name`, under a root for its first component; both are certificates of the principal's key.
 
-    It proves the name to whoever recognises the root: `Roots.of(blessing.certificates[-1])`.
-    Raises CannotBless for a name of one component, which identifies nobody.
+    It proves the name to verifiers that recognise the root: `Roots.of(blessing.certificates[-1])`. Raises
+    CannotBless for a name of one component, which identifies nobody.
     """
     if len(name.components) < 2:
         raise CannotBless(f"a blessing's name extends its root, {str(name)!r} is a root alone")
@@ -175,7 +176,7 @@ def bless_self(principal: Principal, name: Name, *, now: datetime, lifetime: tim
 
 
 def check_own(blessings: BlessingStore, key: PublicKey) -> None:
-    """Raises InvalidKey when one of them is another key's."""
+    """Raises InvalidKey when one of the blessings belongs to another key."""
     for blessing in blessings.blessings:
         if encoded(blessing.public_key) != encoded(key):
             raise InvalidKey("a blessing for the store belongs to another key")

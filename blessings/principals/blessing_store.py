@@ -1,4 +1,4 @@
-"""What a principal presents: one blessing by default, and others for peers that a pattern matches."""
+"""The blessings that a principal presents: a default, and others for peers that match a pattern."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class BlessingStore:
-    """A value: each change makes another one. `for_peers` has each pattern once."""
+    """An immutable value: each change returns a new store. `for_peers` contains each pattern once."""
 
     default: Blessing | None = None
     for_peers: tuple[tuple[Pattern, Blessing], ...] = ()
 
     def choose(self, peer: Iterable[Name] = ()) -> Blessing | None:
-        """What to present to a peer of these valid names: of the patterns that match one of them the
-        blessing of the narrowest, else the default. None when there is none.
+        """The blessing to present to a peer with these valid names, or None.
 
-        A pattern is narrower than one with fewer components, and an exact one than the same with extensions.
+        It is the blessing of the narrowest pattern that matches one of the names, otherwise the default. A
+        pattern is narrower than one with fewer components, and an exact one is narrower than its extensible
+        form.
         """
         names = tuple(peer)
         matching = [
@@ -40,13 +41,13 @@ class BlessingStore:
         return replace(self, default=blessing)
 
     def with_peer(self, pattern: Pattern, blessing: Blessing | None) -> BlessingStore:
-        """This store with another blessing for the peers of `pattern`; with None, without one."""
+        """This store with another blessing for peers that match `pattern`, or, with None, without one."""
         others = tuple(entry for entry in self.for_peers if entry[0] != pattern)
         return replace(self, for_peers=others if blessing is None else (*others, (pattern, blessing)))
 
     @property
     def blessings(self) -> tuple[Blessing, ...]:
-        """All of them, the default first."""
+        """All blessings, the default first."""
         default = () if self.default is None else (self.default,)
         return (*default, *(blessing for _, blessing in self.for_peers))
 
@@ -65,7 +66,7 @@ class BlessingStore:
     def from_json(cls, value: object) -> BlessingStore:
         """The inverse of `to_json`. Raises InvalidStore."""
         if not isinstance(value, Mapping) or value.get("version") != VERSION:
-            raise InvalidStore(f"a blessing store is an object of version {VERSION}, got {value!r:.100}")
+            raise InvalidStore(f"a blessing store must be an object of version {VERSION}, got {value!r:.100}")
         try:
             store = cls()
             if value["default"] is not None:
@@ -75,7 +76,7 @@ class BlessingStore:
                 store = store.with_peer(Pattern.parse(entry["pattern"]), blessing)
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidStore(
-                "a blessing store has default and forPeers, a list of pattern and blessing"
+                "a blessing store must contain default and forPeers, a list of pattern and blessing"
             ) from error
         except (InvalidCertificate, InvalidPattern) as error:
             raise InvalidStore(f"the blessing store cannot be read: {error}") from error

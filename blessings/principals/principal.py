@@ -1,4 +1,4 @@
-"""Principals: a key pair, which is all that a process is.
+"""Principals: key pairs, which identify a process.
 
     >>> principal = Principal.create()
     >>> verify_signature(principal.public_key, b"message", principal.sign(b"message"))
@@ -27,14 +27,14 @@ from blessings.keys import check_public_key as check_public_key
 from blessings.keys import fingerprint as fingerprint
 
 _ALGORITHMS = {KeyKind.P256: "ecdsa-p256-sha256", KeyKind.ED25519: "ed25519"}
-# A signature for an application must never pass for one on a certificate, a discharge or a TLS handshake,
-# so what is signed starts with a purpose, as in the original.
+# A signature for an application must never be valid on a certificate, a discharge or a TLS handshake, so the
+# signed bytes begin with a purpose, as in the original Vanadium.
 MESSAGE = b"vanadium blessings, message signature, version 1\x00"
 DISCHARGE = b"vanadium blessings, discharge, version 1\x00"
 
 
 class Principal:
-    """A key pair, on P-256 unless asked for Ed25519."""
+    """A key pair, on P-256 unless Ed25519 is asked for."""
 
     def __init__(self, private_key: PrivateKey) -> None:
         """Raises InvalidKey for a key of another kind."""
@@ -52,9 +52,9 @@ class Principal:
         try:
             key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise InvalidKey("this is no unencrypted PEM private key") from error
+            raise InvalidKey("this is not an unencrypted PEM private key") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-            raise InvalidKey(f"a principal's key is one on P-256 or Ed25519, got {type(key).__name__}")
+            raise InvalidKey(f"a principal's key must be on P-256 or Ed25519, got {type(key).__name__}")
         return cls(key)
 
     @property
@@ -68,7 +68,7 @@ class Principal:
 
     @property
     def signature_algorithm(self) -> str:
-        """The name of what `sign` makes: `ecdsa-p256-sha256` or `ed25519`."""
+        """The algorithm of `sign`: `ecdsa-p256-sha256` or `ed25519`."""
         return _ALGORITHMS[keys.kind_of(self.public_key)]
 
     def sign(self, message: bytes) -> bytes:
@@ -76,12 +76,14 @@ class Principal:
         return keys.sign(self._private_key, MESSAGE + message)
 
     def sign_discharge(self, content: bytes) -> bytes:
-        """A signature that makes `content` a discharge; no `sign` makes the same."""
+        """A signature that makes `content` a discharge. `sign` can never make such a signature."""
         return keys.sign(self._private_key, DISCHARGE + content)
 
     def csr(self) -> x509.CertificateSigningRequest:
-        """A PKCS #10 request (RFC 2986) that proves possession of the key and asks for no name:
-        who this is, the issuer decides from other evidence."""
+        """A PKCS #10 request (RFC 2986) that proves possession of the key and asks for no name.
+
+        The issuer decides the name from other evidence.
+        """
         builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
         return builder.sign(self._private_key, keys.certificate_hash(self._private_key))
 
@@ -94,10 +96,10 @@ class Principal:
 
 
 def verify_signature(public_key: PublicKey, message: bytes, signature: bytes) -> bool:
-    """Whether `signature` was made by `Principal.sign` over `message` with that key."""
+    """Whether `Principal.sign` made `signature` over `message` with that key."""
     return keys.is_signed(public_key, MESSAGE + message, signature)
 
 
 def verify_discharge_signature(public_key: PublicKey, content: bytes, signature: bytes) -> bool:
-    """Whether `signature` was made by `Principal.sign_discharge` over `content` with that key."""
+    """Whether `Principal.sign_discharge` made `signature` over `content` with that key."""
     return keys.is_signed(public_key, DISCHARGE + content, signature)

@@ -1,13 +1,12 @@
-"""A private key under a passphrase: scrypt (RFC 7914), then AES-256-GCM.
+"""A private key encrypted under a passphrase: scrypt (RFC 7914), then AES-256-GCM.
 
-PKCS #8 and PKCS #12 would do, but for what `cryptography` makes of them: 2048 rounds of PBKDF2, and no way to
-ask for more, which protects no passphrase that a person can remember. Here guessing costs 128 MiB and some
-tenths of a second each.
+PKCS #8 or PKCS #12 would do if `cryptography` let us choose the rounds: it uses 2048 rounds of PBKDF2, which
+protects no passphrase that a person can remember. Here each guess costs 128 MiB and some tenths of a second.
 
     {"version": 1, "kdf": "scrypt", "n": 131072, "r": 8, "p": 1, "salt", "cipher": "AES-256-GCM", "nonce",
-     "sealed"}                                                    the last three of them in base64, as salt
+     "sealed"}                                      salt, nonce and sealed are in base64
 
-Everything but `sealed` is authenticated with it, in canonical JSON.
+Everything but `sealed` is authenticated together with it, as canonical JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _FIELDS = ("version", "kdf", "n", "r", "p", "salt", "cipher", "nonce", "sealed")
 
 
 def seal(content: bytes, passphrase: bytes) -> bytes:
-    """`content` under the passphrase, as JSON, with salt and nonce from the system's randomness."""
+    """`content` encrypted under the passphrase, as JSON, with salt and nonce from the system's randomness."""
     salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
     header: dict[str, JSON] = {
         "version": VERSION,
@@ -49,10 +48,10 @@ def seal(content: bytes, passphrase: bytes) -> bytes:
 
 
 def unseal(data: bytes, passphrase: bytes) -> bytes:
-    """The inverse of `seal`. Raises InvalidKey for a wrong passphrase, changed bytes, and another form.
+    """The inverse of `seal`. Raises InvalidKey for a wrong passphrase, changed bytes, or another format.
 
-    Other parameters of scrypt than ours are refused: weaker ones would have come from somebody else, and
-    stronger ones could take all memory.
+    Other scrypt parameters than ours are refused: only an attacker would have written weaker ones, and
+    stronger ones could use all memory.
     """
     try:
         value = canonical.parse_any(data)
@@ -61,14 +60,14 @@ def unseal(data: bytes, passphrase: bytes) -> bytes:
         nonce, salt, sealed = fields.bytes("nonce"), fields.bytes("salt"), fields.bytes("sealed")
         used = tuple(fields.any(key) for key in ("kdf", "n", "r", "p", "cipher"))
     except InvalidCaveat as error:
-        raise InvalidKey(f"this is no sealed key: {error}") from error
+        raise InvalidKey(f"this is not a sealed key: {error}") from error
     if used != (_KDF, _N, _R, _P, _CIPHER) or len(salt) != _SALT_BYTES or len(nonce) != _NONCE_BYTES:
-        raise InvalidKey(f"a sealed key has {_KDF} of {_N}, {_R}, {_P} and {_CIPHER}, got {used!r:.200}")
+        raise InvalidKey(f"a sealed key must use {_KDF} of {_N}, {_R}, {_P} and {_CIPHER}, got {used!r:.200}")
     header: dict[str, JSON] = {key: fields.any(key) for key in _FIELDS if key != "sealed"}
     try:
         return AESGCM(_key(passphrase, salt)).decrypt(nonce, sealed, canonical.encode(header))
     except InvalidTag as error:
-        raise InvalidKey("the passphrase is another one, or the sealed key was changed") from error
+        raise InvalidKey("the passphrase is wrong, or the sealed key was changed") from error
 
 
 def _key(passphrase: bytes, salt: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The certificate profile: how certificates are made, and how chains of them are spelled.
+"""Certificates of the profile: how each kind is built, and how chains are encoded.
 
 | | signing certificate (root, application) | leaf (replica, service) | delegate, leaf with caveats |
 |---|---|---|---|
@@ -9,11 +9,11 @@
 | extended key usage | none | clientAuth and serverAuth, or one of them | none |
 | restrictions (`blessings.profile.restrictions`, critical) | with caveats | none | always |
 
-A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), which is why
-the name of an application certificate stands in its subject. DC (RFC 4519) is the one attribute of names
-that has no upper bound below our components' 253 characters. A private extension under a 2.25.<UUID> object
-identifier will not do for what every program must read: Go's parser reads no arc above 31 bits, and refuses
-the certificate. For restrictions that is a refusal in its place.
+A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), so the name of an
+application certificate is in its subject. DC (RFC 4519) is the only name attribute without an upper bound
+below the 253 characters of our components. A private extension under a 2.25.<UUID> object identifier cannot
+carry the name, because every program must be able to read it: Go's parser reads no arc above 31 bits, and
+refuses the whole certificate. For restrictions that refusal is what we want.
 
 Sources: RFC 5280; https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md
 """
@@ -37,7 +37,7 @@ from blessings.names import Name
 from blessings.profile.fields import Role
 from blessings.profile.restrictions import Restrictions
 
-# Verifiers' clocks may be behind ours.
+# The clocks of verifiers may be slow.
 BACKDATE = timedelta(seconds=60)
 # Root, applications, replica and delegates together. Each costs a verifier one signature check.
 MAX_CHAIN_LENGTH = 16
@@ -45,7 +45,7 @@ MAX_CHAIN_LENGTH = 16
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
-# A tag, and a length in up to 4 octets.
+# One byte for the tag, one for the length's form, and up to 4 for the length.
 _MAX_DER_HEADER = 6
 _PEM_LINE = 64
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -113,15 +113,15 @@ def build_delegate_certificate(
     not_after: datetime,
     caveats: Sequence[Caveat],
 ) -> x509.Certificate:
-    """By which a leaf, or a delegate of it, blesses another key. No plain X.509 verifier accepts it."""
+    """A certificate by which a leaf or a delegate blesses another key. No plain X.509 verifier accepts it."""
     return _build_restricted(
         name, public_key, issuer, issuer_key, not_before, not_after, caveats, Role.DELEGATE
     )
 
 
 def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates of a PEM text in its order. Raises InvalidCertificate when there is none."""
-    # A half of a surrogate pair, which JSON can bring, becomes a byte that is no PEM.
+    """The certificates of a PEM text, in its order. Raises InvalidCertificate when there is none."""
+    # JSON can contain half of a surrogate pair; it becomes a byte that PEM does not allow.
     data = pem.encode(errors="replace") if isinstance(pem, str) else pem
     try:
         return tuple(x509.load_pem_x509_certificates(data))
@@ -132,7 +132,7 @@ def parse_pem_chain(pem: str | bytes) -> tuple[x509.Certificate, ...]:
 
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> str:
-    """PEM texts one after the other."""
+    """The PEM texts of the certificates, one after the other."""
     return "".join(_pem_of(certificate) for certificate in certificates)
 
 
@@ -143,8 +143,8 @@ def pem_of_der(der: bytes) -> str:
     return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
 
 
-# Most are issuers and roots, which are written again with each certificate under them; and `cryptography`
-# encodes a certificate anew each time.
+# Most of these certificates are issuers and roots, written again with each certificate under them, and
+# `cryptography` encodes a certificate anew each time.
 @lru_cache(maxsize=256)
 def _pem_of(certificate: x509.Certificate) -> str:
     return pem_of_der(_der_of(certificate))
@@ -164,7 +164,7 @@ def parse_der(der: bytes) -> x509.Certificate:
 
 
 def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates of concatenated DER, as the Workload API has them. Raises InvalidCertificate."""
+    """The certificates of concatenated DER, the Workload API's format. Raises InvalidCertificate."""
     certificates: list[x509.Certificate] = []
     at = 0
     while at < len(der):
@@ -180,21 +180,21 @@ def parse_der_chain(der: bytes) -> tuple[x509.Certificate, ...]:
 
 
 def to_der(certificates: Iterable[x509.Certificate]) -> bytes:
-    """DER encodings one after the other."""
+    """The DER encodings of the certificates, one after the other."""
     return b"".join(_der_of(certificate) for certificate in certificates)
 
 
 def validity(
     now: datetime, lifetime: timedelta, issuer: x509.Certificate | None
 ) -> tuple[datetime, datetime]:
-    """When a certificate made now begins and ends: backdated, and never outside of its issuer's time.
+    """The begin and end of a certificate made now: backdated, and within its issuer's validity.
 
     Raises CannotBless for a lifetime that is not positive.
     """
     if now.tzinfo is None:
         raise ValueError("`now` needs a time zone")
     if lifetime <= timedelta(0):
-        raise CannotBless(f"a lifetime is longer than nothing, got {lifetime.total_seconds():g} s")
+        raise CannotBless(f"a lifetime must be longer than 0 s, got {lifetime.total_seconds():g} s")
     now = now.astimezone(UTC).replace(microsecond=0)
     begin, end = now - BACKDATE, now + lifetime
     if issuer is not None:
@@ -237,16 +237,16 @@ def _particulars(
     )
 
 
-# Builders are values, and what an issuer's certificates have in common is the half of making one.
+# Builders are immutable, and building what an issuer's certificates have in common is half of the work.
 @lru_cache(maxsize=64)
 def _signed_by(issuer: x509.Certificate) -> x509.CertificateBuilder:
     try:
         of_issuer = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound as error:
-        # RFC 5280, 4.2.1.2: every signing certificate has it. One made elsewhere may not.
+        # RFC 5280, section 4.2.1.2: every signing certificate has one. One made elsewhere may not.
         raise CannotBless(
-            f"the signing certificate {issuer.subject.rfc4514_string()} has no subject key identifier, by "
-            "which what it signs names its key"
+            f"the signing certificate {issuer.subject.rfc4514_string()} has no subject key identifier, so "
+            "the certificates that it signs cannot name its key"
         ) from error
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(of_issuer)
     return x509.CertificateBuilder().issuer_name(issuer.subject).add_extension(authority, critical=False)
@@ -263,7 +263,7 @@ def _leaf_of(issuer: x509.Certificate, usages: tuple[ObjectIdentifier, ...]) -> 
 
 
 def subject_of(name: Name) -> x509.Name:
-    """A signing certificate's subject: one DC a component."""
+    """A signing certificate's subject, with one DC attribute for each component of the name."""
     return x509.Name([_component(one) for one in name.components])
 
 
@@ -321,14 +321,12 @@ def _check_pem(pem: bytes, position: int) -> None:
 
 
 def _der_length(data: bytes, available: int) -> int:
-    """The length in bytes of the DER SEQUENCE that `data` begins with, its header included (X.690, 8.1.3)."""
+    """The length in bytes of the DER SEQUENCE at the start of `data`, with its header (X.690, 8.1.3)."""
     octets = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
     header = 2 + octets
     if len(data) < header or data[0] != 0x30 or octets > 4 or data[1] == 0x80:
         raise InvalidCertificate("a DER certificate begins with a SEQUENCE and its length", field="encoding")
     length = header + (int.from_bytes(data[2:header], "big") if octets else data[1])
     if length > available:
-        raise InvalidCertificate(
-            f"it says that it has {length} bytes, there are {available}", field="encoding"
-        )
+        raise InvalidCertificate(f"its header states {length} bytes, there are {available}", field="encoding")
     return length

@@ -1,4 +1,4 @@
-"""The fields of a certificate, one by one, as the profile wants them; the name is in `certificate_names`.
+"""The fields of a certificate, each checked against the profile; the name is in `profile.names`.
 
 Each error names the field as RFC 5280 does.
 """
@@ -27,7 +27,7 @@ _IDENTIFYING = frozenset(
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     }
 )
-# In DER, and without parameters: RFC 5758, section 3.2, and RFC 8410, section 3.
+# In DER, without parameters: RFC 5758, section 3.2, and RFC 8410, section 3.
 SIGNATURE_ALGORITHMS = {
     KeyKind.P256: bytes.fromhex("300a06082a8648ce3d040302"),
     KeyKind.ED25519: bytes.fromhex("300506032b6570"),
@@ -37,8 +37,10 @@ Extensions = dict[ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
 
 class Role(StrEnum):
-    """What a certificate is in a chain: roots and applications sign, a leaf identifies, a delegate is blessed
-    by a leaf or another delegate."""
+    """What a certificate does in a chain.
+
+    Roots and applications sign others, a leaf identifies, and a leaf or another delegate blesses a delegate.
+    """
 
     SIGNER = "signing certificate"
     LEAF = "leaf"
@@ -56,11 +58,11 @@ def public_key_of(certificate: x509.Certificate) -> PublicKey:
 
 
 def times_of(certificate: x509.Certificate) -> tuple[datetime, datetime]:
-    """When a certificate begins and ends. Raises InvalidCertificate."""
+    """When a certificate's validity begins and ends. Raises InvalidCertificate."""
     try:
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except ValueError as error:
-        # DER has a year 0, Python's calendar has none.
+        # DER allows the year 0, Python's calendar does not.
         raise InvalidCertificate(f"a time cannot be read: {error}", field="validity") from error
     if not_before >= not_after:
         raise InvalidCertificate(
@@ -71,7 +73,7 @@ def times_of(certificate: x509.Certificate) -> tuple[datetime, datetime]:
 
 
 def is_signing(certificate: x509.Certificate) -> bool:
-    """Whether basic constraints say CA:TRUE. Raises InvalidCertificate when there are none."""
+    """Whether the basic constraints contain CA:TRUE. Raises InvalidCertificate when there are none."""
     return constraints_of(extensions_of(certificate)).ca
 
 
@@ -81,20 +83,20 @@ def extensions_of(certificate: x509.Certificate) -> Extensions:
         return {one.oid: one for one in certificate.extensions}
     except x509.DuplicateExtension as error:
         raise InvalidCertificate(
-            f"the extension {error.oid.dotted_string} is there twice", field="extensions"
+            f"the extension {error.oid.dotted_string} appears twice", field="extensions"
         ) from error
     except (ValueError, TypeError, x509.UnsupportedGeneralNameType) as error:
         raise InvalidCertificate(f"an extension cannot be read: {error}", field="extensions") from error
 
 
 def one_of(extensions: Extensions, kind: type[_Extension]) -> _Extension | None:
-    """The extension of that kind; None when it is not there."""
+    """The extension of that kind, or None."""
     found = extensions.get(kind.oid)
     return None if found is None else cast(_Extension, found.value)
 
 
 def constraints_of(extensions: Extensions) -> x509.BasicConstraints:
-    """Raises InvalidCertificate when there are none."""
+    """The basic constraints. Raises InvalidCertificate when there are none."""
     constraints = one_of(extensions, x509.BasicConstraints)
     if constraints is None:
         raise InvalidCertificate("there are no basic constraints", field="basicConstraints")
@@ -102,7 +104,7 @@ def constraints_of(extensions: Extensions) -> x509.BasicConstraints:
 
 
 def restrictions_of(extensions: Extensions) -> Restrictions | None:
-    """The caveats, and whether it is a delegate; None without the extension. Raises InvalidCertificate."""
+    """The caveats, and whether this is a delegate; None without the extension. Raises InvalidCertificate."""
     found = extensions.get(restrictions.OID)
     if found is None:
         return None
@@ -115,7 +117,8 @@ def restrictions_of(extensions: Extensions) -> Restrictions | None:
 
 
 def role_of(ca: bool, restrictions: Restrictions | None) -> Role:
-    """`ca` is what basic constraints say. Raises InvalidCertificate for a delegate that could sign."""
+    """The role of a certificate; `ca` is from its basic constraints. Raises InvalidCertificate when a
+    delegate is a CA."""
     if restrictions is not None and restrictions.delegation:
         if ca:
             raise InvalidCertificate("a delegate must be CA:FALSE", field="basicConstraints")
@@ -124,7 +127,7 @@ def role_of(ca: bool, restrictions: Restrictions | None) -> Role:
 
 
 def check_key_usage(extensions: Extensions, role: Role) -> None:
-    """Raises InvalidCertificate where it allows less than the role needs, or more."""
+    """Raises InvalidCertificate when the key usage allows less than the role needs, or more."""
     usage = one_of(extensions, x509.KeyUsage)
     if usage is None:
         raise InvalidCertificate("there is no key usage", field="keyUsage")
@@ -138,21 +141,21 @@ def check_key_usage(extensions: Extensions, role: Role) -> None:
 
 
 def check_extended_key_usage(extensions: Extensions) -> None:
-    """In a signing certificate too: X.509 verifiers take it for a limit of what is below.
+    """Raises InvalidCertificate when neither clients nor servers may use the certificate.
 
-    Raises InvalidCertificate.
+    That holds for signing certificates too: X.509 verifiers read their usages as a limit for all below them.
     """
     usages = one_of(extensions, x509.ExtendedKeyUsage)
     if usages is not None and _IDENTIFYING.isdisjoint(usages):
         raise InvalidCertificate(
-            "it is for neither clients nor servers, but for "
+            "it may identify neither clients nor servers, its extended key usage is "
             f"{', '.join(one.dotted_string for one in usages)[:300]}",
             field="extKeyUsage",
         )
 
 
 def check_signature_form(parts: SignedParts) -> None:
-    """Raises InvalidCertificate for another algorithm than ours, or one that is spelled otherwise."""
+    """Raises InvalidCertificate for a signature algorithm that the profile lacks, or in another encoding."""
     if parts.outer_algorithm not in SIGNATURE_ALGORITHMS.values():
         raise InvalidCertificate(
             "only ECDSA with SHA-256 and Ed25519 sign certificates, "
@@ -160,6 +163,6 @@ def check_signature_form(parts: SignedParts) -> None:
             field="signatureAlgorithm",
         )
     if parts.inner_algorithm != parts.outer_algorithm:
-        raise InvalidCertificate("the algorithm inside is another than outside", field="signature")
+        raise InvalidCertificate("the inner and outer signature algorithms differ", field="signature")
     if parts.unused_bits:
-        raise InvalidCertificate("the signature is no whole number of bytes", field="signatureValue")
+        raise InvalidCertificate("the signature is not a whole number of bytes", field="signatureValue")

@@ -39,7 +39,8 @@ def name_of(certificate: x509.Certificate) -> Name:
 def name_in(
     certificate: x509.Certificate, extensions: Extensions, role: Role, restrictions: Restrictions | None
 ) -> Name | None:
-    """The name, of fields that were read; None for a signing certificate whose subject is no name.
+    """The blessing name in fields that were already read; None for a signing certificate whose subject is no
+    name.
 
     Raises InvalidCertificate.
     """
@@ -51,7 +52,7 @@ def name_in(
         return _name_of_svid(uris)
     if sans is not None:
         raise InvalidCertificate(
-            "a certificate with caveats, or of a delegation, has no alternative name: it is no SVID",
+            "a certificate with caveats or of a delegate must not have alternative names: it is no SVID",
             field="subjectAltName",
         )
     name = _name_of_subject(certificate)
@@ -65,7 +66,7 @@ def name_in(
 
 
 def no_name(certificate: x509.Certificate) -> InvalidCertificate:
-    """The error for a certificate that needs a name, where `name_in` found none."""
+    """The error to raise when `name_in` found no name in a certificate that needs one."""
     return InvalidCertificate(
         "a signing certificate's subject is its name, one DC a component; "
         f"it is {certificate.subject.rfc4514_string()[:300]!r}",
@@ -99,11 +100,11 @@ def _name_of_signer(certificate: x509.Certificate, uris: list[str]) -> Name | No
 
 
 def _name_of_subject(certificate: x509.Certificate) -> Name | None:
-    """The name that the subject spells; None when it is not made of DC attributes."""
+    """The name that the subject encodes; None when the subject is not made of DC attributes."""
     try:
         rdns = certificate.subject.rdns
     except (ValueError, TypeError) as error:
-        # TypeError: a BIT STRING where a text belongs.
+        # `cryptography` raises TypeError for a BIT STRING in place of a text.
         raise InvalidCertificate(f"it cannot be read: {error}", field="subject") from error
     attributes = [attribute for rdn in rdns for attribute in rdn]
     if not attributes or any(one.oid != NameOID.DOMAIN_COMPONENT for one in attributes):

@@ -1,7 +1,6 @@
-"""What a certificate says, read once and checked against the profile; nothing here proves anything.
+"""The fields of a certificate, read once and checked against the profile. Nothing here proves anything.
 
-All that is judged of a certificate comes from here, so that a chain is parsed once however often
-it is judged.
+Every check of a certificate uses these fields, so a chain is parsed once however often it is judged.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ _UNDERSTOOD_CRITICAL = frozenset(
 
 @dataclass(frozen=True)
 class CertificateFacts:
-    """The fields of one certificate that the profile gives a meaning to.
+    """The fields of one certificate that have a meaning in the profile.
 
-    `parts` are the bytes that its signature is about; `restricted` says whether it has the restrictions
-    extension, with caveats or as a delegate.
+    `parts` are the bytes that the signature covers. `restricted` states whether the certificate has the
+    restrictions extension, for caveats or as a delegate.
     """
 
     role: Role
@@ -66,19 +65,19 @@ class CertificateFacts:
 
     @cached_property
     def key_fingerprint(self) -> str:
-        """Of the public key, as `fingerprint` says it."""
+        """The `fingerprint` of the public key."""
         return keys.fingerprint(self.public_key)
 
 
 @dataclass(frozen=True)
 class NamedFacts(CertificateFacts):
-    """Those of a certificate with a blessing name. Only a root of another implementation has none."""
+    """The fields of a certificate with a blessing name. Only roots of other implementations have no name."""
 
     name: Name
 
 
 def read(certificate: x509.Certificate) -> NamedFacts:
-    """The facts of a certificate of a chain. Raises InvalidCertificate, for its key UnacceptableKey."""
+    """The fields of a certificate in a chain. Raises InvalidCertificate, and UnacceptableKey for its key."""
     facts = read_root(certificate)
     if not isinstance(facts, NamedFacts):
         raise no_name(certificate)
@@ -87,17 +86,17 @@ def read(certificate: x509.Certificate) -> NamedFacts:
 
 @lru_cache(maxsize=256)
 def read_issuer(certificate: x509.Certificate) -> NamedFacts:
-    """As `read`, of a certificate above a leaf: few of them stand in many chains, and are read once.
+    """As `read`, and cached: for certificates above the leaf, since few of them appear in many chains.
 
-    Certificates are equal when their bytes are, and what they say depends on nothing else.
+    Certificates are equal when their bytes are, and their fields depend on nothing else.
     """
     return read(certificate)
 
 
 def read_root(certificate: x509.Certificate) -> CertificateFacts:
-    """The facts of a root: NamedFacts, unless it is another implementation's with a subject of its own.
+    """The fields of a root: NamedFacts, unless another implementation made it with a subject that is no name.
 
-    Raises InvalidCertificate, for its key UnacceptableKey.
+    Raises InvalidCertificate, and UnacceptableKey for its key.
     """
     try:
         key = public_key_of(certificate)
@@ -112,7 +111,7 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
     parts = split(certificate)
     check_signature_form(parts)
     if certificate.serial_number <= 0:
-        raise InvalidCertificate("a serial number is positive (RFC 5280)", field="serialNumber")
+        raise InvalidCertificate("a serial number must be positive (RFC 5280)", field="serialNumber")
     not_before, not_after = times_of(certificate)
     facts = CertificateFacts(
         role=role,

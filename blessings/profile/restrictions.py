@@ -1,12 +1,12 @@
-"""The critical extension that carries caveats, and says that a certificate is a delegation.
+"""The critical extension that contains caveats and marks a certificate as a delegation.
 
 Its value is a DER UTF8String with canonical JSON (`blessings.encoding.canonical`):
 
     {"caveats":[{"at":"2026-11-24T12:00:00Z","kind":"expiry"}],"delegation":true,"version":1}
 
-It stands under an object identifier of its own in 2.25.<UUID>, and is always critical: who does not know it
+Its object identifier is our own, in 2.25.<UUID>, and it is always critical: a verifier that does not know it
 must refuse the certificate (RFC 5280, section 4.2). Go's parser reads no arc above 31 bits and refuses the
-certificate as malformed, which is a refusal too.
+certificate as malformed, which is also a refusal.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _UTF8_STRING = 0x0C
 
 @dataclass(frozen=True)
 class Restrictions:
-    """What the extension says. It is left out when there is neither a delegation nor a caveat."""
+    """The content of the extension. A certificate with neither a delegation nor a caveat has no extension."""
 
     delegation: bool
     caveats: tuple[Caveat, ...]
 
     def to_extension(self) -> x509.UnrecognizedExtension:
-        """Raises InvalidCaveat when it would be too long."""
+        """The extension. Raises InvalidCaveat when it would be too long."""
         return x509.UnrecognizedExtension(OID, _wrap(canonical.encode(self.to_json())))
 
     def to_json(self) -> canonical.JSON:
@@ -48,7 +48,7 @@ class Restrictions:
 
 
 def parse(value: bytes) -> Restrictions:
-    """The inverse of `Restrictions.to_extension`, of the extension's DER value. Raises InvalidCaveat."""
+    """The restrictions in an extension's DER value; the inverse of `to_extension`. Raises InvalidCaveat."""
     fields = Fields(canonical.parse(_unwrap(value)), "restrictions", ("version", "delegation", "caveats"))
     fields.version(VERSION)
     delegation = fields.any("delegation")
@@ -56,7 +56,7 @@ def parse(value: bytes) -> Restrictions:
         raise InvalidCaveat("restrictions.delegation must be true or false")
     read = kinds.parse_all(fields.list("caveats"), "restrictions.caveats")
     if not delegation and not read:
-        raise InvalidCaveat("restrictions without a delegation and without caveats are left out")
+        raise InvalidCaveat("the restrictions contain neither a delegation nor a caveat")
     return Restrictions(delegation, read)
 
 
@@ -67,7 +67,7 @@ def _wrap(content: bytes) -> bytes:
 
 
 def _unwrap(value: bytes) -> bytes:
-    """The content of a UTF8String. There is one DER encoding of it, so it is compared with that."""
+    """The content of a UTF8String. DER has one encoding of it, so the value is compared with that one."""
     for header in (2, 3, 4):
         content = value[header:]
         if value[:header] == bytes([_UTF8_STRING]) + _length(len(content)):

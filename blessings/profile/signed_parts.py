@@ -1,8 +1,8 @@
-"""The parts of a certificate that its signature is about, as the very bytes that were signed.
+"""The parts of a certificate that its signature covers, as the very bytes that were signed.
 
-`cryptography` has parsed the certificate before, so its structure is that of RFC 5280, section 4.1; this only
-walks over it. It saves the parsing of names and keys that comparing and verifying by its objects costs for
-each certificate, which is as much as a signature check.
+`cryptography` has already parsed the certificate, so its structure is that of RFC 5280, section 4.1, and this
+code only walks over it. Comparing and verifying with the objects of `cryptography` would parse names and keys
+again for each certificate, which costs as much as a signature check.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _VERSION_TAG = 0xA0
 
 @dataclass(frozen=True)
 class SignedParts:
-    """In DER, but for the signature.
+    """The parts of one certificate, each in DER except the signature.
 
-    inner_algorithm, outer_algorithm: the AlgorithmIdentifier inside of what is signed, and the one outside.
-    unused_bits: of the BIT STRING with the signature; 0 in DER, and ignored by some parsers.
+    inner_algorithm, outer_algorithm: the AlgorithmIdentifier inside of the signed part, and the one after it.
+    unused_bits: the number of unused bits in the signature's BIT STRING: 0 in DER, and ignored by some
+        parsers.
     """
 
     signed: bytes
@@ -33,7 +34,7 @@ class SignedParts:
 
 
 def split(certificate: x509.Certificate) -> SignedParts:
-    """The parts of a certificate."""
+    """The parts of `certificate`."""
     der = certificate.public_bytes(Encoding.DER)
     begin, _ = _value(der, 0)
     inside, signed_end = _value(der, begin)

@@ -1,1 +1,1 @@
-"""What a presented chain proves: signatures, names, roots, caveats and revocation, by a policy."""
+"""Verification of presented chains: signatures, names, roots, caveats and revocation, under a policy."""

@@ -1,8 +1,8 @@
-"""What a chain is checked for by itself, whichever roots are recognised.
+"""The checks of a chain that do not depend on the recognised roots.
 
-Its length; each certificate's key, critical extensions and time; of each two neighbours the signature, and
-names and times that nest; the roles. Each check raises VerificationError; `place` is where in the chain, 0
-for the leaf.
+They are: the length; each certificate's key, critical extensions and time; for each certificate and its
+issuer the signature, and that name and time nest; the roles. Each check raises VerificationError. `place` is
+a certificate's place in the chain, 0 for the leaf.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blessings.verification.policy import Policy
 
 
 def check_shape(chain: tuple[x509.Certificate, ...], policy: Policy) -> None:
-    """That there is a leaf, and no more than is read, and nothing twice."""
+    """Checks that there is a leaf, that the chain is not too long, and that no certificate appears twice."""
     if not chain:
         raise VerificationError(Reason.NOT_A_LEAF, "the chain is a root alone, which identifies nobody")
     if len(chain) > policy.max_chain_length:
@@ -32,12 +32,12 @@ def check_shape(chain: tuple[x509.Certificate, ...], policy: Policy) -> None:
         earlier = places.setdefault(certificate, place)
         if earlier != place:
             raise VerificationError(
-                Reason.CYCLIC, f"it is the certificate {earlier} once more", certificate=place
+                Reason.CYCLIC, f"it is the same as certificate {earlier}", certificate=place
             )
 
 
 def check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Policy) -> None:
-    """What needs no other certificate: key, critical extensions, time."""
+    """Checks what needs no other certificate: key, critical extensions, time."""
     if facts.key_kind not in policy.key_kinds:
         raise VerificationError(
             Reason.KEY_NOT_ACCEPTED,
@@ -48,7 +48,7 @@ def check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Poli
     if facts.unknown_critical:
         raise VerificationError(
             Reason.UNKNOWN_CRITICAL_EXTENSION,
-            f"it has the critical extension {', '.join(facts.unknown_critical)[:300]}",
+            f"it has the unknown critical extension {', '.join(facts.unknown_critical)[:300]}",
             certificate=place,
             field="extensions",
         )
@@ -69,7 +69,8 @@ def check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Poli
 
 
 def check_roles(facts: list[NamedFacts], policy: Policy) -> None:
-    """Delegates, then one leaf, then signing certificates, none of them with more below than it allows."""
+    """Checks the order of roles: delegates, then one leaf, then signing certificates within their path
+    lengths."""
     delegates = 0
     while delegates < len(facts) and facts[delegates].role is Role.DELEGATE:
         delegates += 1
@@ -84,13 +85,13 @@ def check_roles(facts: list[NamedFacts], policy: Policy) -> None:
         if delegates == 0:
             raise VerificationError(
                 Reason.NOT_A_LEAF,
-                "it signs others, so it identifies nobody",
+                "it is a signing certificate, which identifies nobody",
                 certificate=0,
                 field="basicConstraints",
             )
         raise VerificationError(
             Reason.NOT_A_LEAF,
-            "a delegate is blessed by a leaf or another delegate, and this one by neither",
+            "a delegate must be blessed by a leaf or another delegate, and this one is by neither",
             certificate=delegates - 1,
             field="restrictions",
         )
@@ -99,11 +100,11 @@ def check_roles(facts: list[NamedFacts], policy: Policy) -> None:
 
 
 def check_signer(facts: CertificateFacts, signers_below: int, place: int) -> None:
-    """That it may sign, with so many signing certificates below it."""
+    """Checks that it may sign, with `signers_below` signing certificates below it."""
     if facts.role is not Role.SIGNER:
         raise VerificationError(
             Reason.NOT_AN_AUTHORITY,
-            "it may not sign others, it is a leaf or a delegate",
+            "it may not sign others, because it is a leaf or a delegate",
             certificate=place,
             field="basicConstraints",
         )
@@ -117,22 +118,22 @@ def check_signer(facts: CertificateFacts, signers_below: int, place: int) -> Non
 
 
 def check_signature(facts: list[NamedFacts], place: int) -> None:
-    """That the certificate at `place` is signed by the next one."""
+    """Checks that the next certificate signed the one at `place`."""
     if is_signed_by(facts[place], facts[place + 1]):
         return
     check_order(facts)
     raise VerificationError(
         Reason.BAD_SIGNATURE,
-        "it is not signed by the key of its issuer",
+        "the key of its issuer did not sign it",
         certificate=place,
         field="signatureValue",
     )
 
 
 def check_order(facts: list[NamedFacts]) -> None:
-    """Says of a chain that does not hold together, whether its certificates are those of another order.
+    """Raises the reason why certificates with wrong signatures are in the wrong order, if they are.
 
-    Only for what went wrong already: equal names prove nothing.
+    Only for a chain that has already failed: equal names prove nothing.
     """
     subjects = [one.parts.subject for one in facts]
     issuers = [one.parts.issuer for one in facts]
@@ -143,29 +144,29 @@ def check_order(facts: list[NamedFacts]) -> None:
             other = subjects.index(issuer)
             reason, message = (
                 Reason.OUT_OF_ORDER,
-                f"its issuer is certificate {other}, which must be the next",
+                f"its issuer is certificate {other}, which must come next",
             )
             if other == place == last:
                 reason, message = Reason.UNRECOGNISED_ROOT, "it is a root that is not recognised"
             elif other <= place and all(linked[other:place]):
-                reason, message = Reason.CYCLIC, f"its issuer is certificate {other}, and the chain a circle"
+                reason, message = Reason.CYCLIC, f"its issuer is certificate {other}, which closes a circle"
             raise VerificationError(reason, message, certificate=place, field="issuer")
     if not all(linked):
         place = linked.index(False)
         raise VerificationError(
             Reason.ISSUER_MISMATCH,
-            f"its issuer is not the next one, {facts[place + 1].name}",
+            f"its issuer is not the next certificate, {facts[place + 1].name}",
             certificate=place,
             field="issuer",
         )
 
 
 def check_nested(subject: NamedFacts, issuer: CertificateFacts, place: int) -> None:
-    """That the subject's name extends its issuer's, and its time is within its issuer's."""
+    """Checks that the subject's name extends its issuer's, and that its time is within its issuer's."""
     if isinstance(issuer, NamedFacts) and not subject.name.is_extension_of(issuer.name):
         raise VerificationError(
             Reason.NAME_NOT_EXTENDED,
-            f"it says {subject.name}, which does not extend its issuer's {issuer.name}",
+            f"its name {subject.name} does not extend its issuer's, {issuer.name}",
             certificate=place,
             field="subjectAltName" if subject.role is Role.LEAF and not subject.restricted else "subject",
         )
@@ -183,7 +184,7 @@ def check_nested(subject: NamedFacts, issuer: CertificateFacts, place: int) -> N
 
 
 def is_signed_by(subject: CertificateFacts, issuer: CertificateFacts) -> bool:
-    """Whether the issuer has the name that the subject says, and the key that signed it."""
+    """Whether `issuer` has the name that `subject` gives for its issuer, and the key that signed it."""
     return (
         subject.parts.issuer == issuer.parts.subject
         and subject.parts.outer_algorithm == SIGNATURE_ALGORITHMS[issuer.key_kind]
@@ -192,6 +193,7 @@ def is_signed_by(subject: CertificateFacts, issuer: CertificateFacts) -> bool:
 
 
 def as_verification_error(error: InvalidCertificate) -> VerificationError:
-    """A certificate outside of the profile, as the reason why a chain proves nothing."""
+    """Converts the error about a certificate outside of the profile to a reason why a chain proves
+    nothing."""
     reason = Reason.WEAK_KEY if isinstance(error, UnacceptableKey) else Reason.MALFORMED
     return VerificationError(reason, error.problem, certificate=error.certificate, field=error.field)

@@ -1,8 +1,8 @@
-"""Policy: what a verifier accepts, as one value.
+"""The policy of a verifier: what it accepts, as one value.
 
 SVIDS_ONLY                       # the default: no delegates
 Policy(max_delegations=3)        # a leaf, and up to three delegates below it
-Policy(revocation=lists)         # none that a list says is revoked
+Policy(revocation=lists)         # no certificate that a list revokes
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ NO_LISTS = RevocationLists()
 
 @dataclass(frozen=True)
 class Policy:
-    """What is accepted beyond what every chain must be.
+    """What a verifier accepts, beyond the rules that hold for every chain.
 
-    max_delegations: how many delegates may stand below the leaf. 0, the default, accepts none: a program
-        that has not thought of delegation does not take part in it.
+    max_delegations: how many delegates may be below the leaf. 0, the default, accepts none: a program that
+        does not consider delegation takes no part in it.
     max_chain_length: how many certificates a chain may have without its root, at most 16.
-    key_kinds: the kinds of keys in the chain and the root.
+    key_kinds: the accepted kinds of keys, in the chain and the root.
     registry: the user-defined caveats that this verifier knows.
-    revocation: the revocation lists that it has. No certificate of the chain may be on its issuer's.
-    without_list: whether a leaf is accepted when no list of now is about it.
+    revocation: the revocation lists that it has. No certificate of the chain may be on its issuer's list.
+    without_list: whether a leaf is accepted when no current list covers it.
     """
 
     max_delegations: int = 0
@@ -40,9 +40,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_chain_length <= MAX_CHAIN_LENGTH:
-            raise ValueError(f"max_chain_length is 1 to {MAX_CHAIN_LENGTH}, got {self.max_chain_length}")
+            raise ValueError(f"max_chain_length must be 1 to {MAX_CHAIN_LENGTH}, got {self.max_chain_length}")
         if self.max_delegations < 0:
-            raise ValueError(f"max_delegations is not negative, got {self.max_delegations}")
+            raise ValueError(f"max_delegations must not be negative, got {self.max_delegations}")
 
 
 SVIDS_ONLY = Policy()

@@ -1,4 +1,4 @@
-"""Whether a certificate of a chain is revoked, by the lists that a policy brings."""
+"""The check that no certificate of a chain is revoked, by the lists of the policy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check_revocation(
     now: datetime,
     policy: Policy,
 ) -> None:
-    """RFC 5280, section 6.3.3, with lists that are given: those of the issuer's name, signed by its key.
+    """Raises VerificationError for a revoked certificate (RFC 5280, section 6.3.3).
 
-    Raises VerificationError.
+    Only lists with the issuer's name and a signature by its key count.
     """
     if not policy.revocation.entries and policy.without_list is WithoutList.ACCEPT:
         return
@@ -41,7 +41,7 @@ def check_revocation(
         if one.role is Role.LEAF and policy.without_list is WithoutList.REFUSE and not known:
             raise VerificationError(
                 Reason.REVOCATION_UNKNOWN,
-                "there is no revocation list of now, signed by its issuer, that says that it is not revoked",
+                "no current revocation list from its issuer covers it",
                 certificate=place,
                 field="serialNumber",
             )

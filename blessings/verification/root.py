@@ -1,4 +1,4 @@
-"""Whether a chain ends below a root that is recognised, valid now, and trusted for the leaf's name."""
+"""The check that a chain ends below a recognised root, valid now and trusted for the leaf's name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from blessings.verification.policy import Policy
 def check_root(
     last: x509.Certificate, facts: list[NamedFacts], roots: Roots, now: datetime, policy: Policy
 ) -> CertificateFacts:
-    """The root that the chain ends below; `last` is its last certificate. Raises VerificationError."""
+    """The root that signed `last`, the chain's last certificate. Raises VerificationError."""
     place = len(facts)
     signers = _signers(facts[-1], roots, place)
     if not signers:
@@ -43,7 +43,7 @@ def check_root(
             f"the root is trusted for {', '.join(str(root.pattern) for root in signers)}, not for {name}",
             certificate=place,
         )
-    # One of them is enough, whichever it is: roots have no order.
+    # One good root is enough, whichever it is: roots have no order.
     failures = []
     for root in trusted:
         try:
@@ -66,7 +66,7 @@ def _check_as_root(
 def _signers(last: NamedFacts, roots: Roots, place: int) -> list[Root]:
     """The roots that signed the chain's last certificate.
 
-    A root that is outside of the profile fails the chain when it has the issuer's name and no other signed.
+    A root outside of the profile fails the chain only when it has the issuer's name and no other root signed.
     """
     signers, refused = [], None
     for root in roots:
@@ -86,5 +86,5 @@ def _issuer_of(certificate: x509.Certificate) -> str:
     try:
         return repr(certificate.issuer.rfc4514_string()[:300])
     except (ValueError, TypeError):
-        # TypeError: a BIT STRING where a text belongs.
+        # `cryptography` raises TypeError for a BIT STRING in place of a text.
         return "that cannot be read"

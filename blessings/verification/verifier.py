@@ -1,9 +1,9 @@
-"""Verification: which names a presented chain proves, and why not the others.
+"""The verifier of presented chains: which names they prove, and why the others prove none.
 
 The checks, in their order: the chain's length; for each certificate from the leaf up its form, key, critical
-extensions and time; for each two neighbours the signature, and names and times that nest; the roles; the
-root recognised, valid now, and trusted for the leaf's name; no certificate revoked; every caveat of every
-certificate.
+extensions and time; for each certificate and its issuer the signature, and that name and time nest; the
+roles; the root recognised, valid now, and trusted for the leaf's name; no certificate revoked; every caveat
+of every certificate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NONE = Discharges()
 class Rejection:
     """A presented blessing that proves nothing. `presented` is None when it does not even claim a name.
 
-    `certificate` and `field` say where it is wrong, as in VerificationError.
+    `certificate` and `field` locate the error, as in VerificationError.
     """
 
     presented: Name | None
@@ -54,7 +54,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What presented blessings prove: the valid names, and why the others are not among them."""
+    """The result for some presented blessings: the valid names, and why each other blessing proves none."""
 
     valid: tuple[Name, ...]
     rejected: tuple[Rejection, ...]
@@ -69,7 +69,7 @@ def verify(
     call: Call = _ANY_CALL,
     discharges: Discharges = _NONE,
 ) -> Verdict:
-    """Judges each blessing on its own; none of them is dropped without a reason."""
+    """Judges each blessing on its own. Each that proves no name is in `rejected`, with the reason."""
     valid: list[Name] = []
     rejected: list[Rejection] = []
     for blessing in blessings:
@@ -91,9 +91,10 @@ def verify_blessing(
     call: Call = _ANY_CALL,
     discharges: Discharges = _NONE,
 ) -> Name:
-    """The name that `blessing` proves at the time `now`, for this use of it. Raises VerificationError.
+    """The name that `blessing` proves at the time `now`, for this `call`. Raises VerificationError.
 
-    `call` is what caveats are judged by: a method or peer caveat fails where nothing is said of it.
+    Caveats are judged by `call`: a method or peer caveat fails when `call` does not state the method or
+    names.
     """
     chain = _without_root(blessing.certificates, roots)
     check_shape(chain, policy)
@@ -131,7 +132,8 @@ def _check_caveats(facts: CertificateFacts, checker: Checker, place: int) -> Non
 
 
 def _without_root(chain: tuple[x509.Certificate, ...], roots: Roots) -> tuple[x509.Certificate, ...]:
-    """Peers may send the root too; it is recognised by being the very certificate that we hold."""
+    """Removes the root, which peers may send too. It counts as the root only if it equals one that we
+    hold."""
     if any(chain[-1] == root.certificate for root in roots):
         return chain[:-1]
     return chain

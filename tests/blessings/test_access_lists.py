@@ -65,7 +65,7 @@ def test_an_empty_list_allows_nobody() -> None:
         ("[]", "object of tags"),
         ('{"": {}}', "tag"),
         ('{"Admin": []}', "Admin must be"),
-        ('{"Admin": {"In": ["acme"]}}', "no 'In'"),
+        ('{"Admin": {"In": ["acme"]}}', "only, got 'In'"),
         ('{"Admin": {"in": "acme"}}', "Admin.in must be a list"),
         ('{"Admin": {"in": [1]}}', r"Admin.in\[0\]"),
         ('{"Admin": {"not_in": ["acme", "a b"]}}', r"Admin.not_in\[1\]"),

@@ -57,7 +57,7 @@ def test_a_principal_is_made_and_shown(tmp_path: Path) -> None:
     shown = vkube("principal", "dump", tmp_path / "root", *sealed)
     assert "DEFAULT:   acme until" in shown
     assert "ROOT:      acme " in shown
-    assert "the key is sealed, and no passphrase" in vkube("principal", "dump", tmp_path / "root", ends=1)
+    assert "the key is sealed, but no passphrase" in vkube("principal", "dump", tmp_path / "root", ends=1)
     assert "is not empty" in vkube("principal", "create", tmp_path / "root", ends=1)
     vkube("principal", "create", tmp_path / "plain")
     assert "DEFAULT:   none" in vkube("principal", "dump", tmp_path / "plain")
@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path
     for credentials, said in (
         (other, "the prefix acme:prod is not under the root other"),
         (plain, "these credentials have no blessing"),
-        (tmp_path / "none", "is no principal's directory"),
+        (tmp_path / "none", "is not a principal's directory"),
     ):
         assert said in vkube("claim-cluster-agent", *claim_flags(agent, credentials), ends=1)
     wrong_ca = [*claim_flags(agent, root), "--ca", tmp_path / "code"]

@@ -124,7 +124,7 @@ def test_one_discharge_serves_a_caveat_that_stands_twice() -> None:
 def test_attack_discharges_that_wait_for_each_other() -> None:
     one, two = third(nonce=1), third(by=OTHER, nonce=2)
     circle = [met(one, two), met(two, one, by=OTHER)]
-    assert "waits for itself" in holds(with_caveats(one), circle)
+    assert "depends on itself" in holds(with_caveats(one), circle)
 
 
 def test_attack_a_discharge_by_somebody_else() -> None:
@@ -256,7 +256,7 @@ def test_attack_an_answer_that_is_no_discharge_of_the_caveat_is_not_kept() -> No
     for answer in (met(other), Discharge(caveat.identifier, (), b"")):
         fetch = Fetching()
         fetch.answers[caveat.identifier] = answer
-        with pytest.raises(InvalidCaveat, match="not one for this caveat"):
+        with pytest.raises(InvalidCaveat, match="is for another caveat"):
             DischargeCache(fetch).discharges_for(with_caveats(caveat), now=NOW)
 
 

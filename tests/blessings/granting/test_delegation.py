@@ -72,7 +72,7 @@ def test_a_chain_is_as_long_as_documented_and_not_longer() -> None:
     principal, blessing = ONE.delegated(*["x"] * (MAX_CHAIN_LENGTH - 2))
     assert len(blessing.certificates) == MAX_CHAIN_LENGTH
     verify_blessing(blessing, ONE.roots, now=NOW, policy=WITH_DELEGATION)
-    with pytest.raises(CannotBless, match="no verifier reads more"):
+    with pytest.raises(CannotBless, match="certificates already, the maximum"):
         delegate(principal, blessing, principal.public_key, "y", now=NOW, lifetime=HOUR)
 
 
@@ -228,7 +228,7 @@ def test_a_root_alone_is_no_leafs_name() -> None:
 
 
 def test_a_leaf_with_caveats_has_no_dns_names() -> None:
-    with pytest.raises(CannotBless, match="alternative names"):
+    with pytest.raises(CannotBless, match="must have no DNS names"):
         ONE.application.bless(
             Principal.create().public_key,
             "x",

@@ -232,7 +232,7 @@ def test_what_is_exposed_or_damaged_is_not_opened(tmp_path: Path, damage: Callab
 
 
 def test_a_directory_that_is_not_there_or_not_empty_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidStore, match="no principal's directory"):
+    with pytest.raises(InvalidStore, match="not a principal's directory"):
         DirectoryPrincipal.open(tmp_path / "a")
     (tmp_path / "file").touch()
     tmp_path.chmod(0o700)
