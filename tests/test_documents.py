@@ -1,4 +1,4 @@
-"""The documents name every setting there is, and their links lead somewhere."""
+"""The documents name every setting there is, and their links and paths lead somewhere."""
 
 from __future__ import annotations
 
@@ -53,3 +53,10 @@ def test_every_link_leads_to_a_file_and_heading_that_are_there(document: Path) -
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_file_and_folder_of_ours_that_is_named_is_there(document: Path) -> None:
+    ours = "|".join(path.name for path in CHECKOUT.iterdir() if path.is_dir() and path.name[0] != ".")
+    named = re.findall(rf"`((?:{ours})/[\w./-]*)`", document.read_text())
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
