@@ -30,16 +30,14 @@ from cluster_agent.errors import (
     SettingsError,
 )
 from cluster_agent.issuing.cluster_agent import ClusterAgent
-from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
-from cluster_agent.monitoring.fleet_metrics import FleetMetrics, counting_fleet
-from cluster_agent.monitoring.metrics import Metrics
-from cluster_agent.monitoring.publication_metrics import watch_publications
+from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
 from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
 from cluster_agent.program.ports import serve
 from cluster_agent.program.tasks import (
     attempt,
+    counting_fleet,
     essential,
     every,
     following_mounted,
@@ -52,7 +50,6 @@ from cluster_agent.publications import Publications
 from cluster_agent.revocation.gone_pods import GonePods
 from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.roots.mounted_issuers import MountedMetrics
 from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing.key_files import (
@@ -130,13 +127,13 @@ async def _run(settings: Settings) -> None:
                 await keeper.start()
             mounted = None
             if issuers is not None and keeper is not None:
-                mounted = following_mounted(issuers, keeper, MountedMetrics(metrics.registry))
+                mounted = following_mounted(issuers, keeper, MountedMetrics(metrics.registry).note)
                 await attempt(mounted, "mounted issuer not followed yet")
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
-            watch_publications(metrics.registry, publications)
+            metrics.watch_publications(publications)
             routes = routers(claiming, lists, publications, keeper)
             write, note_heads = writing_refusals(store, refusals), noting_heads(store, _now)
             fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)

@@ -10,14 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from cluster_agent.api.contract import MEDIA_TYPE, Reason, Refused
 from cluster_agent.api.request_callers import address_of
 from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
-from cluster_agent.monitoring.metrics import Metrics
+from cluster_agent.monitoring.metrics import Metrics, route_of
 from cluster_agent.rate_limits import RateLimits
 
 _MOST_DETAILS = 5
@@ -107,12 +106,6 @@ def _path(request: Request, refusal: Refusal) -> str:
     """The route's, with its parameters' names: whoever asks chooses their values, and could choose ever new
     ones; as they could for what is not there, or does not get as far as a route."""
     return OTHER_PATH if isinstance(refusal, NotServed) else route_of(request.scope) or OTHER_PATH
-
-
-def route_of(scope: Scope) -> str | None:
-    """The path of the route that a request reached, with its parameters' names; None when it reached none."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else None
 
 
 def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -1,35 +1,66 @@
-"""What Prometheus sees of the cluster agent."""
+"""What Prometheus sees of the cluster agent: each series has its place here.
+
+No label's value is a caller's choice: paths are those of routes, reasons and limits are our own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import Scope
 
-from cluster_agent.errors import Limit, Refusal
+from blessings import Name
+from cluster_agent.errors import Limit, Refusal, TooManyRequests
 from cluster_agent.issuing.policy import Secret
-from cluster_agent.monitoring.overload_metrics import OverloadMetrics
-from cluster_agent.monitoring.stage_metrics import SECONDS, StageMetrics
+from cluster_agent.issuing.stages import Stage
+from cluster_agent.model import Application
+from cluster_agent.publications import Publications
+from cluster_agent.roots.mounted_issuers import BACK, TAKEN
 from cluster_agent.server.connection_limits import ConnectionLimits
+from cluster_agent.signing.room import SigningRoom
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 RESULTS = {429: "throttled", 503: "unavailable"}
+# A signature takes part of a millisecond, a token's review 5 s at most; a pod agent waits 10 s for all of it.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SHARES = {"first": 0.0, "0.1": 0.1, "0.5": 0.5, "0.9": 0.9}
+
+
+def route_of(scope: Scope) -> str | None:
+    """The path of the route that a request reached, with its parameters' names; None when it reached none."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
 
 
 class Metrics:
-    """Counters of one agent, in a registry of its own."""
+    """The metrics of one agent, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.stages = StageMetrics(self.registry)
-        self._overload = OverloadMetrics(self.registry)
+        self._by_limit = Counter(
+            "vanadium_cluster_agent_overload",
+            "Calls answered with 429, and connections closed at once, by the limit that they were beyond.",
+            ["limit"],
+            registry=self.registry,
+        )
+        for limit in get_args(Limit):
+            self._by_limit.labels(limit)
         self._issued = Counter(
             "vanadium_cluster_agent_blessings_issued", "Replica blessings issued.", registry=self.registry
         )
         self._seconds = Histogram(
             "vanadium_cluster_agent_seek_blessings_seconds",
             "Time from a SeekBlessings request read to its answer, for those issued.",
-            buckets=SECONDS,
+            buckets=_SECONDS,
             registry=self.registry,
         )
         self._refused = Counter(
@@ -44,7 +75,6 @@ class Metrics:
             ["namespace", "reason"],
             registry=self.registry,
         )
-
         self._queues = Gauge(
             "vanadium_cluster_agent_queue_length",
             "Calls that wait for the store, to record an issuance, find a secret or what is renewed; or "
@@ -79,24 +109,180 @@ class Metrics:
         self._queues.labels(name).set_function(length)
 
     def watch_connections(self, limits: ConnectionLimits) -> None:
+        """`limits` is asked at each scrape."""
         self._connections.set_function(lambda: limits.open)
         self._nameless.set_function(lambda: limits.nameless)
 
+    def watch_publications(self, publications: Publications) -> None:
+        """Adds the gauges of publications, which follow `publications`."""
+        ratio = Gauge(
+            "vanadium_cluster_agent_acknowledged_ratio",
+            "Share of the live replicas that have what they should have of a publication, 0 to 1.",
+            ["kind"],
+            registry=self.registry,
+        )
+        version = Gauge(
+            "vanadium_cluster_agent_published_version",
+            "The current version of a publication.",
+            ["kind"],
+            registry=self.registry,
+        )
+        shares = publications.shares
+        for kind, one in publications.by_kind.items():
+            ratio.labels(kind).set_function(lambda kind=kind: shares[kind].ratio)  # type: ignore[misc]
+            version.labels(kind).set_function(partial(getattr, one, "version"))
+
     def turned_away(self, limit: Limit) -> None:
+        """A connection that was closed at once."""
         self._turned_away.inc()
-        self._overload.beyond(limit)
+        self._by_limit.labels(limit).inc()
 
     def issued(self, seconds: float) -> None:
+        """A blessing, and how long its call took."""
         self._issued.inc()
         self._results.labels("issued", "").inc()
         self._seconds.observe(seconds)
 
     def refused(self, path: str, refusal: Refusal) -> None:
+        """A call that was answered with `refusal`."""
         self._refused.labels(path, refusal.reason).inc()
-        self._overload.refused(refusal)
+        if isinstance(refusal, TooManyRequests):
+            self._by_limit.labels(refusal.limit).inc()
         if path == SEEK_BLESSINGS:
             self._results.labels(RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
         """A tripwire that counts."""
         self._tripwires.labels(secret.application.namespace, refusal.reason).inc()
+
+
+class StageMetrics:
+    """How long each stage of SeekBlessings took, whether it ended well or with a refusal."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        seconds = Histogram(
+            "vanadium_cluster_agent_stage_seconds",
+            "Time that a stage of SeekBlessings took, refused calls included: entitlement (what the store "
+            "knows of the caller), attestation, signing, store (the durable record).",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._by_stage = {stage: seconds.labels(stage) for stage in get_args(Stage)}
+
+    def stage(self, stage: Stage) -> AbstractContextManager[object]:
+        return self._by_stage[stage].time()
+
+    def is_for(self, application: Application) -> None:
+        """Not counted: applications come and go, and each would be a series of its own."""
+
+    def issued(self, name: Name) -> None:
+        """Counted with the answer."""
+
+
+class FleetMetrics:
+    """How many replicas live, and for how long they would without us. Counted by the replica of the agent
+    that leads; the others show nothing."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Without a label, a gauge would be 0 where it should be absent.
+        self._live = Gauge(
+            "vanadium_cluster_agent_live_replicas",
+            "Pods whose last certificate has neither ended nor been revoked.",
+            ["counted"],
+            registry=registry,
+        )
+        self._budget = Gauge(
+            "vanadium_cluster_agent_outage_budget_seconds",
+            "If the cluster agent went away now: seconds until that share of the live replicas has no "
+            "certificate any more.",
+            ["share"],
+            registry=registry,
+        )
+
+    def show(self, lives: Sequence[tuple[int, int]] | None) -> None:
+        """None shows nothing."""
+        self._live.clear()
+        self._budget.clear()
+        if lives is None:
+            return
+        self._live.labels("by-leader").set(sum(count for _, count in lives))
+        if lives:
+            for name, share in _SHARES.items():
+                self._budget.labels(name).set(outage_budget(lives, share))
+
+
+def outage_budget(lives: Sequence[tuple[int, int]], share: float) -> int:
+    """After how many seconds without the cluster agent that share of the replicas has no valid certificate,
+    with `lives` as the store counts them; for 0 the first one. 0 when there are none."""
+    wanted = max(1, math.ceil(share * sum(count for _, count in lives)))
+    ended = 0
+    for left, count in lives:
+        ended += count
+        if ended >= wanted:
+            return left
+    return 0
+
+
+class AuthorityMetrics(Collector):
+    """The certificates that sign. Read at each scrape, since applications come and go."""
+
+    def __init__(self, registry: CollectorRegistry, room: SigningRoom, now: Callable[[], datetime]) -> None:
+        self._room = room
+        self._now = now
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily(
+            "vanadium_cluster_agent_certificate_seconds_left",
+            "Until a signing certificate ends: of the identity authority, of the bootstrap authority, and of "
+            "each application that was issued for.",
+            labels=["certificate"],
+        )
+        now = self._now()
+        for name, life in self._room.lives().items():
+            left = life.left(now).total_seconds()
+            # An application's is made anew when it is needed; one that ended unused is no alarm.
+            if left > 0 or name in self._room.authorities:
+                gauge.add_metric([name], left)
+        yield gauge
+
+
+class MountedMetrics:
+    """What became of the files in --issuing-directory."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._results = Counter(
+            "vanadium_cluster_agent_mounted_issuers",
+            "Changes of the files in --issuing-directory, by what became of them: taken, or why not.",
+            ["result"],
+            registry=registry,
+        )
+        self._refused = Gauge(
+            "vanadium_cluster_agent_mounted_issuer_refused",
+            "1 while the files in --issuing-directory are refused, and what was there before signs.",
+            registry=registry,
+        )
+
+    def note(self, result: str) -> None:
+        """`taken`, `back`, or the reason of a refusal."""
+        self._results.labels(result).inc()
+        self._refused.set(result not in (TAKEN, BACK))
+
+
+class SpanMetrics:
+    """Spans of traces, by what became of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._spans = Counter(
+            "vanadium_cluster_agent_trace_spans",
+            "Spans that were recorded: exported, failed (the receiver did not take them), or dropped (too "
+            "many waited for it).",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("exported", "failed", "dropped"):
+            self._spans.labels(result)
+
+    def count(self, result: str, number: int = 1) -> None:
+        self._spans.labels(result).inc(number)

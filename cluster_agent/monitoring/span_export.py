@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from prometheus_client import CollectorRegistry, Counter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+
+from cluster_agent.monitoring.metrics import SpanMetrics
 
 _MOST_WAITING = 2048  # as the SDK has it
 _SAY_AGAIN_SECONDS = 60.0
@@ -22,55 +24,38 @@ _SAY_AGAIN_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
-class SpanMetrics:
-    """What Prometheus sees of spans."""
+class CountedExporter(OTLPSpanExporter):
+    """The SDK's exporter, whose results are counted."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._spans = Counter(
-            "vanadium_cluster_agent_trace_spans",
-            "Spans that were recorded: exported, failed (the receiver did not take them), or dropped (too "
-            "many waited for it).",
-            ["result"],
-            registry=registry,
-        )
-        for result in ("exported", "failed", "dropped"):
-            self._spans.labels(result)
-
-    def count(self, result: str, number: int = 1) -> None:
-        self._spans.labels(result).inc(number)
-
-
-class CountedExporter(SpanExporter):
-    """`exporter`, whose results are counted."""
-
-    def __init__(self, exporter: SpanExporter, metrics: SpanMetrics) -> None:
-        self._exporter = exporter
-        self._metrics = metrics
+    def __init__(self, metrics: SpanMetrics) -> None:
+        super().__init__()
+        self._metrics_of_spans = metrics
         self.done = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
         try:
-            result = self._exporter.export(spans)
+            result = super().export(spans)
         finally:
             self.done += len(spans)
-            self._metrics.count("exported" if result is SpanExportResult.SUCCESS else "failed", len(spans))
+            counted = "exported" if result is SpanExportResult.SUCCESS else "failed"
+            self._metrics_of_spans.count(counted, len(spans))
         return result
 
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+class BoundedSpans(BatchSpanProcessor):
+    """The SDK's processor, which gets no more spans than it takes, those under way to the receiver included.
 
+    The SDK drops what is too much as well, but says so only in a log: its own counters are off unless
+    OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED is set, need its metrics (35 modules and 1.2 MiB more), and bear
+    names that its standard calls unstable. And it drops the span that waited longest, so that a caller with
+    many requests would push out those of others; here the newest is dropped.
+    https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/
+    """
 
-class BoundedSpans(SpanProcessor):
-    """Batches for `exporter`. The SDK's own processor drops what is too much as well, but says so only in a
-    log; so it gets no more than it takes, what is under way to the receiver included."""
-
-    def __init__(self, exporter: SpanExporter, metrics: SpanMetrics) -> None:
-        self._exporter = CountedExporter(exporter, metrics)
-        self._batches = BatchSpanProcessor(self._exporter)
+    def __init__(self, metrics: SpanMetrics) -> None:
+        self._exporter = CountedExporter(metrics)
+        super().__init__(self._exporter)
         self._metrics = metrics
         # Later than the SDK, which says what is wrong with it.
         self._most = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or _MOST_WAITING)
@@ -87,13 +72,7 @@ class BoundedSpans(SpanProcessor):
             self._metrics.count("dropped")
             return
         self._taken += 1
-        self._batches.on_end(span)
-
-    def shutdown(self) -> None:
-        self._batches.shutdown()  # type: ignore[no-untyped-call]  # the SDK's has no annotations
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self._batches.force_flush(timeout_millis)
+        super().on_end(span)
 
 
 class SdkLog(logging.Handler):

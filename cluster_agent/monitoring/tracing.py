@@ -18,7 +18,6 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, SpanKind, StatusCode
@@ -27,12 +26,11 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blessings import Name
-from cluster_agent.api.error_answers import route_of
 from cluster_agent.errors import Refusal, SettingsError
 from cluster_agent.issuing.stages import IssuanceWatch, Stage
 from cluster_agent.model import Application
-from cluster_agent.monitoring.metrics import RESULTS
-from cluster_agent.monitoring.span_export import BoundedSpans, SdkLog, SpanMetrics
+from cluster_agent.monitoring.metrics import RESULTS, SpanMetrics, route_of
+from cluster_agent.monitoring.span_export import BoundedSpans, SdkLog
 from cluster_agent.rate_limits import BEYOND_RATE
 
 # After the last request was answered, for what is still to be sent.
@@ -50,7 +48,7 @@ class Tracing:
         self._sdk_log = SdkLog()
         self._sdk_log.attach()
         try:
-            self._spans = BoundedSpans(OTLPSpanExporter(), SpanMetrics(registry))
+            self._spans = BoundedSpans(SpanMetrics(registry))
             self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         except (ValueError, OSError) as error:
             raise SettingsError(f"OTEL_…: {error}") from error

@@ -10,9 +10,10 @@ import structlog
 
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import ClusterAgentError
+from cluster_agent.monitoring.metrics import FleetMetrics
 from cluster_agent.revocation.gone_pods import ApiServerAway
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.roots.mounted_issuers import MountedIssuers, MountedMetrics
+from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.server.certificate import Serving
 from cluster_agent.signing.room import SigningRoom, warn_of_ending
@@ -86,6 +87,20 @@ def housekeeping(
     return keep_house
 
 
+def counting_fleet(store: Store, metrics: FleetMetrics, now: Callable[[], datetime]) -> Round:
+    """How many replicas live, counted by the one replica of the agent that leads."""
+
+    async def count() -> None:
+        try:
+            metrics.show(await store.fleet.lives(now()) if await store.lead() else None)
+        except Exception:
+            # No figure is better than one that is out of date.
+            metrics.show(None)
+            raise
+
+    return count
+
+
 def keeping_roots(store: Store, keeper: RootKeeper) -> Round:
     """The identity roots: looked at by every replica, moved on by the one that leads."""
 
@@ -96,13 +111,13 @@ def keeping_roots(store: Store, keeper: RootKeeper) -> Round:
     return keep
 
 
-def following_mounted(issuers: MountedIssuers, keeper: RootKeeper, metrics: MountedMetrics) -> Round:
+def following_mounted(issuers: MountedIssuers, keeper: RootKeeper, note: Callable[[str], None]) -> Round:
     """The issuing certificate that somebody else keeps in a mounted directory."""
     pending = False
 
     async def follow() -> None:
         nonlocal pending
-        pending = await issuers.look(keeper.state, metrics) or pending
+        pending = await issuers.look(keeper.state, note) or pending
         if pending:
             await keeper.take_keys()
             pending = False

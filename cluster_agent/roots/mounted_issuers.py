@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from blessings import Authority, Name, Roots, fingerprint
 from cluster_agent.errors import BadRequest, DataDirectoryError
@@ -26,29 +25,9 @@ from cluster_agent.roots.mounted_files import MountedFiles
 from cluster_agent.roots.rotation import RootSuccession
 from cluster_agent.signing.room import IdentityAuthority
 
-_TAKEN, _BACK = "taken", "back"
+# What became of the files; otherwise it is the reason of a refusal.
+TAKEN, BACK = "taken", "back"
 _log = structlog.get_logger("cluster_agent")
-
-
-class MountedMetrics:
-    """What became of the files."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._results = Counter(
-            "vanadium_cluster_agent_mounted_issuers",
-            "Changes of the files in --issuing-directory, by what became of them: taken, or why not.",
-            ["result"],
-            registry=registry,
-        )
-        self._refused = Gauge(
-            "vanadium_cluster_agent_mounted_issuer_refused",
-            "1 while the files in --issuing-directory are refused, and what was there before signs.",
-            registry=registry,
-        )
-
-    def note(self, result: str) -> None:
-        self._results.labels(result).inc()
-        self._refused.set(result not in (_TAKEN, _BACK))
 
 
 @dataclass
@@ -70,7 +49,7 @@ class MountedIssuers:
     _taken: bytes = b""
     # Taken before the roots of the store were known.
     _unchecked: bytes = b""
-    _said: tuple[bytes, str] = (b"", _TAKEN)
+    _said: tuple[bytes, str] = (b"", TAKEN)
 
     @classmethod
     def open(
@@ -134,8 +113,9 @@ class MountedIssuers:
             "active one is mounted"
         )
 
-    async def look(self, state: RootSuccession, metrics: MountedMetrics) -> bool:
-        """Reads the files again; answers whether what is held changed. `state` has the roots of now."""
+    async def look(self, state: RootSuccession, note: Callable[[str], None]) -> bool:
+        """Reads the files again; answers whether what is held changed. `state` has the roots of now;
+        `note` is told what became of files that changed."""
         digest = b""
         for key in state.gone:
             self._held.pop(key, None)
@@ -144,9 +124,9 @@ class MountedIssuers:
             if files is None:
                 return False
             if files.digest == self._taken:
-                if self._said[1] != _TAKEN:
-                    self._said = (digest, _TAKEN)
-                    metrics.note(_BACK)
+                if self._said[1] != TAKEN:
+                    self._said = (digest, TAKEN)
+                    note(BACK)
                     _log.info("mounted issuer is the one before again", directory=str(self.directory))
                 return False
             digest = files.digest
@@ -155,7 +135,7 @@ class MountedIssuers:
         except BadRequest as error:
             if self._said != (digest, error.reason):
                 self._said = (digest, error.reason)
-                metrics.note(error.reason)
+                note(error.reason)
                 _log.error(
                     "mounted issuer refused, the one before stays",
                     directory=str(self.directory),
@@ -167,8 +147,8 @@ class MountedIssuers:
                 self._unchecked = b""
                 return True
             return False
-        self._said = (digest, _TAKEN)
-        metrics.note(_TAKEN)
+        self._said = (digest, TAKEN)
+        note(TAKEN)
         _log.info(
             "mounted issuer taken",
             key=fingerprint(issuer.signing.principal.public_key),

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from blessings import Name, Principal
 from cluster_agent.errors import Unavailable
-from cluster_agent.monitoring.authority_metrics import AuthorityMetrics
-from cluster_agent.monitoring.fleet_metrics import FleetMetrics, counting_fleet, outage_budget
+from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, outage_budget
+from cluster_agent.program.tasks import counting_fleet
 from cluster_agent.signing.key_files import make_signing_room
 from tests.clock import Clock
 from tests.cluster_agent.store.test_store import NOW, SECRET, issuance, opened

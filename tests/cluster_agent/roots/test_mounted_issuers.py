@@ -21,9 +21,10 @@ from blessings import Blessing, Expiry, Name, Principal, Roots, verify_blessing
 from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
 from cluster_agent.issuing.policy import Issuance, Secret
 from cluster_agent.model import Application
+from cluster_agent.monitoring.metrics import MountedMetrics
 from cluster_agent.roots.keys import HeldRoot, RootKeys
 from cluster_agent.roots.mounted_files import MountedFiles, check, read
-from cluster_agent.roots.mounted_issuers import MountedIssuers, MountedMetrics
+from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.roots.rotation import Phase, Schedule
 from cluster_agent.signing.key_files import make_signing_room, mounted_room
@@ -222,7 +223,7 @@ class Replica:
 
     async def round(self) -> None:
         """What happens every few seconds."""
-        if await self.issuers.look(self.keeper.state, self.metrics):
+        if await self.issuers.look(self.keeper.state, self.metrics.note):
             await self.keeper.take_keys()
         await self.keeper.look()
         await self.keeper.lead()
@@ -390,7 +391,7 @@ async def test_under_a_new_root_nothing_is_signed_before_every_replica_has_it(
     replica = await Replica(store, volume, tmp_path / "keys", clock).start()
     begun = replica.sign()
     swap(volume, CertificateAuthority.create(clock()).issue(clock()))
-    assert await replica.issuers.look(replica.keeper.state, replica.metrics)
+    assert await replica.issuers.look(replica.keeper.state, replica.metrics.note)
     # Replaced by still another, before it was in any bundle.
     swap(volume, second)
     await replica.round()
