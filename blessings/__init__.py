@@ -16,8 +16,7 @@ to the security model: a program that uses the library alone should not have to 
 from blessings.access_lists import AccessList, Permissions
 from blessings.blessing import Blessing
 from blessings.bundles import TrustBundle
-from blessings.caveats.discharge_cache import DischargeCache
-from blessings.caveats.discharges import Discharge, Discharges, discharge
+from blessings.caveats.discharges import Discharge, Discharges
 from blessings.caveats.kinds import (
     Call,
     Caveat,
@@ -29,6 +28,7 @@ from blessings.caveats.kinds import (
     ThirdParty,
     Unknown,
 )
+from blessings.discharge_cache import DischargeCache
 from blessings.errors import (
     BlessingsError,
     CannotBless,
@@ -48,12 +48,13 @@ from blessings.errors import (
 )
 from blessings.granting.authority import Authority
 from blessings.granting.delegation import delegate
+from blessings.granting.discharge import discharge
 from blessings.keys import KeyKind, PublicKey, fingerprint
 from blessings.names import Name
 from blessings.patterns import Pattern
+from blessings.principal import Principal, verify_signature
 from blessings.principals.blessed_principal import BlessedPrincipal, MemoryPrincipal
 from blessings.principals.blessing_store import BlessingStore
-from blessings.principals.principal import Principal, verify_signature
 from blessings.revocation import RevocationList, RevocationLists, WithoutList
 from blessings.roots import Root, Roots
 from blessings.verification.policy import SVIDS_ONLY, WITH_DELEGATION, Policy

@@ -30,9 +30,9 @@ from blessings.caveats.kinds import Caveat
 from blessings.errors import BlessingsError, InvalidKey, InvalidStore
 from blessings.keys import KeyKind, PublicKey
 from blessings.names import Name
+from blessings.principal import Principal
 from blessings.principals.blessed_principal import MemoryPrincipal
 from blessings.principals.blessing_store import BlessingStore
-from blessings.principals.principal import Principal
 from blessings.principals.sealed_key import seal, unseal
 from blessings.roots import Roots
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from blessings.blessing import Blessing
 from blessings.errors import InvalidCertificate
-from blessings.principals.principal import Principal
+from blessings.principal import Principal
 from blessings.profile.certificates import parse_der
 from blessings.roots import Roots
 

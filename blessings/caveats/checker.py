@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
+from blessings.caveats.discharges import Discharges
 from blessings.caveats.kinds import (
     Call,
     Caveat,
@@ -18,7 +18,6 @@ from blessings.caveats.kinds import (
     ThirdParty,
 )
 from blessings.errors import InvalidCaveat, Reason
-from blessings.keys import PublicKey
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,6 @@ class Failure:
     message: str
 
 
-class PresentedDischarge(Protocol):
-    """What the checker needs of a discharge."""
-
-    @property
-    def caveats(self) -> tuple[Caveat, ...]: ...
-
-    def is_signed_by(self, key: PublicKey) -> bool: ...
-
-
-class PresentedDischarges(Protocol):
-    """What the checker needs of the discharges that came with a blessing."""
-
-    def of(self, caveat: ThirdParty) -> Iterator[PresentedDischarge]: ...
-
-
 class Checker:
     """Judges caveats for one call at one time. Each third-party caveat is judged once.
 
@@ -52,9 +36,7 @@ class Checker:
     hold.
     """
 
-    def __init__(
-        self, now: datetime, call: Call, registry: CaveatRegistry, discharges: PresentedDischarges
-    ) -> None:
+    def __init__(self, now: datetime, call: Call, registry: CaveatRegistry, discharges: Discharges) -> None:
         self._now = now
         self._call = call
         self._registry = registry

@@ -9,20 +9,18 @@ have caveats of its own, such as an expiry; while one of them does not hold, nei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from blessings import keys
 from blessings.caveats import kinds
-from blessings.caveats.checker import Checker
-from blessings.caveats.kinds import Call, Caveat, CaveatRegistry, Expiry, ThirdParty
+from blessings.caveats.kinds import Caveat, Expiry, ThirdParty
 from blessings.encoding import canonical
 from blessings.encoding.canonical import JSON
 from blessings.encoding.fields import Fields, spell_bytes
-from blessings.errors import CannotBless, InvalidCaveat
+from blessings.errors import InvalidCaveat
 from blessings.keys import PublicKey
-from blessings.principals.principal import Principal, verify_discharge_signature
+from blessings.principal import verify_discharge_signature
 
 VERSION = 1
 MAX_DISCHARGES = 64
@@ -47,7 +45,7 @@ class Discharge:
         return min((one.at for one in self.caveats if isinstance(one, Expiry)), default=None)
 
     def is_signed_by(self, key: PublicKey) -> bool:
-        return verify_discharge_signature(key, _content(self.caveat, self.caveats), self.signature)
+        return verify_discharge_signature(key, signed_content(self.caveat, self.caveats), self.signature)
 
     def to_json(self) -> JSON:
         return {
@@ -91,33 +89,6 @@ class Discharges:
         return (one for one in self.entries if one.caveat == identifier)
 
 
-def discharge(
-    principal: Principal,
-    caveat: ThirdParty,
-    *,
-    now: datetime,
-    call: Call,
-    registry: CaveatRegistry,
-    discharges: Discharges,
-    caveats: Sequence[Caveat],
-) -> Discharge:
-    """Discharges `caveat` when its conditions hold; `caveats` are the discharger's own, on the discharge.
-
-    `call`, `registry` and `discharges` are what the discharger knows about the client. Raises CannotBless
-    when the caveat names another discharger, or a condition does not hold.
-    """
-    if keys.encoded(caveat.discharger) != keys.encoded(principal.public_key):
-        raise CannotBless(
-            f"the caveat names the discharger {keys.fingerprint(caveat.discharger)}, "
-            f"this one is {keys.fingerprint(principal.public_key)}"
-        )
-    failure = Checker(now, call, registry, discharges).first_failure(caveat.conditions)
-    if failure is not None:
-        raise CannotBless(f"condition {failure.position} of the caveat does not hold: {failure.message}")
-    content = _content(caveat.identifier, tuple(caveats))
-    return Discharge(caveat.identifier, tuple(caveats), principal.sign_discharge(content))
-
-
 def encode_request(caveat: ThirdParty) -> bytes:
     """The request to a discharger, sent by POST to the caveat's location: `{"version": 1, "caveat": {…}}`."""
     return canonical.encode({"version": VERSION, "caveat": caveat.to_json()})
@@ -133,5 +104,5 @@ def parse_request(data: bytes) -> ThirdParty:
     return caveat
 
 
-def _content(identifier: str, restrictions: tuple[Caveat, ...]) -> bytes:
+def signed_content(identifier: str, restrictions: tuple[Caveat, ...]) -> bytes:
     return canonical.encode({"version": VERSION, "caveat": identifier, "caveats": kinds.encode(restrictions)})

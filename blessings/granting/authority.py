@@ -21,7 +21,7 @@ from blessings.errors import CannotBless, InvalidCertificate
 from blessings.granting.delegation import check_valid_now
 from blessings.keys import PublicKey
 from blessings.names import Name
-from blessings.principals.principal import Principal
+from blessings.principal import Principal
 from blessings.profile import certificates as profile
 from blessings.profile.fields import Role
 from blessings.profile.reader import NamedFacts

@@ -17,7 +17,7 @@ from blessings.blessing import Blessing
 from blessings.caveats.kinds import Caveat
 from blessings.errors import CannotBless, InvalidCertificate
 from blessings.keys import PublicKey, encoded
-from blessings.principals.principal import Principal
+from blessings.principal import Principal
 from blessings.profile import certificates as profile
 from blessings.profile.fields import Role
 

@@ -20,8 +20,8 @@ from blessings.granting.authority import Authority
 from blessings.granting.delegation import delegate
 from blessings.keys import PublicKey, encoded
 from blessings.names import Name
+from blessings.principal import Principal
 from blessings.principals.blessing_store import BlessingStore
-from blessings.principals.principal import Principal
 from blessings.profile import certificates as profile
 from blessings.profile.fields import Role
 from blessings.roots import Roots

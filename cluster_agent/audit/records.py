@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from blessings import Principal, fingerprint
-from blessings.keys import encoded, parse_public_key
-from blessings.principals.principal import PublicKey, verify_signature
+from blessings import Principal, fingerprint, verify_signature
+from blessings.keys import PublicKey, encoded, parse_public_key
 
 _MOST_CHARACTERS = 300
 _PURPOSE = "vanadium cluster agent, audit, version 1"

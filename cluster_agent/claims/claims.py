@@ -16,7 +16,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import AccessList, Authority, Blessing, Name, Roots, fingerprint, verify_signature
-from blessings.principals.principal import check_public_key
+from blessings.keys import check_public_key
 from cluster_agent.audit import Record
 from cluster_agent.callers import certificate_fingerprint
 from cluster_agent.claims import claim as claims

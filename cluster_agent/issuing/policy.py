@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from blessings import InvalidKey
-from blessings.principals.principal import PublicKey, check_public_key
+from blessings.keys import PublicKey, check_public_key
 from cluster_agent.attestation import AttestedPod
 from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
 from cluster_agent.model import Application

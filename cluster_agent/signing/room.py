@@ -15,7 +15,7 @@ from functools import cached_property
 import structlog
 
 from blessings import Authority, Blessing, CannotBless, Name, Principal, Roots, fingerprint
-from blessings.principals.principal import PublicKey
+from blessings.keys import PublicKey
 from blessings.profile.certificates import CLIENT
 from cluster_agent.errors import Forbidden, Unavailable
 from cluster_agent.signing.issuer_life import Life, is_ending, plan

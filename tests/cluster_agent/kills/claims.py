@@ -16,7 +16,7 @@ from cryptography import x509
 from sqlalchemy import Connection, text
 
 from blessings import PublicKey, Roots
-from blessings.principals.principal import check_public_key
+from blessings.keys import check_public_key
 from tests.claims import CODE, Administrator
 from tests.cluster_agent.kills.killed import audit_of, kill, look_into, post
 from tests.cluster_agents import RunningClusterAgent, Start, another_replica, running_cluster_agent

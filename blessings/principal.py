@@ -21,10 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from blessings import keys
 from blessings.errors import InvalidKey
-from blessings.keys import EVERY_KIND, KeyKind, PrivateKey
-from blessings.keys import PublicKey as PublicKey
-from blessings.keys import check_public_key as check_public_key
-from blessings.keys import fingerprint as fingerprint
+from blessings.keys import EVERY_KIND, KeyKind, PrivateKey, PublicKey, check_public_key, fingerprint
 
 _ALGORITHMS = {KeyKind.P256: "ecdsa-p256-sha256", KeyKind.ED25519: "ed25519"}
 # A signature for an application must never be valid on a certificate, a discharge or a TLS handshake, so the
