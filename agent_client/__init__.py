@@ -1,2 +1,2 @@
-"""What an application's program uses to speak with the pod agent beside it: the agent protocol's client, the
-principal behind it, and discharges."""
+"""Libraries for an application beside a pod agent: a client of the agent protocol, the pod's principal behind
+that client, and discharges over HTTP."""

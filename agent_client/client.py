@@ -1,6 +1,6 @@
 """A typed client of the agent protocol, for the application's side of the socket.
 
-agent = AgentClient()                 # the socket that V23_AGENT_PATH names
+agent = AgentClient()                 # the socket in V23_AGENT_PATH
 agent.names()                         # [Name('acme:prod:shop:web:web-1')]
 agent.sign(b"message").signature
 """
@@ -27,7 +27,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class AgentError(Exception):
-    """The pod agent is not there, or has no blessing yet. `reason` is its word for it."""
+    """The pod agent is not there, or has no blessing yet. `reason` is one stable word for the cause."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class AgentError(Exception):
 
 @dataclass(frozen=True)
 class ServedBlessing:
-    """The blessing served now. `version` counts the rotations since the pod agent's start."""
+    """The blessing served now. `version` counts the rotations since the pod agent started."""
 
     version: int
     blessing: Blessing
@@ -47,7 +47,7 @@ class ServedBlessing:
 
 @dataclass(frozen=True)
 class Signature:
-    """`blessings.verify_signature` checks it with the key of that fingerprint."""
+    """A signature by the pod's key; `blessings.verify_signature` checks it with the key of `fingerprint`."""
 
     signature: bytes
     algorithm: str
@@ -55,10 +55,10 @@ class Signature:
 
 
 class AgentClient:
-    """Calls the pod agent. `path` is its agent.sock; by default what V23_AGENT_PATH says."""
+    """Calls the pod agent. `path` is its agent.sock; the default is the value of V23_AGENT_PATH."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Raises AgentError when neither is given."""
+        """Raises AgentError when there is neither `path` nor the variable."""
         chosen = path or os.environ.get(VARIABLE)
         if not chosen:
             raise AgentError("NoSocket", f"no pod agent: {VARIABLE} is not set; is the Pod injected?")
@@ -74,15 +74,16 @@ class AgentClient:
         return _served(self._call("GET", "/v1/chain"))
 
     def roots(self) -> Roots:
-        """The roots to judge peers by. Raises AgentError."""
+        """The roots for verifying peers. Raises AgentError."""
         return Roots.from_json(self._call("GET", "/v1/roots")["roots"])
 
     def revocation_lists(self) -> RevocationLists:
-        """The revocation lists to judge peers by: for a Policy. Raises AgentError, InvalidRevocationList."""
+        """The revocation lists for verifying peers, for a Policy. Raises AgentError,
+        InvalidRevocationList."""
         return RevocationLists.of(base64.b64decode(one) for one in self._call("GET", "/v1/crl")["lists"])
 
     def sign(self, message: bytes) -> Signature:
-        """Signs with the pod's key, which stays where it is. Raises AgentError."""
+        """Signs with the pod's key, which stays in the pod agent. Raises AgentError."""
         answer = self._call("POST", "/v1/sign", {"message": base64.b64encode(message).decode()})
         signature = base64.b64decode(answer["signature"])
         return Signature(signature, answer["algorithm"], answer["publicKey"])
@@ -90,9 +91,10 @@ class AgentClient:
     def bless(
         self, public_key: PublicKey, extension: str, *, lifetime: timedelta, caveats: Sequence[Caveat] = ()
     ) -> Blessing:
-        """Blesses another key with the pod's name and `extension`: a delegate of it. Raises AgentError.
+        """Makes a delegate: another key with the pod's name followed by `extension`. Raises AgentError.
 
-        `lifetime` is in whole seconds, from now on by the agent's clock, and ends with the pod's blessing.
+        `lifetime` is in whole seconds, starts now by the agent's clock, and never outlives the pod's
+        blessing.
         """
         answer = self._call(
             "POST",
@@ -109,9 +111,10 @@ class AgentClient:
         return Blessing.from_pem(answer["chain"])
 
     def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
-        """The blessing now, unless its version is `after` or older, and each later one. Raises AgentError.
+        """The current blessing, unless its version is `after` or lower, then each later one. Raises
+        AgentError.
 
-        Versions start anew with the pod agent: when this ends, watch again without `after`.
+        Versions start again from 1 when the pod agent restarts: when this ends, watch again without `after`.
         """
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=None)
         try:

@@ -1,10 +1,11 @@
-"""Fetches discharges over HTTP, for `blessings.DischargeCache`.
+"""A fetcher of discharges over HTTP, for `blessings.DischargeCache`.
 
     with httpx.Client(timeout=5) as client:
         cache = DischargeCache(DischargeFetcher(client, ["https://discharger.acme.example/"]))
         discharges = cache.discharges_for(blessing, now=now)
 
-Where a discharger is, whoever made the caveat decides; whom this process may ask, its owner does.
+The author of a caveat decides where its discharger is. The owner of this process decides which dischargers it
+may call.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from blessings.encoding.canonical import MAX_BYTES
 
 
 class DischargeUnavailable(Exception):
-    """The discharger may not be asked, gives no answer, or no discharge."""
+    """The discharger may not be called, does not answer, or answers with something else than a discharge."""
 
 
 class DischargeFetcher:
-    """Asks by POST. Redirects are not followed, and answers longer than 16 KiB not read."""
+    """Fetches by POST. Does not follow redirects, and reads at most 16 KiB of an answer."""
 
     def __init__(self, client: httpx.Client, allowed: Sequence[str]) -> None:
-        """`client` has the timeout and what TLS trusts. `allowed` are the URLs that may be asked, each with
-        what is below it. Raises ValueError for one without a scheme, host and path."""
+        """`client` brings the timeout and the trusted TLS roots. `allowed` are the URLs that may be called,
+        each together with every URL below it. Raises ValueError for one without a scheme, host and path."""
         self._client = client
         self._allowed = [httpx.URL(url) for url in allowed]
         for url in self._allowed:
             if url.scheme not in ("http", "https") or not url.host or not url.path.endswith("/"):
-                raise ValueError(f"an allowed discharger is a URL that ends with '/', got {str(url)!r}")
+                raise ValueError(f"an allowed discharger must be a URL that ends with '/', got {str(url)!r}")
 
     def __call__(self, caveat: ThirdParty) -> Discharge:
-        """Raises DischargeUnavailable. Whether the discharge is one for `caveat`, the cache checks."""
+        """Raises DischargeUnavailable. The cache checks whether the discharge is one for `caveat`."""
         url = self._url(caveat.location)
         try:
             content = self._post(url, encode_request(caveat))
@@ -54,7 +55,7 @@ class DischargeFetcher:
             same_server = (url.scheme, url.host, url.port) == (allowed.scheme, allowed.host, allowed.port)
             if same_server and not url.userinfo and _is_below(url.path, allowed.path):
                 return url
-        raise DischargeUnavailable(f"{location!r:.200} is none of the dischargers that may be asked")
+        raise DischargeUnavailable(f"{location!r:.200} is not among the allowed dischargers")
 
     def _post(self, url: httpx.URL, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -72,5 +73,5 @@ class DischargeFetcher:
 
 
 def _is_below(path: str, allowed: str) -> bool:
-    """httpx has decoded the path, so that `%2e%2e` is seen as what a server may make of it."""
+    """Whether `path` is below `allowed`. httpx has decoded it: a server may read `%2e%2e` as `..`."""
     return path.startswith(allowed) and ".." not in path.split("/")

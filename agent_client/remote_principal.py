@@ -1,7 +1,7 @@
 """The pod's principal, through the agent protocol: the key stays in the pod agent.
 
 principal: BlessedPrincipal = RemotePrincipal(AgentClient())
-principal.blessings.choose(peer)          # the pod's blessing, as of now
+principal.blessings.choose(peer)          # the pod's current blessing
 principal.bless(phone_key, "phone", now=now, lifetime=hour)
 """
 
@@ -15,10 +15,11 @@ from blessings import Blessing, BlessingStore, CannotBless, Caveat, Name, Public
 
 
 class RemotePrincipal:
-    """Implements `blessings.BlessedPrincipal`. Each answer is asked for anew: key and blessing rotate.
+    """The pod's principal. Implements `blessings.BlessedPrincipal`.
 
-    Every method may raise AgentError. What the pod agent serves cannot be changed from here, and it makes no
-    roots: `bless_self`, `set_blessings` and `set_roots` raise ReadOnly.
+    Every answer comes from a new call, because key and blessing rotate. Every method may raise AgentError.
+    The pod agent's blessings and roots cannot be changed from here, and it makes no roots: `bless_self`,
+    `set_blessings` and `set_roots` raise ReadOnly.
     """
 
     def __init__(self, agent: AgentClient) -> None:
@@ -49,16 +50,17 @@ class RemotePrincipal:
         caveats: Sequence[Caveat] = (),
         blessing: Blessing | None = None,
     ) -> Blessing:
-        """By the agent's clock: `now` is not sent. Raises CannotBless for another `blessing` than its own."""
+        """As the interface, by the agent's clock: `now` is not sent. Raises CannotBless for any other
+        `blessing`."""
         if blessing is not None and blessing != self._agent.chain().blessing:
-            raise CannotBless("the pod agent blesses with the blessing that it serves now, and no other")
+            raise CannotBless("the pod agent blesses only with the blessing that it serves now")
         return self._agent.bless(public_key, extension, lifetime=lifetime, caveats=caveats)
 
     def bless_self(self, name: Name, *, now: datetime, lifetime: timedelta) -> Blessing:
         raise ReadOnly("the pod agent's key makes no root")
 
     def set_blessings(self, blessings: BlessingStore) -> None:
-        raise ReadOnly("the pod agent presents what the cluster agent gave it")
+        raise ReadOnly("the pod agent presents only what the cluster agent gave it")
 
     def set_roots(self, roots: Roots) -> None:
-        raise ReadOnly("the pod agent recognises the roots that the cluster agent gave it")
+        raise ReadOnly("the pod agent recognises only the roots that the cluster agent gave it")

@@ -1,8 +1,8 @@
 """The product in local mode, step by step: `make demo`.
 
-A plain Deployment goes through the real webhook; its replicas get names from the real cluster agent, call
-each other over mTLS, renew; and somebody who copied the Secret gets nothing. Exits with 0, or with 1 and
-the reason.
+A plain Deployment goes through the real webhook. Its replicas get names from the real cluster agent, call
+each other over mTLS, and renew. An attacker with a copy of the Secret gets nothing. Exits with 0, or with 1
+and the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vkube.local.manifests import read
 
 FORTUNE = Path(__file__).parent / "fortune"
 READY_SECONDS = 120.0
-# Short, so that a renewal is seen; 1 h is the default.
+# Short, so that the demo shows a renewal; the default is 1 h.
 TTL_SECONDS = 12
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -132,7 +132,7 @@ async def show_stolen_secret(cluster: LocalCluster) -> None:
 
 
 async def seek_with(cluster: LocalCluster, credential: dict[str, str], token: str) -> str:
-    """What the cluster agent answers to whoever has the credential and the token."""
+    """The cluster agent's answer to a client with this credential and this token."""
     return refusal(await asyncio.to_thread(seek, cluster.cluster_agent_url, credential, token))
 
 
@@ -156,7 +156,7 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    # What the parts log when all is well is not what the user of a terminal came for.
+    # A user of the terminal does not want the routine log lines of the services.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         asyncio.run(demo())

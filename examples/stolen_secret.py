@@ -1,9 +1,9 @@
-"""What somebody gets who copied a namespace's Secret: calls the cluster agent with it, as a pod agent would.
+"""The attack with a copy of a namespace's Secret: calls the cluster agent with it, as a pod agent would.
 
     kubectl get secret vanadium-bootstrap -n shop -o jsonpath='{.data.fortune}' | base64 -d > stolen.json
     python examples/stolen_secret.py https://127.0.0.1:8193 < stolen.json
 
-Exits with 0 when it was refused, and prints the refusal; with 1 when it got a blessing.
+Exits with 0 when the call was refused, and prints the refusal; with 1 when it got a blessing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blessings.tls import client_context
 
 
 def seek(url: str, credential: dict[str, str], token: str) -> httpx.Response:
-    """SeekBlessings by whoever has the credential and the token, from anywhere."""
+    """Calls SeekBlessings with this credential and this token, as an attacker could from anywhere."""
     context = client_context(
         Principal.from_pem(credential["privateKey"].encode()),
         Blessing.from_pem(credential["certificateChain"]),

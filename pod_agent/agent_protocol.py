@@ -6,10 +6,10 @@
     GET  /v1/crl      {"lists": [<base64 of a revocation list in DER>]}
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
     POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
-    GET  /v1/watch    one line as of /v1/chain for each rotation; `?after=<version>` leaves out what is known
+    GET  /v1/watch    a line in /v1/chain's format for each rotation; `?after=<version>` skips known ones
 
-Versions start anew with the pod agent: when a watch ends, watch again without `after`.
-Before the first blessing, and after the last one's end: 503 NotYetBlessed.
+Versions start again from 1 when the pod agent restarts: when a watch ends, watch again without `after`.
+Before the first blessing, and after the last one has expired: 503 NotYetBlessed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 class AgentProtocol:
-    """The routes, over the identity that is current."""
+    """The routes, which serve the current identity."""
 
     def __init__(self, current: CurrentIdentity) -> None:
         self._current = current
@@ -84,7 +84,8 @@ class AgentProtocol:
         )
 
     async def bless(self, request: Request) -> Response:
-        """Blesses another key with the replica's blessing, by the agent's clock. It never outlives it."""
+        """Blesses another key with the replica's blessing, by the agent's clock, and never beyond its
+        expiry."""
         identity = self._identity()
         body = await _body(request)
         try:
@@ -112,7 +113,7 @@ class AgentProtocol:
     async def watch(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")
         if not after.isdecimal():
-            raise _ProtocolError(400, "MalformedRequest", "after is a version, a whole number")
+            raise _ProtocolError(400, "MalformedRequest", "after must be a version, a whole number")
         return StreamingResponse(self._lines(int(after)), media_type="application/x-ndjson")
 
     async def _lines(self, after: int) -> AsyncIterator[str]:
@@ -127,7 +128,7 @@ class AgentProtocol:
 
 
 def describe(identity: Identity) -> dict[str, Any]:
-    """What /v1/chain answers."""
+    """The answer of /v1/chain."""
     return {
         "version": identity.version,
         "chain": identity.blessing.to_pem(),
@@ -138,7 +139,7 @@ def describe(identity: Identity) -> dict[str, Any]:
 
 
 class _ProtocolError(Exception):
-    """An answer that is an error."""
+    """An error answer."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -159,7 +160,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         content += part
         if len(content) > MAX_BODY_BYTES:
-            raise _ProtocolError(413, "BodyTooLarge", f"a request may have {MAX_BODY_BYTES} bytes")
+            raise _ProtocolError(413, "BodyTooLarge", f"a request may have at most {MAX_BODY_BYTES} bytes")
     return bytes(content)
 
 

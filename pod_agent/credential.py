@@ -1,4 +1,4 @@
-"""The bootstrap credential, as the mounted Secret holds it."""
+"""The bootstrap credential in the mounted Secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Credential:
-    """A client certificate for the first call, the application that it is for, and whom to trust for it."""
+    """A client certificate for the first call, its application, and the roots to trust for that call."""
 
     application: Name
     principal: Principal
@@ -22,7 +22,7 @@ class Credential:
 
 
 def parse_credential(text: str) -> Credential:
-    """The credential in a JSON document. Raises NotMounted, which never repeats what is in it."""
+    """The credential in a JSON document. Raises NotMounted, whose message never repeats the content."""
     try:
         document = json.loads(text)
         if document["version"] != _VERSION:

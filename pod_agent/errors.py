@@ -1,12 +1,12 @@
-"""What can go wrong in the pod agent.
+"""Every error of the pod agent, as a tree.
 
 PodAgentError
 ├── SettingsError       a setting is wrong; the program stops
 └── SeekError           no blessing this time; the keeper tries again
-    ├── Refused         the cluster agent said no, with its reason
-    ├── Unreachable     it did not answer, or asked to wait
-    ├── NotMounted      the credential or the token is not there, or cannot be read
-    └── Untrustworthy   what it answered is not what we asked for
+    ├── Refused         the cluster agent refused, with its reason
+    ├── Unreachable     the cluster agent did not answer, or asked to wait
+    ├── NotMounted      the credential or the token is missing, or cannot be read
+    └── Untrustworthy   the cluster agent's answer does not match the request
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class SettingsError(PodAgentError):
 
 
 class SeekError(PodAgentError):
-    """SeekBlessings brought nothing. `reason` is one word, for the metric."""
+    """SeekBlessings failed. `reason` is one word, for the metric."""
 
-    # What a renewal may meet that a new start with the bootstrap credential can mend. The last is all
-    # that a client learns when TLS 1.3 does not accept its certificate: the alert is often lost.
+    # Failures of a renewal that starting again with the bootstrap credential can repair. The last one is all
+    # that a TLS 1.3 client learns when its certificate is not accepted: the alert is often lost.
     _START_OVER: ClassVar[frozenset[str]] = frozenset(
         {
             "NotAReplica",
@@ -44,7 +44,7 @@ class SeekError(PodAgentError):
 
     @property
     def start_over(self) -> bool:
-        """Whether the bootstrap credential may be let in where the replica certificate was not."""
+        """Whether the bootstrap credential may be accepted where the replica certificate was not."""
         return self.reason in self._START_OVER
 
 
@@ -61,4 +61,4 @@ class NotMounted(SeekError):
 
 
 class Untrustworthy(SeekError):
-    """The answer is not for our key, not for our name, or does not hold."""
+    """The answer is for another key or name, or cannot be verified."""

@@ -1,4 +1,4 @@
-"""What the kubelet and Prometheus ask: /healthz, /readyz, /metrics."""
+"""The routes for the kubelet and Prometheus: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 

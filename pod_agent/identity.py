@@ -1,4 +1,4 @@
-"""The identity that is served now, as a value, and who wants to know of the next one."""
+"""The identity that is served now, as a value, and notification of its changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blessings import Blessing, Name, Principal, RevocationLists, Roots
 
 @dataclass(frozen=True)
 class Identity:
-    """A key, its verified blessing, and the roots to judge peers by. `version` counts from 1."""
+    """A key, its verified blessing, and the roots for verifying peers. `version` counts from 1."""
 
     version: int
     principal: Principal
@@ -27,7 +27,7 @@ class Identity:
 
 
 class CurrentIdentity:
-    """Holds one identity, and wakes whoever watches when it changes or is taken away."""
+    """Holds one identity, and wakes every watcher when it changes or is removed."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -39,12 +39,12 @@ class CurrentIdentity:
 
     @property
     def value(self) -> Identity | None:
-        """The identity to serve; None before the first one and after the last one's end."""
+        """The identity to serve; None before the first one and after the last one has expired."""
         identity = self._identity
         return identity if identity is not None and self._now() < identity.not_after else None
 
     def now(self) -> datetime:
-        """The clock that the identity is served by."""
+        """The current time, by the clock that decides whether the identity has expired."""
         return self._now()
 
     async def set(self, identity: Identity | None) -> None:
@@ -55,7 +55,7 @@ class CurrentIdentity:
 
     @property
     def lists(self) -> RevocationLists:
-        """The revocation lists to judge peers by."""
+        """The revocation lists for verifying peers."""
         return self._lists
 
     async def set_lists(self, lists: RevocationLists) -> None:
@@ -65,7 +65,7 @@ class CurrentIdentity:
             self._changed.notify_all()
 
     async def set_roots(self, roots: Roots) -> None:
-        """Judges peers by these from now on, until the next identity brings its own."""
+        """Replaces the roots for verifying peers, until the next identity brings its own."""
         async with self._changed:
             if self._identity is not None:
                 self._identity = replace(self._identity, roots=roots)
@@ -79,14 +79,14 @@ class CurrentIdentity:
             self._changed.notify_all()
 
     async def changes(self, after: int = 0) -> AsyncIterator[Identity]:
-        """The identity now, if its version is above `after`, and each later one, until `close`."""
+        """The current identity, if its version is above `after`, then each later one, until `close`."""
         seen = after
         while (identity := await self._next(seen)) is not None:
             seen = identity.version
             yield identity
 
     async def revisions(self) -> AsyncIterator[Identity]:
-        """The identity now, and again whenever it or the revocation lists change, until `close`."""
+        """The current identity, again whenever it or the revocation lists change, until `close`."""
         seen = -1
         while True:
             async with self._changed:

@@ -1,4 +1,4 @@
-"""When to renew and when to try again, as functions of times and of a chance from 0 to 1."""
+"""The times of renewals and retries, as functions of times and of a random number from 0 to 1."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
 def renewal_time(received: datetime, not_after: datetime, chance: float) -> datetime:
-    """The half of the time that is left when the blessing is received, give or take a tenth of it, so that
-    replicas which started together do not renew together.
+    """When to renew: after half of the remaining lifetime, give or take a tenth of that half.
 
-    Counted from the receipt: the certificate's own begin is backdated.
+    The random part spreads replicas that started together. The lifetime counts from `received`, because the
+    certificate's own begin is backdated.
     """
     half = (not_after - received) / 2
     return received + half * (1 - _JITTER + 2 * _JITTER * chance)
 
 
 def pause_before_retry(failures: int, chance: float, asked_seconds: float | None) -> timedelta:
-    """How long to wait after so many failures in a row: exponential with full jitter, and never shorter
-    than the cluster agent asked for with Retry-After."""
+    """The back-off after so many failures in a row: exponential with full jitter, and at least as long as the
+    cluster agent asked for with Retry-After."""
     ceiling = min(_FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_SECONDS)
     return timedelta(
         seconds=max(ceiling * (0.5 + chance / 2), min(asked_seconds or 0.0, _LONGEST_PAUSE_SECONDS))

@@ -18,14 +18,14 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the program was told. The defaults are those of an injected Pod."""
+    """The settings of the program. The defaults are those of an injected Pod."""
 
     cluster_agent_url: str = "https://cluster-agent.vanadium-system.svc:8193"
     cluster_agent_server_name: str = "cluster-agent.vanadium-system.svc"
     credential_file: Path = Path("/var/run/secrets/vanadium.io/bootstrap/credential.json")
     token_file: Path = Path("/var/run/secrets/vanadium.io/token/token")
     socket_directory: Path = Path("/run/vanadium")
-    health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet asks at the Pod's address
+    health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet calls the Pod's address
     health_port: int = 8194
     ttl_seconds: int | None = None
     log_level: str = "info"

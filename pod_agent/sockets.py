@@ -1,4 +1,4 @@
-"""Unix sockets that survive a container's restart, and never follow what somebody else put in their place."""
+"""Unix sockets that survive a container's restart, and never follow a link or file in their place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LONGEST_PATH_BYTES = 107
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket, for everybody who can reach its directory (mode 0666).
+    """A listening Unix socket, open to every process that can reach its directory (mode 0666).
 
-    A socket that an earlier instance left is replaced. Raises SettingsError for a path that is too long, a
-    directory that is not writable, or something at `path` that is no socket.
+    The socket of an earlier run is replaced. Raises SettingsError for a path that is too long, a directory
+    that is not writable, or something else than a socket at `path`.
     """
     if len(str(path).encode()) > _LONGEST_PATH_BYTES:
         raise SettingsError(

@@ -1,1 +1,1 @@
-"""The command line, and what local mode needs: manifests as local processes, through the real webhook."""
+"""The command line and local mode, which runs manifests as local processes through the real webhook."""

@@ -61,7 +61,7 @@ async def _run(manifests: Manifests, settings: LocalSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     for left_out in manifests.left_out:
-        console.print(f"[yellow]left out: {escape(left_out)}: local mode has no part for it[/yellow]")
+        console.print(f"[yellow]left out: {escape(left_out)}: local mode does not run it[/yellow]")
     with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as directory:
         async with local_cluster(Path(directory), settings) as cluster:
             for started in await cluster.apply(manifests):
@@ -87,7 +87,7 @@ def _image(text: str) -> tuple[str, list[str]]:
 
 def main() -> None:
     """Entry point of the `vkube` program."""
-    # What the parts log when all is well is not what the user of a terminal came for.
+    # A user of the terminal does not want the routine log lines of the services.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     app()
 

@@ -1,4 +1,4 @@
-"""The commands by which a person administers a cluster agent."""
+"""The commands for the administrator of a cluster agent."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def claim_cluster_agent(
     url: Url,
     credentials_directory: Credentials,
     ca_file: CaFile,
-    name_prefix: Annotated[str, typer.Option(help="what is delegated to the agent: acme:prod")],
+    name_prefix: Annotated[str, typer.Option(help="the names delegated to the agent, such as acme:prod")],
     code_file: Annotated[Path, typer.Option(help="the agent's claim code")],
     days: Annotated[int, typer.Option(min=2, help="life of the delegation")] = 1825,
     server_name: ServerName = SERVER_NAME,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Claim a cluster agent that was started with --claim required: once, by the root in --credentials."""
+    """Claim a cluster agent that was started with --claim required: once, with the root in --credentials."""
     now = datetime.now(UTC)
     principal = credentials.open_directory(
         credentials_directory, credentials.read_passphrase(passphrase_file)
@@ -68,7 +68,7 @@ def register(
     server_name: ServerName = SERVER_NAME,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Name an application; what was issued under its name before is not renewed any more."""
+    """Name an application; certificates with its previous name are no longer renewed."""
     try:
         parsed = Name.parse(name)
     except InvalidName as error:
@@ -117,7 +117,7 @@ def applications(
             line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
             line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
             line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
-            # An agent of before has none.
+            # An older version of the cluster agent sends none.
             line += f"  REFUSED NOW: {one['objection']}" if one.get("objection") else ""
             console.print(line, markup=False, soft_wrap=True)
 

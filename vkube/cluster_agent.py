@@ -1,4 +1,4 @@
-"""The cluster agent's administrative calls, as a person makes them."""
+"""A client for the administrative calls of a cluster agent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Address:
-    """Where a cluster agent is, the DNS name that its certificate must have, and the file of its roots."""
+    """The address of a cluster agent, the DNS name in its certificate, and the file with its roots."""
 
     url: str
     server_name: str
@@ -61,7 +61,7 @@ class ClusterAgent:
                 f"{method} {self._client.base_url}{path}: {error or type(error).__name__}"
             ) from error
         if not isinstance(answer, dict):
-            raise ClusterAgentError(f"{method} {path}: the answer is no object; is this a cluster agent?")
+            raise ClusterAgentError(f"{method} {path}: the answer is not an object; is this a cluster agent?")
         if response.is_success:
             return answer
         refusal = answer.get("error") or {}
@@ -82,12 +82,12 @@ class ClusterAgent:
 
 
 def key_of(agent: ClusterAgent) -> PublicKey:
-    """The cluster agent's issuing key, of which it proves possession. Raises ClusterAgentError."""
+    """The cluster agent's issuing key, after proof that it has the private key. Raises ClusterAgentError."""
     answer = agent.call("GET", "/v1/claim")
     try:
         csr = x509.load_pem_x509_csr(str(answer["csr"]).encode())
         if not csr.is_signature_valid:
-            raise ClusterAgentError("the agent's certificate request is not signed by the key in it")
+            raise ClusterAgentError("the agent's certificate request is not signed by its own key")
         return check_public_key(csr.public_key())
     except (KeyError, ValueError) as error:
         raise ClusterAgentError(f"the agent's certificate request cannot be read: {error}") from error
@@ -96,9 +96,9 @@ def key_of(agent: ClusterAgent) -> PublicKey:
 def claim(
     agent: ClusterAgent, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
 ) -> Blessing:
-    """Delegates `prefix` to the agent's key; returns what was granted to it. Raises ClusterAgentError."""
+    """Delegates `prefix` to the agent's key, and returns the granted blessing. Raises ClusterAgentError."""
     if not root.is_root:
-        raise ClusterAgentError(f"{root.name} is no root; a cluster agent is claimed by the root itself")
+        raise ClusterAgentError(f"{root.name} is not a root; only a root can claim a cluster agent")
     if not prefix.is_extension_of(root.name):
         raise ClusterAgentError(f"the prefix {prefix} is not under the root {root.name}")
     key = key_of(agent)
@@ -119,7 +119,7 @@ def claim(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an application is to be called."""
+    """The name that an administrator wants for an application."""
 
     namespace: str
     service_account: str
@@ -129,9 +129,9 @@ class Wanted:
 
 
 def register(agent: ClusterAgent, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
-    """Registers it; answers by whose grant. `root` is asked for only where the agent itself may not name it.
+    """Registers an application, and returns a description of the grant that allows its name.
 
-    Raises VkubeError.
+    `root` is called only when the agent itself may not give that name. Raises VkubeError.
     """
     prefix = Name.parse(str(agent.call("GET", "/v1/claim")["prefix"]))
     body: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""How a command that fails says so."""
+"""The output of a command that fails."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rich.markup import escape
 from vkube.errors import VkubeError
 
 _Parameters = ParamSpec("_Parameters")
-# `:cd:` is an emoji to rich, and part of a fingerprint or a name to us.
+# `:cd:` is an emoji to rich, but here it is a part of a fingerprint or a name.
 console = Console(highlight=False, emoji=False)
 
 
 def complaining(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """The command, ending with 1 and one line of what was wrong."""
+    """Wraps `command`: on an error it prints one line with the cause and exits with 1."""
 
     @functools.wraps(command)
     def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:

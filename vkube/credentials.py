@@ -1,5 +1,5 @@
-"""An administrator's credentials: a principal in a directory, and the certificate that it shows to a cluster
-agent."""
+"""An administrator's credentials: a principal in a directory, and the certificate that it presents to a
+cluster agent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ONE_COMMAND = timedelta(minutes=10)
 
 
 def read_passphrase(file: Path | None) -> bytes | None:
-    """What the file holds without the end of its line; None without a file. Raises CredentialsError."""
+    """The content of `file` without its final newline; None without a file. Raises CredentialsError."""
     if file is None:
         return None
     try:
@@ -38,14 +38,15 @@ def read_passphrase(file: Path | None) -> bytes | None:
     except OSError as error:
         raise CredentialsError(f"cannot read the passphrase: {error}") from error
     if not passphrase:
-        raise CredentialsError(f"{file} holds no passphrase, it is empty")
+        raise CredentialsError(f"{file} is empty, it contains no passphrase")
     return passphrase
 
 
 def create(
     directory: Path, name: str | None, *, passphrase: bytes | None, lifetime: timedelta, now: datetime
 ) -> DirectoryPrincipal:
-    """A new principal; with `name` the root of that name, which it recognises. Raises CredentialsError."""
+    """A new principal; with `name` it is the root of that name, and recognises itself. Raises
+    CredentialsError."""
     try:
         root_name = None if name is None else Name.parse(name)
         made = DirectoryPrincipal.create(directory, passphrase=passphrase)
@@ -59,7 +60,7 @@ def create(
 
 
 def open_directory(directory: Path, passphrase: bytes | None) -> DirectoryPrincipal:
-    """Raises CredentialsError."""
+    """The principal in `directory`. Raises CredentialsError."""
     try:
         return DirectoryPrincipal.open(directory, passphrase=passphrase)
     except BlessingsError as error:
@@ -67,7 +68,7 @@ def open_directory(directory: Path, passphrase: bytes | None) -> DirectoryPrinci
 
 
 def authority_of(credentials: DirectoryPrincipal) -> Authority:
-    """By which the principal grants. Raises CredentialsError when it may only show its name."""
+    """The authority by which the principal grants. Raises CredentialsError when it may not grant."""
     try:
         return Authority(credentials.principal, _default(credentials))
     except CannotBless as error:
@@ -83,7 +84,7 @@ def bless(
     caveats: Sequence[Caveat],
     now: datetime,
 ) -> tuple[PublicKey, Blessing]:
-    """Names the key in that file, PEM, with this principal's name and `extension`.
+    """Gives the key in that PEM file this principal's name followed by `extension`.
 
     Raises CredentialsError.
     """
@@ -98,8 +99,8 @@ def bless(
 
 
 def set_default(credentials: DirectoryPrincipal, blessing_file: Path, now: datetime) -> Blessing:
-    """Presents the blessing in that file from now on. Raises CredentialsError, also for one that has ended or
-    is another key's."""
+    """Makes the blessing in that file the one to present. Raises CredentialsError, also for a blessing that
+    has expired or belongs to another key."""
     try:
         blessing = Blessing.from_pem(blessing_file.read_text())
         check_valid_now(blessing, now)
@@ -110,14 +111,17 @@ def set_default(credentials: DirectoryPrincipal, blessing_file: Path, now: datet
 
 
 def client_certificate(credentials: DirectoryPrincipal, now: datetime) -> tuple[Principal, Blessing]:
-    """What to show to a cluster agent. Who may sign shows `<its name>:administrator`, for this one command
-    and by a key of its own; who may not, shows its blessing. Raises CredentialsError."""
+    """The key and certificate to present to a cluster agent.
+
+    A principal that may sign presents `<its name>:administrator`, with a new key for this one command. Any
+    other principal presents its blessing. Raises CredentialsError.
+    """
     blessing = _default(credentials)
     try:
         check_valid_now(blessing, now)
         if not blessing.is_svid:
             raise CredentialsError(
-                f"{blessing.presented} has caveats or is a delegate's, so no TLS server lets it in"
+                f"{blessing.presented} has caveats or is a delegate's, so no TLS server accepts it"
             )
         if blessing.facts(0).role is not Role.SIGNER:
             return credentials.principal, blessing

@@ -1,8 +1,8 @@
-"""What can go wrong on the command line and in local mode.
+"""Every error of the command line and local mode, as a tree.
 
 VkubeError
-├── ManifestError     a manifest cannot be read, or holds what local mode does not run
-├── AdmissionRefused  the webhook said no to a Pod
+├── ManifestError     a manifest cannot be read, or contains something that local mode does not run
+├── AdmissionRefused  the webhook refused a Pod
 ├── CredentialsError  an administrator's credentials cannot be used as they are
 ├── ClusterAgentError a cluster agent refused, or cannot be reached
 └── LocalModeError    a part of local mode did not start, or ended
@@ -16,7 +16,7 @@ class VkubeError(Exception):
 
 
 class ManifestError(VkubeError):
-    """A manifest cannot be read, or holds something that local mode does not run."""
+    """A manifest cannot be read, or contains something that local mode does not run."""
 
 
 class AdmissionRefused(VkubeError):

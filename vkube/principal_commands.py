@@ -1,4 +1,4 @@
-"""`vkube principal`: makes and shows credentials in a directory."""
+"""`vkube principal`: commands that make and show credentials in a directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vkube.errors import CredentialsError
 
 app = typer.Typer(no_args_is_help=True, help="Principals: a key and its blessings, in a directory.")
 
-# A certificate's end is a whole second: what lasts less than one has ended when it is made.
+# A certificate's end is in whole seconds: one with less than a second of life has expired when it is made.
 _LEAST_DAYS, _MOST_DAYS = 0.00002, 3650
 PassphraseFile = Annotated[
     Path | None, typer.Option(help="file with the passphrase that the key is sealed under")
@@ -47,7 +47,7 @@ def create(
 @app.command("public-key")
 @complaining
 def public_key(directory: Path, passphrase_file: PassphraseFile = None) -> None:
-    """Print the public key, PEM: what somebody else blesses."""
+    """Print the public key as PEM, for another principal to bless."""
     principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
     key = principal.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     typer.echo(key.decode(), nl=False)
@@ -57,7 +57,7 @@ def public_key(directory: Path, passphrase_file: PassphraseFile = None) -> None:
 @complaining
 def bless(
     directory: Annotated[Path, typer.Argument(help="the principal that blesses")],
-    public_key_file: Annotated[Path, typer.Argument(help="whose: what `public-key` printed")],
+    public_key_file: Annotated[Path, typer.Argument(help="the key to bless: output of `public-key`")],
     extension: Annotated[str, typer.Argument(help="added to the name: administrator:alice")],
     days: Annotated[float, typer.Option(help="life of the certificate")] = 30,
     expires: Annotated[
@@ -69,8 +69,8 @@ def bless(
     ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Name somebody else's key, offline, and print the blessing, PEM. With a caveat only programs that know
-    blessings accept it, and no TLS server, the cluster agent's included."""
+    """Name another principal's key, offline, and print the blessing as PEM. A blessing with a caveat is
+    accepted only by programs that know blessings, and by no TLS server, including the cluster agent's."""
     now = datetime.now(UTC)
     if not _LEAST_DAYS <= days <= _MOST_DAYS:
         raise CredentialsError(f"--days: at least {_LEAST_DAYS:f} and at most {_MOST_DAYS}, got {days:g}")
@@ -99,7 +99,7 @@ def set_default(
     blessing_file: Annotated[Path, typer.Argument(help="what `bless` printed for this principal's key")],
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Present a blessing from now on, instead of the one before."""
+    """Make a blessing the one to present, instead of the previous one."""
     principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
     blessing = credentials.set_default(principal, blessing_file, datetime.now(UTC))
     line = f"{directory} presents {blessing.presented} until {blessing.not_after.isoformat()}"
@@ -108,7 +108,7 @@ def set_default(
 
 def warn_if_shorter(blessing: Blessing, days: float, now: datetime, *, why: str) -> None:
     """A warning on stderr when `blessing` ends before the `days` that were asked for."""
-    # Both ends are cut to whole seconds.
+    # Both ends are rounded down to whole seconds.
     if blessing.not_after < now + timedelta(days=days) - timedelta(seconds=2):
         typer.echo(f"warning: this is shorter than the {days:g} days asked for, because {why}", err=True)
 

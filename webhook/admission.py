@@ -1,6 +1,6 @@
-"""Review in, review out. Pure: what the webhook decides, without the server around it.
+"""The decision about one admission review. Pure: there is no HTTP here.
 
-review (read) → policy (who, and why not) → injection (the patch) → review (written)
+review (read) → policy (whether this Pod gets an identity) → injection (the patch) → review (written)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from webhook.sidecar import Configuration
 
 @dataclass(frozen=True)
 class Admission:
-    """An answered review, and what the log and the metrics say of it."""
+    """An answered review, with the values for the log and the metrics."""
 
     request: AdmissionRequest
     answer: JSONObject
@@ -41,7 +41,7 @@ def admit(
 ) -> Admission:
     """The answer to the AdmissionReview `document`.
 
-    A dry run is answered like any other request: nothing here has an effect besides its answer.
+    A dry run is answered like any other request, because the answer is the only effect.
 
     Raises:
         BadRequestError: `document` is not a review that could be answered.
@@ -94,7 +94,7 @@ def _described(
 
 
 def _generate_name(request: AdmissionRequest) -> str:
-    """For the log only, so a malformed one, which the answer has named already, reads as none."""
+    """The generateName, for the log only. A malformed one was refused already, and counts as none."""
     match request.object:
         case {"metadata": {"generateName": str(name)}}:
             return name

@@ -1,4 +1,4 @@
-"""What a Pod's author tunes through `vanadium.io/` annotations."""
+"""The `vanadium.io/` annotations, by which a pod author tunes the injection."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ RESOURCES = {
 KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, *RESOURCES})
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: what an application may choose from
+SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
 _SECONDS = re.compile(r"[0-9]{1,9}")
-# What Kubernetes itself would refuse or a registry could never hold; the rest is the registry's to judge.
+# Refuses what Kubernetes itself would refuse or a registry could never contain; the rest is left to the
+# registry.
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/:@\[\]]{0,511}")
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """The annotations of one Pod, read and checked. None: the webhook's own setting applies."""
+    """The annotations of one Pod, read and checked. None means that the webhook's own setting applies."""
 
     image: str | None
     log_level: str | None

@@ -1,4 +1,4 @@
-"""From the bytes of a request to JSON, whatever the bytes are."""
+"""The body of a request, read within limits of size and time, and parsed as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from webhook.errors import BadRequestError
 from webhook.reasons import Reason
 
-# What an API server itself accepts as a request body.
+# The API server's own limit for a request body.
 # https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
 LIMIT = 3 * 1024 * 1024  # bytes
 _JSON = "application/json"
@@ -26,8 +26,8 @@ async def read_body(request: Request, seconds: float, limit: int = LIMIT) -> byt
         limit: the largest body, in bytes.
 
     Raises:
-        BadRequestError: the body is announced as something else than JSON (415), is too large (413), too
-            slow (408), empty or cut off (400).
+        BadRequestError: the body has another content type than JSON (415), is too large (413), too slow
+        (408), empty or cut off (400).
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON or request.headers.get("content-encoding", "identity") != "identity":

@@ -1,7 +1,7 @@
-"""What of the user's stands where something of ours would go: refused, never overwritten.
+"""Clashes between a Pod's own parts and the parts to inject. A clash is refused, and nothing is overwritten.
 
-Only containers that would get the socket are looked at, so that leaving a container out with the
-`vanadium.io/containers` annotation is always a way around.
+Only containers that would get the socket are checked, so leaving a container out with the
+`vanadium.io/containers` annotation always resolves its clash.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 
 
 def refuse_container_clash(containers: Iterable[Container]) -> None:
-    """Raises RefusalError for a container that has our name and is not ours."""
+    """Raises RefusalError for a container with the injected container's name that is not that container."""
     for container in containers:
         if container.name == CONTAINER and not sidecar.is_pod_agent(container):
             raise RefusalError(
@@ -42,7 +42,8 @@ def refuse_container_clash(containers: Iterable[Container]) -> None:
 
 
 def refuse_volume_clash(pod: Pod) -> None:
-    """Raises RefusalError for a volume with a name of ours, in a Pod that our container is not in."""
+    """Raises RefusalError for a volume with the name of an injected one, in a Pod without the injected
+    container."""
     for index, volume in enumerate(pod.volumes):
         if volume.get("name") in VOLUMES:
             raise RefusalError(
@@ -53,14 +54,15 @@ def refuse_volume_clash(pod: Pod) -> None:
 
 
 def refuse_foreign_volumes(pod: Pod) -> None:
-    """Raises RefusalError when our container is in the Pod and its volumes are not the ones it needs.
+    """Raises RefusalError when the injected container is in the Pod, but its volumes are not as it needs
+    them.
 
-    So it is after `kubectl get pod -o yaml`, an edit, and `kubectl create`; or when another webhook
-    changes the service account after us.
+    This happens after `kubectl get pod -o yaml`, an edit, and `kubectl create`; or when another webhook
+    changes the service account after this one.
     """
     ours = {volume["name"]: volume for volume in pod.volumes if volume.get("name") in VOLUMES}
-    # Not all of VOLUMES: while the webhook is being upgraded, one version may inject and another be called
-    # again for the same Pod, so what a version adds to these must not be required at once.
+    # Not all of VOLUMES: during an upgrade of the webhook, one version may inject, and the other version may
+    # be called again for the same Pod. So a volume that a new version adds must not be required at once.
     for name in (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME):
         if name not in ours or not sidecar.is_volume_of_ours(ours[name]):
             raise RefusalError(
@@ -80,7 +82,7 @@ def refuse_foreign_volumes(pod: Pod) -> None:
 
 
 def refuse_port_clash(containers: Iterable[Container]) -> None:
-    """Raises RefusalError for a container that listens where the pod agent answers its probes."""
+    """Raises RefusalError for a container that listens on the port where the pod agent answers its probes."""
     for container in containers:
         for index, port in enumerate(container.ports):
             if port.get("containerPort") == HEALTH_PORT and port.get("protocol", "TCP") == "TCP":
@@ -93,7 +95,7 @@ def refuse_port_clash(containers: Iterable[Container]) -> None:
 
 
 def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
-    """Whether the container has the socket directory already.
+    """Whether the container already has the socket directory.
 
     Raises:
         RefusalError: something else is mounted there, within it, or above it where nothing can be
@@ -123,9 +125,9 @@ def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
 
 
 def missing_variables(container: Container) -> list[JSONObject]:
-    """Those of our variables that the container lacks.
+    """The injected variables that the container lacks.
 
-    A variable of the same name that comes in through `envFrom` cannot be seen here; `env` wins over it.
+    Variables from `envFrom` cannot be seen here, but `env` takes precedence over them.
 
     Raises:
         RefusalError: the container sets one of them to something else.
@@ -136,7 +138,7 @@ def missing_variables(container: Container) -> list[JSONObject]:
         if name not in APPLICATION_VARIABLES:
             continue
         if variable.get("value") != APPLICATION_VARIABLES[name]:
-            # The value stays out of the message: it is the user's, and messages end up in Events.
+            # The message leaves out the value, which belongs to the pod author: messages end up in Events.
             raise RefusalError(
                 Reason.VARIABLE_CLASH,
                 f"{container.field}.env[{index}] sets {name} to another value than "
@@ -156,11 +158,11 @@ def _mount_clash(where: str, path: object, why: str) -> RefusalError:
 
 
 def _can_hold_mounts(mount: JSONObject, volumes: Sequence[JSONObject]) -> bool:
-    """Whether the container runtime can make a directory within what is mounted here.
+    """Whether the container runtime can make a directory below this mount, as it must to mount ours there.
 
-    It has to, to mount ours below. A ConfigMap or a read-only mount makes the container fail to start; a
-    host path or a claim would keep the directory for good. A writable emptyDir, which is how hardened
-    images get their /run, is the Pod's own and goes with it.
+    Below a ConfigMap or a read-only mount it cannot, and the container would fail to start. In a host path or
+    a claim it can, but the directory would stay for good. A writable emptyDir, which is how hardened images
+    get their /run, belongs to the Pod and is deleted with it.
     """
     if mount.get("readOnly") is True:
         return False
@@ -169,7 +171,7 @@ def _can_hold_mounts(mount: JSONObject, volumes: Sequence[JSONObject]) -> bool:
 
 
 def _plain(path: object) -> str:
-    """A mount path in one spelling, to compare with: `/var/run` is a link to `/run` in nearly all images."""
+    """A mount path in a form for comparison: `/var/run` is a link to `/run` in nearly all images."""
     if not isinstance(path, str):
         return ""
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""The cluster agent's administrative calls, as its administrator makes them: over mTLS.
+"""A client for the cluster agent's administrative calls, over mTLS.
 
 with ClusterAgentClient(url, server_name, principal, blessing, roots) as agent:
     secret = agent.new_secret("shop", "web")
@@ -22,7 +22,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class ClusterAgentError(WebhookError):
-    """A call to the cluster agent failed. `reason` is the agent's, or `Unreachable`."""
+    """A call to the cluster agent failed. `reason` is from the agent's answer, or `Unreachable`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class ClusterAgentError(WebhookError):
 
 @dataclass(frozen=True)
 class KnownSecret:
-    """A secret as the cluster agent lists it: never with the credential."""
+    """A secret in the cluster agent's list, which never contains the credential."""
 
     id: str
     namespace: str
@@ -42,7 +42,7 @@ class KnownSecret:
 
 @dataclass(frozen=True)
 class NewSecret:
-    """An answer to NewSecret. `credential` is the document for the Kubernetes Secret."""
+    """The answer to NewSecret. `credential` is the document for the Kubernetes Secret."""
 
     id: str
     application: str
@@ -55,7 +55,7 @@ class ClusterAgentClient:
     def __init__(
         self, url: str, server_name: str, principal: Principal, blessing: Blessing, roots: Roots
     ) -> None:
-        """`server_name` is what the agent's certificate must be for, whatever host `url` names."""
+        """`server_name` is the DNS name that the agent's certificate must have, whatever host `url` names."""
         self.roots = roots
         context = client_context(principal, blessing, roots)
         context.check_hostname = True
@@ -69,8 +69,10 @@ class ClusterAgentClient:
         return NewSecret(answer["id"], answer["application"], answer["credential"])
 
     def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
-        """Stops issuing and renewing under it, and with `revoke` revokes what was issued; an unknown one is
-        no error. Raises ClusterAgentError."""
+        """Stops issuing and renewing under that secret; with `revoke` also revokes what it issued.
+
+        An unknown secret is no error. Raises ClusterAgentError.
+        """
         self._call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
 
     def secrets(self) -> list[KnownSecret]:

@@ -1,13 +1,12 @@
-"""What can go wrong in the webhook, as one small tree.
+"""Every error of the webhook, as a tree.
 
     WebhookError
     ├── SettingsError               the program was started with a wrong setting
     ├── BadRequestError             the HTTP request is not a review: answered 4xx
     └── RefusalError                the review is understood and refused: `allowed: false`
 
-The difference between the last two matters to a user: an API server treats a 4xx answer as a failed
-call and applies the `failurePolicy` (ours is `Ignore`), while a refusal always reaches the person who
-made the Pod.
+The difference between the last two matters to the pod author. An API server treats a 4xx answer as a failed
+call and applies the `failurePolicy` (ours is `Ignore`), while a refusal always reaches the pod author.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from webhook.reasons import Reason
 
 
 class WebhookError(Exception):
-    """Everything that this package raises on purpose."""
+    """Root of every error that this package raises on purpose."""
 
 
 class SettingsError(WebhookError):
@@ -38,7 +37,7 @@ class BadRequestError(WebhookError):
 
 
 class RefusalError(WebhookError):
-    """The Pod asked for an identity and cannot have it as it is; the message says what to change."""
+    """The Pod asks for an identity and cannot have it as it is; the message states what to change."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)

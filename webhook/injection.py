@@ -1,4 +1,4 @@
-"""Pod in, JSON Patch and reason out: adds the pod agent to a Pod, and its sockets to every container.
+"""The injection of the pod agent into a Pod, and of its sockets into every container, as a JSON Patch.
 
     >>> injection = inject({"spec": {"containers": [{"name": "web"}]}}, configuration)
     >>> injection.reason
@@ -6,10 +6,9 @@
     >>> [operation["path"] for operation in injection.operations][-1]
     '/spec/initContainers'
 
-A pure function over raw JSON: nothing is read from anywhere, so a dry run gives the same patch, and fields
-that this version of ours has never heard of stay as they are. Applied to its own result it changes nothing,
-and so it can be called again after other webhooks (`reinvocationPolicy: IfNeeded`) to give the sockets to
-containers which those added.
+It is a pure function of raw JSON: it reads nothing else, so a dry run gives the same patch, and unknown
+fields stay unchanged. It changes nothing in its own result, so it can be called again after other webhooks
+(`reinvocationPolicy: IfNeeded`) to give the sockets to the containers that they added.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from webhook.sidecar import Configuration
 
 @dataclass(frozen=True)
 class Injection:
-    """What to change in a Pod. No operations: it has all that it needs."""
+    """The changes to a Pod. Without operations, the Pod already has everything that it needs."""
 
     operations: list[Operation]
     reason: Reason
@@ -37,11 +36,11 @@ class Injection:
 
 
 def inject(raw: JSONObject, configuration: Configuration) -> Injection:
-    """The patch that gives an identity to the Pod `raw`, which is not changed itself.
+    """The patch that gives an identity to the Pod `raw`. It does not change `raw` itself.
 
     Raises:
-        RefusalError: something of the user's stands where ours would go, an annotation cannot be used, or
-            the Pod is not one; the message says what to change.
+        RefusalError: a part of the Pod is where an injected part would go, an annotation cannot be used, or
+        `raw` is not a Pod. The message states what to change.
     """
     try:
         return _inject(Pod(raw), configuration)
@@ -63,8 +62,8 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     clashes.refuse_port_clash(others)
     wishes = read_wishes(pod.annotations, configuration.resources)
 
-    # The order matters: our container goes in last, since as the first of the init containers it moves
-    # the index of each that the operations before it name.
+    # The order matters. Our container comes last: as the first of the init containers, it moves the index of
+    # each init container that the earlier operations name.
     operations = [
         operation
         for container in others
@@ -89,7 +88,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
 def _give_socket(container: Container, pod: Pod) -> list[Operation]:
     where = ["spec", container.place, container.index]
     mounts = [] if clashes.has_socket(container, pod.volumes) else [sidecar.socket_mount()]
-    # Behind the user's own: Kubernetes expands $(NAME) only from variables that come before.
+    # After the user's own: Kubernetes expands $(NAME) only from earlier variables.
     variables = clashes.missing_variables(container)
     return [
         *append(container.raw, where, "volumeMounts", mounts),
@@ -103,7 +102,7 @@ def _warnings(
     warnings = list(wishes.warnings)
     unknown = (wishes.containers or frozenset()) - {container.name for container in others}
     if unknown:
-        # Not refused: another webhook may add the container later, and we are called again then.
+        # Not refused: another webhook may add the container later, and then this one is called again.
         warnings.append(
             f"annotation {CONTAINERS} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
         )

@@ -1,4 +1,4 @@
-"""Clients of the API server: from a kubeconfig file, or from the Pod that we run in."""
+"""Clients of the API server, from a kubeconfig file or from the Pod that this program runs in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class KubernetesClients:
 
 
 def connect(kubeconfig: Path | None) -> KubernetesClients:
-    """Clients for the cluster of `kubeconfig`, or the one around us. Raises SettingsError."""
+    """Clients for the cluster of `kubeconfig`, or, without it, for the cluster around us. Raises
+    SettingsError."""
     configuration = client.Configuration()
     try:
         if kubeconfig is None:

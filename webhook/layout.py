@@ -1,6 +1,6 @@
-"""Where things stand in a Pod that carries an identity: names, paths, ports.
+"""The layout of an injected Pod: its names, paths and ports.
 
-One place, because the reconciler, the pod agent's settings and the documentation speak of the same ones.
+They are in one module, because the reconciler, the pod agent's settings and the documentation use them too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the webhook counts, in the Prometheus text format."""
+"""The webhook's metrics, in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from webhook.reasons import Reason
 
-# Seconds. The API server waits for at most 5, and is expected to wait for a few thousandths.
+# Seconds. The API server waits for 5 at most, and should have to wait for a few thousandths.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
@@ -36,7 +36,7 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
-        # So that a rate over a reason that occurs for the first time does not miss that first time.
+        # Each reason starts with 0, so that a rate does not miss the first time that it occurs.
         for reason in Reason:
             for dry_run in ("false", "true"):
                 self._admissions.labels(reason.value, dry_run)
@@ -51,5 +51,5 @@ class Metrics:
         self._reconciles.labels(result).inc()
 
     def exposition(self) -> bytes:
-        """All metrics, as a scrape reads them."""
+        """All metrics, in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -1,7 +1,7 @@
-"""JSON Patch (RFC 6902) operations, only ever `add`, built directly.
+"""JSON Patch (RFC 6902) operations, built directly. Every one is an `add`.
 
-Comparing the Pod before and after would cost many times the whole request and would have to be taught
-not to replace arrays; naming each addition where it is decided needs neither.
+A comparison of the Pod before and after would cost many times the whole request, and would have to be taught
+not to replace arrays. Here each addition is written where it is decided.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Operation = JSONObject
 
 
 def pointer(*segments: str | int) -> str:
-    """A JSON Pointer (RFC 6901) to the value at `segments`, with `~` and `/` inside a segment escaped."""
+    """A JSON Pointer (RFC 6901) to the value at `segments`; escapes `~` and `/` inside of a segment."""
     return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
 
 
@@ -25,11 +25,11 @@ def add(path: str, value: Any) -> Operation:
 
 
 def append(owner: JSONObject, where: Sequence[str | int], key: str, values: Sequence[Any]) -> list[Operation]:
-    """Operations that put `values`, in their order, behind what the array `owner[key]` holds.
+    """Operations that append `values`, in their order, to the array `owner[key]`.
 
-    `where` is the path of `owner` in the document. A missing (or null) array is created; an existing one
-    gets one operation for each value, so its elements keep their places and the patch stays valid
-    whatever else was added to it meanwhile.
+    `where` is the path of `owner` in the document. A missing (or null) array is created. An existing one gets
+    one operation for each value, so its elements keep their places, and the patch stays valid whatever was
+    added to the array meanwhile.
     """
     if not values:
         return []
@@ -39,7 +39,7 @@ def append(owner: JSONObject, where: Sequence[str | int], key: str, values: Sequ
 
 
 def prepend(owner: JSONObject, where: Sequence[str | int], key: str, value: Any) -> list[Operation]:
-    """Operations that put `value` before everything that the array `owner[key]` holds."""
+    """Operations that put `value` before every element of the array `owner[key]`."""
     if owner.get(key) is None:
         return [add(pointer(*where, key), [value])]
     return [add(pointer(*where, key, 0), value)]

@@ -1,4 +1,4 @@
-"""The parts of a raw Pod that injection and policy look at."""
+"""The parts of a raw Pod that injection and policy read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal, TypeAlias
 from webhook.rawjson import JSONObject, WrongTypeError, flag_at, object_at, objects_at, string_at
 
 Place: TypeAlias = Literal["initContainers", "containers"]
-# A manifest that no API server has seen may leave the service account out; Kubernetes then means this one.
+# A manifest that no API server has processed may lack a service account; Kubernetes then uses this one.
 _DEFAULT_SERVICE_ACCOUNT = "default"
 
 
 @dataclass(frozen=True)
 class Container:
-    """One container and where it stands: `spec.<place>[<index>]`."""
+    """One container and its place in the Pod: `spec.<place>[<index>]`."""
 
     place: Place
     index: int
@@ -49,7 +49,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """A raw Pod. Nothing is checked before it is asked for: each property raises WrongTypeError."""
+    """A raw Pod. Fields are checked only when they are read: each property raises WrongTypeError."""
 
     raw: JSONObject
 
@@ -87,13 +87,13 @@ class Pod:
 
     @property
     def finds_services(self) -> bool:
-        """Whether the Pod resolves the names of Services: with the node's network, only when it says so.
+        """Whether the Pod can resolve names of Services. With the node's network it must ask for that.
 
         https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy
         """
         policy = string_at(self.spec, "dnsPolicy", "spec") or "ClusterFirst"
         wanted = "ClusterFirstWithHostNet" if self.host_network else "ClusterFirst"
-        # With `None`, the Pod names its own servers; ClusterFirstWithHostNet serves both networks.
+        # With `None`, the Pod names its own servers; ClusterFirstWithHostNet works in both networks.
         return policy in (wanted, "ClusterFirstWithHostNet", "None")
 
     @property
@@ -106,7 +106,7 @@ class Pod:
 
     @property
     def service_account(self) -> str:
-        # `serviceAccount` is the deprecated spelling, which the API server keeps in step.
+        # `serviceAccount` is the deprecated name, which the API server keeps equal.
         named = string_at(self.spec, "serviceAccountName", "spec") or string_at(
             self.spec, "serviceAccount", "spec"
         )
@@ -117,7 +117,7 @@ class Pod:
         return objects_at(self.spec, "volumes", "spec")
 
     def containers(self) -> Iterator[Container]:
-        """Init containers, then the others, in their order. Ephemeral ones cannot be there at creation."""
+        """Init containers, then the others, in their order. A new Pod cannot have ephemeral ones."""
         places: tuple[Place, ...] = ("initContainers", "containers")
         for place in places:
             for index, raw in enumerate(objects_at(self.spec, place, "spec")):

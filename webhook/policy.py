@@ -1,8 +1,8 @@
-"""Who gets an identity, and why not.
+"""The policy: which Pods get an identity, and the reason when one does not.
 
-Whether the namespace asks for it is decided before anybody calls us, by the webhook configuration's
-`namespaceSelector`: a request that arrives is from a labelled namespace. What is decided here is what a
-selector cannot express, or must hold even if the configuration has been changed.
+Whether the namespace wants identities is decided before the webhook is called, by the `namespaceSelector` of
+the webhook configuration: every request is from a labelled namespace. This module decides what a selector
+cannot express, and what must hold even if an administrator changed the configuration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from webhook.pod import Pod
 from webhook.reasons import Reason
 from webhook.review import AdmissionRequest
 
-# Pods that the cluster itself needs to come up: an identity must never be what stops them.
+# The cluster itself needs Pods of these namespaces to start: an identity must never prevent that.
 CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 _POD_RESOURCE = ("", "pods")
@@ -28,12 +28,12 @@ class Skip:
     reason: Reason
     message: str
     warning: bool = False
-    """Whether the Pod's author should hear of it: the namespace asked for an identity and the Pod looks
-    as if it could have one."""
+    """Whether to warn the pod author: the namespace asked for an identity, and the Pod looks as if it could
+    have one."""
 
 
 def skip_request(request: AdmissionRequest, excluded_namespaces: frozenset[str]) -> Skip | None:
-    """Why the request is none of ours, before its object is looked at; None when it is."""
+    """Why the request is not for us, before its object is read; None when it is."""
     if request.operation != "CREATE":
         return Skip(Reason.NOT_A_CREATE, f"operation {request.operation}: only new Pods get an identity")
     if (request.group, request.resource) != _POD_RESOURCE:
@@ -46,14 +46,14 @@ def skip_request(request: AdmissionRequest, excluded_namespaces: frozenset[str])
 
 
 def skip_pod(pod: Pod) -> Skip | None:
-    """Why the Pod gets no identity; None when it does.
+    """Why the Pod gets no identity; None when it gets one.
 
     Raises:
-        RefusalError: the Pod's label says neither yes nor no.
-        WrongTypeError: a field that decides has another type than it must.
+        RefusalError: the Pod's label is neither enabled nor disabled.
+        WrongTypeError: a field that decides has the wrong type.
     """
-    # First: the kubelet made it from a file and deletes it if it comes back changed; and its author
-    # reaches no API server that could tell him of a wrong label.
+    # This check is first. The kubelet made the Pod from a file, and deletes it if it comes back changed; and
+    # no API server could tell the author of that file about a wrong label.
     if MIRROR_ANNOTATION in pod.annotations:
         return Skip(Reason.MIRROR_POD, "a mirror Pod shows what the kubelet runs and cannot be changed")
     label = pod.labels.get(INJECT_LABEL)

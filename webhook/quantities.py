@@ -18,14 +18,14 @@ _DECIMAL = {
 }
 _FACTORS = {"": Fraction(1), **_DECIMAL, **{suffix: Fraction(factor) for suffix, factor in _BINARY.items()}}
 
-# Kubernetes caps quantities at 2^63-1 and rounds to nano; nothing outside of that says anything, and an
-# exponent that anybody may write must not decide how large a number we compute.
+# Kubernetes limits quantities to 2^63-1 and rounds to nano, so a larger exponent has no meaning. Without this
+# limit, a pod author could make us compute numbers of any size.
 _LARGEST_EXPONENT = 18
 _LONGEST = 64
 
 
 def parse(text: str) -> Fraction:
-    """The exact value of a quantity: cores for CPU, bytes for memory.
+    """The exact value of a quantity, in cores for CPU and in bytes for memory.
 
     Raises:
         ValueError: `text` is not a quantity.

@@ -1,7 +1,7 @@
-"""Reading raw JSON whose shape nobody has checked.
+"""Typed reading of raw JSON that nothing has checked.
 
-The Pod stays the JSON that came in: a typed model would lose the fields that it does not know, and
-Kubernetes adds fields with every release. So each field that we do look at is read through one of these.
+The Pod stays the JSON that came in: a typed model would lose unknown fields, and Kubernetes adds fields with
+every release. So each field that we do need is read by one of these functions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ JSONObject: TypeAlias = dict[str, Any]
 
 
 class WrongTypeError(Exception):
-    """A field has another JSON type than its place requires; the message names both."""
+    """A field has another JSON type than its place requires; the message states both."""
 
 
 def object_at(owner: JSONObject, key: str, where: str) -> JSONObject:
@@ -75,7 +75,7 @@ def flag_at(owner: JSONObject, key: str, where: str) -> bool:
 
 
 def as_object(value: object, where: str) -> JSONObject:
-    """`value`, which stands at `where`, as an object.
+    """`value` as an object; `where` is its path.
 
     Raises:
         WrongTypeError: it is something else.

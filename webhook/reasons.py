@@ -1,4 +1,4 @@
-"""Every outcome of an admission call has one of these reasons: in the answer, the log and the metric."""
+"""The reasons of admission answers, one for every outcome: in the answer, the log and the metric."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """A CamelCase word, like the reasons in a Kubernetes Status or condition."""
+    """A reason as a CamelCase word, like the reasons in a Kubernetes Status or condition."""
 
     # Served: a patch, or none needed.
     INJECTED = "Injected"
-    SOCKET_ADDED = "SocketAdded"  # our container was there; containers that came later got the socket
+    SOCKET_ADDED = "SocketAdded"  # our container was there already; containers added later got the socket
     ALREADY_INJECTED = "AlreadyInjected"
 
     # Left as it is, on purpose.
@@ -23,7 +23,7 @@ class Reason(StrEnum):
     WINDOWS_POD = "WindowsPod"
     HOST_NETWORK = "HostNetwork"
 
-    # Refused: somebody has to change the Pod.
+    # Refused: the pod author has to change the Pod.
     INVALID_LABEL = "InvalidLabel"
     INVALID_ANNOTATION = "InvalidAnnotation"
     CONTAINER_CLASH = "ContainerClash"

@@ -1,4 +1,4 @@
-"""How much CPU and memory the pod agent's container asks for, and at most gets."""
+"""The CPU and memory of the pod agent's container: what it requests, and its limits."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ResourceError(ValueError):
 class Resources:
     """Requests and limits, each a Kubernetes quantity.
 
-    All four are always set: a namespace with a ResourceQuota refuses a Pod of which one container has
-    none, and a LimitRange would otherwise fill in values that were chosen for applications.
+    All four are always set: a namespace with a ResourceQuota refuses a Pod with a container that lacks one of
+    them, and a LimitRange would otherwise fill in values that were chosen for applications.
     """
 
     cpu_request: str = "10m"
@@ -35,10 +35,11 @@ class Resources:
     memory_limit: str = "128Mi"
 
     def changed(self, stated: dict[str, str]) -> Resources:
-        """These resources with the `stated` ones in their place.
+        """These resources, with the `stated` ones replaced.
 
-        Where only one of a request and its limit is stated, the other follows if it would otherwise
-        contradict it: who writes `memory-limit: 48Mi` has said that the request is no more than that.
+        When only one of a request and its limit is stated, the other one is adjusted if the two would
+        contradict each other: a pod author who writes `memory-limit: 48Mi` means that the request is at most
+        that.
 
         Raises:
             ResourceError: a stated value is not a positive quantity, or a stated request is more than
@@ -74,8 +75,8 @@ def _check(field: str, value: str) -> None:
     except ValueError as error:
         raise ResourceError(field, str(error)) from error
     if amount <= 0:
-        raise ResourceError(field, "expected more than nothing")
-    # `64m` of memory is a slip for 64Mi: Kubernetes accepts it, rounds it up to one byte, and the
+        raise ResourceError(field, "must be more than 0")
+    # `64m` of memory is a typing error for 64Mi: Kubernetes accepts it, rounds it up to one byte, and the
     # container never starts.
     if field.startswith("memory") and amount.denominator != 1:
         raise ResourceError(field, f"is {float(amount):g} bytes; expected whole bytes, such as 64Mi")

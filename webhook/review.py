@@ -1,4 +1,4 @@
-"""The AdmissionReview on the wire: what we read from a request, and how an answer is written.
+"""The AdmissionReview on the wire: reads requests and writes answers.
 
 https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request
 """
@@ -17,7 +17,7 @@ from webhook.reasons import Reason
 
 _GROUP = "admission.k8s.io/"
 _VERSIONS = frozenset({"admission.k8s.io/v1", "admission.k8s.io/v1beta1"})
-# Warnings of more than this are cut off by the API server.
+# The API server cuts off longer warnings.
 # https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response
 _LONGEST_WARNING = 256
 _FORBIDDEN = 403
@@ -26,7 +26,7 @@ _LONGEST_UID = 253
 
 @dataclass(frozen=True)
 class AdmissionRequest:
-    """What a review asks. `name` may be empty: the API server makes one from `generateName` later."""
+    """The request in a review. `name` may be empty: the API server makes one from `generateName` later."""
 
     api_version: str
     uid: str
@@ -41,7 +41,7 @@ class AdmissionRequest:
 
 
 def read_request(document: object) -> AdmissionRequest:
-    """The request of an AdmissionReview, of version v1 or v1beta1, which have the same fields.
+    """The request of an AdmissionReview in version v1 or v1beta1, which have the same fields.
 
     Raises:
         BadRequestError: it is not an AdmissionReview, or has no uid that an answer could be sent to.
@@ -77,7 +77,7 @@ def _read(document: JSONObject) -> AdmissionRequest:
 
 
 def refuse_unknown_version(request: AdmissionRequest) -> None:
-    """Raises RefusalError when the review is of a version whose meaning we don't know."""
+    """Raises RefusalError when we do not know the meaning of the review's version."""
     if request.api_version not in _VERSIONS:
         raise RefusalError(
             Reason.UNSUPPORTED_REVIEW_VERSION,
@@ -93,7 +93,7 @@ def allowed(
 ) -> JSONObject:
     """A review that admits the request, changed by `operations`."""
     response = _response(request, True, reason, warnings)
-    # Both or neither: an API server refuses an answer with only one of the two, or an empty patch.
+    # Both or neither: an API server refuses an answer with only one of the two, or with an empty patch.
     if operations:
         patch = json.dumps(list(operations), separators=(",", ":")).encode()
         response["patchType"] = "JSONPatch"
@@ -102,7 +102,7 @@ def allowed(
 
 
 def refused(request: AdmissionRequest, refusal: RefusalError) -> JSONObject:
-    """A review that refuses the request; the API server shows the message to who made it."""
+    """A review that refuses the request; the API server shows the message to the client that sent it."""
     response = _response(request, False, refusal.reason, ())
     response["status"] = {
         "status": "Failure",
@@ -119,8 +119,8 @@ def _response(
     response: JSONObject = {
         "uid": request.uid,
         "allowed": is_allowed,
-        # In the audit log, under the webhook's name: the only place that still knows, later, why a Pod
-        # was left as it is.
+        # The API server writes it to its audit log, under the webhook's name. Nothing else records, for
+        # later, why a Pod was left as it is.
         "auditAnnotations": {"reason": reason.value},
     }
     if warnings:

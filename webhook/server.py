@@ -1,8 +1,8 @@
 """The HTTP edge: carries bytes to `admission`, and its answer back.
 
-`POST /mutate` is what API servers call; `/healthz` and `/readyz` are the kubelet's; `/metrics` is
-Prometheus'. Nothing else is served, and nothing that a caller sends is kept: API servers are not
-authenticated to webhooks by default, so a call may come from anybody and must cost nothing.
+`POST /mutate` is for API servers, `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus. There
+are no other routes, and nothing that a client sends is kept: API servers do not authenticate to webhooks by
+default, so any client may call, and a call must cost nothing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from webhook.policy import CLUSTER_NAMESPACES
 from webhook.sidecar import Configuration
 
 Background: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
-"""Something that runs beside the admissions: entered, in order, before the server listens, and left, in
-reverse order, after it stopped. What cannot start raises, and the program ends."""
+"""A context that runs beside the admissions. They are entered in order before the server listens, and left in
+reverse order after it stopped. One that cannot start raises an error, and the program ends."""
 
 ReadinessCheck: TypeAlias = Callable[[], str | None]
-"""Says why the server is not ready, or None when nothing is wrong."""
+"""Returns why the server is not ready, or None when it is."""
 
 # An API server gives a webhook call at most 30 seconds, and ours 5.
 _BODY_SECONDS = 5.0
@@ -50,11 +50,11 @@ def create_app(
 
     Args:
         configuration: what is injected.
-        excluded_namespaces: whose Pods are left alone, whatever their labels say.
+        excluded_namespaces: their Pods are left alone, whatever their labels are.
         background: runs as long as the server does.
-        readiness: asked by `/readyz`; one that answers makes it 503.
-        metrics: what `/metrics` shows; its own by default.
-        clock: seconds that only ever grow, to measure an answer's time with.
+        readiness: called by `/readyz`; one that returns a reason makes the answer 503.
+        metrics: the content of `/metrics`; by default a new one.
+        clock: a monotonic clock in seconds, to measure the time of an answer.
     """
     metrics = metrics or Metrics()
 
@@ -65,7 +65,7 @@ def create_app(
                 await running.enter_async_context(enter())
             yield
 
-    # Without the interactive documentation, which loads scripts from elsewhere.
+    # Without the interactive documentation, which loads scripts from other hosts.
     app = FastAPI(title="vanadium webhook", lifespan=lifespan, openapi_url=None)
     app.state.metrics = metrics
 
@@ -80,7 +80,7 @@ def create_app(
             _log.warning("bad request", reason=error.reason.value, status=error.status, message=str(error))
             content = {"error": {"reason": error.reason.value, "message": str(error)}}
             return JSONResponse(content, error.status)
-        # ASCII only: half of a surrogate pair in a uid is legal JSON and has no UTF-8.
+        # ASCII only: JSON allows half of a surrogate pair in a uid, and UTF-8 does not.
         answer = json.dumps(admission.answer, separators=(",", ":")).encode("ascii")
         seconds = clock() - began
         metrics.answered(admission.reason, admission.request.dry_run, seconds)

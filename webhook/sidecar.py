@@ -1,4 +1,4 @@
-"""The pod agent's container and the volumes that it needs, as they are written into a Pod."""
+"""The pod agent's container and its volumes, as they are written into a Pod."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
 
-# Nobody's user in the images that we build from, and different from the user of most applications: with a
-# shared process namespace, a process of the same user could read the agent's key from its memory.
+# No image that we build from has this user, and most applications run as another one: in a shared process
+# namespace, a process of the same user could read the agent's key from its memory.
 _USER = 65532
 _TOKEN_SECONDS = 3600
 _ALWAYS = "Always"
@@ -35,7 +35,7 @@ _ALWAYS = "Always"
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the injection needs to know besides the Pod. Fixed while the program runs."""
+    """The settings of the injection. They do not change while the program runs."""
 
     image: str
     cluster_agent_url: str
@@ -52,8 +52,8 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         "name": CONTAINER,
         "image": wishes.image or configuration.image,
         "env": _settings(configuration, wishes),
-        # Declared although nothing needs it declared, so that the scheduler never puts two Pods that use
-        # the host's network, and so the same port, on one node.
+        # Kubernetes does not require this declaration, but with it the scheduler never puts two Pods that use
+        # the host's network, and therefore the same port, on one node.
         "ports": [{"name": "vanadium-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         "resources": wishes.resources.as_json(),
         "volumeMounts": [
@@ -61,13 +61,13 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
             {"name": BOOTSTRAP_VOLUME, "mountPath": BOOTSTRAP_DIRECTORY, "readOnly": True},
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
             # The ServiceAccount admission plugin runs before the webhooks, but every in-tree plugin runs
-            # once more after a webhook changed the Pod, and it mounts the API token into each container
-            # that has nothing mounted at exactly this path, ours too by then. The pod agent never talks
-            # to the API server, so it gets an empty directory in that place. `automountServiceAccountToken`
-            # would not do: it holds for the whole Pod, and the application may need its token.
+            # again after a webhook changed the Pod. It then mounts the API token into each container that has
+            # no mount at exactly this path, including ours. The pod agent never calls the API server, so it
+            # gets an empty directory there. `automountServiceAccountToken` is no alternative: it applies to
+            # the whole Pod, and the application may need its token.
             {"name": NO_API_ACCESS_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
         ],
-        # Ten minutes for the cluster agent to come back before the kubelet restarts the container.
+        # Gives the cluster agent ten minutes to come back before the kubelet restarts the container.
         "startupProbe": {**_probe("/readyz"), "periodSeconds": 1, "failureThreshold": 600},
         "livenessProbe": {**_probe("/healthz"), "periodSeconds": 10, "failureThreshold": 3},
         "securityContext": {
@@ -87,13 +87,13 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
 
 
 def volumes(configuration: Configuration, service_account: str) -> list[JSONObject]:
-    """The volumes, of which the bootstrap credential's holds that of `service_account` only."""
+    """The volumes. The one with the bootstrap credential contains only that of `service_account`."""
     return [
         {"name": SOCKET_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {
             "name": BOOTSTRAP_VOLUME,
-            # Not optional: the kubelet waits for the Secret and its key, which the reconciler may still
-            # be making when the Pod is admitted.
+            # Not optional: the kubelet waits for the Secret and its key, which the reconciler may not have
+            # made yet when the Pod is admitted.
             "secret": {
                 "secretName": BOOTSTRAP_SECRET,
                 "items": [{"key": service_account, "path": CREDENTIAL_FILE}],
@@ -118,7 +118,8 @@ def volumes(configuration: Configuration, service_account: str) -> list[JSONObje
 
 
 def socket_mount() -> JSONObject:
-    """How every other container gets the sockets. Connecting needs no write access to the directory."""
+    """The mount of the sockets in every other container. Connecting needs no write access to the
+    directory."""
     return {"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True}
 
 
@@ -128,11 +129,11 @@ def application_variables() -> list[JSONObject]:
 
 
 def is_pod_agent(candidate: Container) -> bool:
-    """Whether a container is one that this module wrote.
+    """Whether `candidate` is the container that this module writes.
 
-    Name and shape have to agree: a user's container may have the name by accident, and an annotation can
-    be copied without the container. What others may change in a container of ours (defaults that the API
-    server fills in, a registry mirror's image, another injector's mounts and variables) doesn't count.
+    Both name and shape must agree: a pod author's container may have the name by accident, and an annotation
+    can be copied without the container. Changes that others may make to our container are ignored: defaults
+    of the API server, the image of a registry mirror, mounts and variables of another injector.
     """
     if candidate.name != CONTAINER:
         return False
@@ -148,7 +149,7 @@ def is_pod_agent(candidate: Container) -> bool:
 
 
 def bootstrap_service_account(volume: JSONObject) -> str | None:
-    """The service account whose credential `volume` holds; None when it is not our Secret's volume."""
+    """The service account whose credential `volume` contains; None when it is not our Secret's volume."""
     match volume:
         case {"secret": {"secretName": secret, "items": [{"key": str(key), "path": path}]}}:
             return key if (secret, path) == (BOOTSTRAP_SECRET, CREDENTIAL_FILE) else None
@@ -157,7 +158,7 @@ def bootstrap_service_account(volume: JSONObject) -> str | None:
 
 
 def is_volume_of_ours(volume: JSONObject) -> bool:
-    """Whether a volume with one of our names also has the kind of source that we give it."""
+    """Whether a volume with one of our names also has the source that we give it."""
     match volume:
         case {"name": name, "emptyDir": dict()}:
             return name in (SOCKET_VOLUME, NO_API_ACCESS_VOLUME)
@@ -184,7 +185,8 @@ def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
     variables: list[JSONObject] = [
         {"name": f"VANADIUM_POD_AGENT_{name}", "value": value} for name, value in settings
     ]
-    # The address that the kubelet's probes come to: with the host's network, not every address of the node.
+    # The address of the kubelet's probes. With the host's network, this avoids listening on every address of
+    # the node.
     pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
     variables.append({"name": "VANADIUM_POD_AGENT_HEALTH_HOST", "valueFrom": pod_ip})
     return variables

@@ -1,4 +1,5 @@
-"""FetchX509SVID and FetchX509Bundles: what is now, then each rotation, until the caller or we go."""
+"""FetchX509SVID and FetchX509Bundles: the current state, then each rotation, until either side ends the
+stream."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from pod_agent.workload.protocol.workload_pb2 import (
     X509SVIDResponse,
 )
 
-# Workload Endpoint, section 6.1: proof that the caller is no tricked HTTP client.
+# Workload Endpoint, section 6.1: the header proves that the client is not a tricked HTTP client.
 _SECURITY_HEADER = "workload.spiffe.io"
 
 
@@ -52,14 +53,14 @@ class WorkloadAPI(SpiffeWorkloadAPIBase):
             )
         await stream.recv_message()
         if self._current.value is None:
-            # Workload API, section 5.2.1: there is no identity for the caller (yet); clients try again.
+            # Workload API, section 5.2.1: the client has no identity (yet); clients try again.
             raise GRPCError(Status.PERMISSION_DENIED, "no identity issued yet")
         async for identity in self._current.revisions():
             yield identity
 
 
 def svid_response(identity: Identity, lists: RevocationLists) -> X509SVIDResponse:
-    """The answer that carries `identity` and the revocation lists."""
+    """The answer with `identity` and the revocation lists."""
     trust_domain = identity.name.trust_domain
     all_bundles = bundles(identity)
     svid = X509SVID(
@@ -74,15 +75,15 @@ def svid_response(identity: Identity, lists: RevocationLists) -> X509SVIDRespons
 
 
 def ders(lists: RevocationLists) -> list[bytes]:
-    """Each list in DER."""
+    """The DER encoding of each list."""
     return [one.to_der() for one in lists.entries]
 
 
 def bundles(identity: Identity) -> dict[str, bytes]:
-    """Trust domain → its roots, DER concatenated.
+    """Maps each trust domain to its roots, as concatenated DER.
 
-    Only roots that are trusted for a whole domain: SPIFFE's bundles know no patterns, so a root trusted for
-    a part of the names would be believed for all of them.
+    It contains only roots that are trusted for a whole domain. SPIFFE's bundles have no patterns, so clients
+    would trust a root with a narrower pattern for every name.
     """
     found: dict[str, bytes] = {identity.name.trust_domain: b""}
     for root in identity.roots:

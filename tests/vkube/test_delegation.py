@@ -129,7 +129,7 @@ def test_attack_a_blessing_with_a_caveat_that_a_tls_server_cannot_judge(
     erin = blessed(directory, "erin" + caveat[0], "administrator:erin", *caveat)
     assert refused_at_the_handshake(agent, as_tls_client(agent, erin))
     said = vkube("applications", *flags(agent, erin), ends=1)
-    assert "acme:administrator:erin has caveats or is a delegate's, so no TLS server lets it in" in said
+    assert "acme:administrator:erin has caveats or is a delegate's, so no TLS server accepts it" in said
 
 
 def test_attack_a_second_administrator_delegates_to_a_third(

@@ -1,2 +1,5 @@
-"""Local mode: the product on one machine without a cluster. No Kubernetes API is imitated: manifests go
-through the real webhook, Pods to the runner, and pod-bound tokens come from an issuer of our own."""
+"""Local mode: the product on one machine without a cluster.
+
+It imitates no Kubernetes API. Manifests go through the real webhook, the runner runs the Pods, and our own
+token issuer makes their pod-bound tokens.
+"""

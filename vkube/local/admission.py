@@ -1,4 +1,5 @@
-"""What an API server does with a mutating webhook: send the Pod, take the answer, apply the patch."""
+"""Admission as an API server does it: sends the Pod to the mutating webhook, and applies the patch it
+answers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from vkube.errors import AdmissionRefused, LocalModeError
 
 @dataclass(frozen=True)
 class Admitted:
-    """A Pod after admission, and the JSON Patch (RFC 6902) that made it so; empty when untouched."""
+    """A Pod after admission, with the JSON Patch (RFC 6902) that was applied; empty when there was none."""
 
     pod: dict[str, Any]
     patch: list[dict[str, Any]]
@@ -26,7 +27,7 @@ class Admitted:
 async def admit(client: httpx.AsyncClient, pod: dict[str, Any]) -> Admitted:
     """Sends `pod` to the webhook behind `client` as an AdmissionReview (admission.k8s.io/v1).
 
-    Raises AdmissionRefused when the webhook says no, LocalModeError when it gives no usable answer.
+    Raises AdmissionRefused when the webhook refuses, LocalModeError when its answer is not usable.
     """
     review = review_of(pod)
     name = pod["metadata"]["name"]

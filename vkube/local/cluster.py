@@ -1,7 +1,7 @@
 """The product on one machine: the real cluster agent and the real webhook as processes, Pods by the runner.
 
-What a cluster would do and is done here by plain code: the controllers' Pods from Deployments, the
-namespace selector, tokens bound to Pods, and the bootstrap Secrets' place, which is memory.
+Plain code here does what a cluster would do: it makes Pods from Deployments as the controllers do, applies
+the namespace selector, binds tokens to Pods, and keeps the bootstrap Secrets in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SERVER_NAME = CLUSTER_AGENT.dns_names()[0]
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """What a user of local mode may choose."""
+    """What a user of local mode can choose."""
 
     name_prefix: str = "local:dev"
     ttl_seconds: int = 3600
@@ -50,7 +50,7 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class Started:
-    """A Pod as it was admitted and as it runs."""
+    """A Pod as admitted and as running."""
 
     admitted: Admitted
     pod: RunningPod
@@ -130,10 +130,10 @@ class LocalCluster:
         self.cluster_agent_url = cluster_agent_url
         self._resources = resources
         self._webhook = webhook
-        self._chance = random.Random()  # noqa: S311 - names and spreading; identities do not rest on it
+        self._chance = random.Random()  # noqa: S311 - for names and spreading, not for identities
 
     def administrator(self) -> ClusterAgentClient:
-        """A client of the cluster agent with the webhook's certificate."""
+        """A client of the cluster agent that presents the webhook's certificate."""
         own = self.certificates.webhook
         return ClusterAgentClient(
             self.cluster_agent_url, _SERVER_NAME, own.principal, own.blessing, self.certificates.roots
@@ -222,7 +222,7 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
     )
     node = Node(directory / "pods", surroundings)
     try:
-        # The certificate is the Service's, the address is loopback: the name is checked, not the address.
+        # The certificate is the Service's, but the address is loopback: only the name is checked.
         webhook_client = httpx.AsyncClient(
             base_url=f"https://127.0.0.1:{webhook_port}",
             verify=trust,
@@ -248,6 +248,6 @@ def _expect(server_name: str) -> Callable[[httpx.Request], Any]:
 
 
 def _is_labelled(namespace: Mapping[str, Any] | None) -> bool:
-    """What the webhook configuration's namespaceSelector would say."""
+    """Whether the webhook configuration's namespaceSelector would match."""
     labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
     return bool(labels.get(INJECT_LABEL) == ENABLED)

@@ -1,4 +1,4 @@
-"""Plain manifests, and the Pods that a cluster would make of them."""
+"""Plain manifests, and the Pods that a cluster's controllers would make from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vkube.errors import ManifestError
 # The letters of Kubernetes' generated names: no vowels, so no words, and nothing that looks alike.
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
-# What a cluster would act on and local mode has no part for; named to the user, not run.
+# Kinds that a cluster acts on and local mode ignores; the user is told.
 _LEFT_OUT = frozenset({"Service", "PersistentVolumeClaim", "PodDisruptionBudget", "NetworkPolicy", "Ingress"})
 
 Manifest = dict[str, Any]
@@ -27,7 +27,7 @@ Manifest = dict[str, Any]
 
 @dataclass
 class Manifests:
-    """Manifests by what local mode does with them."""
+    """Manifests, sorted by what local mode does with them."""
 
     namespaces: dict[str, Manifest] = field(default_factory=dict)
     service_accounts: set[tuple[str, str]] = field(default_factory=set)
@@ -36,7 +36,7 @@ class Manifests:
     left_out: list[str] = field(default_factory=list)
 
     def add(self, manifest: Manifest, where: str) -> None:
-        """Sorts one manifest in. Raises ManifestError for a kind that local mode does not know."""
+        """Adds one manifest. Raises ManifestError for a kind that local mode does not know."""
         kind, metadata = manifest.get("kind"), manifest.get("metadata") or {}
         name, namespace = metadata.get("name"), metadata.get("namespace", "default")
         if not isinstance(kind, str) or not isinstance(name, str):
@@ -58,7 +58,7 @@ class Manifests:
 
 
 def read(paths: Sequence[Path]) -> Manifests:
-    """The manifests of YAML files, several documents each. Raises ManifestError."""
+    """The manifests of YAML files, which may contain several documents each. Raises ManifestError."""
     manifests = Manifests()
     for path in paths:
         try:
@@ -75,7 +75,7 @@ def read(paths: Sequence[Path]) -> Manifests:
 
 
 def pods_of(workload: Manifest, chance: random.Random) -> list[Manifest]:
-    """The Pods that the controllers would make of `workload`, named as they would name them.
+    """The Pods that the controllers would make from `workload`, with the names that they would give.
 
     Raises ManifestError when it has no Pod template, or a wrong number of replicas.
     """
@@ -118,7 +118,7 @@ def _pod(
     chance: random.Random,
 ) -> Manifest:
     spec = copy.deepcopy(dict(template["spec"]))
-    # A cluster's ServiceAccount admission does this before any webhook sees the Pod.
+    # A cluster's ServiceAccount admission does this before any webhook gets the Pod.
     spec.setdefault("serviceAccountName", spec.get("serviceAccount") or "default")
     return {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""One of our services as a local process: started, asked until it is ready, ended."""
+"""One of our services as a local process: starts it, waits until it is ready, ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STOP_SECONDS = 15.0
 
 
 class Service:
-    """A running service. `log` is the file with what it printed."""
+    """A running service. `log` is the file with its output."""
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self._name = name
@@ -45,7 +45,8 @@ class Service:
         return service
 
     async def ready(self, client: httpx.AsyncClient, url: str) -> None:
-        """Returns when `url` answers 200. Raises LocalModeError when it ends or does not in time."""
+        """Waits until `url` answers 200. Raises LocalModeError when the service ends or is not ready in
+        time."""
         for _ in range(int(_READY_SECONDS / 0.05)):
             if self.ended.done():
                 raise LocalModeError(f"the {self._name} ended with {self.ended.result()}:\n{self._tail()}")
@@ -58,7 +59,7 @@ class Service:
         raise LocalModeError(f"the {self._name} is not ready after {_READY_SECONDS:g} s:\n{self._tail()}")
 
     async def stop(self) -> None:
-        """SIGTERM, after some seconds SIGKILL."""
+        """Sends SIGTERM, and SIGKILL after some seconds."""
         if self.ended.done():
             return
         self._process.signal(signal.SIGTERM)
@@ -72,7 +73,7 @@ class Service:
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
+    """A TCP port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

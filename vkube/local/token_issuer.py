@@ -1,8 +1,7 @@
 """Pod-bound service-account tokens for local mode, in the format of Kubernetes.
 
-The cluster agent checks them offline against the published key set, as it would check a cluster's tokens
-from outside of that cluster.
-
+The cluster agent checks them offline against the published key set, as a cluster agent outside of a cluster
+does with that cluster's tokens.
 Claims: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#schema-for-service-account-private-claims
 """
 
@@ -18,8 +17,8 @@ from joserfc.jwk import ECKey, RSAKey
 
 
 class TokenIssuer:
-    """Signs tokens with `key`, or one on P-256 made at start; `jwks` is the public half, as a JSON Web Key
-    Set (RFC 7517). Clusters have keys of either kind, those of kubeadm RSA ones."""
+    """Signs tokens with `key`, or with a new P-256 key. `jwks` is the public half, as a JSON Web Key Set (RFC
+    7517). Clusters have keys of either kind; kubeadm makes RSA ones."""
 
     def __init__(self, issuer: str, now: Callable[[], datetime], key: ECKey | RSAKey | None = None) -> None:
         self.issuer = issuer
@@ -44,7 +43,7 @@ class TokenIssuer:
         pod_uid: str,
         lifetime: timedelta,
     ) -> tuple[str, datetime]:
-        """A token bound to the pod, and when it expires."""
+        """A token bound to the pod, and its expiry."""
         now = self._now()
         expiry = now + lifetime
         claims = {
@@ -66,5 +65,5 @@ class TokenIssuer:
 
 
 def _uid(namespace: str, service_account: str) -> str:
-    # Local mode keeps no ServiceAccount objects; the same account has the same UID each time.
+    # Local mode has no ServiceAccount objects; a given account has the same UID each time.
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"vanadium.io/{namespace}/{service_account}"))

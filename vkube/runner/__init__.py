@@ -1,4 +1,4 @@
-"""Runs a Pod's containers as local processes, as a kubelet would as far as it goes.
+"""Runs a Pod's containers as local processes, and does as much of a kubelet's work as it can.
 
     node = Node(directory, Surroundings(resources, images={"vanadium/pod-agent": ["pod-agent"]}))
     pod = await node.run(manifest)
@@ -8,12 +8,12 @@ It does: init containers and native sidecars in order, startup, liveness and rea
 back-off, termination with grace, variables with their references, Secret, ConfigMap, downward API, emptyDir
 and projected token volumes that are kept up to date, an IP address for each Pod, and a Pod's status.
 
-It does not: isolate anything. Processes run as the user who runs the runner, with the machine's file
-system, network and process table; security contexts, resources and read-only mounts are not enforced.
-There are no images: `python` is the interpreter that runs the runner, any other program must be on PATH.
-A mount path is not a path of the process: it is rewritten to a directory where it stands in a variable, a
-command or an argument, and nowhere else. Volumes of other kinds, ephemeral containers, lifecycle hooks and
-host ports are refused or ignored as the errors say.
+It does not isolate anything. Processes run as the user who runs the runner, with the machine's file system,
+network and process table; security contexts, resources and read-only mounts are not enforced. There are no
+images: `python` is the interpreter that runs the runner, any other program must be on PATH. A mount path is
+not a real path for the process: it is replaced by a directory wherever it appears in a variable, a command or
+an argument, and nowhere else. Volumes of other kinds, ephemeral containers, lifecycle hooks and host ports
+are refused or ignored; the errors state which.
 """
 
 from vkube.runner.container import BackOff

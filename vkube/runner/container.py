@@ -1,4 +1,4 @@
-"""One container: its process started, probed, and started again as its restart policy says."""
+"""One container: its process is started, probed, and restarted according to its restart policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESET_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class BackOff:
-    """Pauses before restarts: doubling from `first` to `longest`, as a kubelet's."""
+    """Pauses before restarts: doubling from `first` to `longest`, like a kubelet's."""
 
     first: float = 10.0
     longest: float = 300.0
@@ -32,7 +32,7 @@ class BackOff:
 
 @dataclass(frozen=True)
 class State:
-    """A container's state as its status shows it: exactly one of waiting, running, terminated."""
+    """A container's state in its status: exactly one of waiting, running, terminated."""
 
     kind: str
     detail: Mapping[str, Any]
@@ -49,10 +49,10 @@ class Container:
     """Runs one container of a Pod.
 
     Attributes:
-        state, last_state: as of now and before the last restart.
+        state, last_state: the current one, and the one before the last restart.
         started: set once the container started and its startup probe succeeded.
         ready: whether it would get traffic.
-        restarts: how often it was started again.
+        restarts: how often it was restarted.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Container:
 
     @property
     def exit_code(self) -> int | None:
-        """That of the last end; None while it runs or waits."""
+        """The exit code of the last run; None while the container runs or waits."""
         return self.state.detail["exitCode"] if self.state.kind == "terminated" else None
 
     @property
@@ -94,7 +94,7 @@ class Container:
         return self._log_directory / f"{self.name}.log"
 
     async def run(self) -> int:
-        """Runs until the restart policy says that this was all, or `stop`; the last exit code."""
+        """Runs until the restart policy allows no restart, or until `stop`. Returns the last exit code."""
         while True:
             began = datetime.now(UTC)
             code = await self._run_once()
@@ -114,7 +114,7 @@ class Container:
             self.restarts += 1
 
     async def stop(self, grace_seconds: float) -> None:
-        """SIGTERM, after the grace SIGKILL; returns when nothing runs any more."""
+        """Sends SIGTERM, and SIGKILL after the grace period; returns when no process is left."""
         self._stopping.set()
         process = self._process
         if process is None:
@@ -127,7 +127,7 @@ class Container:
             await ended
 
     async def execute(self, argv: Sequence[str]) -> tuple[int, str]:
-        """Runs a command beside the container, with its environment; its exit code and output."""
+        """Runs a command beside the container, with its environment; returns its exit code and output."""
         own = await self._command()
         lines: list[str] = []
         process = await Process.start(Command(argv, own.environment, own.directory), lines.append)
@@ -185,7 +185,7 @@ class Container:
         return code
 
     async def _wait_for_command(self) -> Command | None:
-        """The command, once all that it refers to is there; None when stopped before."""
+        """The command, once everything that it refers to exists; None when stopped before."""
         while not self._stopping.is_set():
             try:
                 return await self._command()
@@ -197,7 +197,8 @@ class Container:
         return None
 
     async def _probe(self, process: Process) -> None:
-        """Startup first, then liveness and readiness beside each other; a dead container is killed."""
+        """Probes startup first, then liveness and readiness at the same time. Kills a container that is not
+        alive."""
 
         async def execute(argv: Sequence[str]) -> int:
             return (await self.execute(argv))[0]
@@ -258,7 +259,7 @@ class Container:
 async def _succeeds(probe: Mapping[str, Any], asking: Callable[[Mapping[str, Any]], Awaitable[bool]]) -> bool:
     """Whether a startup probe succeeds before its failures run out."""
     await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
-    # A kubelet's shortest period is a second; asking sooner only makes local mode quicker.
+    # A kubelet's shortest period is a second; a shorter one only makes local mode faster.
     period = min(float(probe.get("periodSeconds") or 10), 0.25)
     deadline = (probe.get("failureThreshold") or 3) * (probe.get("periodSeconds") or 10)
     for _ in range(max(1, int(deadline / period))):

@@ -1,4 +1,4 @@
-"""A container's variables, as Kubernetes defines them.
+"""A container's environment variables, as Kubernetes defines them.
 
 https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
 """
@@ -17,7 +17,7 @@ _SUBSCRIPT = re.compile(r"(metadata\.(?:labels|annotations))\['([^']+)'\]")
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with `$(NAME)` replaced; `$$` is a dollar, and an unknown name is left as it stands."""
+    """`text` with `$(NAME)` replaced; `$$` is a dollar sign, and an unknown name stays unchanged."""
 
     def replace(found: re.Match[str]) -> str:
         reference = found[1]
@@ -27,7 +27,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 
 def field_value(pod: Mapping[str, Any], pod_ip: str, path: str) -> str:
-    """The value of a downward API fieldRef. Raises UnsupportedPod for a field that is not known."""
+    """The value of a downward API fieldRef. Raises UnsupportedPod for an unknown field."""
     metadata, spec = pod["metadata"], pod["spec"]
     simple = {
         "metadata.name": metadata.get("name"),

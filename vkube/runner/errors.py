@@ -1,8 +1,8 @@
-"""What the runner cannot do.
+"""Every error of the runner, as a tree.
 
 RunnerError
-├── UnsupportedPod     the Pod asks for something that local processes cannot be given
-└── NotMountable       a volume's content is not there yet; it is tried again
+├── UnsupportedPod     the Pod asks for something that local processes cannot have
+└── NotMountable       a volume's content does not exist yet; the runner tries again
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class RunnerError(VkubeError):
 
 
 class UnsupportedPod(RunnerError):
-    """The Pod asks for something that this runner does not do; the message says what and where."""
+    """The Pod asks for something that this runner does not do; the message states what and where."""
 
 
 class NotMountable(RunnerError):
-    """A Secret, ConfigMap or token that a volume or variable needs cannot be had now."""
+    """A Secret, ConfigMap or token that a volume or variable needs is not available now."""

@@ -1,6 +1,6 @@
-"""A node of a real cluster: the Pods that its scheduler assigns are run here, and their status written back.
+"""A node of a real cluster: runs the Pods that the scheduler assigns to it, and writes their status back.
 
-A restart of the program adopts nothing: Pods that it finds assigned are started anew.
+After a restart of the program nothing is adopted: Pods that are already assigned are started anew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = structlog.get_logger("vkube.runner")
 
 
 class KubernetesNode:
-    """Runs the Pods of node `name`. `pods` are those that run now, by UID."""
+    """Runs the Pods of node `name`. `pods` are the running ones, by UID."""
 
     def __init__(self, api: client.ApiClient, name: str, node: Node) -> None:
         self._api = api
@@ -50,7 +50,7 @@ class KubernetesNode:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs Pods as long as it is entered; they are ended when it is left."""
+        """Runs Pods inside of the context, and ends them when it is left."""
         await asyncio.to_thread(self._register)
         stop = threading.Event()
         events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
@@ -60,7 +60,7 @@ class KubernetesNode:
             with suppress(RuntimeError):  # the loop may be gone before the thread is
                 loop.call_soon_threadsafe(events.put_nowait, (kind, pod))
 
-        # A daemon: a watch waits for the API server, and must not keep the program from ending.
+        # A daemon thread: a watch blocks on the API server, and must not keep the program from ending.
         threading.Thread(target=self._watch, args=(emit, stop), name="watch-pods", daemon=True).start()
         tasks = [asyncio.create_task(self._handle(events)), asyncio.create_task(self._heartbeat())]
         try:
@@ -92,7 +92,7 @@ class KubernetesNode:
             "lastHeartbeatTime": now,
             "lastTransitionTime": now,
         }
-        # Requests are promises that processes on one machine cannot keep anyway.
+        # Requests are promises that processes on one machine cannot keep, so the capacity is unlimited.
         capacity["cpu"] = "1000"
         status = {
             "capacity": capacity,
@@ -123,7 +123,7 @@ class KubernetesNode:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def _watch(self, emit: Callable[[str, dict[str, Any]], None], stop: threading.Event) -> None:
-        """Lists and watches this node's Pods, in a thread of its own."""
+        """Lists and watches this node's Pods, in its own thread."""
         selector = f"spec.nodeName={self._name}"
         listing = self._core.list_pod_for_all_namespaces
         while not stop.is_set():
@@ -217,7 +217,7 @@ class KubernetesNode:
                 dirty.set()
 
     def _write_status(self, pod: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-        """Whether there is nothing more to write."""
+        """Returns whether there is nothing more to write."""
         metadata = pod["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "status": status}
         try:
@@ -227,7 +227,7 @@ class KubernetesNode:
                 HTTPStatus.NOT_FOUND,
                 HTTPStatus.CONFLICT,
             ):
-                return True  # gone, or another of that name by now
+                return True  # deleted, or replaced by another Pod of that name
             _log.warning("status not written", pod=metadata["name"], error=_brief(error))
             return False
         return True
@@ -242,7 +242,7 @@ class KubernetesNode:
 
 
 class _ignoring:  # noqa: N801 - reads as contextlib's suppress
-    """Passes over answers with these statuses."""
+    """Ignores answers with these status codes."""
 
     def __init__(self, *statuses: HTTPStatus) -> None:
         self._statuses = statuses

@@ -1,4 +1,4 @@
-"""What Pods need from a real API server: Secrets, ConfigMaps, and tokens by the TokenRequest API."""
+"""Resources of a real API server that Pods need: Secrets, ConfigMaps, and tokens by the TokenRequest API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vkube.runner.errors import NotMountable
 
 
 class KubernetesResources:
-    """Reads over one API client, in threads: the client blocks."""
+    """Reads with one API client, in threads because the client blocks."""
 
     def __init__(self, core: client.CoreV1Api) -> None:
         self._core = core

@@ -1,4 +1,4 @@
-"""A node: the Pods that run on this machine, and where their directories are."""
+"""A node: the Pods that run on this machine, and their directories."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vkube.runner.addresses import LoopbackAddresses
 from vkube.runner.errors import UnsupportedPod
 from vkube.runner.pod import RunningPod, Surroundings
 
-# sockaddr_un.sun_path; what is left of it after our directories is for the volume's files.
+# sockaddr_un.sun_path; what our directories leave of it is for the volume's files.
 _LONGEST_SOCKET_PATH_BYTES = 107
 _ROOM_FOR_FILES = 40
 
 
 class Node:
-    """Runs Pods. `directory` holds a directory for each; it should have a short path, because Unix sockets
-    in volumes have one."""
+    """Runs Pods. `directory` contains a directory for each; its path should be short, because the paths of
+    Unix sockets in volumes are limited."""
 
     def __init__(
         self, directory: Path, surroundings: Surroundings, chance: random.Random | None = None

@@ -1,7 +1,7 @@
-"""Where a container's mount paths are on this machine.
+"""The directories on this machine behind a container's mount paths.
 
-Processes share one file system, so `/run/vanadium` of one Pod cannot be that of another. Each mount is a
-directory of its own, and the paths in variables, commands and arguments are rewritten to it.
+Processes share one file system, so `/run/vanadium` of one Pod cannot also be that of another. Each mount is a
+directory of its own, and the mount paths in variables, commands and arguments are replaced by it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-# What may stand around a path within a longer text: unix:///run/x, --file=/run/x, a:/run/x:b
+# What may precede a path within a longer text: unix:///run/x, --file=/run/x, a:/run/x:b
 _BEFORE = r"(?:(?<=://)|(?<![\w./-]))"
 _AFTER = r"(?=/|$|[^\w./-])"
 
@@ -18,7 +18,7 @@ _AFTER = r"(?=/|$|[^\w./-])"
 def rewrite(text: str, mounts: Mapping[str, Path]) -> str:
     """`text` with every mount path in it, whole components only, replaced by its directory.
 
-    The longest mount path wins, and what was replaced is not looked at again.
+    The longest mount path wins, and a replacement is not searched again.
     """
     if not mounts:
         return text

@@ -1,4 +1,4 @@
-"""One Pod: volumes, init containers and sidecars in order, then its containers; and its end."""
+"""One Pod: its volumes, then init containers and sidecars in order, then its containers, and its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEFAULT_GRACE_SECONDS = 30
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is the same for every Pod of a node."""
+    """What all Pods of a node share."""
 
     resources: Resources
     images: Mapping[str, Sequence[str]]
@@ -40,7 +40,7 @@ class Surroundings:
 
 
 class RunningPod:
-    """A Pod that is being run. `status` is as a kubelet's; `changed` is called when it changes."""
+    """A Pod that is running. `status` is like a kubelet's; `changed` is called when it changes."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class RunningPod:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in self.status["conditions"])
 
     async def wait_ready(self, seconds: float) -> None:
-        """Returns when the Pod is ready. Raises RunnerError when it is not in time, or ended."""
+        """Waits until the Pod is ready. Raises RunnerError when it is not ready in time, or has ended."""
         try:
             async with asyncio.timeout(seconds):
                 while not self.is_ready:
@@ -101,25 +101,25 @@ class RunningPod:
             raise RunnerError(f"pod {self.name} is not ready after {seconds:g} s: {self._story()}") from error
 
     async def wait_finished(self) -> dict[str, Any]:
-        """Returns the status when the Pod has ended."""
+        """Waits until the Pod has ended, and returns its status."""
         await asyncio.wait([self._running])
         return self.status
 
     async def execute(self, container: str, argv: Sequence[str]) -> tuple[int, str]:
-        """Runs a command in the surroundings of a container: its exit code and output."""
+        """Runs a command in a container's environment; returns its exit code and output."""
         return await self._named(container).execute(argv)
 
     def log_of(self, container: str) -> str:
-        """What the container printed since it was last started."""
+        """The container's output since its last start."""
         file = self._named(container).log_file
         return file.read_text() if file.exists() else ""
 
     def path_in(self, container: str, path: str) -> Path:
-        """Where a path of that container is on this machine."""
+        """The path on this machine for a path in that container."""
         return Path(rewrite(path, self._mounts(self._named(container).spec)))
 
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Ends the Pod: its containers, then its sidecars, the last first. All within the grace."""
+        """Ends the Pod within the grace period: its containers, then its sidecars in reverse order."""
         given = self.pod["spec"].get("terminationGracePeriodSeconds")
         grace = (
             grace_seconds
@@ -133,7 +133,7 @@ class RunningPod:
         await asyncio.gather(*(one.stop(grace) for one in self._main))
         for container in reversed(self._init):
             await container.stop(max(0.5, deadline - time.monotonic()))
-        # Not cancelled: everything in it returns by itself now, after its own cleaning up.
+        # Not cancelled: all its tasks end by themselves now, after their own clean-up.
         await self._running
         await asyncio.gather(*self._sidecars.values())
 
@@ -159,7 +159,7 @@ class RunningPod:
             self._note_change()
 
     async def _mount(self) -> bool:
-        """Mounts every volume, once all that they need is there; False when stopped before."""
+        """Mounts every volume, once all that they need exists; returns False when stopped before."""
         while not self._stopping:
             try:
                 await self._volumes.refresh()
@@ -175,12 +175,12 @@ class RunningPod:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(self._surroundings.refresh_seconds)
-            # What was mounted stays when its source is away for a while.
+            # A mounted volume stays when its source is temporarily gone.
             with suppress(NotMountable):
                 await self._volumes.refresh()
 
     async def _initialize(self) -> bool:
-        """Init containers one after the other; a sidecar counts as done once it has started."""
+        """Runs init containers one after the other; a sidecar counts as done once it has started."""
         for container in self._init:
             if container.spec.get("restartPolicy") != "Always":
                 if await container.run() != 0:
@@ -251,7 +251,7 @@ class RunningPod:
         raise RunnerError(f"pod {self.name} has no container {container!r}")
 
     def _story(self) -> str:
-        """What its containers are at, for an error's text."""
+        """A description of its containers' states, for an error's text."""
         states = [f"{one.name}: {one.state.json()}" for one in [*self._init, *self._main]]
         return "; ".join([self._problem, *states] if self._problem else states)
 

@@ -1,4 +1,4 @@
-"""One question of a probe to a container: httpGet, tcpSocket or exec."""
+"""One probe of a container: httpGet, tcpSocket or exec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Exec = Callable[[Sequence[str]], Awaitable[int]]
 
 
 async def ask(probe: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str, execute: Exec) -> bool:
-    """Whether the probe's question is answered well within its timeout. Raises UnsupportedPod."""
+    """Whether the probe succeeds within its timeout. Raises UnsupportedPod."""
     timeout = probe.get("timeoutSeconds") or 1
     try:
         async with asyncio.timeout(timeout):
@@ -39,7 +39,7 @@ async def _http_get(request: Mapping[str, Any], container: Mapping[str, Any], po
     host, port = request.get("host") or pod_ip, port_of(request["port"], container)
     url = f"{scheme}://{host}:{port}{request.get('path') or '/'}"
     headers = {header["name"]: header["value"] for header in request.get("httpHeaders") or []}
-    # A kubelet checks no certificate either.
+    # Like a kubelet, without checking a certificate.
     async with httpx.AsyncClient(verify=False, trust_env=False) as client:  # noqa: S501
         response = await client.get(url, headers=headers)
     return 200 <= response.status_code < 400

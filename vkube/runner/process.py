@@ -1,4 +1,4 @@
-"""One process of a container: started in a group of its own, its output line by line, ended with all its
+"""One process of a container: started in its own process group, read line by line, ended with its
 children."""
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Command:
-    """What to start: arguments, the whole environment, and where."""
+    """What to start: the arguments, the whole environment, and the working directory."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
 
     def resolved(self) -> list[str]:
-        """The arguments with the program found. Raises UnsupportedPod when there is no such program."""
+        """The arguments, with the program's full path. Raises UnsupportedPod when there is no such
+        program."""
         program, *rest = self.argv
         if program in ("python", "python3"):
             return [sys.executable, *rest]
@@ -47,7 +48,7 @@ class Process:
 
     @classmethod
     async def start(cls, command: Command, on_line: Callable[[str], None]) -> Process:
-        """Raises UnsupportedPod when it cannot be started."""
+        """The started process. Raises UnsupportedPod when it cannot be started."""
         argv = command.resolved()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -69,14 +70,14 @@ class Process:
         return self._process.pid
 
     async def wait(self) -> int:
-        """The exit code as Kubernetes has it: 128 and the signal's number for a killed one."""
+        """The exit code in Kubernetes' form: 128 plus the signal's number for a killed process."""
         code = await self._process.wait()
         self.signal(signal.SIGKILL)  # children that it left behind
         await self._reading
         return code if code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the whole group; one that is gone already is no error."""
+        """Sends a signal to the whole group; a group that has already ended is no error."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 

@@ -1,4 +1,4 @@
-"""What Pods need from a cluster besides themselves."""
+"""The interface to everything that Pods need from a cluster besides themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Resources(Protocol):
-    """A cluster, or local mode's stand-ins for its objects."""
+    """A cluster's objects, or local mode's stand-ins for them."""
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """The data of a Secret; None when there is none."""
@@ -24,4 +24,4 @@ class Resources(Protocol):
         pod_name: str,
         pod_uid: str,
     ) -> tuple[str, datetime]:
-        """A token bound to the Pod, and when it expires. Raises NotMountable."""
+        """A token bound to the Pod, and its expiry. Raises NotMountable."""

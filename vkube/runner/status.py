@@ -1,4 +1,4 @@
-"""A Pod's status, as a kubelet would write it, from its containers' states."""
+"""A Pod's status, made from its containers' states as a kubelet does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pod_status(
     since: datetime,
     problem: str,
 ) -> dict[str, Any]:
-    """The status object. `problem` is why the Pod waits as a whole, if it does."""
+    """The status object. `problem` is why the whole Pod waits, if it does."""
     ready = initialized and not finished and all(one.ready for one in main)
     conditions = {
         "PodScheduled": True,

@@ -1,7 +1,7 @@
 """Volumes as directories: emptyDir, secret, configMap, downwardAPI, projected.
 
-What a kubelet keeps up to date is kept up to date here too, by the same means: the files are in a
-directory of their own behind the link `..data`, which is replaced at once.
+Volumes that a kubelet keeps up to date are kept up to date here too, in the same way: the files are in a
+separate directory behind the link `..data`, which is replaced atomically.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KINDS = ("emptyDir", "secret", "configMap", "downwardAPI", "projected")
 
 
 class PodVolumes:
-    """The volumes of one Pod below `directory`. Call `refresh` again and again."""
+    """The volumes of one Pod below `directory`. Call `refresh` periodically."""
 
     def __init__(self, pod: Mapping[str, Any], pod_ip: str, directory: Path, resources: Resources) -> None:
         """Raises UnsupportedPod for a kind of volume that is not known."""
@@ -41,13 +41,14 @@ class PodVolumes:
             self._volumes[volume["name"]] = (volume, directory / str(number))
 
     def directory(self, name: str) -> Path:
-        """Where volume `name` is. Raises UnsupportedPod when the Pod has none of that name."""
+        """The directory of volume `name`. Raises UnsupportedPod when the Pod has no such volume."""
         if name not in self._volumes:
             raise UnsupportedPod(f"a container mounts volume {name!r}, which the Pod does not have")
         return self._volumes[name][1]
 
     async def refresh(self) -> None:
-        """Makes or updates every volume. Raises NotMountable for one whose content is not there yet."""
+        """Makes or updates every volume. Raises NotMountable for a volume whose content does not exist
+        yet."""
         for volume, directory in self._volumes.values():
             if "emptyDir" in volume:
                 directory.mkdir(mode=0o777, parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ class PodVolumes:
         raise UnsupportedPod(f"volume {volume!r}: a projected {', '.join(source)} is not known to the runner")
 
     async def _token(self, volume: str, source: Mapping[str, Any]) -> str:
-        """A token as of now: kept for four fifths of its life, as a kubelet does."""
+        """A valid token: the cached one for four fifths of its life, as a kubelet does, then a new one."""
         key = (volume, source["path"])
         now = datetime.now(UTC)
         if key in self._tokens and now < self._tokens[key][1]:
@@ -102,7 +103,7 @@ class PodVolumes:
 
 
 def _chosen(what: str, data: Mapping[str, bytes] | None, source: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files that `items` picks, or all. Raises NotMountable for what is missing and not optional."""
+    """The files that `items` picks, or all. Raises NotMountable for one that is missing and not optional."""
     items: Sequence[Mapping[str, str]] = source.get("items") or []
     optional = bool(source.get("optional"))
     if data is None:
@@ -118,7 +119,7 @@ def _chosen(what: str, data: Mapping[str, bytes] | None, source: Mapping[str, An
 
 
 def _publish(directory: Path, content: Mapping[str, bytes]) -> None:
-    """Makes `directory` show `content`, all of it at once; nothing is done when it does already."""
+    """Makes `directory` show all of `content` at once; does nothing when it already does."""
     directory.mkdir(parents=True, exist_ok=True)
     link = directory / "..data"
     if link.is_symlink() and _read(link) == content:

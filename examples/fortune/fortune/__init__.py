@@ -1,1 +1,1 @@
-"""Fortune: a service of three calls (Add, Get, Has), between replicas that know each other by name."""
+"""Fortune: a service with three methods (Add, Get, Has), whose replicas recognise each other by name."""

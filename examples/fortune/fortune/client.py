@@ -1,4 +1,4 @@
-"""The client: a call over mTLS, after a look at who answers."""
+"""The client: calls a server over mTLS after checking its name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class FortuneError(Exception):
-    """The server refused, or is not who it should be."""
+    """The server refused the call, or has another name than expected."""
 
 
 def call(
@@ -44,7 +44,7 @@ def call(
 
 
 def identify(identity: ReplicaIdentity, address: tuple[str, int]) -> tuple[Blessing, Verdict]:
-    """What the server presents, and what of it is valid. Raises OSError, BlessingsError."""
+    """The blessing that the server presents, and its valid names. Raises OSError, BlessingsError."""
     with _connected(identity, address) as secure:
         blessing = require_peer_blessing(secure)
     return blessing, verify([blessing], identity.roots, now=datetime.now(UTC), policy=identity.policy)
@@ -60,7 +60,8 @@ def _connected(identity: ReplicaIdentity, address: tuple[str, int]) -> Iterator[
 
 
 def description(blessing: Blessing, verdict: Verdict) -> str:
-    """Three lines, as the original's `identify` printed them, and a reason for what is not valid."""
+    """Three lines, in the format of the original Vanadium's `identify`, and a reason for each invalid
+    blessing."""
     lines = [
         f"PRESENTED: {blessing.presented}",
         f"VALID:     [{', '.join(str(name) for name in verdict.valid)}]",

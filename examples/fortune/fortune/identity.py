@@ -16,7 +16,7 @@ _TIMEOUT_SECONDS = 30.0
 
 
 class ReplicaIdentity:
-    """Key, blessing and roots of now. Each new connection takes them from `server` or `client`."""
+    """The current key, blessing and roots. Each new connection takes them from `server` or `client`."""
 
     def __init__(self) -> None:
         """Waits for the first blessing on the socket that SPIFFE_ENDPOINT_SOCKET names."""
@@ -27,12 +27,13 @@ class ReplicaIdentity:
         self.server: ssl.SSLContext = server_context(
             principal, blessing, self.roots, client_certificate=ssl.CERT_REQUIRED
         )
-        # A rotation is put into the context in use: the next connection has it, open ones live on.
+        # A rotation changes the context in use: new connections present the new blessing, open ones stay.
         self._source.subscribe_for_updates(self._rotate)
 
     @property
     def policy(self) -> Policy:
-        """Nobody who is revoked, as far as the pod agent knows now. The SPIFFE client keeps no lists."""
+        """Refuses revoked peers, by the pod agent's current lists. The SPIFFE client itself keeps no
+        lists."""
         return Policy(revocation=self._agent.revocation_lists())
 
     @property
@@ -67,5 +68,5 @@ def peer_name(connection: ssl.SSLSocket, identity: ReplicaIdentity) -> Name:
 
 
 def own_application(name: Name) -> Pattern:
-    """All replicas of the application that `name` is a replica of."""
+    """A pattern that matches every replica of the same application as `name`."""
     return Pattern(Name(name.components[:-1]))

@@ -1,4 +1,4 @@
-"""The server: JSON over HTTP over mTLS, for callers whose name matches a pattern."""
+"""The server: JSON over HTTP over mTLS, for clients whose name matches a pattern."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_FORTUNE_BYTES = 4096
 
 
 class FortuneServer(ThreadingHTTPServer):
-    """Serves until `shutdown`. `allowed` are the patterns of the callers that it answers."""
+    """Serves until `shutdown`. `allowed` are the patterns of the clients that it answers."""
 
     daemon_threads = True
 
@@ -39,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
     caller: Name
 
     def setup(self) -> None:
-        # Here and not at accept: a slow handshake holds up its own thread, nobody else's.
+        # The handshake is here and not at accept: a slow one then blocks only its own thread.
         self.request.settimeout(_HANDSHAKE_SECONDS)
         self.request = self.server.identity.server.wrap_socket(self.request, server_side=True)
         super().setup()
@@ -49,8 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or int(length) > _LONGEST_FORTUNE_BYTES:
             self._answer(413, {"error": f"a fortune has at most {_LONGEST_FORTUNE_BYTES} bytes"})
             return
-        # Read before anything is answered: closing with unread data would reset the connection, and the
-        # caller would not learn why.
+        # The body is read before any answer: closing the connection with unread data would reset it, and the
+        # client would not learn why.
         body = self.rfile.read(int(length))
         if not self._authorised():
             return
