@@ -154,7 +154,7 @@ def test_what_is_wrong_with_a_blessing_is_said(agent: RunningClusterAgent, direc
     root = directory / "root"
     (directory / "no.pub").write_text("no key")
     for arguments, said in (
-        ((root, directory / "no.pub", "administrator:x"), "no.pub: this is no public key"),
+        ((root, directory / "no.pub", "administrator:x"), "no.pub: this is not a public key"),
         ((root, directory / "none.pub", "administrator:x"), "none.pub: "),
         ((root, key, "a b"), "cannot bless: "),
         ((root, key, "x", "--days", "0"), "--days: at least 0.000020"),
