@@ -6,19 +6,29 @@ ClusterAgentError
 ├── StoreError              the store cannot be used, or is another cluster agent's
 └── Refusal                 the call gets an error answer
     ├── BadRequest          400  the body, the CSR
+    │   └── KeyReused
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
     ├── NotServed           404  a path or method that there is not
     ├── Forbidden           403  proven, but not allowed this
+    │   ├── SecretForgotten
+    │   ├── ReplicaRevoked
+    │   └── ApplicationRevoked
     ├── Conflict            409  not as things are now; asking again does not help
     ├── UnsupportedMediaType 415 a body that is not said to be JSON
     ├── TooManyRequests     429  more than we take at once, or from one client; try again
+    │   ├── TooManyCertificates
+    │   └── PodBusy
     └── Unavailable         503  somebody that we depend on does not answer; try again
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+from math import ceil
 from typing import ClassVar, Literal
 
+# Recording takes milliseconds; where another replica is stuck, the database ends its session after 10 s.
+BUSY_SECONDS = 2
 # What a call or a connection can be beyond; the metrics know no other.
 Limit = Literal[
     "rate-replica",
@@ -67,6 +77,13 @@ class BadRequest(Refusal):
     status = 400
 
 
+class KeyReused(BadRequest):
+    """Renewals come with a new key each time."""
+
+    def __init__(self, message: str = "this key was certified before; make a new one") -> None:
+        super().__init__("KeyReused", message)
+
+
 class NotServed(Refusal):
     status = 404
 
@@ -77,6 +94,27 @@ class NotAuthenticated(Refusal):
 
 class Forbidden(Refusal):
     status = 403
+
+
+class SecretForgotten(Forbidden):
+    def __init__(self, secret_id: str) -> None:
+        super().__init__(
+            "SecretForgotten", f"secret {secret_id} was forgotten; nothing is issued for it any more"
+        )
+
+
+class ReplicaRevoked(Forbidden):
+    def __init__(self, pod_name: str, pod_uid: str) -> None:
+        super().__init__(
+            "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing is issued to it any more"
+        )
+
+
+class ApplicationRevoked(Forbidden):
+    def __init__(self, application: str) -> None:
+        super().__init__(
+            "ApplicationRevoked", f"{application} was revoked; it gets no secret until it is reinstated"
+        )
 
 
 class Conflict(Refusal):
@@ -93,6 +131,32 @@ class TooManyRequests(Refusal):
     def __init__(self, reason: str, message: str, *, limit: Limit, retry_after_seconds: int = 1) -> None:
         super().__init__(reason, message, retry_after_seconds=retry_after_seconds)
         self.limit = limit
+
+
+class TooManyCertificates(TooManyRequests):
+    """The pod has as many valid certificates as it may; `wait` is until the first of them ends."""
+
+    def __init__(self, pod_name: str, pod_uid: str, wait: timedelta) -> None:
+        super().__init__(
+            "TooManyCertificates",
+            f"pod {pod_name!r} (uid {pod_uid}) has too many certificates that have not ended; does it start "
+            "again and again?",
+            limit="live-certificates",
+            retry_after_seconds=max(1, ceil(wait.total_seconds())),
+        )
+
+
+class PodBusy(TooManyRequests):
+    """Another replica of the agent is recording a certificate of the same pod."""
+
+    def __init__(self, pod_name: str, pod_uid: str) -> None:
+        super().__init__(
+            "PodBusy",
+            f"another cluster agent is recording a certificate of pod {pod_name!r} (uid {pod_uid}); "
+            "try again",
+            limit="pod-busy",
+            retry_after_seconds=BUSY_SECONDS,
+        )
 
 
 class Unavailable(Refusal):

@@ -1,9 +1,9 @@
-"""Which name an application has. It follows from the namespace and the service account alone, because
-those are what a pod-bound token proves; nothing that a pod's author may write has a say in it."""
+"""Applications, the secrets made for them, and the certificates issued to their pods."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from blessings import InvalidName, Name
 from cluster_agent.errors import BadRequest
@@ -11,7 +11,11 @@ from cluster_agent.errors import BadRequest
 
 @dataclass(frozen=True)
 class Application:
-    """All pods of one service account in one namespace."""
+    """All pods of one service account in one namespace.
+
+    Its name follows from these two alone, because they are what a pod-bound token proves; nothing that a
+    pod's author may write influences it.
+    """
 
     namespace: str
     service_account: str
@@ -22,3 +26,44 @@ class Application:
             return Name((*prefix.components, self.namespace, self.service_account))
         except InvalidName as error:
             raise BadRequest("InvalidApplication", str(error)) from error
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.service_account}"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A bootstrap credential as the store knows it: what it is for, never the credential itself."""
+
+    id: str
+    application: Application
+    certificate_fingerprint: str
+    created_at: datetime
+    not_after: datetime
+    forgotten: bool
+
+
+@dataclass(frozen=True)
+class IssuedCertificate:
+    """What a revocation list needs to know of a certificate: its serial number in hex, its issuer's name, the
+    fingerprint of the key that signed it, and when the issuer's own certificate ends."""
+
+    serial: str
+    issuer: str
+    issuing_key: str
+    issuer_not_after: datetime
+
+
+@dataclass(frozen=True)
+class Issuance:
+    """A replica certificate. `certificate` is None for what was read from the store; `revoked` is whether
+    its replica was revoked, so that nothing is issued to it."""
+
+    certificate_fingerprint: str
+    secret_id: str
+    pod_name: str
+    pod_uid: str
+    public_key_fingerprint: str
+    not_after: datetime
+    certificate: IssuedCertificate | None = None
+    revoked: bool = False

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from cluster_agent.issuing.policy import Issuance
+from cluster_agent.model import Issuance
 from cluster_agent.store import Share, Store
 
 

@@ -28,7 +28,8 @@ from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.callers import Administrators, Caller, identify
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing.cluster_agent import ClusterAgent
-from cluster_agent.issuing.policy import Secret, TtlPolicy
+from cluster_agent.issuing.policy import TtlPolicy
+from cluster_agent.model import Secret
 from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
 from cluster_agent.store import open_store
 from tests.clock import Clock

@@ -15,24 +15,18 @@ from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent.attestation import AttestedPod, Attestor, TokenRefused
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
-from cluster_agent.errors import BadRequest, Forbidden, Refusal, Unavailable
+from cluster_agent.errors import Forbidden, Refusal, TooManyCertificates, Unavailable
 from cluster_agent.issuing import policy
-from cluster_agent.issuing.policy import Issuance, IssuedCertificate, Secret, TtlPolicy
+from cluster_agent.issuing.policy import TtlPolicy
 from cluster_agent.issuing.stages import IssuanceWatch, NobodyWatches
-from cluster_agent.model import Application
+from cluster_agent.model import Application, Issuance, IssuedCertificate, Secret
 from cluster_agent.registry import registered_before
 from cluster_agent.registry.registry import Registration, Registry
 from cluster_agent.signing.room import BootstrapCredential, SigningRoom
 from cluster_agent.store import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,
-    ApplicationRevoked,
-    KeyAlreadyIssued,
-    PodBusy,
-    ReplicaRevoked,
-    SecretForgotten,
     Store,
-    TooManyLive,
 )
 
 
@@ -97,12 +91,7 @@ class ClusterAgent:
             "certificate": secret.certificate_fingerprint,
             "notAfter": int(secret.not_after.timestamp()),
         }
-        try:
-            await self.store.secrets.add(secret, Record("secret-made", now, str(caller.name), details))
-        except ApplicationRevoked as error:
-            raise Forbidden(
-                "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
-            ) from error
+        await self.store.secrets.add(secret, Record("secret-made", now, str(caller.name), details))
         await self.read_registry()
         if self.registry.name_of(application, self.prefix) != name:
             # Whoever registered it meanwhile has forgotten the secrets that there were.
@@ -163,23 +152,12 @@ class ClusterAgent:
         # Not before the attestation, which may take long: the name is the one of now.
         ttl = self._ttl_of(self.registry.of(secret.application)).choose(ttl_seconds)
         now = self.now()
+        sign = partial(self._sign_and_record, caller, secret, pod, key, now)
         try:
-            sign = partial(self._sign_and_record, caller, secret, pod, key, now)
-            try:
-                issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
-            except TooManyLive:
-                # It starts again and again. It gets on, and what it leaves behind ends soon.
-                issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
-        except KeyAlreadyIssued as error:
-            raise BadRequest("KeyReused", "this key was certified before; make a new one") from error
-        except SecretForgotten as error:
-            raise policy.forgotten(secret) from error
-        except ReplicaRevoked as error:
-            raise policy.revoked(pod.name, pod.uid) from error
-        except PodBusy as error:
-            raise policy.pod_busy(pod.name, pod.uid) from error
-        except TooManyLive as error:
-            raise policy.too_many(pod.name, pod.uid, error.until - now) from error
+            issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
+        except TooManyCertificates:
+            # It starts again and again. It gets on, and what it leaves behind ends soon.
+            issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
         self.watch.issued(issued.name)
         return issued
 

@@ -7,8 +7,7 @@ a test in tests/cluster_agent/issuing/test_issuing.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -16,49 +15,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from blessings import InvalidKey
 from blessings.keys import PublicKey, check_public_key
 from cluster_agent.attestation import AttestedPod
-from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
-from cluster_agent.model import Application
-
-# Recording takes milliseconds; where the other one is stuck, the database ends its session after 10 s.
-BUSY_SECONDS = 2
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A bootstrap credential as the store knows it: what it is for, never the credential itself."""
-
-    id: str
-    application: Application
-    certificate_fingerprint: str
-    created_at: datetime
-    not_after: datetime
-    forgotten: bool
-
-
-@dataclass(frozen=True)
-class IssuedCertificate:
-    """What a revocation list needs to know of a certificate: its serial number in hex, its issuer's name, the
-    fingerprint of the key that signed it, and when the issuer's own certificate ends."""
-
-    serial: str
-    issuer: str
-    issuing_key: str
-    issuer_not_after: datetime
-
-
-@dataclass(frozen=True)
-class Issuance:
-    """A replica certificate that was issued earlier. `certificate` is None for what was read from the store;
-    `revoked` says whether its replica is issued nothing any more."""
-
-    certificate_fingerprint: str
-    secret_id: str
-    pod_name: str
-    pod_uid: str
-    public_key_fingerprint: str
-    not_after: datetime
-    certificate: IssuedCertificate | None = None
-    revoked: bool = False
+from cluster_agent.errors import BadRequest, Forbidden, KeyReused, ReplicaRevoked, SecretForgotten
+from cluster_agent.model import Issuance, Secret
 
 
 @dataclass(frozen=True)
@@ -106,48 +64,13 @@ def requested_key(csr_pem: str) -> PublicKey:
 def check_not_forgotten(secret: Secret) -> None:
     """Raises Forbidden for a forgotten secret."""
     if secret.forgotten:
-        raise forgotten(secret)
+        raise SecretForgotten(secret.id)
 
 
 def check_not_revoked(issuance: Issuance) -> None:
     """Raises Forbidden for a replica that was revoked."""
     if issuance.revoked:
-        raise revoked(issuance.pod_name, issuance.pod_uid)
-
-
-def revoked(pod_name: str, pod_uid: str) -> Forbidden:
-    """The refusal for a replica that was revoked."""
-    return Forbidden(
-        "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing is issued to it any more"
-    )
-
-
-def too_many(pod_name: str, pod_uid: str, wait: timedelta) -> TooManyRequests:
-    """The refusal for a replica that has as many valid certificates as it may, until the first ends."""
-    return TooManyRequests(
-        "TooManyCertificates",
-        f"pod {pod_name!r} (uid {pod_uid}) has too many certificates that have not ended; does it start "
-        "again and again?",
-        limit="live-certificates",
-        retry_after_seconds=max(1, ceil(wait.total_seconds())),
-    )
-
-
-def pod_busy(pod_name: str, pod_uid: str) -> TooManyRequests:
-    """The refusal for a replica that another replica of the agent is recording a certificate of."""
-    return TooManyRequests(
-        "PodBusy",
-        f"another cluster agent is recording a certificate of pod {pod_name!r} (uid {pod_uid}); try again",
-        limit="pod-busy",
-        retry_after_seconds=BUSY_SECONDS,
-    )
-
-
-def forgotten(secret: Secret) -> Forbidden:
-    """The refusal for a secret that was forgotten."""
-    return Forbidden(
-        "SecretForgotten", f"secret {secret.id} was forgotten; nothing is issued for it any more"
-    )
+        raise ReplicaRevoked(issuance.pod_name, issuance.pod_uid)
 
 
 def check_pod_of_secret(pod: AttestedPod, secret: Secret) -> None:
@@ -179,4 +102,4 @@ def check_pod_of_issuance(pod: AttestedPod, issuance: Issuance) -> None:
 def check_key_is_new(key: PublicKey, presented: PublicKey) -> None:
     """A request is for another key than that of the certificate presented with it. Raises BadRequest."""
     if key == presented:
-        raise BadRequest("KeyReused", "the certificate request is for the key already in use; make a new one")
+        raise KeyReused("the certificate request is for the key already in use; make a new one")

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from cluster_agent.errors import Refusal
-from cluster_agent.issuing.policy import Secret
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
+from cluster_agent.model import Secret
 
 _log = structlog.get_logger(__name__)
 _AT_MOST_EVERY = timedelta(minutes=1)

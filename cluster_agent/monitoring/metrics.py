@@ -19,9 +19,8 @@ from starlette.types import Scope
 
 from blessings import Name
 from cluster_agent.errors import Limit, Refusal, TooManyRequests
-from cluster_agent.issuing.policy import Secret
 from cluster_agent.issuing.stages import Stage
-from cluster_agent.model import Application
+from cluster_agent.model import Application, Secret
 from cluster_agent.publications import Publications
 from cluster_agent.roots.mounted_issuers import BACK, TAKEN
 from cluster_agent.server.connection_limits import ConnectionLimits

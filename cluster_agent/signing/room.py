@@ -1,4 +1,4 @@
-"""The room in which certificates are signed. What may be signed is decided outside, by issuing_policy.
+"""The room in which certificates are signed. What may be signed is decided outside, in issuing/policy.py.
 
 Three keys: the identity authority's (in quick start a root of its own; once claimed the issuing key itself),
 the issuing key that applications are granted to, and the bootstrap root. The bootstrap root is published to

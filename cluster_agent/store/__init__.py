@@ -10,25 +10,13 @@ from cluster_agent.store.acknowledgements import Share
 from cluster_agent.store.issuances import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,
-    KeyAlreadyIssued,
-    PodBusy,
-    ReplicaRevoked,
-    SecretForgotten,
-    TooManyLive,
 )
-from cluster_agent.store.secrets import ApplicationRevoked
 from cluster_agent.store.store import Store, open_store
 
 __all__ = [
     "MOST_LIVE_OF_POD",
     "MOST_OF_FULL_LIFE",
-    "ApplicationRevoked",
-    "KeyAlreadyIssued",
-    "PodBusy",
-    "ReplicaRevoked",
-    "SecretForgotten",
     "Share",
     "Store",
-    "TooManyLive",
     "open_store",
 ]

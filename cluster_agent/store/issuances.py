@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select
 
 from cluster_agent.audit.records import Record
-from cluster_agent.issuing.policy import Issuance, Secret
+from cluster_agent.errors import (
+    KeyReused,
+    PodBusy,
+    Refusal,
+    ReplicaRevoked,
+    SecretForgotten,
+    TooManyCertificates,
+)
+from cluster_agent.model import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.pod_locks import hold_pods
@@ -28,30 +36,6 @@ MOST_OF_FULL_LIFE = 16
 _DROPPED_AT_ONCE = 5000
 
 
-class KeyAlreadyIssued(Exception):
-    """The public key was certified before: renewals come with a new key each time."""
-
-
-class SecretForgotten(Exception):
-    """The secret was forgotten meanwhile: nothing may be issued for it."""
-
-
-class TooManyLive(Exception):
-    """The Pod has as many certificates that have not ended as it may; `until` the first of them ends."""
-
-    def __init__(self, until: datetime) -> None:
-        super().__init__(until)
-        self.until = until
-
-
-class PodBusy(Exception):
-    """Another replica of the agent is recording a certificate of the same Pod; in a moment it may be."""
-
-
-class ReplicaRevoked(Exception):
-    """The replica was revoked: nothing may be issued to it."""
-
-
 @dataclass(frozen=True)
 class Asked:
     """An issuance to record, with records for the audit. `now` is when; None for before everything. `most` is
@@ -65,16 +49,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a batch: the secrets that are not forgotten, the Pods that were revoked, those that
-    another replica of the agent records for, the certificates beyond what a Pod may have and until when,
-    those recorded, and the certificates that signed them, as (name, key, end), where they are new or end
-    later than any before."""
+    """What became of a batch: the refusals by certificate, and the issuers of what was recorded, as (name,
+    key, end), where they are new or end later than any before."""
 
-    live: set[str]
-    revoked: set[str]
-    busy: set[str]
-    too_many: dict[str, datetime]
-    added: set[str]
+    refused: Mapping[str, Refusal]
     renewed: Sequence[tuple[str, str, int]] = ()
 
 
@@ -102,7 +80,7 @@ class Issuances:
         now: datetime | None = None,
         most_live: int = MOST_LIVE_OF_POD,
     ) -> None:
-        """Durable when it returns. Raises KeyAlreadyIssued, TooManyLive, PodBusy; SecretForgotten,
+        """Durable when it returns. Raises KeyReused, TooManyCertificates, PodBusy; SecretForgotten,
         ReplicaRevoked when that came first; and then writes no record. `most_live` is how many of its Pod
         may be live with it. Without `now`, what has ended and is still recorded counts as live."""
         refusal = await self.asked.submit(Asked(issuance, records, now, most_live))
@@ -129,17 +107,15 @@ class Issuances:
             if part < _DROPPED_AT_ONCE:
                 return dropped
 
-    def _add(
-        self, batch: Sequence[Asked]
-    ) -> Sequence[KeyAlreadyIssued | SecretForgotten | ReplicaRevoked | PodBusy | TooManyLive | None]:
+    def _add(self, batch: Sequence[Asked]) -> Sequence[Refusal | None]:
         # Those that wait together came within moments.
         now = min((one.now for one in batch if one.now is not None), default=None)
-        asked = [one.issuance for one in batch]
 
         def add(connection: Connection) -> Recorded:
             made = self.record(connection, batch, now)
-            done = [one.records for one in batch if one.issuance.certificate_fingerprint in made.added]
-            records = [record for some in done for record in some]
+            records = [
+                record for one in batch if _certificate(one) not in made.refused for record in one.records
+            ]
             first = next((one.records[0] for one in batch if one.records), None)
             if first is not None:
                 records = [*(_issuer_renewed(row, first.at) for row in made.renewed), *records]
@@ -147,24 +123,11 @@ class Issuances:
             return made
 
         made = available(lambda: self._access.transaction(add))
-        self._issuers |= _issuers([one for one in asked if one.certificate_fingerprint in made.added])
-        return [
-            SecretForgotten()
-            if one.secret_id not in made.live
-            else ReplicaRevoked()
-            if one.pod_uid in made.revoked
-            else PodBusy()
-            if one.pod_uid in made.busy
-            else TooManyLive(made.too_many[one.certificate_fingerprint])
-            if one.certificate_fingerprint in made.too_many
-            else None
-            if one.certificate_fingerprint in made.added
-            else KeyAlreadyIssued()
-            for one in asked
-        ]
+        self._issuers |= _issuers([one.issuance for one in batch if _certificate(one) not in made.refused])
+        return [made.refused.get(_certificate(one)) for one in batch]
 
     def record(self, connection: Connection, batch: Sequence[Asked], now: datetime | None = None) -> Recorded:
-        """Records what may be."""
+        """Records what may be, and refuses the rest."""
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: what is recorded was recorded before it.
         live = set(
@@ -172,20 +135,28 @@ class Issuances:
         )
         pods = {one.issuance.pod_uid for one in batch}
         revoked = revoked_among(connection, pods)
-        # In this order two replicas that are asked to certify the same keys wait for each other in turn.
-        ordered = sorted(batch, key=lambda one: one.issuance.public_key_fingerprint)
-        named = [
-            one for one in ordered if one.issuance.secret_id in live and one.issuance.pod_uid not in revoked
-        ]
         busy = hold_pods(connection, pods)
-        countable = [one for one in named if one.issuance.pod_uid not in busy]
-        too_many = _too_many(connection, countable, now)
-        allowed = [one.issuance for one in countable if one.issuance.certificate_fingerprint not in too_many]
+        refused: dict[str, Refusal] = {}
+        countable = []
+        # In this order two replicas that are asked to certify the same keys wait for each other in turn.
+        for asked in sorted(batch, key=lambda one: one.issuance.public_key_fingerprint):
+            one = asked.issuance
+            if one.secret_id not in live:
+                refused[one.certificate_fingerprint] = SecretForgotten(one.secret_id)
+            elif one.pod_uid in revoked:
+                refused[one.certificate_fingerprint] = ReplicaRevoked(one.pod_name, one.pod_uid)
+            elif one.pod_uid in busy:
+                refused[one.certificate_fingerprint] = PodBusy(one.pod_name, one.pod_uid)
+            else:
+                countable.append(asked)
+        refused |= _too_many(connection, countable, now)
+        allowed = [one.issuance for one in countable if _certificate(one) not in refused]
         if not allowed:
-            return Recorded(live, revoked, busy, too_many, set())
+            return Recorded(refused)
         renewed = self._record_issuers(connection, allowed)
         added = set(connection.scalars(self._adding, [_issuance_row(one) for one in allowed]))
-        return Recorded(live, revoked, busy, too_many, added, renewed)
+        certified = {one.certificate_fingerprint for one in allowed} - added
+        return Recorded(refused | {one: KeyReused() for one in certified}, renewed)
 
     def _record_issuers(
         self, connection: Connection, batch: Sequence[Issuance]
@@ -239,9 +210,14 @@ _RENEWALS = (
 )
 
 
-def _too_many(connection: Connection, batch: Sequence[Asked], now: datetime | None) -> dict[str, datetime]:
-    """The certificates that their Pod may not have besides those that it has, with the end of the first of
-    these."""
+def _certificate(asked: Asked) -> str:
+    return asked.issuance.certificate_fingerprint
+
+
+def _too_many(
+    connection: Connection, batch: Sequence[Asked], now: datetime | None
+) -> dict[str, TooManyCertificates]:
+    """The refusals of the certificates that their Pod may not have besides those that it has."""
     pods = {"pods": list({one.issuance.pod_uid for one in batch}), "now": 0 if now is None else seconds(now)}
     has: Counter[str] = Counter()
     first: dict[str, datetime] = {}
@@ -251,7 +227,9 @@ def _too_many(connection: Connection, batch: Sequence[Asked], now: datetime | No
     for asked in batch:
         one = asked.issuance
         if has[one.pod_uid] >= asked.most:
-            too_many[one.certificate_fingerprint] = first.get(one.pod_uid, one.not_after)
+            until = first.get(one.pod_uid, one.not_after)
+            wait = timedelta(0) if asked.now is None else until - asked.now
+            too_many[one.certificate_fingerprint] = TooManyCertificates(one.pod_name, one.pod_uid, wait)
         else:
             has[one.pod_uid] += 1
     return too_many

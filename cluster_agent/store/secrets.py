@@ -8,17 +8,13 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from cluster_agent.audit.records import Record
-from cluster_agent.issuing.policy import Secret
-from cluster_agent.model import Application
+from cluster_agent.errors import ApplicationRevoked
+from cluster_agent.model import Application, Secret
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.recently_read import RecentlyRead
 from cluster_agent.store.revocations import forget_secrets, hold_off_revocations, is_revoked
 from cluster_agent.store.tables import secrets
-
-
-class ApplicationRevoked(Exception):
-    """The application was revoked: it may have no secret."""
 
 
 class Secrets:
@@ -44,7 +40,7 @@ class Secrets:
         def add(connection: Connection) -> None:
             hold_off_revocations(connection)
             if is_revoked(connection, secret.application):
-                raise ApplicationRevoked
+                raise ApplicationRevoked(str(secret.application))
             connection.execute(insert(secrets), row)
             self._access.append(connection, *records)
 

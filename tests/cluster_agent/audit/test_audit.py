@@ -21,9 +21,9 @@ from cluster_agent.audit.kinds import Kind, kind_of_chain
 from cluster_agent.audit.records import Head, Record, Signed
 from cluster_agent.audit.refusals import BURST, MOST_BUDGETS, MOST_TOGETHER, Refusals
 from cluster_agent.audit.verification import Report, verify
-from cluster_agent.errors import Forbidden, TooManyRequests
-from cluster_agent.issuing.policy import Issuance
-from cluster_agent.store import SecretForgotten, Store, open_store
+from cluster_agent.errors import Forbidden, SecretForgotten, TooManyRequests
+from cluster_agent.model import Issuance
+from cluster_agent.store import Store, open_store
 from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.clock import Clock

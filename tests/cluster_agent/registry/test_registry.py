@@ -19,8 +19,7 @@ from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
 from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import Forbidden, Refusal, StoreError, Unavailable
-from cluster_agent.issuing.policy import Secret
-from cluster_agent.model import Application
+from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registrar import Registering
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables

@@ -26,19 +26,22 @@ from blessings import (
     verify_blessing,
 )
 from cluster_agent.audit import Record
-from cluster_agent.errors import BadRequest, Forbidden, TooManyRequests
+from cluster_agent.errors import (
+    BadRequest,
+    Forbidden,
+    PodBusy,
+    ReplicaRevoked,
+    TooManyCertificates,
+    TooManyRequests,
+)
 from cluster_agent.issuing.cluster_agent import IssuedBlessing, IssuedSecret
-from cluster_agent.issuing.policy import Issuance, Secret
-from cluster_agent.model import Application
+from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,
-    PodBusy,
-    ReplicaRevoked,
     Store,
-    TooManyLive,
     open_store,
 )
 from cluster_agent.store.issuances import Asked
@@ -418,7 +421,7 @@ async def test_attack_two_replicas_of_the_agent_asked_at_once_give_one_pod_no_mo
             ]
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
             assert outcomes.count(None) == MOST_LIVE_OF_POD
-            assert sum(isinstance(one, TooManyLive) for one in outcomes) == MOST_LIVE_OF_POD
+            assert sum(isinstance(one, TooManyCertificates) for one in outcomes) == MOST_LIVE_OF_POD
 
 
 async def test_more_pods_are_revoked_at_once_than_a_statement_has_variables(

@@ -19,8 +19,7 @@ from structlog.testing import capture_logs
 
 from blessings import Blessing, Expiry, Name, Principal, Roots, verify_blessing
 from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
-from cluster_agent.issuing.policy import Issuance, Secret
-from cluster_agent.model import Application
+from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.monitoring.metrics import MountedMetrics
 from cluster_agent.roots.keys import HeldRoot, RootKeys
 from cluster_agent.roots.mounted_files import MountedFiles, check, read

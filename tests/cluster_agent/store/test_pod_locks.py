@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from blessings import Principal
-from cluster_agent.store import PodBusy
+from cluster_agent.errors import PodBusy
 from cluster_agent.store.database import connect, database_url
 from cluster_agent.store.pod_locks import hold_pods
 from tests.cluster_agent.issuing.test_stages import overload_of

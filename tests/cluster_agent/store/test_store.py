@@ -17,10 +17,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from cluster_agent.errors import SettingsError, StoreError, TooManyRequests, Unavailable
-from cluster_agent.issuing.policy import Issuance, Secret
-from cluster_agent.model import Application
-from cluster_agent.store import KeyAlreadyIssued, SecretForgotten, Store, open_store
+from cluster_agent.errors import (
+    KeyReused,
+    SecretForgotten,
+    SettingsError,
+    StoreError,
+    TooManyRequests,
+    Unavailable,
+)
+from cluster_agent.model import Application, Issuance, Secret
+from cluster_agent.store import Store, open_store
 from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.issuances import Asked
@@ -111,7 +117,7 @@ async def test_a_batch_tells_each_of_its_calls_its_own_outcome(store_url: str) -
             store.issuances.add(issuance(6)),
             return_exceptions=True,
         )
-        kinds = [None, KeyAlreadyIssued, KeyAlreadyIssued, SecretForgotten, SecretForgotten, None]
+        kinds = [None, KeyReused, KeyReused, SecretForgotten, SecretForgotten, None]
         assert [None if one is None else type(one) for one in outcomes] == kinds
         known = [await store.issuances.with_secret(f"certificate-{number}") for number in range(7)]
         assert [one is not None for one in known] == [True, True, False, False, False, False, True]
@@ -261,7 +267,7 @@ async def test_a_store_of_version_0_1_0_keeps_its_secrets_and_issuances(tmp_path
         assert forgotten is not None
         assert forgotten.forgotten
         assert await store.issuances.with_secret("certificate-1") == (issuance(1), SECRET)
-        with pytest.raises(KeyAlreadyIssued):
+        with pytest.raises(KeyReused):
             await store.issuances.add(issuance(2, public_key_fingerprint="key-1"))
         await store.issuances.add(issuance(3))
     async with opened(f"sqlite:///{path}") as store:
@@ -473,5 +479,5 @@ async def test_two_replicas_asked_for_the_same_keys_certify_each_once(postgresql
             for number in reversed(numbers)
         ]
         outcomes = await asyncio.gather(*ours, *theirs, return_exceptions=True)
-        assert {type(one) for one in outcomes} == {type(None), KeyAlreadyIssued}
+        assert {type(one) for one in outcomes} == {type(None), KeyReused}
         assert sum(one is None for one in outcomes) == len(numbers)
