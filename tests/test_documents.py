@@ -20,6 +20,7 @@ from webhook.annotations import KNOWN
 from webhook.settings import Settings as WebhookSettings
 
 DOCUMENT = (CHECKOUT / "docs" / "settings.md").read_text()
+PROGRAMS = {"cluster_agent", "pod_agent", "service", "webhook"}
 README = (CHECKOUT / "README.md").read_text()
 DOCUMENTS = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
 
@@ -39,6 +40,14 @@ def test_every_flag_is_documented_under_its_program(program: str, names: list[st
 
 def test_every_annotation_is_documented() -> None:
     assert [annotation for annotation in KNOWN if f"`{annotation}`" not in DOCUMENT] == []
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    reference = (CHECKOUT / "docs" / "reference.md").read_text()
+    sources = [path for path in CHECKOUT.glob("*/**/*.py") if path.parts[len(CHECKOUT.parts)] in PROGRAMS]
+    names = {name for path in sources for name in re.findall(r'"(vanadium_[a-z_]+)"', path.read_text())}
+    assert "vanadium_webhook_admissions" in names
+    assert sorted(name for name in names if name not in reference) == []
 
 
 def anchors(document: Path) -> set[str]:
