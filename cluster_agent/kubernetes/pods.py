@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
-from cluster_agent.revocation.gone_pods import ApiServerAway, PodList
 
 _PATH = "/api/v1/pods"
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables names the form.
@@ -18,6 +18,18 @@ _WATCH_SECONDS = 300
 # Bookmarks come about once a minute; who is silent for longer may be gone.
 _SILENT_SECONDS = 90
 _BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
+
+
+class ApiServerAway(Exception):
+    """No usable answer; nothing is known of any Pod."""
+
+
+@dataclass(frozen=True)
+class PodList:
+    """The UIDs of all Pods, and from where on to watch."""
+
+    uids: frozenset[str]
+    resource_version: str
 
 
 class KubernetesPods:

@@ -10,8 +10,8 @@ import structlog
 
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import ClusterAgentError
+from cluster_agent.kubernetes.pods import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
-from cluster_agent.revocation.gone_pods import ApiServerAway
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper

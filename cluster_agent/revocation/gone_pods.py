@@ -12,13 +12,13 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from cluster_agent.audit import Record
+from cluster_agent.kubernetes.pods import PodList
 from cluster_agent.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -27,18 +27,6 @@ _log = structlog.get_logger(__name__)
 WATCHED_AFTER_DELETION = timedelta(seconds=60)
 # A list may take away so many at once, or this share of the live replicas.
 MOST_AT_ONCE, MOST_SHARE = 20, 0.5
-
-
-class ApiServerAway(Exception):
-    """No usable answer; nothing is known of any Pod."""
-
-
-@dataclass(frozen=True)
-class PodList:
-    """The UIDs of all Pods, and from where on to watch."""
-
-    uids: frozenset[str]
-    resource_version: str
 
 
 class Pods(Protocol):

@@ -18,7 +18,8 @@ from cluster_agent.errors import BadRequest, StoreError, Unavailable
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
-from cluster_agent.store import Share
+from cluster_agent.store.acknowledgements import Acknowledgements, Share
+from cluster_agent.store.root_successions import RootSuccessions
 
 KIND = "roots"
 _TRIES = 5
@@ -26,24 +27,6 @@ _NOT_HERE = (
     "what signs under it is not here; bring it back, or withdraw the root (POST /v1/identity-roots/withdraw)"
 )
 _log = structlog.get_logger("cluster_agent")
-
-
-class Records(Protocol):
-    """Where the state is kept."""
-
-    async def read(self) -> tuple[int, str] | None: ...
-
-    async def begin(self, version: int, document: str, record: Record) -> None: ...
-
-    async def replace(self, seen: int, version: int, document: str, record: Record) -> bool: ...
-
-    async def note(self, record: Record) -> None: ...
-
-
-class Fleet(Protocol):
-    """Who knows which replicas have what."""
-
-    async def share(self, kind: str, version: int, now: datetime) -> Share: ...
 
 
 class Keys(Protocol):
@@ -74,8 +57,8 @@ class RootKeeper:
     """Also the publication of the roots. `trust` is told of every root that callers may come with."""
 
     room: SigningRoom
-    records: Records
-    fleet: Fleet
+    records: RootSuccessions
+    fleet: Acknowledgements
     keys: Keys
     schedule: Schedule
     trust: Callable[[Roots], None]
