@@ -4,8 +4,6 @@ believed."""
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings import (
@@ -26,18 +23,21 @@ from blessings import (
     fingerprint,
     verify_blessing,
 )
-from blessings.tls import client_context
 from pod_agent.credential import Credential, parse_credential
-from pod_agent.errors import NotMounted, Refused, Unreachable, Untrustworthy
+from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
+from service.cluster_agent_client import ClusterAgentAddress, call, mutual_tls
+from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 
-_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _LONGEST_ANSWER_BYTES = 1 << 20
 _LONGEST_NEWS_BYTES = 16 << 20
-# The handshake was done, as we saw it, and no answer came.
-_ENDED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_KINDS: Mapping[type[CallError], type[SeekError]] = {
+    CallRefused: Refused,
+    CallUnanswered: Unreachable,
+    UnusableAnswer: Untrustworthy,
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class ClusterAgentSeeker:
 
     def __init__(self, settings: Settings, now: Callable[[], datetime]) -> None:
         self._settings = settings
+        self._address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
         self._now = now
 
     async def seek(self, current: Identity | None) -> Answer:
@@ -91,27 +92,11 @@ class ClusterAgentSeeker:
         body: Mapping[str, Any],
         longest: int = _LONGEST_ANSWER_BYTES,
     ) -> Mapping[str, Any]:
-        url = self._settings.cluster_agent_url
-        extensions = {"sni_hostname": self._settings.cluster_agent_server_name}
-        # We record no spans (00): by it, the call of a log line is found among the cluster agent's.
-        trace = secrets.token_hex(16)
-        headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}
         try:
-            async with (
-                # No proxy from the environment: an application's proxy settings are not ours.
-                httpx.AsyncClient(verify=context, timeout=_TIMEOUT, trust_env=False) as client,
-                asyncio.timeout(_TIMEOUT.read),
-                client.stream(
-                    "POST", f"{url}{path}", json=body, headers=headers, extensions=extensions
-                ) as response,
-            ):
-                document = _parse(await _read_limited(response, longest))
-        except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:
-            reason = "ConnectionEnded" if isinstance(error, _ENDED) else "Unreachable"
-            raise Unreachable(reason, f"{url}: {error or type(error).__name__} (trace {trace})") from error
-        if response.is_success:
-            return document
-        raise _refusal(response, document, trace)
+            return await call(self._address, context, "POST", path, body, longest_bytes=longest)
+        except CallError as error:
+            kind = _KINDS[type(error)]
+            raise kind(error.reason, str(error), error.retry_after_seconds) from error
 
 
 def believe(
@@ -149,40 +134,7 @@ def believe(
 
 def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext:
     who = current or credential
-    context = client_context(who.principal, who.blessing, credential.cluster_agent_roots)
-    context.check_hostname = True
-    return context
-
-
-async def _read_limited(response: httpx.Response, longest: int) -> bytes:
-    content = bytearray()
-    async for part in response.aiter_bytes():
-        content += part
-        if len(content) > longest:
-            raise Untrustworthy("AnswerTooLong", f"the answer has more than {longest} bytes")
-    return bytes(content)
-
-
-def _parse(content: bytes) -> Mapping[str, Any]:
-
-    try:
-        document = json.loads(content)
-    except ValueError:
-        document = None
-    return document if isinstance(document, dict) else {}
-
-
-def _refusal(response: httpx.Response, document: Mapping[str, Any], trace: str) -> Refused | Unreachable:
-    error = document.get("error")
-    error = error if isinstance(error, dict) else {}
-    reason = str(error.get("reason", f"Http{response.status_code}"))
-    said = f"{response.status_code} {reason}: {error.get('message', '')}"
-    message = f"the cluster agent answers {said} (trace {trace})"
-    after = response.headers.get("retry-after", "")
-    wait = float(after) if after.isdecimal() else None
-    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        return Unreachable(reason, message, wait)
-    return Refused(reason, message, wait)
+    return mutual_tls(who.principal, who.blessing, credential.cluster_agent_roots)
 
 
 def _read(path: Path) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from pod_agent.errors import SettingsError
+from service.addresses import HTTPS, https_address
 
 PREFIX = "VANADIUM_POD_AGENT_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -78,10 +78,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _https(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme != "https" or not parts.hostname:
-        raise SettingsError(_wrong("cluster_agent_url", value, "https://<host>:<port>"))
-    return value
+    try:
+        return https_address(value)
+    except ValueError as error:
+        raise SettingsError(_wrong("cluster_agent_url", value, HTTPS)) from error
 
 
 def _whole(name: str, value: str, least: int, most: int) -> int:

@@ -3,7 +3,11 @@
 ServiceError
 ├── SettingsError             a setting is missing or wrong; the program stops
 ├── UnreadableFile            a mounted file is missing, too large, or cannot be read
-└── ServingCertificateError   there is no certificate and key to serve with
+├── ServingCertificateError   there is no certificate and key to serve with
+└── CallError                 a call of the cluster agent brought nothing
+    ├── CallRefused           it said no, with its reason
+    ├── CallUnanswered        it gave no answer, or asked to wait
+    └── UnusableAnswer        what it answered is too long, or no object
 """
 
 from __future__ import annotations
@@ -27,3 +31,24 @@ class UnreadableFile(ServiceError):
 
 class ServingCertificateError(ServiceError):
     """The certificate or key to serve with cannot be used; the one in use stays."""
+
+
+class CallError(ServiceError):
+    """A call of the cluster agent brought nothing. `reason` is one word: the cluster agent's, or ours."""
+
+    def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CallRefused(CallError):
+    """The cluster agent refused."""
+
+
+class CallUnanswered(CallError):
+    """No answer came, or one that asks to wait."""
+
+
+class UnusableAnswer(CallError):
+    """What was answered is too long, or no object."""

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from blessings import InvalidName, Name, fingerprint
+from service.cluster_agent_client import SERVER_NAME, ClusterAgentClient
 from vkube import cluster_agent, credentials
-from vkube.cluster_agent import SERVER_NAME, Address, ClusterAgent
 from vkube.complaints import complaining, console
 from vkube.errors import CredentialsError
 from vkube.principal_commands import PassphraseFile, warn_if_shorter
@@ -43,7 +43,7 @@ def claim_cluster_agent(
         raise CredentialsError(f"--name-prefix: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialsError(f"--code-file: {error}") from error
-    with ClusterAgent(Address(url, server_name, ca_file), None) as agent:
+    with cluster_agent.connect(url, server_name, ca_file, None) as agent:
         root = credentials.authority_of(principal)
         granted = cluster_agent.claim(agent, root, prefix, code, lifetime=timedelta(days=days), now=now)
     console.print(
@@ -79,7 +79,7 @@ def register(
     now = datetime.now(UTC)
     wanted = cluster_agent.Wanted(namespace, service_account, parsed, ttl, timedelta(days=days))
     identity = credentials.client_certificate(principal, now)
-    with ClusterAgent(Address(url, server_name, ca_file), identity) as agent:
+    with cluster_agent.connect(url, server_name, ca_file, identity) as agent:
         grant = cluster_agent.register(agent, wanted, lambda: credentials.authority_of(principal), now)
     line = f"registered: {namespace}/{service_account} is {parsed}, by a grant of {grant}"
     console.print(line, markup=False, soft_wrap=True)
@@ -124,10 +124,10 @@ def applications(
 
 def _administering(
     url: str, directory: Path, ca_file: Path, server_name: str, passphrase_file: Path | None
-) -> ClusterAgent:
+) -> ClusterAgentClient:
     principal = credentials.open_directory(directory, credentials.read_passphrase(passphrase_file))
     identity = credentials.client_certificate(principal, datetime.now(UTC))
-    return ClusterAgent(Address(url, server_name, ca_file), identity)
+    return cluster_agent.connect(url, server_name, ca_file, identity)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,86 +2,46 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import httpx
 from cryptography import x509
 
 from blessings import Authority, Blessing, BlessingsError, Name, Principal, PublicKey, Roots
 from blessings.keys import check_public_key
 from blessings.profile.certificates import to_pem
-from blessings.tls import client_context
+from service.cluster_agent_client import (
+    ClusterAgentAddress,
+    ClusterAgentClient,
+    mutual_tls,
+    server_only_tls,
+)
 from vkube.errors import ClusterAgentError
 
-SERVER_NAME = "cluster-agent.vanadium-system.svc"
-_TIMEOUT_SECONDS = 10.0
+
+def connect(
+    url: str, server_name: str, ca_file: Path, identity: tuple[Principal, Blessing] | None
+) -> ClusterAgentClient:
+    """A client with that certificate, or without. `ca_file` has the roots of the agent's own.
+
+    Raises ClusterAgentError for another URL than https://, and for roots that cannot be read.
+    """
+    try:
+        address = ClusterAgentAddress(url, server_name)
+    except ValueError as error:
+        raise ClusterAgentError(f"--cluster-agent {url}: {error}") from error
+    try:
+        roots = Roots.from_pem(ca_file.read_bytes())
+        context = server_only_tls(roots) if identity is None else mutual_tls(*identity, roots)
+    except (OSError, BlessingsError) as error:  # ssl.SSLError is an OSError
+        raise ClusterAgentError(f"--ca {ca_file}: {error}") from error
+    return ClusterAgentClient(address, context)
 
 
-@dataclass(frozen=True)
-class Address:
-    """The address of a cluster agent, the DNS name in its certificate, and the file with its roots."""
-
-    url: str
-    server_name: str
-    ca_file: Path
-
-
-class ClusterAgent:
-    """Calls one cluster agent, with a client certificate or without. Each call raises ClusterAgentError."""
-
-    def __init__(self, address: Address, identity: tuple[Principal, Blessing] | None) -> None:
-        """Raises ClusterAgentError for roots that cannot be read."""
-        try:
-            roots = Roots.from_pem(address.ca_file.read_bytes())
-            if identity is None:
-                context = ssl.create_default_context(cadata=roots.to_pem())
-            else:
-                context = client_context(*identity, roots)
-                context.check_hostname = True
-        except (OSError, BlessingsError, ssl.SSLError) as error:
-            raise ClusterAgentError(f"--ca {address.ca_file}: {error}") from error
-        self._client = httpx.Client(
-            base_url=address.url, verify=context, timeout=_TIMEOUT_SECONDS, trust_env=False
-        )
-        self._extensions = {"sni_hostname": address.server_name}
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer to one call."""
-        try:
-            response = self._client.request(method, path, json=body, extensions=self._extensions)
-            answer = response.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise ClusterAgentError(
-                f"{method} {self._client.base_url}{path}: {error or type(error).__name__}"
-            ) from error
-        if not isinstance(answer, dict):
-            raise ClusterAgentError(f"{method} {path}: the answer is not an object; is this a cluster agent?")
-        if response.is_success:
-            return answer
-        refusal = answer.get("error") or {}
-        raise ClusterAgentError(
-            f"refused: {refusal.get('message', response.status_code)} ({refusal.get('reason', '')})"
-        )
-
-    def close(self) -> None:
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def key_of(agent: ClusterAgent) -> PublicKey:
+def key_of(agent: ClusterAgentClient) -> PublicKey:
     """The cluster agent's issuing key, after proof that it has the private key. Raises ClusterAgentError."""
     answer = agent.call("GET", "/v1/claim")
     try:
@@ -94,7 +54,7 @@ def key_of(agent: ClusterAgent) -> PublicKey:
 
 
 def claim(
-    agent: ClusterAgent, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
+    agent: ClusterAgentClient, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
 ) -> Blessing:
     """Delegates `prefix` to the agent's key, and returns the granted blessing. Raises ClusterAgentError."""
     if not root.is_root:
@@ -128,7 +88,7 @@ class Wanted:
     lifetime: timedelta
 
 
-def register(agent: ClusterAgent, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
+def register(agent: ClusterAgentClient, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
     """Registers an application, and returns a description of the grant that allows its name.
 
     `root` is called only when the agent itself may not give that name. Raises VkubeError.

@@ -10,6 +10,7 @@ from typing import ParamSpec
 from rich.console import Console
 from rich.markup import escape
 
+from service.errors import ServiceError
 from vkube.errors import VkubeError
 
 _Parameters = ParamSpec("_Parameters")
@@ -24,7 +25,7 @@ def complaining(command: Callable[_Parameters, None]) -> Callable[_Parameters, N
     def run(*arguments: _Parameters.args, **keywords: _Parameters.kwargs) -> None:
         try:
             command(*arguments, **keywords)
-        except VkubeError as error:
+        except (VkubeError, ServiceError) as error:
             console.print(f"[red]vkube: {escape(str(error))}[/red]", soft_wrap=True)
             sys.exit(1)
 

@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from webhook import logs
 from webhook.certificate_keeper import CertificateKeeper
-from webhook.cluster_agent_client import ClusterAgentClient
 from webhook.errors import SettingsError, WebhookError
 from webhook.kubernetes_clients import connect
 from webhook.metrics import Metrics
+from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import Background, create_app
 from webhook.settings import Settings, load_settings
@@ -58,20 +59,18 @@ def _cluster_work(settings: Settings, certificate: ServingCertificate, metrics: 
         now=_now,
     )
 
-    def cluster_agent() -> ClusterAgentClient:
+    address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
+
+    def agent_secrets() -> AgentSecrets:
         if keeper.current is None:
             raise AgentNotReady("the control plane's certificates are not there yet")
         own = keeper.current.webhook
-        return ClusterAgentClient(
-            settings.cluster_agent_url,
-            settings.cluster_agent_server_name,
-            own.principal,
-            own.blessing,
-            keeper.current.roots,
-        )
+        roots = keeper.current.roots
+        context = mutual_tls(own.principal, own.blessing, roots)
+        return AgentSecrets(ClusterAgentClient(address, context), roots)
 
     reconciler = Reconciler(
-        clients.core, cluster_agent, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
+        clients.core, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
     return [keeper.running, reconciler.running]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from service.addresses import https_address
 from webhook.errors import SettingsError
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.resources import ResourceError, Resources
@@ -85,10 +85,7 @@ class Settings(BaseSettings):
     @field_validator("cluster_agent_url")
     @classmethod
     def _is_https(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
-            raise ValueError("expected https://<host>:<port>")
-        return value
+        return https_address(value)
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

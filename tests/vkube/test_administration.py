@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -62,6 +64,47 @@ def test_a_principal_is_made_and_shown(tmp_path: Path) -> None:
     vkube("principal", "create", tmp_path / "plain")
     assert "DEFAULT:   none" in vkube("principal", "dump", tmp_path / "plain")
     assert "must be lower case" in vkube("principal", "create", tmp_path / "upper", "Acme", ends=1)
+
+
+def test_attack_an_impostor_without_tls_gets_neither_claim_code_nor_grant(tmp_path: Path) -> None:
+    """`--ca` would be of no use: no command sends a credential over http://."""
+    vkube("principal", "create", tmp_path / "root", "acme")
+    (tmp_path / "code").write_text(CODE)
+    (tmp_path / "ca.crt").write_text(DirectoryPrincipal.open(tmp_path / "root").roots.to_pem())
+    asked: list[str] = []
+
+    class Impostor(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        do_POST = do_GET  # noqa: N815 - as the server calls it
+
+    server = HTTPServer(("127.0.0.1", 0), Impostor)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    common = [
+        "--cluster-agent",
+        f"http://127.0.0.1:{server.server_port}",
+        "--credentials",
+        tmp_path / "root",
+        "--ca",
+        tmp_path / "ca.crt",
+    ]
+    claiming = ["--name-prefix", "acme:prod", "--code-file", tmp_path / "code"]
+    try:
+        for command in (
+            ["claim-cluster-agent", *common, *claiming],
+            ["register", "shop", "web", "acme:web", *common],
+            ["unregister", "shop", "web", *common],
+            ["applications", *common],
+        ):
+            assert "expected https://<host>:<port>" in vkube(*command, ends=1)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert asked == []
 
 
 def test_a_claimed_agent_names_replicas_under_the_administrators_root(

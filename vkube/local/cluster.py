@@ -21,13 +21,14 @@ import httpx
 
 from certs import CLUSTER_AGENT, WEBHOOK, ControlPlaneCertificates, ensure
 from certs.directory_store import DirectoryStore
+from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from vkube.local.admission import Admitted, admit
 from vkube.local.manifests import Manifests, pods_of
 from vkube.local.service import Service, free_port
 from vkube.local.token_issuer import TokenIssuer
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
-from webhook.cluster_agent_client import ClusterAgentClient
 from webhook.layout import BOOTSTRAP_SECRET, ENABLED, INJECT_LABEL
+from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.reconcile import reconcile
 
@@ -132,11 +133,12 @@ class LocalCluster:
         self._webhook = webhook
         self._chance = random.Random()  # noqa: S311 - for names and spreading, not for identities
 
-    def administrator(self) -> ClusterAgentClient:
-        """A client of the cluster agent that presents the webhook's certificate."""
-        own = self.certificates.webhook
-        return ClusterAgentClient(
-            self.cluster_agent_url, _SERVER_NAME, own.principal, own.blessing, self.certificates.roots
+    def administrator(self) -> AgentSecrets:
+        """The cluster agent's secrets, with the webhook's certificate."""
+        own, roots = self.certificates.webhook, self.certificates.roots
+        address = ClusterAgentAddress(self.cluster_agent_url, _SERVER_NAME)
+        return AgentSecrets(
+            ClusterAgentClient(address, mutual_tls(own.principal, own.blessing, roots)), roots
         )
 
     async def apply(self, manifests: Manifests) -> list[Started]:

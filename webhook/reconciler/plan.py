@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from webhook.cluster_agent_client import KnownSecret
+from webhook.reconciler.agent_secrets import KnownSecret
 
 # After this, every kubelet has put a rotated credential into the pods, and the old one can be forgotten.
 GRACE = timedelta(minutes=10)

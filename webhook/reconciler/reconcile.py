@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from webhook.cluster_agent_client import ClusterAgentClient, KnownSecret
+from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
 from webhook.reconciler.plan import Plan, plan
 from webhook.reconciler.secret_store import SecretStore, StoredSecret
 
@@ -21,14 +21,14 @@ def reconcile(
     service_accounts: Collection[str] | None,
     known: Collection[KnownSecret],
     *,
-    agent: ClusterAgentClient,
+    agent: AgentSecrets,
     store: SecretStore,
     now: datetime,
 ) -> Plan:
     """Brings the namespace's Secret to what it should be, and answers what was done.
 
     Raises Conflict when another replica wrote first (what was made for nothing is forgotten by then), and
-    ClusterAgentError when the cluster agent refuses or is away.
+    CallError when the cluster agent refuses or is away.
     """
     stored = store.read(namespace)
     roots_pem = agent.roots.to_pem()
@@ -54,7 +54,7 @@ def reconcile(
 
 
 def _write(
-    namespace: str, todo: Plan, stored: StoredSecret | None, agent: ClusterAgentClient, store: SecretStore
+    namespace: str, todo: Plan, stored: StoredSecret | None, agent: AgentSecrets, store: SecretStore
 ) -> None:
     if todo.delete and stored is not None:
         store.delete(namespace, stored)

@@ -15,8 +15,9 @@ import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from webhook.cluster_agent_client import ClusterAgentClient, ClusterAgentError, KnownSecret
+from service.errors import CallError
 from webhook.metrics import Metrics
+from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
 from webhook.reconciler.reconcile import reconcile
 from webhook.reconciler.secret_store import Conflict
@@ -41,7 +42,7 @@ class Reconciler:
     def __init__(
         self,
         api: client.CoreV1Api,
-        connect: Callable[[], ClusterAgentClient],
+        connect: Callable[[], AgentSecrets],
         *,
         excluded_namespaces: Collection[str],
         metrics: Metrics,
@@ -120,13 +121,13 @@ class Reconciler:
                     for namespace in sorted(due)
                     if not self._one(namespace, known[namespace], agent)
                 }
-        except (ClusterAgentError, AgentNotReady) as error:
+        except (CallError, AgentNotReady) as error:
             _log.warning("cluster agent not reachable", error=str(error))
             self._metrics.reconciled("Unreachable")
             return due
         return failed or None
 
-    def _one(self, namespace: str, known: list[KnownSecret], agent: ClusterAgentClient) -> bool:
+    def _one(self, namespace: str, known: list[KnownSecret], agent: AgentSecrets) -> bool:
         accounts = None if namespace in self._excluded else self._cluster.service_accounts(namespace)
         try:
             done = reconcile(namespace, accounts, known, agent=agent, store=self._store, now=self._now())
@@ -134,7 +135,7 @@ class Reconciler:
             _log.info("lost a race, looking again", namespace=namespace, message=str(error))
             self._metrics.reconciled("Conflict")
             return False
-        except (ClusterAgentError, ApiException, urllib3.exceptions.HTTPError) as error:
+        except (CallError, ApiException, urllib3.exceptions.HTTPError) as error:
             _log.warning("namespace not reconciled", namespace=namespace, error=_brief(error))
             self._metrics.reconciled("Failed")
             return False

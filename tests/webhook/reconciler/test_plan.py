@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.chains import NOW
-from webhook.cluster_agent_client import KnownSecret
+from webhook.reconciler.agent_secrets import KnownSecret
 from webhook.reconciler.plan import GRACE, Plan
 from webhook.reconciler.plan import plan as planned
 

@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blessings import Blessing, Principal, RevocationList
+from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
+from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from webhook.cluster_agent_client import ClusterAgentClient, ClusterAgentError
+from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.plan import Plan
 from webhook.reconciler.reconcile import reconcile
@@ -26,28 +28,30 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 
 @pytest.fixture
-def agent(running: RunningClusterAgent) -> Iterator[ClusterAgentClient]:
+def agent(running: RunningClusterAgent) -> Iterator[AgentSecrets]:
     with client_of(running, "webhook") as client:
         for secret in client.secrets():
             client.forget_secret(secret.id, revoke=True)
         yield client
 
 
-def client_of(running: RunningClusterAgent, extension: str) -> ClusterAgentClient:
+def client_of(running: RunningClusterAgent, extension: str, server_name: str = SERVER_NAME) -> AgentSecrets:
     principal = Principal.create()
     blessing = running.control_plane.bless(
         principal.public_key, extension, now=datetime.now(UTC), lifetime=timedelta(days=1)
     )
-    return ClusterAgentClient(running.url, SERVER_NAME, principal, blessing, running.server_roots)
+    context = mutual_tls(principal, blessing, running.server_roots)
+    address = ClusterAgentAddress(running.url, server_name)
+    return AgentSecrets(ClusterAgentClient(address, context), running.server_roots)
 
 
-def look(agent: ClusterAgentClient, store: MemorySecrets, accounts: set[str] | None) -> Plan:
+def look(agent: AgentSecrets, store: MemorySecrets, accounts: set[str] | None) -> Plan:
     known = [secret for secret in agent.secrets() if secret.namespace == "shop"]
     return reconcile("shop", accounts, known, agent=agent, store=store, now=datetime.now(UTC))
 
 
 def test_the_stored_credential_gives_a_pod_its_name(
-    running: RunningClusterAgent, agent: ClusterAgentClient
+    running: RunningClusterAgent, agent: AgentSecrets
 ) -> None:
     store = MemorySecrets()
     assert look(agent, store, {"web"}).issue == ("web",)
@@ -58,7 +62,7 @@ def test_the_stored_credential_gives_a_pod_its_name(
         assert pod.post("/v1/seek-blessings", json=body).status_code == 200
 
 
-def test_a_namespace_without_its_label_has_nothing_left(agent: ClusterAgentClient) -> None:
+def test_a_namespace_without_its_label_has_nothing_left(agent: AgentSecrets) -> None:
     store = MemorySecrets()
     look(agent, store, {"web", "default"})
     look(agent, store, None)
@@ -68,7 +72,7 @@ def test_a_namespace_without_its_label_has_nothing_left(agent: ClusterAgentClien
 
 @pytest.mark.parametrize("accounts", [None, {"other"}])
 def test_what_was_issued_is_revoked_with_its_namespace_or_account(
-    running: RunningClusterAgent, agent: ClusterAgentClient, accounts: set[str] | None
+    running: RunningClusterAgent, agent: AgentSecrets, accounts: set[str] | None
 ) -> None:
     store = MemorySecrets()
     look(agent, store, {"web"})
@@ -81,7 +85,7 @@ def test_what_was_issued_is_revoked_with_its_namespace_or_account(
     assert chain.leaf.serial_number in RevocationList.from_der(der).serials
 
 
-def test_whoever_loses_the_race_leaves_no_secret_behind(agent: ClusterAgentClient) -> None:
+def test_whoever_loses_the_race_leaves_no_secret_behind(agent: AgentSecrets) -> None:
     class RacedSecrets(MemorySecrets):
         """Another replica writes between our read and our write."""
 
@@ -96,7 +100,7 @@ def test_whoever_loses_the_race_leaves_no_secret_behind(agent: ClusterAgentClien
     assert agent.secrets() == []
 
 
-def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: ClusterAgentClient) -> None:
+def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSecrets) -> None:
     class FullSecrets(MemorySecrets):
         """A quota is used up, say."""
 
@@ -108,7 +112,7 @@ def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: ClusterA
     assert agent.secrets() == []
 
 
-def test_the_stored_credential_trusts_the_roots_of_now(agent: ClusterAgentClient) -> None:
+def test_the_stored_credential_trusts_the_roots_of_now(agent: AgentSecrets) -> None:
     store = MemorySecrets()
     look(agent, store, {"web"})
     first = json.loads(store.secrets["shop"]["web"])
@@ -118,20 +122,14 @@ def test_the_stored_credential_trusts_the_roots_of_now(agent: ClusterAgentClient
 
 
 def test_a_refusal_says_why(running: RunningClusterAgent) -> None:
-    with client_of(running, "somebody") as stranger, pytest.raises(ClusterAgentError) as caught:
+    with client_of(running, "somebody") as stranger, pytest.raises(CallError) as caught:
         stranger.secrets()
     assert caught.value.reason == "NotAnAdministrator"
 
 
 def test_an_agent_under_another_name_is_not_talked_to(running: RunningClusterAgent) -> None:
-    principal = Principal.create()
-    blessing = running.control_plane.bless(
-        principal.public_key, "webhook", now=datetime.now(UTC), lifetime=timedelta(days=1)
-    )
     with (
-        ClusterAgentClient(
-            running.url, "somebody.else.svc", principal, blessing, running.server_roots
-        ) as client,
-        pytest.raises(ClusterAgentError, match="Hostname mismatch"),
+        client_of(running, "webhook", "somebody.else.svc") as client,
+        pytest.raises(CallError, match="Hostname mismatch"),
     ):
         client.secrets()

@@ -1,0 +1,85 @@
+"""The secrets that the cluster agent keeps, as its administrator asks for them, lists and forgets them.
+
+with AgentSecrets(ClusterAgentClient(address, context), roots) as agent:
+    secret = agent.new_secret("shop", "web")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from blessings import Roots
+from service.cluster_agent_client import ClusterAgentClient
+
+
+@dataclass(frozen=True)
+class KnownSecret:
+    """A secret in the cluster agent's list, which never contains the credential."""
+
+    id: str
+    namespace: str
+    service_account: str
+    created_at: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True)
+class NewSecret:
+    """The answer to NewSecret. `credential` is the document for the Kubernetes Secret."""
+
+    id: str
+    application: str
+    credential: Mapping[str, Any]
+
+
+class AgentSecrets:
+    """The secrets of one cluster agent. Not for use by several threads at once.
+
+    Attributes:
+        roots: those that the cluster agent's certificate is under.
+    """
+
+    def __init__(self, agent: ClusterAgentClient, roots: Roots) -> None:
+        self.roots = roots
+        self._agent = agent
+
+    def new_secret(self, namespace: str, service_account: str) -> NewSecret:
+        """Makes a bootstrap credential for the application. Raises CallError."""
+        body = {"namespace": namespace, "serviceAccount": service_account}
+        answer = self._agent.call("POST", "/v1/new-secret", body)
+        return NewSecret(answer["id"], answer["application"], answer["credential"])
+
+    def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
+        """Stops issuing and renewing under that secret; with `revoke` also revokes what it issued.
+
+        An unknown secret is no error. Raises CallError.
+        """
+        self._agent.call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
+
+    def secrets(self) -> list[KnownSecret]:
+        """The secrets that are neither forgotten nor expired. Raises CallError."""
+        return [
+            KnownSecret(
+                id=item["id"],
+                namespace=item["namespace"],
+                service_account=item["serviceAccount"],
+                created_at=datetime.fromisoformat(item["createdAt"]),
+                not_after=datetime.fromisoformat(item["notAfter"]),
+            )
+            for item in self._agent.call("GET", "/v1/secrets")["secrets"]
+        ]
+
+    def close(self) -> None:
+        self._agent.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
