@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from webhook.reconciler.secret_store import Conflict, StoredSecret
+from certs import Conflict, Stored
 
 
 class MemorySecrets:
@@ -14,18 +14,18 @@ class MemorySecrets:
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, str]] = {}
 
-    def read(self, namespace: str) -> StoredSecret | None:
+    def read(self, namespace: str) -> Stored | None:
         data = self.secrets.get(namespace)
-        return None if data is None else StoredSecret(dict(data), json.dumps(data, sort_keys=True))
+        return None if data is None else Stored(dict(data), json.dumps(data, sort_keys=True))
 
-    def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+    def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
         self._check(namespace, over)
         self.secrets[namespace] = dict(data)
 
-    def delete(self, namespace: str, over: StoredSecret) -> None:
+    def delete(self, namespace: str, over: Stored) -> None:
         self._check(namespace, over)
         del self.secrets[namespace]
 
-    def _check(self, namespace: str, over: StoredSecret | None) -> None:
+    def _check(self, namespace: str, over: Stored | None) -> None:
         if self.read(namespace) != over:
             raise Conflict(f"the Secret of {namespace} was written by somebody else")

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import structlog
 
+from certs import Stored
 from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
 from webhook.reconciler.plan import Plan, plan
-from webhook.reconciler.secret_store import SecretStore, StoredSecret
+from webhook.reconciler.secret_store import SecretStore
 
 _log = structlog.stdlib.get_logger("webhook.reconciler")
 
@@ -32,7 +33,7 @@ def reconcile(
     """
     stored = store.read(namespace)
     roots_pem = agent.roots.to_pem()
-    todo = plan(service_accounts, stored.data if stored else None, known, roots_pem, now)
+    todo = plan(service_accounts, stored.files if stored else None, known, roots_pem, now)
     # Revoked first: a Secret that is about to go must not outlive its use.
     for secret_id in todo.forget:
         agent.forget_secret(secret_id, revoke=True)
@@ -54,12 +55,12 @@ def reconcile(
 
 
 def _write(
-    namespace: str, todo: Plan, stored: StoredSecret | None, agent: AgentSecrets, store: SecretStore
+    namespace: str, todo: Plan, stored: Stored | None, agent: AgentSecrets, store: SecretStore
 ) -> None:
     if todo.delete and stored is not None:
         store.delete(namespace, stored)
         return
-    entries = stored.data if stored else {}
+    entries = stored.files if stored else {}
     data = {account: text for account, text in entries.items() if account not in todo.remove}
     roots = {"clusterAgentRoots": agent.roots.to_pem()}
     for account in todo.trust:

@@ -15,12 +15,12 @@ import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from certs import Conflict
 from service.errors import CallError
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
 from webhook.reconciler.reconcile import reconcile
-from webhook.reconciler.secret_store import Conflict
 from webhook.reconciler.watch import Cluster
 
 RESYNC_SECONDS = 300.0

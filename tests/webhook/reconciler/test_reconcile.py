@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blessings import Blessing, Principal, RevocationList
+from certs import Conflict, Stored
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
@@ -18,7 +19,6 @@ from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.plan import Plan
 from webhook.reconciler.reconcile import reconcile
-from webhook.reconciler.secret_store import Conflict, StoredSecret
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_whoever_loses_the_race_leaves_no_secret_behind(agent: AgentSecrets) -> 
     class RacedSecrets(MemorySecrets):
         """Another replica writes between our read and our write."""
 
-        def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+        def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
             self.secrets[namespace] = {"web": "the other's"}
             super().write(namespace, data, over)
 
@@ -104,7 +104,7 @@ def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSec
     class FullSecrets(MemorySecrets):
         """A quota is used up, say."""
 
-        def write(self, namespace: str, data: Mapping[str, str], over: StoredSecret | None) -> None:
+        def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
             raise OSError("quota exceeded")
 
     with pytest.raises(OSError, match="quota"):

@@ -1,0 +1,82 @@
+"""Kubernetes Secrets that several writers may change: each write states the version that it replaces.
+
+The API server accepts the first of two writes only, by the Secret's resourceVersion, and the other writer
+reads what the first one wrote. The control plane's certificates are kept in this way, and the reconciler's
+bootstrap credentials; it stands here and not in `service` because it needs the Kubernetes client.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from certs.store import Conflict, Stored
+
+PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
+
+
+class VersionedSecrets:
+    """Secrets of one type. Every method raises ApiException when the API server refuses."""
+
+    def __init__(self, api: client.CoreV1Api, secret_type: str, labels: Mapping[str, str] = PART_OF) -> None:
+        """`labels` are given to what is written."""
+        self._api = api
+        self._type = secret_type
+        self._labels = dict(labels)
+
+    def read(self, namespace: str, name: str) -> Stored | None:
+        """None when there is none.
+
+        What is not UTF-8 is read with U+FFFD in its place: no certificate and no credential contains it, so
+        the reader finds that entry unusable, as any other that somebody else wrote.
+        """
+        try:
+            secret = self._api.read_namespaced_secret(name, namespace)
+        except ApiException as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        files = {
+            key: base64.b64decode(value).decode(errors="replace")
+            for key, value in (secret.data or {}).items()
+        }
+        return Stored(files, str(secret.metadata.resource_version if secret.metadata else ""))
+
+    def write(self, namespace: str, name: str, files: Mapping[str, str], over: Stored | None) -> None:
+        """Creates (`over` is None) or replaces. Raises Conflict when the stored version is another by now."""
+        metadata = client.V1ObjectMeta(name=name, namespace=namespace, labels=self._labels)
+        body = client.V1Secret(
+            api_version="v1", kind="Secret", type=self._type, metadata=metadata, string_data=dict(files)
+        )
+        try:
+            if over is None:
+                self._api.create_namespaced_secret(namespace, body)
+            else:
+                metadata.resource_version = over.version
+                self._api.replace_namespaced_secret(name, namespace, body)
+        except ApiException as error:
+            if error.status == HTTPStatus.CONFLICT or (over and error.status == HTTPStatus.NOT_FOUND):
+                raise _conflict(namespace, name) from error
+            raise
+
+    def delete(self, namespace: str, name: str, over: Stored) -> None:
+        """Deletes what is there. Raises Conflict when the stored version is another by now."""
+        preconditions = client.V1Preconditions(resource_version=over.version)
+        try:
+            self._api.delete_namespaced_secret(
+                name, namespace, body=client.V1DeleteOptions(preconditions=preconditions)
+            )
+        except ApiException as error:
+            if error.status == HTTPStatus.CONFLICT:
+                raise _conflict(namespace, name) from error
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+
+
+def _conflict(namespace: str, name: str) -> Conflict:
+    return Conflict(f"Secret {namespace}/{name} was written by somebody else")
