@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,28 +154,3 @@ class CertificateFiles:
         self._certificate.load(*contents)
         self._loaded = mounted_files.digest(contents)
         return True
-
-    @asynccontextmanager
-    async def watched(self, seconds: float) -> AsyncIterator[None]:
-        """Loads the files, and looks every `seconds` whether they have changed.
-
-        Raises:
-            ServingCertificateError: at the start, there is nothing to serve with. Later, what cannot be
-                loaded is logged and tried again.
-        """
-        self.refresh()
-        watching = asyncio.create_task(self._watch(seconds))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-
-    async def _watch(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                self.refresh()
-            except ServingCertificateError as error:
-                _log.error("serving certificate not reloaded", error=str(error))

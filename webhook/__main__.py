@@ -13,14 +13,16 @@ import uvicorn
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError
 from service.serving_certificate import CertificateFiles, ServingCertificate
+from service.supervisor import BackOff, Supervisor, Task
+from service.task_metrics import TaskMetrics
 from webhook import logs
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.errors import SettingsError, WebhookError
-from webhook.kubernetes_clients import connect
+from webhook.kubernetes_clients import connect, description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
-from webhook.server import Background, create_app
+from webhook.server import create_app
 from webhook.settings import Settings, load_settings
 
 # An API server keeps idle connections for 90 seconds. Were we the first to close one, a review that is on
@@ -28,27 +30,42 @@ from webhook.settings import Settings, load_settings
 _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 10
 _CERTIFICATE_SECONDS = 60
+_LONGEST_RELOAD_PAUSE_SECONDS = 5.0
 
 
-def background(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Background]:
-    """What runs beside the admissions, in the order in which it is started.
+def background_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
+    """What runs beside the admissions.
 
     Raises:
         ServingCertificateError: the certificate files cannot be used.
         SettingsError: there is no way to the API server.
     """
-    running: list[Background] = []
+    tasks: list[Task] = []
     if settings.reconcile:
-        running += _cluster_work(settings, certificate, metrics)
+        tasks += _cluster_tasks(settings, certificate, metrics)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
-        files.refresh()  # here as well as when it starts, for a plain message instead of a traceback
-        running.append(lambda: files.watched(settings.tls_poll_seconds))
-    running.append(lambda: certificate.required(_CERTIFICATE_SECONDS))
-    return running
+        files.refresh()  # there must be something to serve with before anything starts
+        tasks.append(_reloading(files, settings.tls_poll_seconds))
+    return tasks
 
 
-def _cluster_work(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Background]:
+def _reloading(files: CertificateFiles, seconds: float) -> Task:
+    async def reload() -> None:
+        files.refresh()
+
+    return Task(
+        "serving-certificate",
+        reload,
+        period=seconds,
+        failure="serving certificate not reloaded",
+        expected=(ServingCertificateError,),
+        at_start=False,
+        back_off=BackOff(seconds, max(seconds, _LONGEST_RELOAD_PAUSE_SECONDS)),
+    )
+
+
+def _cluster_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
     """The control plane's certificates and the namespaces' Secrets."""
     clients = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
@@ -72,7 +89,7 @@ def _cluster_work(settings: Settings, certificate: ServingCertificate, metrics: 
     reconciler = Reconciler(
         clients.core, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
-    return [keeper.running, reconciler.running]
+    return [keeper.task(), *reconciler.tasks()]
 
 
 def _now() -> datetime:
@@ -80,14 +97,14 @@ def _now() -> datetime:
 
 
 def server(
-    settings: Settings, certificate: ServingCertificate, running: Sequence[Background], metrics: Metrics
+    settings: Settings, certificate: ServingCertificate, supervisor: Supervisor, metrics: Metrics
 ) -> uvicorn.Server:
-    """The HTTPS server, not started."""
+    """The HTTPS server, not started. It listens once there is a certificate to serve with."""
     app = create_app(
         settings.injection(),
         settings.left_alone(),
-        background=running,
-        readiness=[certificate.problem],
+        background=[supervisor.running, lambda: certificate.required(_CERTIFICATE_SECONDS)],
+        readiness=[certificate.problem, supervisor.problem],
         metrics=metrics,
     )
     return uvicorn.Server(
@@ -123,12 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # API servers have spoken TLS 1.3 since Kubernetes 1.17 or so, but may be told not to.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
     try:
-        running = background(settings, certificate, metrics)
+        supervisor = Supervisor(background_tasks(settings, certificate, metrics), describe=description)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:
         sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
-    serving = server(settings, certificate, running, metrics)
+    TaskMetrics(metrics.registry, "webhook", supervisor)
+    serving = server(settings, certificate, supervisor, metrics)
     serving.run()
     if not serving.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
-import urllib3
-from kubernetes.client.exceptions import ApiException
 
 from blessings import BlessingsError
 from certs import Conflict, ControlPlaneCertificates, ensure
 from certs.ca_bundle import publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
 from service.serving_certificate import ServingCertificate
-from webhook.kubernetes_clients import KubernetesClients
+from service.supervisor import BackOff, Task
+from service.threads import in_daemon_thread
+from webhook.kubernetes_clients import API_SERVER_ERRORS, KubernetesClients
 
 # Also how long a wiped caBundle stays wiped.
 _EVERY_SECONDS = 30.0
-_RETRY_SECONDS = 2.0
+_BACK_OFF = BackOff(2.0, _EVERY_SECONDS)
+# Certificates are renewed days before they end, and the server says by itself when its own has expired.
+_UNREADY_SECONDS = 3600.0
 
 _log = structlog.stdlib.get_logger("webhook.certificates")
 
@@ -50,38 +51,26 @@ class CertificateKeeper:
         self._configuration = configuration
         self._now = now
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keeps them as long as it is entered."""
-        keeping = asyncio.create_task(self._keep())
-        try:
-            yield
-        finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+    def task(self) -> Task:
+        return Task(
+            "certificates",
+            self.round,
+            period=_EVERY_SECONDS,
+            failure="certificates not kept",
+            expected=(Conflict, BlessingsError, *API_SERVER_ERRORS),
+            unready_after_seconds=_UNREADY_SECONDS,
+            back_off=_BACK_OFF,
+        )
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                await self._once()
-                pause = _EVERY_SECONDS
-            except (ApiException, urllib3.exceptions.HTTPError, Conflict, BlessingsError) as error:
-                _log.warning("certificates not kept", error=_brief(error), retrySeconds=_RETRY_SECONDS)
-                pause = _RETRY_SECONDS
-            await asyncio.sleep(pause)
-
-    async def _once(self) -> None:
-        bundle = await asyncio.to_thread(ensure, self._store, now=self._now(), namespace=self._namespace)
+    async def round(self) -> None:
+        """Renews what is due, serves what is in force, and publishes its roots."""
+        keep = partial(ensure, self._store, now=self._now(), namespace=self._namespace)
+        bundle = await in_daemon_thread("certificates", keep)
         if self.current is None or bundle.webhook.chain_pem != self.current.webhook.chain_pem:
             self._serving.load(bundle.webhook.chain_pem.encode(), bundle.webhook.key_pem.encode())
         self.current = bundle
-        published = await asyncio.to_thread(
+        publish = partial(
             publish_ca_bundle, self._clients.admission_registration, self._configuration, bundle.roots
         )
-        if published:
+        if await in_daemon_thread("ca-bundle", publish):
             _log.info("caBundle written", configuration=self._configuration)
-
-
-def _brief(error: Exception) -> str:
-    return f"{error.status} {error.reason}" if isinstance(error, ApiException) else str(error)

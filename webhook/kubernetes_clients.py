@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import urllib3
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
+from service.supervisor import described
 from webhook.errors import SettingsError
+
+# What a call raises when the API server refuses, or cannot be reached.
+API_SERVER_ERRORS = (ApiException, urllib3.exceptions.HTTPError, OSError)
 
 
 @dataclass(frozen=True)
@@ -37,3 +43,8 @@ def connect(kubeconfig: Path | None) -> KubernetesClients:
         ) from error
     api = client.ApiClient(configuration)
     return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))
+
+
+def description(error: Exception) -> str:
+    """The error in a line: an ApiException's text has the answer's headers and body."""
+    return f"{error.status} {error.reason}" if isinstance(error, ApiException) else described(error)

@@ -97,7 +97,7 @@ def _id_of(document: str) -> str | None:
     """The identifier in a credential document; None for one that is not ours or was damaged."""
     try:
         credential = json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):  # whoever may write Secrets there may nest as deeply as they like
         return None
     if not isinstance(credential, dict) or not credential.get("privateKey"):
         return None

@@ -6,26 +6,21 @@ List, then watch from the list's resourceVersion, as Kubernetes describes it
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from webhook.layout import ENABLED, INJECT_LABEL
 
 # The API server ends a watch after some minutes anyway; asking for it makes a dead connection end too.
-_WATCH_SECONDS = 240
-_LONGEST_PAUSE_SECONDS = 30.0
-_FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
-
-_log = structlog.stdlib.get_logger("webhook.reconciler")
+WATCH_SECONDS = 240
+# To connect; and without a byte, after which a server that does not end its watch is taken for gone.
+_REQUEST_SECONDS = (10, WATCH_SECONDS + 30)
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class Listing:
     The call itself, not a wrapper: the client's watch reads from its documentation what it returns.
     """
 
-    what: str
     call: Callable[..., Any]
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,37 +60,38 @@ class Cluster:
         """Whether both lists have been read once; before, an empty namespace means nothing."""
         return all(event.wait(seconds) for event in self._listed.values())
 
-    def watch_namespaces(self, api: client.CoreV1Api, stop: threading.Event) -> None:
-        """Runs until `stop` is set."""
+    def namespace_watch(self, api: client.CoreV1Api) -> Watch:
         selector = {"label_selector": f"{INJECT_LABEL}={ENABLED}"}
-        for seen in _follow(Listing("namespaces", api.list_namespace, selector), stop):
-            # What is created in a namespace that is being deleted is refused anyway.
-            names = {item.metadata.name for item in seen.items if item.metadata.deletion_timestamp is None}
-            going = {item.metadata.name for item in seen.items} - names
-            with self._lock:
-                touched = self._namespaces ^ names if seen.is_complete else names
-                if seen.is_complete:
-                    self._namespaces = names
-                elif seen.is_deletion:
-                    self._namespaces -= names
-                else:
-                    self._namespaces = (self._namespaces | names) - going
-            self._tell("namespaces", touched | going)
+        return Watch(Listing(api.list_namespace, selector), self._take_namespaces)
 
-    def watch_service_accounts(self, api: client.CoreV1Api, stop: threading.Event) -> None:
-        """Runs until `stop` is set."""
-        listing = Listing("service accounts", api.list_service_account_for_all_namespaces)
-        for seen in _follow(listing, stop):
-            accounts = {(item.metadata.namespace, item.metadata.name) for item in seen.items}
-            with self._lock:
-                touched = self._accounts ^ accounts if seen.is_complete else accounts
-                if seen.is_complete:
-                    self._accounts = accounts
-                elif seen.is_deletion:
-                    self._accounts -= accounts
-                else:
-                    self._accounts |= accounts
-            self._tell("service accounts", {namespace for namespace, _ in touched})
+    def service_account_watch(self, api: client.CoreV1Api) -> Watch:
+        return Watch(Listing(api.list_service_account_for_all_namespaces), self._take_service_accounts)
+
+    def _take_namespaces(self, seen: Seen) -> None:
+        # What is created in a namespace that is being deleted is refused anyway.
+        names = {item.metadata.name for item in seen.items if item.metadata.deletion_timestamp is None}
+        going = {item.metadata.name for item in seen.items} - names
+        with self._lock:
+            touched = self._namespaces ^ names if seen.is_complete else names
+            if seen.is_complete:
+                self._namespaces = names
+            elif seen.is_deletion:
+                self._namespaces -= names
+            else:
+                self._namespaces = (self._namespaces | names) - going
+        self._tell("namespaces", touched | going)
+
+    def _take_service_accounts(self, seen: Seen) -> None:
+        accounts = {(item.metadata.namespace, item.metadata.name) for item in seen.items}
+        with self._lock:
+            touched = self._accounts ^ accounts if seen.is_complete else accounts
+            if seen.is_complete:
+                self._accounts = accounts
+            elif seen.is_deletion:
+                self._accounts -= accounts
+            else:
+                self._accounts |= accounts
+        self._tell("service accounts", {namespace for namespace, _ in touched})
 
     def _tell(self, what: str, namespaces: set[str]) -> None:
         self._listed[what].set()
@@ -113,37 +108,37 @@ class Seen:
         self.is_deletion = is_deletion
 
 
-def _follow(listing: Listing, stop: threading.Event) -> Iterator[Seen]:
-    """The whole list, then each change; from the start again when the watch is lost."""
-    pause = 1.0
-    while not stop.is_set():
-        try:
-            found = listing.call(**listing.options)
-            yield Seen(found.items, is_complete=True)
-            pause = 1.0
-            yield from _changes(listing, found.metadata.resource_version, stop)
-        except _FAILURES as error:
-            if not (isinstance(error, ApiException) and error.status == HTTPStatus.GONE):
-                _log.warning(
-                    "watch lost", what=listing.what, error=_brief(error), retrySeconds=round(pause, 1)
-                )
-                stop.wait(random.uniform(pause / 2, pause))  # noqa: S311 - spreads replicas, guards nothing
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+class Watch:
+    """A list that is followed round by round."""
 
+    def __init__(self, listing: Listing, take: Callable[[Seen], None]) -> None:
+        self._listing = listing
+        self._take = take
+        self._version: str | None = None
 
-def _changes(listing: Listing, version: str, stop: threading.Event) -> Iterator[Seen]:
-    while not stop.is_set():
-        watching = watch.Watch()  # type: ignore[no-untyped-call]  # the client's watch has no types
-        stream = watching.stream(  # type: ignore[no-untyped-call]
-            listing.call, **listing.options, resource_version=version, timeout_seconds=_WATCH_SECONDS
+    def round(self) -> None:
+        """The whole list, at first and after a watch was lost; then each change, until the server ends the
+        watch. Raises whatever the Kubernetes client does."""
+        call, options = self._listing.call, self._listing.options
+        # After a failure, of which kind ever, the next round begins with the list.
+        version, self._version = self._version, None
+        if version is None:
+            found = call(**options, _request_timeout=_REQUEST_SECONDS)
+            self._take(Seen(found.items, is_complete=True))
+            version = found.metadata.resource_version
+        stream = watch.Watch().stream(  # type: ignore[no-untyped-call]  # the client's watch has no types
+            call,
+            **options,
+            resource_version=version,
+            timeout_seconds=WATCH_SECONDS,
+            _request_timeout=_REQUEST_SECONDS,
         )
-        for event in stream:
-            if stop.is_set():
-                watching.stop()  # type: ignore[no-untyped-call]
+        try:
+            for event in stream:
+                version = event["object"].metadata.resource_version
+                self._take(Seen([event["object"]], is_complete=False, is_deletion=event["type"] == "DELETED"))
+        except ApiException as error:
+            if error.status == HTTPStatus.GONE:
                 return
-            version = event["object"].metadata.resource_version
-            yield Seen([event["object"]], is_complete=False, is_deletion=event["type"] == "DELETED")
-
-
-def _brief(error: Exception) -> str:
-    return f"{error.status} {error.reason}" if isinstance(error, ApiException) else type(error).__name__
+            raise
+        self._version = version

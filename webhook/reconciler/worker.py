@@ -1,43 +1,58 @@
-"""The loop: namespaces that changed are reconciled at once, all of them every few minutes."""
+"""Background tasks: namespaces that changed are reconciled at once, all of them every few minutes."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import partial
 
 import structlog
-import urllib3
 from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 
 from certs import Conflict
 from service.errors import CallError
+from service.supervisor import BackOff, Task, described
+from service.threads import in_daemon_thread
+from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
 from webhook.reconciler.reconcile import reconcile
-from webhook.reconciler.watch import Cluster
+from webhook.reconciler.secret_store import SecretStore
+from webhook.reconciler.watch import Cluster, Watch
 
 RESYNC_SECONDS = 300.0
+# A round without anything to do ends after this: one that takes longer hangs.
+_IDLE_SECONDS = 30.0
 # A new namespace and its default service account come one after the other: one round for both.
 _GATHER_SECONDS = 0.1
-_SHORTEST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.5, 60.0
+_BACK_OFF = BackOff(0.5, 60.0)
 _LIST_SECONDS = 60.0
+# Between the end of a watch and the next, which continues where the first ended.
+_WATCH_AGAIN_SECONDS = 0.2
+# The longest good round is a watch of 4 minutes.
+_UNREADY_SECONDS = 600.0
 
 _log = structlog.stdlib.get_logger("webhook.reconciler")
 
 
-class AgentNotReady(Exception):  # says what is not yet; the loop tries again
+class AgentNotReady(Exception):  # says what is not yet; the task tries again
     """There are no certificates to call the cluster agent with yet."""
 
 
+class NotListed(Exception):
+    """Namespaces and service accounts have not been listed yet."""
+
+
 class Reconciler:
-    """Reconciles the labelled namespaces of a cluster, in threads of its own."""
+    """Reconciles the labelled namespaces of a cluster.
+
+    A namespace that fails is tried again with a back-off of its own: it delays no other.
+    """
 
     def __init__(
         self,
@@ -47,100 +62,121 @@ class Reconciler:
         excluded_namespaces: Collection[str],
         metrics: Metrics,
         now: Callable[[], datetime],
+        store: SecretStore | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        """`connect` opens a client of the cluster agent; it may raise AgentNotReady."""
+        """`connect` opens a client of the cluster agent; it may raise AgentNotReady. `store` is the API
+        server's Secrets by default."""
         self._api = api
         self._connect = connect
-        self._store = KubernetesSecrets(api)
+        self._store = store or KubernetesSecrets(api)
         self._excluded = frozenset(excluded_namespaces)
         self._metrics = metrics
         self._now = now
-        self._stop = threading.Event()
+        self._chance = chance
         self._changed = threading.Condition()
         self._due: set[str] = set()
-        self._cluster = Cluster(self._enqueue)
+        self._failures: Counter[str] = Counter()
+        self._later: dict[str, float] = {}
+        self._resync_at = 0.0
+        self.cluster = Cluster(self._enqueue)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Reconciles as long as it is entered."""
-        work = {
-            "namespaces": lambda: self._cluster.watch_namespaces(self._api, self._stop),
-            "service-accounts": lambda: self._cluster.watch_service_accounts(self._api, self._stop),
-            "reconciler": self._work,
-        }
-        for name, run in work.items():
-            # Daemons: a watch waits for the API server, and must not keep the program from ending.
-            threading.Thread(target=run, name=name, daemon=True).start()
+    def tasks(self) -> list[Task]:
+        """Two watches, and the work that they bring."""
+        return [
+            _watching("namespaces", self.cluster.namespace_watch(self._api)),
+            _watching("service-accounts", self.cluster.service_account_watch(self._api)),
+            Task(
+                "reconciler",
+                partial(in_daemon_thread, "reconciler", self.round),
+                period=0.0,
+                failure="namespaces not reconciled",
+                expected=(CallError, AgentNotReady, NotListed),
+                unready_after_seconds=_UNREADY_SECONDS,
+                back_off=_BACK_OFF,
+            ),
+        ]
+
+    def round(self) -> None:
+        """Waits a while for namespaces that are due, and reconciles them. Raises CallError or
+        AgentNotReady, after which all of them are due again."""
+        if not self.cluster.wait_until_listed(_LIST_SECONDS):
+            raise NotListed("still waiting for the lists of namespaces and service accounts")
+        due, resync = self._take()
+        if not due and not resync:
+            return
         try:
-            yield
-        finally:
-            self._stop.set()
+            with self._connect() as agent:
+                known = _by_namespace(agent.secrets())
+                if resync:
+                    due = due | self.cluster.namespaces() | set(known)
+                for namespace in sorted(due):
+                    self._note(namespace, done=self._one(namespace, known[namespace], agent))
+        except Exception as error:
+            if isinstance(error, (CallError, AgentNotReady)):
+                self._metrics.reconciled("Unreachable")
             with self._changed:
-                self._changed.notify_all()
+                self._due |= due
+            raise
+        if resync:
+            self._resync_at = time.monotonic() + RESYNC_SECONDS
 
     def _enqueue(self, namespace: str) -> None:
         with self._changed:
             self._due.add(namespace)
             self._changed.notify_all()
 
-    def _work(self) -> None:
-        while not self._cluster.wait_until_listed(_LIST_SECONDS):
-            _log.warning("still waiting for the lists of namespaces and service accounts")
-        resync_at, retry = 0.0, _SHORTEST_RETRY_SECONDS
-        while not self._stop.is_set():
-            due, resync = self._take(resync_at)
-            failed = self._round(due, resync)
-            if failed is None:
-                retry = _SHORTEST_RETRY_SECONDS
-                resync_at = time.monotonic() + RESYNC_SECONDS if resync else resync_at
-                continue
-            with self._changed:
-                self._due |= failed
-            self._stop.wait(random.uniform(retry / 2, retry))  # noqa: S311 - spreads replicas, guards nothing
-            retry = min(retry * 2, _LONGEST_RETRY_SECONDS)
-
-    def _take(self, resync_at: float) -> tuple[set[str], bool]:
-        """Waits for something to do: the namespaces that changed, and whether all are due."""
+    def _take(self) -> tuple[set[str], bool]:
+        """Waits for something to do: the namespaces that are due, and whether all are."""
+        until = min(self._resync_at, time.monotonic() + _IDLE_SECONDS, *self._later.values())
         with self._changed:
-            while not self._due and not self._stop.is_set() and time.monotonic() < resync_at:
-                self._changed.wait(min(1.0, max(0.0, resync_at - time.monotonic())))
-        self._stop.wait(_GATHER_SECONDS)
-        with self._changed:
+            self._changed.wait_for(lambda: self._due, max(0.0, until - time.monotonic()))
+            if self._due:
+                # `wait` lets others in, and none of them ends it.
+                self._changed.wait_for(lambda: False, _GATHER_SECONDS)
             due, self._due = self._due, set()
-        return due, time.monotonic() >= resync_at
+        now = time.monotonic()
+        return due | {namespace for namespace, at in self._later.items() if at <= now}, now >= self._resync_at
 
-    def _round(self, due: set[str], resync: bool) -> set[str] | None:
-        """Reconciles; answers the namespaces that failed, None when none did."""
-        try:
-            with self._connect() as agent:
-                known = _by_namespace(agent.secrets())
-                if resync:
-                    due = due | self._cluster.namespaces() | set(known)
-                failed = {
-                    namespace
-                    for namespace in sorted(due)
-                    if not self._one(namespace, known[namespace], agent)
-                }
-        except (CallError, AgentNotReady) as error:
-            _log.warning("cluster agent not reachable", error=str(error))
-            self._metrics.reconciled("Unreachable")
-            return due
-        return failed or None
+    def _note(self, namespace: str, *, done: bool) -> None:
+        if done:
+            del self._failures[namespace]
+            self._later.pop(namespace, None)
+        else:
+            self._failures[namespace] += 1
+            pause = _BACK_OFF.pause(self._failures[namespace], self._chance())
+            self._later[namespace] = time.monotonic() + pause
 
     def _one(self, namespace: str, known: list[KnownSecret], agent: AgentSecrets) -> bool:
-        accounts = None if namespace in self._excluded else self._cluster.service_accounts(namespace)
+        accounts = None if namespace in self._excluded else self.cluster.service_accounts(namespace)
         try:
             done = reconcile(namespace, accounts, known, agent=agent, store=self._store, now=self._now())
         except Conflict as error:
             _log.info("lost a race, looking again", namespace=namespace, message=str(error))
             self._metrics.reconciled("Conflict")
             return False
-        except (CallError, ApiException, urllib3.exceptions.HTTPError) as error:
-            _log.warning("namespace not reconciled", namespace=namespace, error=_brief(error))
+        except (CallError, *API_SERVER_ERRORS) as error:
+            _log.warning("namespace not reconciled", namespace=namespace, error=description(error))
+            self._metrics.reconciled("Failed")
+            return False
+        except Exception as error:  # noqa: BLE001 - what a tenant wrote into a Secret stops no other namespace's
+            _log.exception("namespace not reconciled", namespace=namespace, error=described(error))
             self._metrics.reconciled("Failed")
             return False
         self._metrics.reconciled("Written" if done.writes or done.forget or done.replace else "Unchanged")
         return True
+
+
+def _watching(name: str, watch: Watch) -> Task:
+    return Task(
+        f"watch-{name}",
+        partial(in_daemon_thread, f"watch-{name}", watch.round),
+        period=_WATCH_AGAIN_SECONDS,
+        failure="watch lost",
+        expected=API_SERVER_ERRORS,
+        unready_after_seconds=_UNREADY_SECONDS,
+        back_off=BackOff(1.0, 30.0),
+    )
 
 
 def _by_namespace(secrets: Collection[KnownSecret]) -> defaultdict[str, list[KnownSecret]]:
@@ -148,7 +184,3 @@ def _by_namespace(secrets: Collection[KnownSecret]) -> defaultdict[str, list[Kno
     for secret in secrets:
         found[secret.namespace].append(secret)
     return found
-
-
-def _brief(error: Exception) -> str:
-    return f"{error.status} {error.reason}" if isinstance(error, ApiException) else str(error)
