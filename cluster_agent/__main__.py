@@ -25,10 +25,7 @@ from cluster_agent.audit.chores import (
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claims.claims import Claiming
-from cluster_agent.errors import (
-    ClusterAgentError,
-    SettingsError,
-)
+from cluster_agent.errors import ClusterAgentError
 from cluster_agent.issuing.cluster_agent import ClusterAgent
 from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
@@ -57,6 +54,7 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
+from service.errors import SettingsError
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 
@@ -77,7 +75,7 @@ def main() -> None:
     try:
         # asyncio itself spends twice the time on a TLS connection.
         uvloop.run(_run(settings))
-    except ClusterAgentError as error:
+    except (ClusterAgentError, SettingsError) as error:
         sys.exit(_complaint(1, error))
 
 

@@ -1,7 +1,6 @@
 """Why the cluster agent says no. Every refusal carries the reason that the caller and the metrics see.
 
 ClusterAgentError
-├── SettingsError           a setting is wrong; the program stops
 ├── DataDirectoryError      keys on disk cannot be used
 ├── StoreError              the store cannot be used, or is another cluster agent's
 └── Refusal                 the call gets an error answer
@@ -47,10 +46,6 @@ Limit = Literal[
 
 class ClusterAgentError(Exception):
     """Root of every error that this package raises on purpose."""
-
-
-class SettingsError(ClusterAgentError):
-    """A setting is missing or wrong."""
 
 
 class DataDirectoryError(ClusterAgentError):

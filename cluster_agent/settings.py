@@ -13,22 +13,24 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 
 from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.audit.kinds import Retention
-from cluster_agent.errors import SettingsError
 from cluster_agent.issuing.policy import TtlPolicy
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
 from cluster_agent.signing.room import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
+from service.errors import SettingsError
+from service.settings import explained
 
 CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")
+PREFIX = "VANADIUM_CLUSTER_AGENT_"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="VANADIUM_CLUSTER_AGENT_",
+        env_prefix=PREFIX,
         cli_kebab_case=True,
         cli_prog_name="cluster-agent",
         extra="forbid",
@@ -301,10 +303,4 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         source: CliSettingsSource[Settings] = CliSettingsSource(Settings, cli_parse_args=list(arguments))
         return Settings(_cli_settings_source=source)  # type: ignore[call-arg]  # the plugin does not know it
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(one["loc"], one["msg"]) for one in error.errors())) from error
-
-
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0]) if location else ""
-    flag = f"--{name.replace('_', '-')} (VANADIUM_CLUSTER_AGENT_{name.upper()}): " if name else ""
-    return flag + message.removeprefix("Value error, ")
+        raise SettingsError(explained(PREFIX, error.errors(), secret=("database_url",))) from error

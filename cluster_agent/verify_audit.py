@@ -17,8 +17,9 @@ from typing import Any
 
 from cluster_agent.audit.records import HEAD_EVENT, Head, Signed
 from cluster_agent.audit.verification import Chain, verify
-from cluster_agent.errors import ClusterAgentError, SettingsError
+from cluster_agent.errors import ClusterAgentError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
+from service.errors import SettingsError
 
 # Of each chain, of which there are some for every process that ever wrote.
 _SHOWN_AT_ONCE = 200
@@ -30,7 +31,7 @@ def main() -> None:
     try:
         with reading_audit(_url(arguments)) as audit:
             sys.exit(arguments.do(arguments, audit))
-    except (ClusterAgentError, OSError) as error:
+    except (ClusterAgentError, SettingsError, OSError) as error:
         sys.stderr.write(f"cluster-agent-audit: {error}\n")
         sys.exit(2)
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from pod_agent import health
 from pod_agent.agent_protocol import AgentProtocol
-from pod_agent.errors import PodAgentError, SettingsError
+from pod_agent.errors import PodAgentError
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
 from pod_agent.seeker import ClusterAgentSeeker
@@ -28,6 +28,7 @@ from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
 from pod_agent.workload.server import WorkloadAPI
+from service.errors import SettingsError
 
 _SHUTDOWN_SECONDS = 1
 
@@ -40,7 +41,7 @@ def main() -> None:
         settings = read_settings(sys.argv[1:], os.environ)
         _configure_logging(settings.log_level)
         asyncio.run(_run(settings))
-    except PodAgentError as error:
+    except (PodAgentError, SettingsError) as error:
         sys.stderr.write(f"pod-agent: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 

@@ -1,7 +1,6 @@
 """Every error of the pod agent, as a tree.
 
 PodAgentError
-├── SettingsError       a setting is wrong; the program stops
 └── SeekError           no blessing this time; the keeper tries again
     ├── Refused         the cluster agent refused, with its reason
     ├── Unreachable     the cluster agent did not answer, or asked to wait
@@ -16,10 +15,6 @@ from typing import ClassVar
 
 class PodAgentError(Exception):
     """Root of every error that this package raises on purpose."""
-
-
-class SettingsError(PodAgentError):
-    """A setting is missing or wrong; the message names it."""
 
 
 class SeekError(PodAgentError):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pod_agent.errors import SettingsError
-from service.addresses import HTTPS, https_address
+from service.addresses import https_address
+from service.errors import SettingsError
+from service.settings import wrong
 
 PREFIX = "VANADIUM_POD_AGENT_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -81,20 +82,16 @@ def _https(value: str) -> str:
     try:
         return https_address(value)
     except ValueError as error:
-        raise SettingsError(_wrong("cluster_agent_url", value, HTTPS)) from error
+        raise SettingsError(wrong(PREFIX, "cluster_agent_url", str(error), value)) from error
 
 
 def _whole(name: str, value: str, least: int, most: int) -> int:
     if not value.isdecimal() or not least <= int(value) <= most:
-        raise SettingsError(_wrong(name, value, f"a whole number from {least} to {most}"))
+        raise SettingsError(wrong(PREFIX, name, f"expected a whole number from {least} to {most}", value))
     return int(value)
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
-        raise SettingsError(_wrong(name, value, f"one of {', '.join(allowed)}"))
+        raise SettingsError(wrong(PREFIX, name, f"expected one of {', '.join(allowed)}", value))
     return value
-
-
-def _wrong(name: str, value: str, expected: str) -> str:
-    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}): expected {expected}, got {value!r}"

@@ -6,7 +6,7 @@ import socket
 import stat
 from pathlib import Path
 
-from pod_agent.errors import SettingsError
+from service.errors import SettingsError
 
 # sockaddr_un.sun_path, with its closing zero byte.
 _LONGEST_PATH_BYTES = 107

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-HTTPS = "https://<host>:<port>"
-
 
 def https_address(text: str) -> str:
     """`text` without a slash at its end, to which a path can be added.
@@ -25,5 +23,5 @@ def https_address(text: str) -> str:
     except ValueError:  # no port, no IPv6 address
         usable = False
     if not usable or any(letter.isspace() for letter in text):
-        raise ValueError(f"expected {HTTPS}")
+        raise ValueError("expected https://<host>:<port>")
     return text.rstrip("/")

@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 import uvicorn
 
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
-from service.errors import ServiceError, ServingCertificateError
+from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
 from webhook import logs
 from webhook.certificate_keeper import CertificateKeeper
-from webhook.errors import SettingsError, WebhookError
 from webhook.kubernetes_clients import connect, description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
 
 
-def _complain(error: WebhookError | ServiceError, status: int) -> int:
+def _complain(error: ServiceError, status: int) -> int:
     sys.stderr.write(f"vanadium-webhook: {error}\n")
     return status
 

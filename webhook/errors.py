@@ -1,7 +1,6 @@
 """Every error of the webhook, as a tree.
 
     WebhookError
-    ├── SettingsError               the program was started with a wrong setting
     ├── BadRequestError             the HTTP request is not a review: answered 4xx
     └── RefusalError                the review is understood and refused: `allowed: false`
 
@@ -16,10 +15,6 @@ from webhook.reasons import Reason
 
 class WebhookError(Exception):
     """Root of every error that this package raises on purpose."""
-
-
-class SettingsError(WebhookError):
-    """A setting is missing or has a value that cannot be used; the message names it."""
 
 
 class BadRequestError(WebhookError):

@@ -10,8 +10,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
+from service.errors import SettingsError
 from service.supervisor import described
-from webhook.errors import SettingsError
 
 # What a call raises when the API server refuses, or cannot be reached.
 API_SERVER_ERRORS = (ApiException, urllib3.exceptions.HTTPError, OSError)

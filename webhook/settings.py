@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from service.addresses import https_address
-from webhook.errors import SettingsError
+from service.errors import SettingsError
+from service.settings import explained, wrong
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.resources import ResourceError, Resources
 from webhook.sidecar import Configuration
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
             return Resources().changed(stated)
         except ResourceError as error:
             raise ValueError(
-                f"{_name(f'pod_agent_{error.field}')}: {error} (got {stated[error.field]!r})"
+                wrong(PREFIX, f"pod_agent_{error.field}", str(error), stated[error.field])
             ) from error
 
 
@@ -140,16 +140,4 @@ def load_settings(arguments: Sequence[str]) -> Settings:
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
-        raise SettingsError("; ".join(map(_explain, error.errors()))) from error
-
-
-def _explain(problem: ErrorDetails) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    got = "" if problem["type"] == "missing" else f" (got {str(problem['input'])[:100]!r})"
-    return f"{_name(str(problem['loc'][0]))}: {message}{got}"
-
-
-def _name(field: str) -> str:
-    return f"--{field.replace('_', '-')} ({PREFIX}{field.upper()})"
+        raise SettingsError(explained(PREFIX, error.errors())) from error

@@ -21,10 +21,11 @@ from cluster_agent.audit import Record
 from cluster_agent.callers import certificate_fingerprint
 from cluster_agent.claims import claim as claims
 from cluster_agent.claims.claim import Claim
-from cluster_agent.errors import Conflict, Forbidden, SettingsError, StoreError, Unavailable
+from cluster_agent.errors import Conflict, Forbidden, StoreError, Unavailable
 from cluster_agent.issuing.cluster_agent import ClusterAgent
 from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.signing.room import IdentityAuthority
+from service.errors import SettingsError
 
 LEAST_CODE_CHARACTERS = 32
 _LONGEST_CODE_BYTES = 4096

@@ -26,12 +26,13 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blessings import Name
-from cluster_agent.errors import Refusal, SettingsError
+from cluster_agent.errors import Refusal
 from cluster_agent.issuing.stages import IssuanceWatch, Stage
 from cluster_agent.model import Application
 from cluster_agent.monitoring.metrics import RESULTS, SpanMetrics, route_of
 from cluster_agent.monitoring.span_export import BoundedSpans, SdkLog
 from cluster_agent.rate_limits import BEYOND_RATE
+from service.errors import SettingsError
 
 # After the last request was answered, for what is still to be sent.
 FLUSH_SECONDS = 5.0

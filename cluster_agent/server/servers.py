@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 import structlog
 import uvicorn
 
-from cluster_agent.errors import Limit, SettingsError
+from cluster_agent.errors import Limit
 from cluster_agent.server.connection_limits import ConnectionLimits, Place
 from cluster_agent.server.connections import AgentProtocol
+from service.errors import SettingsError
 
 DRAIN_SECONDS = 10
 _ACCEPT_AGAIN_SECONDS = 0.5

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from cluster_agent.errors import SettingsError, StoreError
+from cluster_agent.errors import StoreError
+from service.errors import SettingsError
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from blessings import Name
-from cluster_agent.errors import SettingsError
 from cluster_agent.settings import read_settings
+from service.errors import SettingsError
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from webhook.errors import SettingsError
+from service.errors import SettingsError
 from webhook.resources import Resources
 from webhook.settings import load_settings
 

@@ -31,17 +31,11 @@ from blessings.keys import check_public_key
 from blessings.profile.certificates import to_pem
 from cluster_agent.claims import claim
 from cluster_agent.claims.claims import Claiming
-from cluster_agent.errors import (
-    Conflict,
-    Forbidden,
-    Refusal,
-    SettingsError,
-    StoreError,
-    Unavailable,
-)
+from cluster_agent.errors import Conflict, Forbidden, Refusal, StoreError, Unavailable
 from cluster_agent.model import Application
 from cluster_agent.signing.room import IdentityAuthority
 from cluster_agent.store import tables
+from service.errors import SettingsError
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import (
     AgentUnderClock,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster_agent.errors import SettingsError
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
+from service.errors import SettingsError
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

@@ -17,14 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from cluster_agent.errors import (
-    KeyReused,
-    SecretForgotten,
-    SettingsError,
-    StoreError,
-    TooManyRequests,
-    Unavailable,
-)
+from cluster_agent.errors import KeyReused, SecretForgotten, StoreError, TooManyRequests, Unavailable
 from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.store import Store, open_store
 from cluster_agent.store.batches import Batches, pause_seconds
@@ -32,6 +25,7 @@ from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.issuances import Asked
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.tables import METADATA
+from service.errors import SettingsError
 from tests.postgresql import Postgresql, database_name
 from tests.waiting import until
 
