@@ -1,4 +1,4 @@
-"""Who is calling: what the client certificate of a connection proves."""
+"""The callers of the API: what the client certificate of a connection proves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOBODY = AccessList()
 
 @dataclass(frozen=True)
 class Caller:
-    """A client whose certificate chain holds: its proven name, and the certificate it came with."""
+    """A client with a valid certificate chain: its proven name, and the certificate."""
 
     name: Name
     blessing: Blessing
@@ -46,8 +46,8 @@ class Caller:
 def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
     """The caller behind a presented chain. Raises NotAuthenticated.
 
-    The TLS handshake checked the chain already; this checks it by our rules (names, patterns), and again
-    for its time, because connections outlive certificates.
+    The TLS handshake checked the chain already. This checks it by our own rules (names, patterns), and its
+    time again, because connections outlive certificates.
     """
     if blessing is None:
         raise NotAuthenticated("ClientCertificateRequired", "this call needs a client certificate")
@@ -58,12 +58,12 @@ def identify(blessing: Blessing | None, roots: Roots, now: datetime) -> Caller:
 
 
 class KnownCallers:
-    """As `identify`, which need not check the signatures of the same chain again and again: all replicas of
-    an application come with the same bootstrap credential.
+    """Identifies callers like `identify`, but checks the signatures of a chain only once.
 
-    A chain is known by the bytes of all its certificates, as long as the roots are those that it was checked
-    with, and nothing in it has ended, nor any root. Where something has caveats, it is checked each time.
-    Whether the holder was revoked or forgotten, or administers, is none of this, and asked at each call.
+    All replicas of an application present the same bootstrap credential. A chain is known by the bytes of all
+    its certificates, as long as the roots are the same and no certificate of the chain and no root has
+    expired. A chain with caveats is checked each time. This says nothing about whether the caller was revoked
+    or forgotten, or may administer: that is checked at each call.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class KnownCallers:
             self._known.clear()
             self._roots = sum(given, Roots(()))
             self._roots_valid = _all_valid(self._roots)
-        # The same objects are compared in no time, equal ones are not.
+        # Comparing the same objects takes no time, comparing equal ones does.
         self._given = given
         valid = self._roots_valid
         if blessing is None or valid is None or not valid[0] <= now < valid[1]:
@@ -98,8 +98,8 @@ class KnownCallers:
 
 
 def _all_valid(roots: Roots) -> tuple[datetime, datetime] | None:
-    """From when to when all roots are valid: which of them a chain was checked under is not said. None where
-    there are none, or one has caveats or cannot be read."""
+    """The time in which all roots are valid, because it is not known which of them a chain was checked under.
+    None when there are no roots, or one has caveats or cannot be read."""
     try:
         facts = [root.facts for root in roots]
     except InvalidCertificate:
@@ -111,13 +111,12 @@ def _all_valid(roots: Roots) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True)
 class Administrators:
-    """Who may administer: whose proven name the access list allows. Never who was named by `issuing_key`,
-    this agent's own, and never a bootstrap credential: however wide the list's patterns are, nobody
-    administers what names it.
+    """The callers who may administer: those whose proven name the access list allows.
 
-    `secret_keepers` may make, list and forget secrets, and so revoke what was issued under them, as
-    administrators may, and nothing else: whom that list allows is no administrator, whatever the other one
-    says.
+    A caller that this agent's own `issuing_key` named, or that presents a bootstrap credential, never may:
+    however wide the list's patterns are, no caller administers the agent that names it. Callers that
+    `secret_keepers` allows may make, list and forget secrets, and so revoke what was issued under them, and
+    nothing else: they are no administrators, even when the other list allows them too.
     """
 
     access_list: AccessList
@@ -136,7 +135,8 @@ class Administrators:
 
     def allow_secrets(self, caller: Caller) -> bool:
         """Whether the caller may make, list and forget secrets."""
-        # Asked of every caller; and of replicas that start, which are most of them, the answer is known.
+        # This is checked for every caller. For starting replicas, which are most of them, it is known
+        # already.
         if caller.holds_bootstrap_credential:
             return False
         return self.keep_secrets(caller) or self.allow(caller)

@@ -1,23 +1,23 @@
-"""Why the cluster agent says no. Every refusal carries the reason that the caller and the metrics see.
+"""Every error of the cluster agent, as a tree. Each refusal has the reason that clients and metrics get.
 
 ClusterAgentError
 ├── DataDirectoryError      keys on disk cannot be used
-├── StoreError              the store cannot be used, or is another cluster agent's
+├── StoreError              the store cannot be used, or belongs to another cluster agent
 └── Refusal                 the call gets an error answer
-    ├── BadRequest          400  the body, the CSR
+    ├── BadRequest          400  the body or the CSR is wrong
     │   └── KeyReused
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
-    ├── NotServed           404  a path or method that there is not
-    ├── Forbidden           403  proven, but not allowed this
+    ├── NotServed           404  there is no such path or method
+    ├── Forbidden           403  the name is proven, but may not do this
     │   ├── SecretForgotten
     │   ├── ReplicaRevoked
     │   └── ApplicationRevoked
-    ├── Conflict            409  not as things are now; asking again does not help
-    ├── UnsupportedMediaType 415 a body that is not said to be JSON
-    ├── TooManyRequests     429  more than we take at once, or from one client; try again
+    ├── Conflict            409  the current state does not allow it; a second try does not help
+    ├── UnsupportedMediaType 415 the body is not declared to be JSON
+    ├── TooManyRequests     429  more than we accept at once, or from one client; try again
     │   ├── TooManyCertificates
     │   └── PodBusy
-    └── Unavailable         503  somebody that we depend on does not answer; try again
+    └── Unavailable         503  a service that we depend on does not answer; try again
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import ClassVar, Literal
 
 # Recording takes milliseconds; where another replica is stuck, the database ends its session after 10 s.
 BUSY_SECONDS = 2
-# What a call or a connection can be beyond; the metrics know no other.
+# Every limit that can be exceeded; also the metric's only label values.
 Limit = Literal[
     "rate-replica",
     "rate-application",
@@ -57,12 +57,12 @@ class StoreError(ClusterAgentError):
 
 
 class Refusal(ClusterAgentError):
-    """An answer that is no: `reason` in one word, the message in a sentence, `status` for HTTP."""
+    """A refused call: `reason` in one word, the message in a sentence, `status` for HTTP."""
 
     status: ClassVar[int]
 
     def __init__(self, reason: str, message: str, *, retry_after_seconds: int | None = None) -> None:
-        """`retry_after_seconds` is when it makes sense to try again, where it does."""
+        """`retry_after_seconds` is the time after which a new try makes sense, if there is one."""
         super().__init__(message)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds

@@ -21,7 +21,8 @@ from cluster_agent.signing.room import ROOT_LIFETIME
 
 
 def main() -> None:
-    """What is there already stays. Exits with 2 for a wrong argument, 1 for an unusable directory."""
+    """Makes the missing files and keeps the others. Exits with 2 for a wrong argument, 1 for an unusable
+    directory."""
     parser = argparse.ArgumentParser(
         prog="cluster-agent-keys", description="Makes the keys that the replicas of a cluster agent share."
     )
@@ -30,9 +31,9 @@ def main() -> None:
         "--claim",
         choices=("none", "required"),
         default="none",
-        help="as for cluster-agent; required: without a root, which stays with who claims the agent",
+        help="as for cluster-agent; required: makes no root, which stays with the administrator who claims",
     )
-    parser.add_argument("--next-root", action="store_true", help="one more root, that the next one will be")
+    parser.add_argument("--next-root", action="store_true", help="make one more root, for the next rotation")
     parser.add_argument("directory", type=Path, help="where root.pem, issuing.pem and bootstrap.pem go")
     arguments = parser.parse_args()
     try:

@@ -21,7 +21,8 @@ class Application:
     service_account: str
 
     def name_under(self, prefix: Name) -> Name:
-        """`<prefix>:<namespace>:<service account>`. Raises BadRequest when one of them is no component."""
+        """`<prefix>:<namespace>:<service account>`. Raises BadRequest when one of them is not a name
+        component."""
         try:
             return Name((*prefix.components, self.namespace, self.service_account))
         except InvalidName as error:

@@ -1,9 +1,9 @@
-"""What every replica should have, and who has it: publications with versions, fetched by polling.
+"""Publications: documents with versions that every replica should have, fetched by polling.
 
-A pod agent says which versions it has, gets what it lacks, and is told when to ask again. Saying that it has
-a version is its acknowledgement. Held-open requests would answer sooner, and cost a connection for each
-replica: `--max-connections` is 1000, and a fleet has 100 000. So the pause grows with the fleet: all replicas
-together ask `polls_per_second` times, and none more often than every `shortest_pause`.
+A pod agent states which versions it has, gets what it lacks, and is told when to ask again. Stating a version
+is also its acknowledgement. Long polling would answer sooner, but cost a connection for each replica:
+`--max-connections` is 1000, and a fleet has 100 000 replicas. So the pause grows with the fleet: all replicas
+together ask `polls_per_second` times, and none of them more often than every `shortest_pause`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from cluster_agent.store import Share, Store
 
 
 class Publication(Protocol):
-    """Something with versions that count upwards, from 1; 0 stands for having none."""
+    """A document whose version counts upwards from 1; 0 means that a replica has none."""
 
     @property
     def kind(self) -> str: ...
 
     @property
     def version(self) -> int:
-        """What is current."""
+        """The current version."""
 
     @property
     def required(self) -> int:
-        """From which version on a replica counts as having it: later ones may say nothing new."""
+        """The lowest version with which a replica is up to date; later versions may change nothing for it."""
 
     def after(self, version: int) -> object:
-        """What somebody with that version lacks, as JSON."""
+        """What a replica with that version lacks, as JSON."""
 
 
 @dataclass(frozen=True)
 class PollingPace:
-    """How often replicas ask."""
+    """The pace at which replicas poll."""
 
     polls_per_second: float
     shortest_pause: timedelta
@@ -47,7 +47,7 @@ class PollingPace:
 
 
 class Publications:
-    """All of them, with the shares of live replicas that have them, as of the last `count`."""
+    """All publications, with the shares of live replicas that have them, as of the last `count`."""
 
     def __init__(
         self,
@@ -64,14 +64,15 @@ class Publications:
 
     @property
     def shares(self) -> Mapping[str, Share]:
-        """By kind."""
+        """The shares, by kind of publication."""
         return self._shares
 
     async def answer(self, replica: Issuance, have: Mapping[str, int]) -> dict[str, object]:
-        """What the replica lacks, by kind, and when to ask again. What it has is recorded before. May raise
+        """What the replica lacks, by kind, and when to ask again. Records first what it has. May raise
         Unavailable.
 
-        A version that was never published (the store came from a backup) is not believed: it gets all.
+        A version that was never published is not believed, and the replica gets everything. This happens
+        after the store was restored from a backup.
         """
         believed = {
             kind: have[kind] if 0 <= have[kind] <= one.version else 0
@@ -92,14 +93,14 @@ class Publications:
         }
 
     async def count(self) -> None:
-        """Counts anew who has what. May raise Unavailable."""
+        """Counts again which replicas have which version. May raise Unavailable."""
         self._shares = {
             kind: await self._store.acknowledgements.share(kind, one.required, self._now())
             for kind, one in self.by_kind.items()
         }
 
     def describe(self) -> dict[str, object]:
-        """For administrators: each kind's version, and who has it."""
+        """For administrators: each kind's version, and the share of replicas that have it."""
         return {
             kind: {
                 "version": one.version,

@@ -1,4 +1,4 @@
-"""The program `cluster-agent-audit`: shows the audit, and finds out whether it is as it was written.
+"""The program `cluster-agent-audit`: shows the audit, and verifies that it was not changed.
 
 cluster-agent-audit show --data-directory /var/lib/vanadium --act blessing-issued
 cluster-agent-audit verify --database-url postgresql://… --key 3d:92:… --heads cluster-agent.log
@@ -26,7 +26,7 @@ _SHOWN_AT_ONCE = 200
 
 
 def main() -> None:
-    """Exits with 0 when all is as it was, 1 when something was changed, 2 when it cannot be read."""
+    """Exits with 0 when nothing was changed, 1 when something was, 2 when the audit cannot be read."""
     arguments = _parser().parse_args()
     try:
         with reading_audit(_url(arguments)) as audit:

@@ -1,8 +1,7 @@
-"""Attestation: which pod a token was bound to.
+"""Attestation: finds the pod that a token is bound to.
 
-Two attestors answer the same question. `token-review` asks the API server, which also notices that the
-pod is gone. `jwks` checks the token's signature offline, and learns of a deleted pod only when the token
-expires.
+There are two attestors. `token-review` asks the API server, which also notices that the pod is gone. `jwks`
+checks the token's signature offline, and learns of a deleted pod only when the token expires.
 
 Token format: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/
 """
@@ -17,7 +16,7 @@ from cluster_agent.errors import Forbidden
 
 @dataclass(frozen=True)
 class AttestedPod:
-    """The pod that a valid token of our audience was bound to."""
+    """The pod that a valid token for our audience is bound to."""
 
     namespace: str
     service_account: str
@@ -26,7 +25,7 @@ class AttestedPod:
 
 
 class Attestor(Protocol):
-    """Turns a token into the pod that it proves."""
+    """Finds the pod that a token proves."""
 
     @property
     def kind(self) -> str:
@@ -34,14 +33,14 @@ class Attestor(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many tokens wait for their turn, because whoever is asked is slow; for the metrics."""
+        """How many tokens wait because the API server or the key set is slow; for the metrics."""
 
     async def attest(self, token: str) -> AttestedPod:
-        """Raises TokenRefused when the token proves no pod, Unavailable when nobody can say now."""
+        """Raises TokenRefused when the token proves no pod, Unavailable when that cannot be checked now."""
 
 
 class TokenRefused(Forbidden):
-    """The token proves no pod to us."""
+    """The token proves no pod that we accept."""
 
 
 def attested_pod(
@@ -55,7 +54,7 @@ def attested_pod(
         )
     if namespace is not None and namespace != parts[2]:
         raise TokenRefused(
-            "InconsistentToken", f"the token's subject says namespace {parts[2]!r}, its claims {namespace!r}"
+            "InconsistentToken", f"the token's subject has namespace {parts[2]!r}, its claims {namespace!r}"
         )
     if not pod_name or not pod_uid:
         raise TokenRefused(

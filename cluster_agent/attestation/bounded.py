@@ -1,5 +1,7 @@
-"""Attestation within bounds: so many tokens at a time under review, so many waiting, and a deadline for all
-of it. A slow API server, or a flood of tokens, then costs calls a quick refusal, and nothing else."""
+"""Attestation with limits: how many tokens are reviewed at once, how many wait, and a deadline for both.
+
+With them, a slow API server or a flood of tokens leads to quick refusals, and affects nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ REVIEW_SECONDS = 5.0
 
 
 class BoundedAttestor:
-    """Asks `attestor` for at most `at_a_time` tokens at a time, and lets `most_waiting` more wait."""
+    """Asks `attestor` about at most `at_a_time` tokens at once, and lets `most_waiting` more wait."""
 
     def __init__(
         self, attestor: Attestor, *, at_a_time: int, most_waiting: int, seconds: float = REVIEW_SECONDS
@@ -32,7 +34,7 @@ class BoundedAttestor:
         return self._waiting
 
     async def attest(self, token: str) -> AttestedPod:
-        """As the attestor does. Raises TooManyRequests, and Unavailable after the deadline."""
+        """As the wrapped attestor. Also raises TooManyRequests, and Unavailable after the deadline."""
         if self._turns.locked() and self._waiting >= self._most_waiting:
             raise TooManyRequests(
                 "AttestationBusy",

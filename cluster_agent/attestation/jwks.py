@@ -1,6 +1,6 @@
-"""The attestor that checks tokens offline, against the issuer's published keys.
+"""The offline attestor, which checks tokens against the issuer's published keys.
 
-For local mode, and for a cluster agent outside of the cluster: it needs no right in the cluster, only the
+For local mode, and for a cluster agent outside of the cluster: it needs no rights in the cluster, only the
 issuer's key set (RFC 7517), which `kubectl get --raw /openid/v1/jwks` prints and many clusters publish.
 """
 
@@ -20,16 +20,16 @@ from joserfc.jws import JWSRegistry
 from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
 from cluster_agent.attestation.key_source import KeySource
 
-# Header parameters that nobody knows are ignored (RFC 7515, section 4); critical ones are refused below.
+# Unknown header parameters are ignored (RFC 7515, section 4); critical ones are refused below.
 _SIGNATURES = JWSRegistry(algorithms=["RS256", "ES256"], strict_check_header=False)
-# Its own limits, 512 and 1024, have no room for an identifier of 1024 characters, or for an RSA key of 8192
-# bits.
+# The library's own limits, 512 and 1024, have no room for an identifier of 1024 characters, or for an RSA key
+# of 8192 bits.
 _SIGNATURES.max_header_length = 4096
 _SIGNATURES.max_signature_length = 2048
 
 
 class JwksAttestor:
-    """Accepts tokens of `issuer` for `audience` that are signed by one of its keys and in their time."""
+    """Accepts tokens of `issuer` for `audience` that one of its keys signed and that have not expired."""
 
     kind = "jwks"
 
@@ -48,7 +48,7 @@ class JwksAttestor:
         try:
             claims = jwt.decode(token, key, registry=_SIGNATURES).claims
         except (JoseError, ValueError, TypeError, RecursionError) as error:
-            # What the errors say may be the caller's words, which belong into no log and no Event.
+            # The error's text may contain the client's input, which belongs into no log and no Event.
             raise TokenRefused(
                 "TokenNotAuthenticated", "the token is malformed, or not signed by its issuer's key"
             ) from error
@@ -56,31 +56,34 @@ class JwksAttestor:
         return pod_of_claims(claims, self._now())
 
 
-# All tokens that are signed by one key have one header.
+# Tokens that one key signed all have the same header.
 @lru_cache(maxsize=16)
 def _key_id(encoded_header: str) -> str:
-    """Which key the token says it is signed by, from its header alone: reading all of it takes as long as the
-    check of its signature, which reads all of it anyway.
+    """The identifier of the key that the token claims to be signed by.
 
-    Raises TokenRefused for no header, and for one that changes the meaning of the rest (RFC 7515, section
-    4.1.11, RFC 7797): no issuer's does, and nobody here understands any of it.
+    It comes from the header alone, because decoding the whole token here would take as long as the check of
+    its signature, which decodes it anyway. Raises TokenRefused when there is no header, or when it changes
+    the meaning of the rest (RFC 7515, section 4.1.11, RFC 7797): no issuer sends such a header, and this code
+    does not support it.
     """
     try:
         header = json.loads(base64.urlsafe_b64decode(encoded_header + "=="))
     except (ValueError, RecursionError) as error:
-        raise TokenRefused("TokenNotAuthenticated", "the token is no JSON Web Token") from error
+        raise TokenRefused("TokenNotAuthenticated", "the token is not a JSON Web Token") from error
     if not isinstance(header, dict) or "crit" in header or "b64" in header:
-        raise TokenRefused("TokenNotAuthenticated", "the token's header is none of a service account's token")
+        raise TokenRefused(
+            "TokenNotAuthenticated", "the token's header is not that of a service account's token"
+        )
     return str(header.get("kid", ""))
 
 
 def check_addressed(claims: Mapping[str, Any], issuer: str, audience: str) -> None:
-    """That a token with a good signature is the issuer's, and for that audience (RFC 7519, sections 4.1.1 and
-    4.1.3). Raises TokenRefused."""
+    """Checks that a token with a good signature is from `issuer` and for `audience` (RFC 7519, sections 4.1.1
+    and 4.1.3). Raises TokenRefused."""
     named = claims.get("iss")
     if named != issuer:
         raise TokenRefused(
-            "TokenNotAuthenticated", f"the token is not of {issuer!r}, it says {str(named)[:300]!r}"
+            "TokenNotAuthenticated", f"the token's issuer must be {issuer!r}, it is {str(named)[:300]!r}"
         )
     found = claims.get("aud")
     audiences = found if isinstance(found, list) else [found]
@@ -89,11 +92,11 @@ def check_addressed(claims: Mapping[str, Any], issuer: str, audience: str) -> No
 
 
 def pod_of_claims(claims: Mapping[str, Any], now: datetime) -> AttestedPod:
-    """What the claims of a token with a good signature prove at `now`. Raises TokenRefused."""
+    """The pod that the claims of a token with a good signature prove at `now`. Raises TokenRefused."""
     expires, begins = claims.get("exp"), claims.get("nbf", claims.get("iat", 0))
     if not isinstance(expires, int | float) or not isinstance(begins, int | float):
-        raise TokenRefused("TokenNotAuthenticated", "the token's times are no numbers")
-    if not now.timestamp() < expires:  # NaN is a number
+        raise TokenRefused("TokenNotAuthenticated", "the token's times are not numbers")
+    if not now.timestamp() < expires:  # also refuses NaN, which is a number
         raise TokenRefused("TokenExpired", "the token has expired; read it again from its file")
     if not now.timestamp() >= begins:
         raise TokenRefused("TokenNotYetValid", "the token is not valid yet; are the clocks right?")

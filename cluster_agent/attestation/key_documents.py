@@ -1,4 +1,4 @@
-"""Where an issuer's key set is read from: a file, or an HTTPS address."""
+"""The document with an issuer's key set, read from a file or an HTTPS address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unreadable(Exception):
 
 @asynccontextmanager
 async def reading(location: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """What reads the document at `location` anew each time; it raises Unreadable."""
+    """A function that reads the document at `location` anew at each call, and raises Unreadable."""
     if not location.startswith("https://"):
         yield partial(read_file, location)
         return
@@ -41,18 +41,19 @@ async def read_file(location: str) -> str:
 
 async def _read_address(location: str, session: aiohttp.ClientSession) -> str:
     try:
-        # A redirect could lead to an address without TLS, where anybody may answer.
+        # A redirect could lead to an address without TLS, where an attacker could answer.
         async with session.get(location, allow_redirects=False) as response:
             if response.status != 200:
                 raise Unreadable(f"HTTP {response.status}")
             return await response.text()
     except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
-        # Not what it says, which may hold the password of a proxy.
+        # The error's text is left out, because it may contain the password of a proxy.
         raise Unreadable(type(error).__name__) from None
 
 
 def _public_trust() -> ssl.SSLContext:
-    """What OpenSSL's variables name, or the public authorities: an image may have none of its own.
+    """Trust in the authorities that OpenSSL's variables name, or else in the public ones: an image may have
+    none.
 
     https://docs.openssl.org/3.0/man7/openssl-env/
     """

@@ -17,20 +17,21 @@ from cluster_agent.attestation.key_documents import Unreadable
 from cluster_agent.errors import TooManyRequests, Unavailable
 
 _REFRESH_SECONDS = 30
-# For all of the key set, however slowly it comes.
+# For the whole key set, however slowly it arrives.
 READ_SECONDS = 5.0
 MOST_WAITING = 256
-# Of a public key. The rest says what it is for, and is not well formed everywhere.
+# The members that make a public key. The other members state its use, and are malformed in some key sets.
 _MATERIAL = ("kty", "n", "e", "crv", "x", "y")
 
 _log = structlog.get_logger("cluster_agent")
 
 
 class KeySource:
-    """The issuer's key set at `location`, by `read`; read again when a token names an unknown key.
+    """The issuer's key set, which `read` gets from `location`, and reads again when a token names an unknown
+    key.
 
-    Not more often than every 30 s, so that forged key identifiers cause no storm of requests. Reading it may
-    take `seconds`, for which so many tokens wait and no more.
+    It is read every 30 s at most, so that forged key identifiers cause no flood of requests. Reading takes up
+    to `seconds`, and a limited number of tokens waits for it.
     """
 
     def __init__(
@@ -50,8 +51,11 @@ class KeySource:
         self._reading = asyncio.Lock()
 
     async def key(self, key_id: str) -> Key:
-        """Raises TokenRefused for a key that the issuer does not have, Unavailable when it can't be asked,
-        TooManyRequests when too many wait for that."""
+        """The key with that identifier.
+
+        Raises TokenRefused when the issuer has no such key, Unavailable when the key set cannot be read, and
+        TooManyRequests when too many tokens wait for it.
+        """
         if key_id not in self._keys:
             await self._look_for(key_id)
         if not self._keys:
@@ -71,7 +75,7 @@ class KeySource:
             )
         self.waiting += 1
         try:
-            # Who comes while the key set is being read waits for it, and finds the key there.
+            # A call that arrives while the key set is being read waits here, and then finds the key.
             async with self._reading:
                 if key_id not in self._keys and self._may_read():
                     self._read_at = self._now()
@@ -103,13 +107,15 @@ class KeySource:
 
 
 def keys_of(document: str) -> dict[str, Key]:
-    """The keys of a key set, by their identifiers. Those that are of no use here, of a kind that nobody knows
-    or malformed, are left out and said in the log (RFC 7517, section 5). Raises ValueError when none is left.
+    """The keys of a key set, by their identifiers.
+
+    Malformed keys and keys of an unknown kind are ignored and logged (RFC 7517, section 5). Raises ValueError
+    when none is left.
     """
     found = json.loads(document)
     entries = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(entries, list):
-        raise ValueError("it has no list of keys")  # noqa: TRY004 - as for all that is no key set
+        raise ValueError("it has no list of keys")  # noqa: TRY004 - like every other malformed key set
     keys = {}
     for entry in entries:
         try:
@@ -126,5 +132,5 @@ def keys_of(document: str) -> dict[str, Key]:
 def _key_of(entry: Any) -> tuple[str, Key]:
     key_id = entry["kid"]
     if not isinstance(key_id, str) or entry.get("use", "sig") != "sig":
-        raise ValueError("it has no identifier, or is for something else than signatures")
+        raise ValueError("it has no identifier, or is not for signatures")
     return key_id, JWKRegistry.import_key({name: entry[name] for name in _MATERIAL if name in entry})

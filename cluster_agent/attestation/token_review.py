@@ -1,4 +1,4 @@
-"""The attestor that asks the API server.
+"""The attestor that asks the API server by TokenReview.
 
 https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
 """
@@ -18,10 +18,10 @@ _POD_UID = "authentication.kubernetes.io/pod-uid"
 
 
 class TokenReviewAttestor:
-    """Accepts what TokenReview accepts for `audience`."""
+    """Accepts the tokens that TokenReview accepts for `audience`."""
 
     kind = "token-review"
-    waiting = 0  # a BoundedAttestor stands before it
+    waiting = 0  # tokens wait in the BoundedAttestor around it
 
     def __init__(self, api: KubernetesApi, audience: str) -> None:
         self._api = api
@@ -43,13 +43,13 @@ class TokenReviewAttestor:
 
 
 def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
-    """What a TokenReview's status proves to somebody of that audience. Raises TokenRefused."""
+    """The pod that a TokenReview's status proves, for `audience`. Raises TokenRefused."""
     if status.get("authenticated") is not True:
         raise TokenRefused(
             "TokenNotAuthenticated",
             f"the API server refused the token: {status.get('error') or 'not authenticated'}",
         )
-    # A server that knows no audiences leaves the field empty, and its yes says nothing about ours.
+    # An API server without audiences leaves the field empty; it then has not checked ours.
     if audience not in (status.get("audiences") or []):
         raise TokenRefused("TokenOfOtherAudience", f"the token is not meant for {audience!r}")
     user = status.get("user") or {}

@@ -1,1 +1,1 @@
-"""The Kubernetes API server as the cluster agent uses it: TokenReview, Pods, Events."""
+"""The cluster agent's calls to the Kubernetes API server: TokenReview, Pods, Events."""

@@ -1,5 +1,7 @@
-"""The few calls that the cluster agent makes to the API server: TokenReview, Event, and Pods listed and
-watched. A full Kubernetes client would cost 30 MiB of memory for them."""
+"""A small client of the API server: creates TokenReviews and Events, lists and watches Pods.
+
+A full Kubernetes client would cost 30 MiB of memory for these few calls.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,23 @@ import aiohttp
 
 from cluster_agent.kubernetes.proxies import proxy_for
 
-# To connect, and between two parts of an answer.
+# For connecting, and between two parts of an answer.
 _TIMEOUT_SECONDS = 5
-# Lines of up to twice these are read. A line is an object, of which etcd keeps 1.5 MiB at most; in JSON some
-# characters are six times as long.
+# Lines of up to twice this size are read. A line is an object, and etcd stores at most 1.5 MiB for one; in
+# JSON some characters take six times as much.
 _BUFFER_BYTES = 5 * 1024 * 1024
 
 
 class ApiCallError(Exception):
-    """A call had no answer, or one that is no success, or not what was asked for."""
+    """A call got no answer, an answer that is no success, or a malformed one."""
 
 
 class KubernetesApi:
-    """An API server and the token to call it with. The token file is read at each call: it is rotated.
+    """An API server, and the token to call it with. The token file is read at each call, because it is
+    rotated.
 
-    Every call raises ApiCallError. It says the path and the kind of error, and nothing of what aiohttp's
-    errors say: they may hold the token, or the password of a proxy.
+    Every call raises ApiCallError. Its message contains the path and the kind of error, but nothing of
+    aiohttp's message, which may contain the token or the password of a proxy.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, token_file: Path) -> None:
@@ -37,19 +40,19 @@ class KubernetesApi:
         self._token_file = token_file
 
     async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POSTs `body`, and gives what was made of it."""
+        """POSTs `body`, and returns the created object."""
         async with self._call("POST", path, json=body) as response:
             return await _object_of(response)
 
     async def read(self, path: str, parameters: Mapping[str, str], accept: str) -> dict[str, Any]:
-        """GETs JSON in the form `accept`."""
+        """GETs JSON with the Accept header `accept`."""
         async with self._call("GET", path, accept, params=parameters) as response:
             return await _object_of(response)
 
     async def lines(
         self, path: str, parameters: Mapping[str, str], accept: str, silent_seconds: float
     ) -> AsyncIterator[bytes]:
-        """The lines of a GET that the server keeps answering. Also raises ApiCallError after `silent_seconds`
+        """The lines of a GET whose answer does not end. Also raises ApiCallError after `silent_seconds`
         without a byte."""
         timeout = aiohttp.ClientTimeout(connect=_TIMEOUT_SECONDS, sock_read=silent_seconds)
         async with self._call(
@@ -74,8 +77,10 @@ class KubernetesApi:
             raise ApiCallError(f"{method} {path}: {type(error).__name__}{reason}") from None
 
     async def _answer(self, method: str, url: str, **options: Any) -> aiohttp.ClientResponse:
-        """Asks once more where a connection that was kept turns out to be closed: the server did nothing, or
-        what does no harm twice."""
+        """Sends the request a second time when a kept connection turns out to be closed.
+
+        The server then did nothing the first time, or something that is harmless twice.
+        """
         try:
             return await self._session.request(method, url, allow_redirects=False, **options)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
@@ -84,7 +89,7 @@ class KubernetesApi:
 
 @asynccontextmanager
 async def kubernetes_api(url: str, trust: ssl.SSLContext, token_file: Path) -> AsyncIterator[KubernetesApi]:
-    """The API server at `url`, through the proxy that the environment names for it."""
+    """The API server at `url`, called through the proxy that the environment names for it."""
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trust),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -97,5 +102,5 @@ async def kubernetes_api(url: str, trust: ssl.SSLContext, token_file: Path) -> A
 async def _object_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
     answer = await response.json(content_type=None)
     if not isinstance(answer, dict):
-        raise ApiCallError(f"{response.method} {response.url.path}: the answer is no JSON object")
+        raise ApiCallError(f"{response.method} {response.url.path}: the answer is not a JSON object")
     return answer

@@ -1,6 +1,7 @@
-"""The tripwire: a bootstrap credential shown without a matching token means that somebody copied a Secret.
+"""Events about misused bootstrap credentials.
 
-Each such call is counted and logged by the API; an Event on the namespace tells whoever owns it.
+A bootstrap credential without a matching token means that an attacker copied a Secret. The API counts and
+logs each such call; an Event in the namespace tells its owner.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _MAX_UNDER_WAY = 8
 
 
 class NamespaceEvents:
-    """Writes Warning Events on the namespace of a secret that was misused.
+    """Writes Warning Events in the namespace of a secret that was misused.
 
-    At most one a minute for each secret and reason, so that somebody who tries on and on cannot flood the
-    API server; and never in the way of the answer, which does not wait for it.
+    It writes at most one per minute for each secret and reason, so that an attacker's many calls cannot flood
+    the API server. The answer to the client does not wait for it.
     """
 
     def __init__(self, api: KubernetesApi, now: Callable[[], datetime]) -> None:

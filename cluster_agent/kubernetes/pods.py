@@ -1,4 +1,4 @@
-"""Pods at the API server: a list in parts, and a watch, with nothing but their metadata."""
+"""The Pods at the API server: a list in pages, and a watch, both with metadata only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
 
 _PATH = "/api/v1/pods"
-# https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables names the form.
+# The form is described at
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
 _LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _AT_ONCE = 500
 _WATCH_SECONDS = 300
-# Bookmarks come about once a minute; who is silent for longer may be gone.
+# Bookmarks come about once a minute; a server that is silent for longer may be gone.
 _SILENT_SECONDS = 90
 _BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
 

@@ -1,4 +1,4 @@
-"""The proxy that the environment names for an address, as curl and Go's programs take it."""
+"""The proxy for an address, taken from the environment as curl and Go's programs do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 
 def proxy_for(url: str) -> str | None:
-    """The URL of the proxy for `url` by `https_proxy` or `http_proxy`, or else `all_proxy`, in small or in
-    capital letters; None when there is none, or `no_proxy` excepts the host.
+    """The URL of the proxy for `url`; None when there is none, or `no_proxy` excludes the host.
 
-    Asked once for an address that does not change: aiohttp's own way asks anew for each call, in a thread,
-    and sends what `.netrc` holds.
+    It comes from `https_proxy` or `http_proxy`, or else `all_proxy`, in small or capital letters. It is
+    looked up once for an address that does not change: aiohttp itself looks it up again for each call, in a
+    thread, and also sends the passwords in `.netrc`.
     """
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.netloc) or urllib.request.proxy_bypass(parts.hostname or ""):

@@ -1,1 +1,1 @@
-"""The program put together from its settings: keys, attestor, background work, ports."""
+"""The program's parts, made from its settings: keys, attestor, background work, ports."""

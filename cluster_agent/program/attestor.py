@@ -1,4 +1,4 @@
-"""Who attests, by the settings."""
+"""The attestor that the settings choose."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from service.errors import SettingsError
 async def attestation(
     settings: Settings, now: Callable[[], datetime]
 ) -> AsyncIterator[tuple[Attestor, list[Tripwire], KubernetesPods | None]]:
-    """The attestor that the settings name, who is told of a misused credential besides the metrics, and who
-    knows of deleted Pods, if somebody does."""
+    """The attestor that the settings name, a function to report misused credentials to besides the metrics,
+    and a source of deleted Pods, if there is one."""
     if settings.attestor == "jwks":
         async with reading(settings.jwks_location) as read:
             keys = KeySource(settings.jwks_location, read, now)

@@ -1,4 +1,4 @@
-"""Where the keys that sign come from, by the settings: made here, given, mounted, or claimed."""
+"""The signing keys that the settings choose: made here, given, mounted, or claimed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cluster_agent.store import Store
 def signing_room(
     settings: Settings, issuers: MountedIssuers | None, now: Callable[[], datetime]
 ) -> SigningRoom:
-    """The keys, read or made where the settings say. Raises DataDirectoryError."""
+    """The keys, read or made as the settings say. Raises DataDirectoryError."""
     directory, makes_keys = _own_keys(settings)
     if issuers is not None:
         return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=now())
@@ -37,7 +37,7 @@ def signing_room(
 
 
 def mounted_issuers(settings: Settings, now: Callable[[], datetime]) -> MountedIssuers | None:
-    """The directory in which somebody else keeps the issuing certificate; None without one."""
+    """The mounted directory with the issuing certificate that another program maintains; None without one."""
     if settings.issuing_directory is None:
         return None
     made = None if settings.keys_directory is not None else _own_root_keys(settings)
@@ -52,7 +52,7 @@ def root_keeper(
     issuers: MountedIssuers | None,
     now: Callable[[], datetime],
 ) -> RootKeeper | None:
-    """None where the root is an administrator's, who claims with it."""
+    """The keeper of the agent's own roots; None when an administrator claims the agent with their root."""
     if room.claimable:
         return None
     return RootKeeper(
@@ -67,7 +67,8 @@ def root_keeper(
 
 
 def _own_keys(settings: Settings) -> tuple[Path, bool]:
-    """The directory of the agent's own keys, and whether it makes them: not in one that it is given."""
+    """The directory of the agent's own keys, and whether it makes them: not in a directory that it is
+    given."""
     return settings.keys_directory or settings.data_directory, settings.keys_directory is None
 
 

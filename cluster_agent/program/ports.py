@@ -30,7 +30,7 @@ from service.supervisor import Supervisor
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
 
-HANDSHAKE = "handshake"  # stands for the path of a refusal before any request
+HANDSHAKE = "handshake"  # the path in the record of a refusal before any request
 
 
 async def serve(
@@ -49,13 +49,14 @@ async def serve(
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        # Nobody stands before us: an address is the connection's, whatever a header says.
+        # There is no proxy before us: the client's address is that of the connection, whatever a header
+        # contains.
         "proxy_headers": False,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
-    # Of its own for each port: who fills the one leaves room at the other.
+    # Each port has its own limits: a client that fills one leaves room at the other.
     limits = _connection_limits(settings, settings.nameless_share)
-    health_limits = _connection_limits(settings, 1)  # nobody has a name there
+    health_limits = _connection_limits(settings, 1)  # no client has a name there
     metrics.watch_connections(limits)
     agent = claiming.agent
     app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)

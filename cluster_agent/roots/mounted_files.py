@@ -1,8 +1,9 @@
-"""The issuing certificate and key that somebody else keeps as files: `tls.crt`, `tls.key`, `ca.crt`, as
-cert-manager's Certificate with `isCA` has them in its Secret. They are read whole, and checked before
-anything is signed with them. What is half old and half new does not hold together, and is refused.
+"""A mounted issuing certificate with its key: the files `tls.crt`, `tls.key`, `ca.crt`.
 
-Each check has the attack that it stops as a test in tests/cluster_agent/roots/test_mounted_issuers.py.
+Another program maintains them, such as cert-manager for a Certificate with `isCA`. They are read completely,
+and checked before anything is signed with them. A torn read, half old and half new, does not hold together
+and is refused. For each check there is a test with the attack that it stops, in
+tests/cluster_agent/roots/test_mounted_issuers.py.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CERTIFICATE, KEY, ROOT = "tls.crt", "tls.key", "ca.crt"
 
 @dataclass(frozen=True)
 class MountedFiles:
-    """The contents, as they were at one time."""
+    """The contents of the files at one time."""
 
     certificate: bytes
     key: bytes
@@ -35,7 +36,7 @@ class MountedFiles:
 
     @property
     def digest(self) -> bytes:
-        """To recognise them again without keeping the key."""
+        """A digest, to recognise the files again without keeping the key."""
         return mounted_files.digest((self.certificate, self.key, self.root))
 
 
@@ -49,7 +50,7 @@ def read(directory: Path) -> MountedFiles | None:
 
 
 def read_settled(directory: Path) -> MountedFiles:
-    """The files in `directory`, at once. Raises BadRequest also while they are being replaced."""
+    """The files in `directory`, without waiting. Raises BadRequest also while they are being replaced."""
     files = read(directory)
     if files is None:
         raise BadRequest("FilesChanging", "the files are being replaced; start again")
@@ -65,10 +66,10 @@ def check(
     gone: Collection[str],
     now: datetime,
 ) -> HeldRoot:
-    """The issuer that the files are, when all of it holds. `at_least` is how long it must last; `known_roots`
-    are those that replicas recognise, `gone` those that they did once, by the fingerprints of their keys.
+    """The issuer in these files, if every check passes.
 
-    Raises BadRequest.
+    `at_least` is how long it must last. `known_roots` are the roots that replicas recognise. `gone` contains
+    the fingerprints of the keys of retired roots. Raises BadRequest.
     """
     root = granted.parse_root(_text(files.root, ROOT), prefix.root)
     chain = granted.parse_chain(_text(files.certificate, CERTIFICATE), root)
@@ -89,9 +90,7 @@ def check(
     granted.check_time_left(chain, at_least, now)
     root_key = fingerprint(public_key_of(root))
     if root_key in gone:
-        raise BadRequest(
-            "RootGone", f"the root {root_key} was retired, and no replica recognises it any more"
-        )
+        raise BadRequest("RootGone", f"the root {root_key} was retired, and replicas no longer recognise it")
     known = known_roots.get(root_key, root)
     if known != root:
         _check_under_known(chain, known, prefix, principal, now)
@@ -101,7 +100,7 @@ def check(
 def _check_under_known(
     chain: Blessing, known: x509.Certificate, prefix: Name, principal: Principal, now: datetime
 ) -> None:
-    """That the chain holds under the certificate of the root that replicas have."""
+    """Checks that the chain is valid under the certificate of the root that replicas have."""
     try:
         granted.check_chain(chain, known, prefix, issuing=principal, room_below=True, now=now)
     except BadRequest as error:
@@ -116,4 +115,4 @@ def _text(data: bytes, name: str) -> str:
     try:
         return data.decode("ascii")
     except UnicodeDecodeError as error:
-        raise BadRequest("InvalidChain", f"{name} is no PEM: {error}") from error
+        raise BadRequest("InvalidChain", f"{name} is not PEM: {error}") from error

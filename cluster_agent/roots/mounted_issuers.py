@@ -1,10 +1,11 @@
-"""Follows the mounted issuing certificate: what is good is signed with from then on; what is not is refused,
-and the one before goes on.
+"""The mounted issuing certificate, followed as its files change: a good one is used for signing from then on;
+a bad one is refused, and the previous one continues.
 
-Overlap: what the one before signed brings it along in its chain, and its root stays recognised. Under a new
-root the one before signs until that root is distributed, as with any other (`cluster_agent.roots.rotation`).
-It is in memory only: an agent that starts in between signs nothing until then. An issuer under a root that is
-prepared signs only if it is still mounted when its turn comes.
+Overlap: the certificates that the previous issuer signed have it in their chain, and its root stays
+recognised. Under a new root, the previous issuer signs until that root is distributed, as in any rotation
+(`cluster_agent.roots.rotation`). The previous issuer is in memory only: an agent that starts during that time
+signs nothing until then. An issuer under a prepared root signs only if it is still mounted when its turn
+comes.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ from cluster_agent.roots.mounted_files import MountedFiles
 from cluster_agent.roots.rotation import RootSuccession
 from cluster_agent.signing.room import IdentityAuthority
 
-# What became of the files; otherwise it is the reason of a refusal.
+# What happened to the files; any other value is the reason of a refusal.
 TAKEN, BACK = "taken", "back"
 _log = structlog.get_logger("cluster_agent")
 
 
 @dataclass
 class MountedIssuers:
-    """The mounted issuer, and those of before under other roots: `cluster_agent.roots.root_keeper.Keys`.
+    """The mounted issuer, and earlier ones under other roots. Implements
+    `cluster_agent.roots.root_keeper.Keys`.
 
-    `ttl` is the life of what is signed; no issuer is taken that ends within it. `made` are the keys of roots
-    that the agent made before anything was mounted, where it may delete them.
+    `ttl` is the life of what is signed; an issuer that ends within it is not accepted. `made` are the keys of
+    the roots that the agent made before anything was mounted, if it may delete them.
     """
 
     directory: Path
@@ -47,7 +49,7 @@ class MountedIssuers:
     made: RootKeys | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _taken: bytes = b""
-    # Taken before the roots of the store were known.
+    # Accepted before the roots in the store were known.
     _unchecked: bytes = b""
     _said: tuple[bytes, str] = (b"", TAKEN)
 
@@ -60,7 +62,7 @@ class MountedIssuers:
         now: Callable[[], datetime],
         made: RootKeys | None = None,
     ) -> MountedIssuers:
-        """With the issuer that is there. Raises DataDirectoryError when it cannot be used."""
+        """Reads the mounted issuer. Raises DataDirectoryError when it cannot be used."""
         opened = cls(directory, prefix, ttl, now, made=made)
         try:
             files = mounted_files.read_settled(directory)
@@ -75,38 +77,39 @@ class MountedIssuers:
 
     @property
     def identity(self) -> IdentityAuthority:
-        """To begin with: what was there at `open`."""
+        """The authority at the start, from the files read by `open`."""
         first = next(iter(self._held.values()))
         return IdentityAuthority(first.signing, Roots.of(first.certificate))
 
     def held(self) -> dict[str, HeldRoot]:
-        """What signs under which root, by the fingerprint of the root's key."""
+        """The issuer for each root, by the fingerprint of the root's key."""
         return dict(self._held)
 
     def make(self, now: datetime) -> Authority:
-        """Raises DataDirectoryError: whoever keeps the files makes new roots."""
+        """Raises DataDirectoryError: new roots come from the program that maintains the files."""
         raise DataDirectoryError(f"{self.directory} is mounted; no root is made here at {now.isoformat()}")
 
     def to_delete(self, key: str) -> bool:
-        """Whether it is one of `made`. Raises DataDirectoryError."""
+        """Whether `key` is one of `made`. Raises DataDirectoryError."""
         return self.made is not None and self.made.to_delete(key)
 
     def delete(self, key: str) -> None:
-        """Raises DataDirectoryError, also for what is mounted: whoever keeps those files deletes them."""
+        """Raises DataDirectoryError, also for mounted files, which belong to the program that maintains
+        them."""
         if self.made is None:
             raise DataDirectoryError(f"{self.directory} is mounted; the key {key} cannot be deleted here")
         self.made.delete(key)
 
     @property
     def why_no_successor(self) -> str:
-        """Why there is no new root to prepare, and what brings one."""
+        """A message: why there is no new root to prepare, and how to get one."""
         return (
             f"what is mounted in {self.directory} is under a root that replicas know already; mount an "
             "issuer under another root"
         )
 
     def why_missing(self, key: str) -> str:
-        """Why nothing is signed while the root with that key is active."""
+        """A message: why nothing is signed while the root with that key is active."""
         return (
             f"what is mounted in {self.directory} is not under the active root {key}; nothing is signed "
             "until its own root is distributed and active (GET /v1/identity-roots), or an issuer under the "
@@ -114,8 +117,10 @@ class MountedIssuers:
         )
 
     async def look(self, state: RootSuccession, note: Callable[[str], None]) -> bool:
-        """Reads the files again; answers whether what is held changed. `state` has the roots of now;
-        `note` is told what became of files that changed."""
+        """Reads the files again, and returns whether what is held changed.
+
+        `state` contains the current roots. `note` is called with what happened to files that changed.
+        """
         digest = b""
         for key in state.gone:
             self._held.pop(key, None)
@@ -127,7 +132,7 @@ class MountedIssuers:
                 if self._said[1] != TAKEN:
                     self._said = (digest, TAKEN)
                     note(BACK)
-                    _log.info("mounted issuer is the one before again", directory=str(self.directory))
+                    _log.info("mounted issuer is the previous one again", directory=str(self.directory))
                 return False
             digest = files.digest
             before = self.held()
@@ -137,7 +142,7 @@ class MountedIssuers:
                 self._said = (digest, error.reason)
                 note(error.reason)
                 _log.error(
-                    "mounted issuer refused, the one before stays",
+                    "mounted issuer refused, the previous one stays",
                     directory=str(self.directory),
                     reason=error.reason,
                     error=str(error),
@@ -172,8 +177,8 @@ class MountedIssuers:
             gone=() if state is None else state.gone,
             now=self.now(),
         )
-        # A root that was mounted, and replaced before anybody heard of it, is never distributed; and one that
-        # is prepared signs later only while it is mounted, so that putting back the files undoes it.
+        # A root that was replaced before any replica got it is never distributed. A prepared root signs later
+        # only while its issuer is mounted, so putting the old files back undoes the change.
         prepared = None if state is None or state.prepared is None else state.prepared.fingerprint
         self._held = {key: one for key, one in self._held.items() if key in known_roots and key != prepared}
         self._held[issuer.fingerprint] = issuer

@@ -1,5 +1,8 @@
-"""Keeps the identity roots: every replica of the agent follows their state in the store, the leader takes
-the steps that are due, and administrators take them by hand."""
+"""The keeper of the identity roots.
+
+Every replica of the agent follows their state in the store, the leader takes the steps that are due, and
+administrators take steps by command.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ _log = structlog.get_logger("cluster_agent")
 
 
 class Keys(Protocol):
-    """What signs under which root here. `needed_at_start`: without the active root's no agent starts."""
+    """The keys that sign under each root here. `needed_at_start`: no agent starts without the active root's
+    key."""
 
     @property
     def makes_keys(self) -> bool: ...
@@ -54,7 +58,8 @@ class Keys(Protocol):
 
 @dataclass
 class RootKeeper:
-    """Also the publication of the roots. `trust` is told of every root that callers may come with."""
+    """Keeps the roots, and is also their publication. `trust` is called with every root that callers' chains
+    may end at."""
 
     room: SigningRoom
     records: RootSuccessions
@@ -66,7 +71,7 @@ class RootKeeper:
     _state: RootSuccession | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _deleting: set[str] = field(default_factory=set)
-    # Of those that are gone, looked for once.
+    # Keys of roots that are gone; each is looked for once.
     _not_here: set[str] = field(default_factory=set)
     # The prepared root that cannot sign here.
     _waiting: str = ""
@@ -74,7 +79,7 @@ class RootKeeper:
 
     @property
     def state(self) -> RootSuccession:
-        """As it was read last. `start` comes first."""
+        """The state as last read. Call `start` first."""
         if self._state is None:
             raise RuntimeError("the roots are kept from `start` on")
         return self._state
@@ -88,12 +93,12 @@ class RootKeeper:
         return self.state.required
 
     def after(self, _version: int) -> object:
-        """The whole bundle: it is short. Raises Unavailable by a state that was read too long ago."""
+        """The whole bundle, because it is short. Raises Unavailable when the state was read too long ago."""
         self.room.check_view(self.now())
         return self.state.bundle.to_json()
 
     async def start(self) -> None:
-        """Takes up the state in the store, or begins one with the root of the room.
+        """Reads the state in the store, or begins one with the root of the signing room.
 
         Raises StoreError when the active root's key is not here.
         """
@@ -110,17 +115,17 @@ class RootKeeper:
             _log.warning("nothing is signed yet", reason=refusal)
 
     async def look(self) -> None:
-        """Follows what is in the store now. Raises Unavailable, StoreError."""
+        """Follows the current state in the store. Raises Unavailable, StoreError."""
         read_at = self.now()
         await self._take_up(await self._read(), read_at)
 
     async def take_keys(self) -> None:
-        """Follows what signs here now. Raises Unavailable, StoreError, DataDirectoryError."""
+        """Follows the keys that can sign here now. Raises Unavailable, StoreError, DataDirectoryError."""
         self._held = await asyncio.to_thread(self.keys.held)
         await self.look()
 
     async def lead(self) -> None:
-        """Takes the step that is due, if one is. Only the leader does. Raises Unavailable, BadRequest,
+        """Takes the step that is due, if one is. Only the leader calls it. Raises Unavailable, BadRequest,
         DataDirectoryError."""
         state, now = self.state, self.now()
         await self._delete_gone(state)
@@ -131,7 +136,7 @@ class RootKeeper:
         await self._change(state, state.advance(now, self.schedule, reached, can_sign=can_sign))
 
     async def prepare(self, *, by: Name) -> RootSuccession:
-        """By command of `by`: a new root, in every bundle from now on. Raises Refusal, DataDirectoryError."""
+        """By command of `by`: adds a new root to every bundle. Raises Refusal, DataDirectoryError."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             now = self.now()
@@ -143,7 +148,7 @@ class RootKeeper:
         return await self._command(step, by)
 
     async def activate(self, key: str, *, force: bool, by: Name) -> RootSuccession:
-        """By command: signed with from now on. Raises Refusal."""
+        """By command of `by`: makes the root the one that signs. Raises Refusal."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             reached = await self._reached(state)
@@ -152,7 +157,7 @@ class RootKeeper:
         return await self._command(step, by, force=force)
 
     async def withdraw(self, key: str, *, force: bool, by: Name) -> RootSuccession:
-        """By command: recognised no more. Raises Refusal."""
+        """By command of `by`: removes the root from every bundle. Raises Refusal."""
 
         async def step(state: RootSuccession) -> RootSuccession:
             return state.withdraw(key, self.now(), self.schedule, force=force)
@@ -190,13 +195,13 @@ class RootKeeper:
     async def _successor(
         self, state: RootSuccession, now: datetime, *, wanted: bool = False
     ) -> x509.Certificate | None:
-        """The next root: one that lies there already, or, where it is due or wanted, a new one."""
+        """The next root: one that already exists here, or, when it is due or wanted, a new one."""
         if not self.keys.makes_keys:
             self._held = await asyncio.to_thread(self.keys.held)
             return self._unused(state)
         if not wanted and not state.needs_successor(now, self.schedule):
             return None
-        # One that was made before a kill, and never recorded, serves as well as another.
+        # A root that was made before a crash, and never recorded, is as good as a new one.
         self._held = await asyncio.to_thread(self.keys.held)
         unused = self._unused(state)
         return unused or (await asyncio.to_thread(self.keys.make, now)).certificate
@@ -209,7 +214,7 @@ class RootKeeper:
         for key in state.gone:
             if key in self._not_here:
                 continue
-            # Before and after, because a file and the database have no transaction in common.
+            # Both before and after, because a file and the database cannot share a transaction.
             if key not in self._deleting:
                 if not await asyncio.to_thread(self.keys.to_delete, key):
                     self._not_here.add(key)
@@ -231,7 +236,7 @@ class RootKeeper:
         return lambda version: share.ratio if version == prepared.version else None
 
     async def _can_sign_prepared(self, state: RootSuccession) -> bool:
-        """Says it in the log, once for a root, when not."""
+        """Whether the prepared root can sign here. If not, logs it once for each root."""
         prepared = state.prepared
         if prepared is None:
             self._waiting = ""
@@ -259,8 +264,8 @@ class RootKeeper:
     async def _change(
         self, seen: RootSuccession, state: RootSuccession, *, by: str = "", force: bool = False
     ) -> bool:
-        """Records `state` and follows it; False when it was another than `seen` meanwhile. Without `by` it is
-        the agent's own step."""
+        """Records `state` and follows it; returns False when the stored state was no longer `seen`. Without
+        `by` it is a step of the agent itself."""
         if state == seen:
             return True
         read_at = self.now()
@@ -287,15 +292,15 @@ class RootKeeper:
             raise StoreError(f"the identity roots in the store cannot be read: {error!r}") from error
 
     def _signed(self, state: RootSuccession) -> str:
-        # Writing to the database does not make a root.
+        # The state is signed, so that a program with write access to the database cannot make a root.
         document = state.to_json()
         return f"{self.room.issuing.sign(_message(state.version, document)).hex()}\n{document}"
 
     async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
         before = self._state
         if before is not None and state.version < before.version:
-            # Signed once, so it may be put back by who writes to the database. What is known ages meanwhile,
-            # until nothing is signed under it.
+            # An old state has a valid signature, so a program with write access to the database may put it
+            # back. Our newer state stays, and expires after a while, so that nothing is signed by it.
             _log.error("older identity roots not taken up", version=state.version, known=before.version)
             return
         self._state = state

@@ -1,13 +1,14 @@
-"""The identity root's successions, as functions of time and of what replicas have said.
+"""The rotation of the identity root, as functions of time and of what replicas have acknowledged.
 
-prepared ── in every bundle, signs nothing ──► when every live replica has it: active, and the one before
-retiring ── signs nothing more, is recognised ──► when the last certificate under it has ended: gone
+prepared ── in every bundle, signs nothing ──► when every live replica has it: active, and the previous one
+retiring ── signs nothing, is still recognised ──► when the last certificate under it has ended: gone
 
-Why verification never breaks in between: whoever signs does so by a view of this state that is at most
-`view` old, and every answer carries the bundle of its view. So `view` and the longest TTL after a root was
-prepared (and the clocks' differences), every certificate that has not ended came with a bundle that has it;
-and as long after it stopped to sign, no certificate under it is left. Replicas that say earlier that they
-have it make the first wait shorter. `margin` stands for the view, the clocks, and a slow commit.
+Why verification never breaks in between: a replica of the agent signs by a view of this state that is at most
+`view` old, and every answer contains the bundle of that view. So when `view` and the longest TTL have passed
+since a root was prepared (plus the difference of the clocks), every certificate that has not ended came with
+a bundle that contains the root. When the same time has passed since a root stopped signing, no certificate
+under it is left. Replicas that acknowledge the root earlier make the first wait shorter. `margin` stands for
+the view, the clocks, and a slow commit.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class RootState:
-    """A root, its phase and since when, and the version of the bundle that first had it.
+    """A root, its phase with its begin, and the first version of the bundle that contains the root.
 
-    `announced`: the version was counted anew once no agent could answer with a bundle of before any more. Who
-    has that version keeps the root, whichever agent it asks next.
+    `announced`: the version was counted again after the time when an agent could still answer with an older
+    bundle. A replica with that version keeps the root, whichever agent it asks next.
     """
 
     certificate: x509.Certificate
@@ -52,7 +53,7 @@ class RootState:
 
     @property
     def fingerprint(self) -> str:
-        """Of its key."""
+        """The fingerprint of its key."""
         return fingerprint(public_key_of(self.certificate))
 
     @property
@@ -62,9 +63,9 @@ class RootState:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When which step is due.
+    """The times of the steps.
 
-    `every` is how long a root signs before its successor is prepared, None for by command only. `share` of
+    `every` is how long a root signs before its successor is prepared; None means by command only. `share` of
     the live replicas, 0 to 1, must have a prepared root before it signs.
     """
 
@@ -79,16 +80,16 @@ class Schedule:
         return self.margin / 2
 
 
-# Of the live replicas, how many have the bundle of a version; None where it was not counted.
+# Returns the share of live replicas that have the bundle of a version; None when it was not counted.
 Reached = Callable[[int], float | None]
 
 
 @dataclass(frozen=True)
 class RootSuccession:
-    """The recognised roots. `version` counts each change; `gone` are the keys that were roots once.
+    """The recognised roots. `version` counts each change; `gone` are the keys of former roots.
 
-    `longest_ttl` is the longest that any replica of the agent was ever allowed: it never shrinks, because
-    certificates of before may be about.
+    `longest_ttl` is the longest TTL that any replica of the agent was ever allowed. It never shrinks, because
+    older certificates may still be valid.
     """
 
     version: int
@@ -98,7 +99,7 @@ class RootSuccession:
 
     @classmethod
     def begin(cls, certificate: x509.Certificate, now: datetime, longest_ttl: timedelta) -> RootSuccession:
-        """One root, which signs."""
+        """A state with one root, which signs."""
         return cls(1, (RootState(certificate, Phase.ACTIVE, now, 1),), (), longest_ttl)
 
     @property
@@ -117,15 +118,16 @@ class RootSuccession:
 
     @property
     def required(self) -> int:
-        """The version from which on a bundle has every root that may sign."""
+        """The first version whose bundle contains every root that may sign."""
         return max(one.version for one in self.roots)
 
     def settled(self, since: datetime, schedule: Schedule) -> datetime:
-        """When the last certificate of before `since` has ended."""
+        """When the last certificate from before `since` has ended."""
         return since + self.longest_ttl + schedule.margin
 
     def prepare(self, certificate: x509.Certificate, now: datetime) -> RootSuccession:
-        """With a successor in the bundle. Raises BadRequest when there is one, or it cannot be one."""
+        """Adds a successor to the bundle. Raises BadRequest when there is one, or `certificate` cannot be
+        one."""
         new = RootState(certificate, Phase.PREPARED, now, self.version + 1)
         if self.prepared is not None:
             raise BadRequest(
@@ -145,10 +147,10 @@ class RootSuccession:
     def activate(
         self, key: str, now: datetime, schedule: Schedule, reached: Reached, *, force: bool = False
     ) -> RootSuccession:
-        """Signed with from now on; the one that did retires.
+        """Makes the root with that key the one that signs; the previous one retires.
 
-        Raises BadRequest while replicas may be about that do not have it, unless it is forced. A retiring
-        root may come back at any time: everybody still has it.
+        Raises BadRequest while valid replicas may lack the root, unless it is forced. A retiring root may be
+        activated again at any time, because every replica still has it.
         """
         root = self._find(key)
         if root.phase is Phase.ACTIVE:
@@ -173,10 +175,10 @@ class RootSuccession:
         )
 
     def withdraw(self, key: str, now: datetime, schedule: Schedule, *, force: bool = False) -> RootSuccession:
-        """Recognised no more: a prepared root, under which nothing was signed, or a retiring one.
+        """Removes a prepared root, under which nothing was signed, or a retiring one.
 
-        Raises BadRequest for the active one, and while certificates under it may be about, unless it is
-        forced: who has one is then refused by everybody.
+        Raises BadRequest for the active root, and while certificates under the root may be valid, unless it
+        is forced: every peer then refuses a replica with such a certificate.
         """
         root = self._find(key)
         if root.phase is Phase.ACTIVE:
@@ -184,14 +186,14 @@ class RootSuccession:
         if root.phase is Phase.RETIRING and not force and now < self.settled(root.since, schedule):
             raise BadRequest(
                 "RootInUse",
-                f"certificates under the root {key} may be about until "
+                f"certificates under the root {key} may be valid until "
                 f"{self.settled(root.since, schedule).isoformat()}; wait, or force it",
             )
         kept = tuple(one for one in self.roots if one is not root)
         return replace(self._changed(kept), gone=(*self.gone, key))
 
     def needs_successor(self, now: datetime, schedule: Schedule) -> bool:
-        """Whether a new root should be prepared: as often as set, and in the last third of its life."""
+        """Whether a new root should be prepared: at the set interval, and in the last third of its life."""
         if self.prepared is not None or schedule.every is None:
             return False
         active = self.active
@@ -200,8 +202,8 @@ class RootSuccession:
     def advance(
         self, now: datetime, schedule: Schedule, reached: Reached, *, can_sign: bool = True
     ) -> RootSuccession:
-        """This state, or what is due: one step at a time. `can_sign` says whether what signs under the
-        prepared root is here; without it nothing would be signed from its activation on."""
+        """This state, or the next one when a step is due; takes one step at a time. `can_sign` states whether
+        the key for the prepared root is here; without it, activation would stop all signing."""
         if schedule.longest_ttl > self.longest_ttl:
             return replace(self, version=self.version + 1, longest_ttl=schedule.longest_ttl)
         prepared = self.prepared
@@ -218,7 +220,7 @@ class RootSuccession:
     def _is_known(self, root: RootState, now: datetime, schedule: Schedule, reached: Reached) -> bool:
         if now >= self.settled(root.since, schedule):
             return True
-        # Before, a replica that has it may get a bundle without it from another agent.
+        # Before that, a replica that has it may get a bundle without it from another agent.
         if not root.announced:
             return False
         share = reached(root.version)
@@ -237,7 +239,7 @@ class RootSuccession:
         return replace(self, version=self.version + 1, roots=roots)
 
     def to_json(self) -> str:
-        """For the store."""
+        """The document for the store."""
         return json.dumps(
             {
                 "roots": [
@@ -274,8 +276,8 @@ class RootSuccession:
 
 
 def changes(before: RootSuccession | None, state: RootSuccession) -> dict[str, Any]:
-    """For the audit, what became of which root: `{"roots": {key: [phase before, phase now]}}`, None where
-    there was or is none, and of the longest TTL."""
+    """For the audit: the change of each root, `{"roots": {key: [phase before, phase now]}}` with None where
+    there was or is none, and the change of the longest TTL."""
     was, is_now = (
         {one.fingerprint: _stage(one) for one in each.roots} if each else {} for each in (before, state)
     )

@@ -1,1 +1,1 @@
-"""The listening side: TLS, connections, and how many of them one client may hold."""
+"""The listening side: TLS, connections, and the limits on them."""

@@ -1,4 +1,4 @@
-"""The agent's own serving certificate, and the roots that its clients' certificates may end in.
+"""The agent's serving certificate, and the roots under which it accepts client certificates.
 
 The files are mounted from a Secret that is renewed while we run; new handshakes use the new certificate,
 and connections that are open stay open.
@@ -22,14 +22,14 @@ class Serving:
     """A TLS context that follows the files in `directory`: tls.crt, tls.key, ca.crt."""
 
     def __init__(self, directory: Path, other_client_roots: Roots) -> None:
-        """Raises DataDirectoryError when the files are missing or don't fit together."""
+        """Raises DataDirectoryError when the files are missing or do not belong together."""
         self._directory = directory
         self._other_client_roots = other_client_roots
         self._loaded: bytes | None = None
         self._certificate = ServingCertificate(ssl.TLSVersion.TLSv1_3)
         self.control_plane_roots = Roots(())
         self.context = self._certificate.context
-        # Resumed sessions would carry no client certificate on some Python versions.
+        # On some Python versions, resumed sessions would have no client certificate.
         self.context.num_tickets = 0
         # Health and roots need no client certificate; the other routes demand one.
         self.context.verify_mode = ssl.CERT_OPTIONAL
@@ -38,7 +38,8 @@ class Serving:
             raise DataDirectoryError(f"the files in {directory} are being replaced; start again")
 
     def reload(self) -> bool:
-        """Reads the files again; returns whether they changed. What is in force stays on errors.
+        """Reads the files again, and returns whether they changed. On an error, the current certificate
+        stays.
 
         Raises DataDirectoryError.
         """
@@ -58,7 +59,7 @@ class Serving:
         return True
 
     def trust(self, roots: Roots) -> None:
-        """Lets clients in with certificates under `roots` too, from the next handshake on."""
+        """Also accepts client certificates under `roots`, from the next handshake on."""
         self.context.load_verify_locations(cadata=roots.to_pem())
         known = set(self._other_client_roots)
         self._other_client_roots += Roots(tuple(root for root in roots if root not in known))

@@ -1,9 +1,10 @@
-"""How many connections there may be, and who makes room when there are too many.
+"""The limits on connections, and which connection is ended when there are too many.
 
-Nobody has a name before the handshake ends. So connections without a name, handshakes among them, have a
-share of their own, and what they hold cannot keep out those who would show a certificate: a newcomer takes
-the place of the one that is there longest, of the address that has most of them. Only an address that has as
-many itself is turned away, so that its handshakes don't push each other out, and all of them fail.
+No client is known before its handshake ends. So connections without a client certificate, including
+handshakes, have a share of their own: they cannot keep out the clients that would present one. When that
+share is full, a new connection replaces the oldest one of the address that has most of them. A new connection
+is only refused when its own address has as many: otherwise the handshakes of that address would replace each
+other, and all of them would fail.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def _nothing() -> None:
 
 @dataclass(eq=False)
 class Place:
-    """One connection's. `end` is called to end the connection when another one is given its place."""
+    """The place of one connection. `end` is called to end it when its place is given to another one."""
 
     address: str
     end: Callable[[], None] = _nothing
@@ -29,9 +30,9 @@ class Place:
 
 @dataclass
 class ConnectionLimits:
-    """How many connections there may be, handshakes included, in all, from one address, and, as a share of
-    all, without a client certificate; and how long a handshake and the arrival of a request may take. An
-    answer's taking is looked at as often."""
+    """How many connections there may be, including handshakes: in all, from one address, and, as a share of
+    all, without a client certificate. Also how long a handshake and the arrival of a request may take, which
+    is also how often the sending of an answer is checked."""
 
     most: int
     most_from_address: int
@@ -40,7 +41,7 @@ class ConnectionLimits:
     nameless_share: float
     _from: Counter[str] = field(default_factory=Counter)
     _places: set[Place] = field(default_factory=set)
-    # A dict for its order: by age.
+    # A dict, because it keeps the order: oldest first.
     _nameless: dict[Place, None] = field(default_factory=dict)
 
     @property
@@ -56,8 +57,8 @@ class ConnectionLimits:
         return max(1, int(self.most * self.nameless_share))
 
     def admit(self, address: str) -> Place | Limit:
-        """A place for one more from `address`, without a name, until `release`; or the limit that it is
-        beyond. May end another one without a name."""
+        """A place for one more connection from `address`, without a client certificate, until `release`; or
+        the limit that it would exceed. May end another connection without a client certificate."""
         if self._from[address] >= self.most_from_address:
             return "connections-from-address"
         full = self.open >= self.most
@@ -75,16 +76,17 @@ class ConnectionLimits:
         return place
 
     def name(self, place: Place) -> None:
-        """Its client showed a certificate that is accepted."""
+        """Notes that the client presented a certificate that is accepted."""
         self._nameless.pop(place, None)
 
     def release(self, place: Place) -> None:
-        """It ended. Doing so again changes nothing."""
+        """Gives the place back. A second call changes nothing."""
         if place not in self._places:
             return
         self._places.remove(place)
         self._nameless.pop(place, None)
-        # What ends the connection holds it, and it holds its place: its memory would wait for the collector.
+        # `end` refers to the connection, which refers to its place: this circle would wait for the garbage
+        # collector.
         place.end = _nothing
         self._from[place.address] -= 1
         if self._from[place.address] <= 0:

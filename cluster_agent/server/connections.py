@@ -1,10 +1,9 @@
-"""A connection: HTTP/1.1 over TLS, whose requests know the client's certificate chain, or without TLS; and
-which has no time for clients that take none.
+"""One connection: HTTP/1.1 with or without TLS, and the defence against clients that hold it open.
 
-A handshake, the first request, and each request from its first byte to its last have a deadline; what comes
-before an answer has a size; and an answer has to be taken, however slowly, at more than a trickle. So a
-connection that is held open costs its client as much as us. One without a client certificate ends with its
-first refusal.
+With TLS, its requests know the client's certificate chain. A handshake, the first request, and each request
+from its first byte to its last have a deadline. The bytes before an answer have a limit. The client must read
+an answer faster than a minimum rate. So an open connection costs the client as much as us. A connection
+without a client certificate ends with its first refusal.
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
 from cluster_agent.server.taken_bytes import bytes_taken
 
-# More than the largest body; uvicorn itself does not limit the headers that this parser takes.
+# More than the largest body; uvicorn itself does not limit the headers that this parser accepts.
 MOST_UNANSWERED_BYTES = 128 * 1024
-# While an answer waits for its client. A revocation list of a megabyte may then take a quarter of an hour.
+# While an answer waits for its client. At this rate, a revocation list of a megabyte takes a quarter of an
+# hour.
 LEAST_TAKEN_BYTES_PER_SECOND = 1000
 _log = structlog.get_logger(__name__)
 _EXTENSION = "vanadium.client_blessing"
@@ -34,7 +34,7 @@ _EXTENSION = "vanadium.client_blessing"
 
 class AgentProtocol(HttpToolsProtocol):
     """One connection. `named` is called when it is made, if its client has a certificate that is accepted;
-    `closed` when it ends, if it was made."""
+    `closed` is called when it ends, if it was made."""
 
     def __init__(
         self,
@@ -61,7 +61,8 @@ class AgentProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
         super().connection_made(transport)
-        # Writing is paused whenever anything waits, or a closing connection could wait for ever with less.
+        # Pauses writing whenever any byte waits: with fewer bytes than the limit, a closing connection could
+        # wait for ever.
         transport.set_write_buffer_limits(high=1, low=0)
         self.made = True
         connection = transport.get_extra_info("ssl_object")
@@ -109,7 +110,8 @@ class AgentProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        # What waits below TLS is hidden from us, and would be cut by the deadline of its end.
+        # Data that waits below TLS is invisible here, and the deadline for the connection's end would cut it
+        # off.
         taken = bytes_taken(self._connection)
         if taken - self._taken_before < LEAST_TAKEN_BYTES_PER_SECOND * self.timeout_keep_alive:
             super().timeout_keep_alive_handler()
@@ -129,7 +131,8 @@ class AgentProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """Asks for an end. Who was let in before, and has not asked yet, gets an answer to one request."""
+        """Asks the connection to end. A client that was admitted and has sent no request yet gets one
+        answer."""
         if not self._asked and not self.transport.is_closing():
             self._draining = True
         else:
@@ -165,7 +168,7 @@ class AgentProtocol(HttpToolsProtocol):
     def _give_up(self) -> None:
         self._end_deadline()
         self._end_taking()
-        # Not close(): that would wait for a client that does not read.
+        # Not close(), which would wait for a client that does not read.
         self.transport.abort()
 
 
@@ -196,5 +199,6 @@ def _with_blessing(app: Any, blessing: Blessing | None, *, over_tls: bool) -> AS
 
 
 def _ends(status: int, blessing: Blessing | None) -> bool:
-    """Who proves no name, and is refused, has no reason to stay; nor has whose certificate proves none."""
+    """Whether the connection ends: when its client proves no name and was refused, or has a certificate that
+    proves none."""
     return status == 401 or (blessing is None and status >= 400)

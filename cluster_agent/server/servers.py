@@ -1,5 +1,5 @@
-"""The servers in one event loop: connections in, within limits, until SIGTERM or SIGINT; then what was begun
-is answered."""
+"""The servers in one event loop: they accept connections until SIGTERM or SIGINT, then answer what was
+begun."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ _log = structlog.get_logger(__name__)
 
 
 class AgentServer(uvicorn.Server):
-    """Accepts connections within `limits`, of TLS unless `context` is None; `turned_away` is called for each
-    that they cost, with the limit's name, and `untrusted` for each whose client certificate is not accepted,
-    with its address and why. It leaves signals to whoever runs it."""
+    """Accepts connections within `limits`, with TLS unless `context` is None.
+
+    `turned_away` is called with the limit's name for each connection that a limit costs, and `untrusted` with
+    the address and the cause for each client certificate that is not accepted. The caller handles signals.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class AgentServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.servers = []  # uvicorn's own, of which there are none
+        self.servers = []  # uvicorn's own list, which stays empty
         for listener in sockets or []:
             listener.setblocking(False)
             self._accepting.append(asyncio.create_task(self._accept(listener)))
@@ -61,7 +63,7 @@ class AgentServer(uvicorn.Server):
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         for listener in sockets or []:
-            # The kernel finished these connections' handshakes: their clients are waiting for us.
+            # The kernel has finished the TCP handshakes of these connections: their clients wait for us.
             with suppress(BlockingIOError):
                 while True:
                     self._admit(*listener.accept())
@@ -76,7 +78,7 @@ class AgentServer(uvicorn.Server):
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
-                # Out of descriptors or memory, or a client that is gone already.
+                # The process has no descriptors or memory left, or the client is already gone.
                 _log.error("connection not accepted", error=error.strerror)
                 await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
             else:
@@ -103,18 +105,19 @@ class AgentServer(uvicorn.Server):
             if protocol.made:
                 protocol.transport.abort()
             else:
-                # Its handshake notices.
+                # The connection's handshake notices it.
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-        # Now and not when the handshake begins: the next one to be accepted may take this place.
+        # Set here and not when the handshake begins: the next accepted connection may already take this
+        # place.
         place.end = end
         task = asyncio.create_task(self._shake_hands(connection, protocol, place))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, connection: socket.socket, protocol: AgentProtocol, place: Place) -> None:
-        # asyncio takes these only with TLS.
+        # asyncio accepts this argument only with TLS.
         seconds = None if self._context is None else self._limits.handshake_seconds
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -134,7 +137,7 @@ class AgentServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises SettingsError when the address can't be had."""
+    """A listening TCP socket. Raises SettingsError when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -148,8 +151,8 @@ async def serve_until_signal(
     leaving: asyncio.Event,
     delay_seconds: float,
 ) -> None:
-    """Serves on all sockets. A first signal sets `leaving`, and `delay_seconds` later no more connections
-    are accepted; what was begun is answered, for DRAIN_SECONDS at most."""
+    """Serves on all sockets. The first signal sets `leaving`. After `delay_seconds` no more connections are
+    accepted, and requests that were begun are answered within DRAIN_SECONDS."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)

@@ -1,7 +1,7 @@
-"""How much of what was sent a TCP connection's other side has taken.
+"""The number of bytes that the other side of a TCP connection has acknowledged.
 
-Asked of the kernel: what has left our own buffers says little, since the kernel takes a megabyte and more at
-once, then nothing until a third of it is gone.
+Only the kernel knows it. The size of our own buffers is misleading, because the kernel takes a megabyte or
+more at once, and then nothing until a third of it is gone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import struct
 
-# tcpi_bytes_acked in struct tcp_info of linux/tcp.h, since Linux 4.1; fields are only ever added behind it.
+# tcpi_bytes_acked in struct tcp_info of linux/tcp.h, since Linux 4.1; new fields are only ever added after
+# it.
 _OFFSET = 120
 _COUNT = struct.Struct("=Q")
 

@@ -1,1 +1,1 @@
-"""The signing room: the only code that holds the keys which sign."""
+"""The signing room: the only code that holds the signing keys."""

@@ -1,6 +1,6 @@
-"""What an administrator's blessing must be, before anything is signed with it: checked from values alone.
+"""The checks of an administrator's blessing before anything is signed with it, as functions of values alone.
 
-Each check has the attack that it stops as a test, in tests/cluster_agent: claims/test_claim.py or
+For each check there is a test with the attack that it stops, in tests/cluster_agent: claims/test_claim.py or
 registry/test_registry.py.
 """
 
@@ -35,17 +35,19 @@ _TRIAL_LIFETIME = timedelta(minutes=5)
 
 
 def parse_root(pem: str, name: Name) -> x509.Certificate:
-    """The root certificate for `name` that `pem` is. Raises BadRequest."""
+    """The root certificate for `name` in `pem`. Raises BadRequest."""
     try:
         certificates = parse_pem_chain(pem)
         if len(certificates) != 1:
-            raise BadRequest("InvalidRoot", f"the root is one certificate, got {len(certificates)}")
+            raise BadRequest("InvalidRoot", f"the root must be one certificate, got {len(certificates)}")
         (root,) = certificates
         facts = reader.read(root)
     except InvalidCertificate as error:
         raise BadRequest("InvalidRoot", f"the root certificate: {error}") from error
     if facts.role is not Role.SIGNER:
-        raise BadRequest("InvalidRoot", f"a root is a signing certificate, {facts.name} has a {facts.role}")
+        raise BadRequest(
+            "InvalidRoot", f"a root must be a signing certificate, {facts.name} is a {facts.role}"
+        )
     if facts.name != name:
         raise BadRequest(
             "OtherRoot", f"the root is {facts.name}, this cluster agent's prefix is under {name}"
@@ -58,7 +60,7 @@ def parse_root(pem: str, name: Name) -> x509.Certificate:
 
 
 def parse_chain(pem: str, root: x509.Certificate) -> Blessing:
-    """The chain that `pem` is, without the root. Raises BadRequest."""
+    """The chain in `pem`, without the root. Raises BadRequest."""
     try:
         chain = parse_pem_chain(pem)
         return Blessing(chain[:-1] if len(chain) > 1 and chain[-1] == root else chain)
@@ -75,10 +77,11 @@ def check_chain(
     room_below: bool,
     now: datetime,
 ) -> None:
-    """`chain` lets our issuing key name replicas under `name`, so that X.509 verifiers who recognise `root`
-    accept them; with `room_below` also through application certificates of its own. Raises BadRequest.
+    """Checks that `chain` lets our issuing key name replicas under `name`, and that X.509 verifiers that
+    recognise `root` accept them; with `room_below` also through application certificates of its own. Raises
+    BadRequest.
 
-    The last word has verification itself: a replica is named on trial, for a key that nobody keeps.
+    The final check is verification itself: a replica is named on trial, for a key that is thrown away.
     """
     try:
         facts = chain.facts(0)
@@ -88,11 +91,11 @@ def check_chain(
     if fingerprint(facts.public_key) != fingerprint(issuing.public_key):
         raise BadRequest(
             "BlessingForAnotherKey",
-            f"the blessing is of the key {fingerprint(facts.public_key)}, this cluster agent's is "
+            f"the blessing is for the key {fingerprint(facts.public_key)}, this cluster agent's is "
             f"{fingerprint(issuing.public_key)}",
         )
     if facts.name != name:
-        raise BadRequest("OtherName", f"the blessing says {facts.name}, it must say {name}")
+        raise BadRequest("OtherName", f"the blessing's name is {facts.name}, it must be {name}")
     if facts.role is not Role.SIGNER:
         raise BadRequest("NotSigning", f"the blessing of {name} is a {facts.role}, so it can name nobody")
     if restricted:
@@ -111,17 +114,17 @@ def check_chain(
         leaf = granting.bless(Principal.create().public_key, _TRIAL, now=now, lifetime=_TRIAL_LIFETIME)
         verify_blessing(leaf, Roots.of(root), now=now)
     except VerificationError as error:
-        raise BadRequest("ChainInvalid", f"the chain does not hold: {error.reason}: {error}") from error
+        raise BadRequest("ChainInvalid", f"the chain is not valid: {error.reason}: {error}") from error
     except (CannotBless, BlessingsError) as error:
         raise BadRequest("ChainInvalid", f"the chain cannot be used: {error}") from error
 
 
 def check_time_left(chain: Blessing, at_least: timedelta, now: datetime) -> None:
-    """Raises BadRequest for a chain that ends too soon to be worth having."""
+    """Raises BadRequest for a chain that ends too soon."""
     if chain.not_after - now < at_least:
         raise BadRequest(
             "EndsTooSoon",
-            f"the chain ends at {chain.not_after.isoformat()}, it must last {at_least} at least",
+            f"the chain ends at {chain.not_after.isoformat()}, it must last at least {at_least}",
         )
 
 

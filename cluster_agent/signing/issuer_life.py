@@ -1,15 +1,15 @@
-"""How long an issuing certificate is used, as functions of times: when its successor is made, how long what
-it signs may live, and when it signs no more.
+"""The life of an issuing certificate, as functions of times: when its successor is made, how long the
+certificates under it may live, and when it no longer signs.
 
 made ── two thirds of its life, or twice the TTL before its end ──► successor made, signs from now on
-     ── its end ──► the last certificate under it ended before
+     ── its end ──► the last certificate under it ended earlier
 
-The successor is for the same key and name, so what was signed before stays good until its own end. Where
-whoever is above ends first, there is no better successor: the TTLs shrink to what is left, and less than a
-minute is refused.
+The successor has the same key and name, so earlier certificates stay valid until their own end. When the
+certificate above ends first, a successor would not last longer: the TTLs shrink to the time that is left, and
+less than a minute is refused.
 
-The control plane's own root (`certs.root_succession`) has another life: it knows its readers, and waits for
-them a fixed time.
+The control plane's own root (`certs.root_succession`) is renewed in another way: its readers are known, and
+it waits a fixed time for them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from datetime import datetime, timedelta
 
 from blessings import Blessing
 
-# Verifiers' clocks are up to a minute off, so what lives shorter may be of no use to anybody.
+# Verifiers' clocks are wrong by up to a minute, so a certificate with a shorter life may be useless.
 LEAST_LIFE = timedelta(seconds=60)
-# Of an issuing certificate's life, when a person should be told that it was not renewed.
+# When this share of an issuing certificate's life is left, it should be logged that it was not renewed.
 _WARNED_SHARE = 6
 
 
 @dataclass(frozen=True)
 class Life:
-    """From when to when a certificate, or the certificates of a chain together, are valid."""
+    """The validity of a certificate, or of all certificates of a chain together."""
 
     not_before: datetime
     not_after: datetime
@@ -38,7 +38,7 @@ class Life:
         return cls(blessing.not_before, blessing.not_after)
 
     def left(self, now: datetime) -> timedelta:
-        """Negative after the end."""
+        """The time left; negative after the end."""
         return self.not_after - now
 
     @property
@@ -50,7 +50,7 @@ class Life:
 class Plan:
     """What to do to sign now: whether to make a successor first, and how long a certificate may live then.
 
-    A TTL of nothing means to refuse, because the issuer ends at `ends`.
+    With a TTL of 0, nothing may be signed, because the issuer ends at `ends`.
     """
 
     renew: bool
@@ -68,15 +68,15 @@ def plan(issuer: Life | None, above: Life, *, now: datetime, ttl: timedelta, lif
 
 
 def is_ending(life: Life, now: datetime) -> bool:
-    """Whether it should have been renewed long ago: less than a sixth of it is left."""
+    """Whether less than a sixth of its life is left, so that it should have been renewed long ago."""
     return life.left(now) < life.length / _WARNED_SHARE
 
 
 def first_end(lives: Sequence[Life]) -> datetime | None:
-    """When the first of them ends."""
+    """The earliest end of these lives."""
     return min((life.not_after for life in lives), default=None)
 
 
 def _is_due(issuer: Life, now: datetime, ttl: timedelta) -> bool:
-    # Never in the first half, however long a TTL: there would be a successor for each certificate.
+    # Never in the first half, however long the TTL: otherwise each certificate would get a new successor.
     return issuer.left(now) < max(issuer.length / 3, min(2 * ttl, issuer.length / 2))

@@ -1,9 +1,9 @@
-"""The agent's keys, as files.
+"""The agent's signing keys, as files.
 
-`root.pem` and `bootstrap.pem` hold a key and its certificate, `issuing.pem` a key. In the data directory of
-a single replica what is missing is made, with mode 0600, whole or not at all, so that an interrupted first
-start can be started again. Replicas that share a database read the same keys from a directory that they
-don't write to: a mounted Secret.
+`root.pem` and `bootstrap.pem` contain a key and its certificate, `issuing.pem` contains a key. A single
+replica makes the missing files in its data directory, with mode 0600. Each file is written completely or not
+at all, so an interrupted first start can be repeated. Replicas that share a database read the same keys from
+a directory that they do not write to: a mounted Secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT, ISSUING, BOOTSTRAP = "root.pem", "issuing.pem", "bootstrap.pem"
 
 
 def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> SigningRoom:
-    """The keys in `directory`; what is missing is made (quick start).
+    """The keys in `directory`; missing ones are made (quick start).
 
     Raises DataDirectoryError when a file cannot be used, or its root has another name.
     """
@@ -36,7 +36,7 @@ def make_signing_room(directory: Path, root_name: Name, *, now: datetime) -> Sig
 
 
 def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
-    """The keys in `directory`; nothing is made.
+    """The keys in `directory`; none is made.
 
     Raises DataDirectoryError when a file is missing or cannot be used, or its root has another name.
     """
@@ -55,8 +55,8 @@ def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
 
 
 def make_claimable_room(directory: Path, *, now: datetime) -> SigningRoom:
-    """The keys in `directory` but for the root, which stays with the administrator who claims; what is
-    missing is made.
+    """The keys in `directory` without the root, which stays with the administrator who claims the agent.
+    Missing keys are made.
 
     Raises DataDirectoryError when a file cannot be used, or there is a root.
     """
@@ -67,7 +67,7 @@ def make_claimable_room(directory: Path, *, now: datetime) -> SigningRoom:
 
 
 def read_claimable_room(directory: Path) -> SigningRoom:
-    """The keys in `directory` but for the root; nothing is made.
+    """The keys in `directory` without the root; none is made.
 
     Raises DataDirectoryError when a file is missing or cannot be used, or there is a root.
     """
@@ -80,7 +80,7 @@ def read_claimable_room(directory: Path) -> SigningRoom:
 def mounted_room(
     directory: Path, identity: IdentityAuthority, *, makes_keys: bool, now: datetime
 ) -> SigningRoom:
-    """The agent's own keys in `directory`, made if they may be, and what is mounted elsewhere to sign with.
+    """The agent's own keys in `directory`, made if allowed, and a mounted issuing certificate to sign with.
 
     Raises DataDirectoryError when a file cannot be used.
     """
@@ -104,7 +104,7 @@ def _check_no_root(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Makes it, unless it is there. Raises DataDirectoryError."""
+    """Makes the directory if it is missing. Raises DataDirectoryError."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -117,7 +117,7 @@ def _make_own_keys(directory: Path, now: datetime) -> None:
 
 
 def _first_root(directory: Path) -> Path:
-    """Of the roots there, one; after a rotation it has another name than the first had."""
+    """One of the agent's roots there; after a rotation it has another file name than the first root."""
     later = sorted(directory.glob("root-*.pem"))
     return directory / ROOT if (directory / ROOT).exists() or not later else later[0]
 
@@ -128,12 +128,12 @@ def _new_authority(name: Name, now: datetime) -> str:
 
 
 def read_authority(path: Path) -> Authority:
-    """The key and certificate in a file. Raises DataDirectoryError."""
+    """The key and certificate in the file at `path`. Raises DataDirectoryError."""
     text = _read(path)
     try:
         return Authority(Principal.from_pem(text.encode()), Blessing.from_pem(text))
     except BlessingsError as error:
-        raise DataDirectoryError(f"{path} holds no usable root key and certificate: {error}") from error
+        raise DataDirectoryError(f"{path} contains no usable root key and certificate: {error}") from error
 
 
 def _principal(path: Path) -> Principal:
@@ -141,7 +141,7 @@ def _principal(path: Path) -> Principal:
     try:
         return Principal.from_pem(text.encode())
     except BlessingsError as error:
-        raise DataDirectoryError(f"{path} holds no usable key: {error}") from error
+        raise DataDirectoryError(f"{path} contains no usable key: {error}") from error
 
 
 def _read(path: Path) -> str:
@@ -161,7 +161,7 @@ def _create_if_missing(path: Path, create: Callable[[], str]) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Writes a new file; one that somebody else wrote meanwhile stays. Raises DataDirectoryError."""
+    """Writes a new file; one that another process wrote meanwhile stays. Raises DataDirectoryError."""
     try:
         _write_and_sync(path, text)
     except OSError as error:
@@ -184,7 +184,7 @@ def _write_and_sync(path: Path, text: str) -> None:
 
 
 def delete_durably(path: Path) -> None:
-    """Raises DataDirectoryError when it cannot be deleted."""
+    """Deletes the file. Raises DataDirectoryError when it cannot."""
     try:
         path.unlink(missing_ok=True)
         _sync_directory(path.parent)

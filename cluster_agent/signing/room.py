@@ -1,8 +1,9 @@
-"""The room in which certificates are signed. What may be signed is decided outside, in issuing/policy.py.
+"""The signing room. Code outside of it decides what may be signed (`issuing.policy`).
 
-Three keys: the identity authority's (in quick start a root of its own; once claimed the issuing key itself),
-the issuing key that applications are granted to, and the bootstrap root. The bootstrap root is published to
-nobody, so a bootstrap credential proves something to this agent alone and can never pass for a replica.
+It has three keys: the identity authority's (in quick start that of a root of its own; once claimed, the
+issuing key itself), the issuing key that applications are granted to, and the bootstrap root. The bootstrap
+root is never published, so a bootstrap credential proves something to this agent alone and can never be
+mistaken for a replica.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _log = structlog.get_logger("cluster_agent")
 
 @dataclass(frozen=True)
 class BootstrapCredential:
-    """A client certificate with its key, handed out once and not kept."""
+    """A client certificate with its key, given out once and not kept."""
 
     id: str
     principal: Principal
@@ -40,10 +41,10 @@ class BootstrapCredential:
 
 @dataclass(frozen=True)
 class IdentityAuthority:
-    """What grants applications, and every root that replicas recognise meanwhile.
+    """The authority that grants applications, and every root that replicas recognise meanwhile.
 
-    It is good for signing up to `until`, and certificates of `longest_ttl`, where these are set; not at all
-    where there is a `refusal`.
+    It may sign until `until`, and only certificates of at most `longest_ttl`, where these are set. It may not
+    sign at all when there is a `refusal`.
     """
 
     signing: Authority
@@ -54,7 +55,7 @@ class IdentityAuthority:
 
     @classmethod
     def of_root(cls, root: Authority) -> IdentityAuthority:
-        """A root alone."""
+        """An authority that is a root alone."""
         return cls(root, Roots.of(root.certificate))
 
 
@@ -62,8 +63,8 @@ class IdentityAuthority:
 class SigningRoom:
     """The agent's keys, and the application certificates granted to its issuing key.
 
-    `given` is by what it names: in quick start a root of its own, what is `mounted`, or what an
-    administrator's claim brought, and None until then.
+    `given` is the authority that grants applications: in quick start a root of its own, the `mounted` issuer,
+    or the one from an administrator's claim, and None until then.
     """
 
     given: IdentityAuthority | None
@@ -74,18 +75,18 @@ class SigningRoom:
 
     @property
     def identity(self) -> IdentityAuthority:
-        """Raises Unavailable while nobody has claimed the agent."""
+        """The identity authority. Raises Unavailable while no administrator has claimed the agent."""
         return self.require_identity()
 
     def require_identity(self) -> IdentityAuthority:
-        """The same, said as a check."""
+        """The identity authority, as a check for callers. Raises Unavailable while the agent is unclaimed."""
         if self.given is None:
             raise Unavailable("Unclaimed", "nobody has claimed this cluster agent yet, so it names nobody")
         return self.given
 
     @property
     def kind(self) -> str:
-        """Whose root it is, in one word: `self-made`, `mounted`, `claimed`, or, while there is none,
+        """Where the root comes from: `self-made`, `mounted`, `claimed`, or, while there is none,
         `unclaimed`."""
         if self.mounted:
             return "mounted"
@@ -95,61 +96,62 @@ class SigningRoom:
 
     @property
     def claimable(self) -> bool:
-        """Whether its authority is an administrator's claim, made or awaited."""
+        """Whether its authority comes from an administrator's claim, now or in future."""
         return self.kind in ("unclaimed", "claimed")
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of each key that the agent has, by its role."""
+        """The fingerprint of each key that the agent has, by the key's role."""
         keys = {"issuing": self.issuing, "bootstrap": self.bootstrap.principal}
         if self.given is not None and self.given.signing.is_root:
             keys["root"] = self.given.signing.principal
         return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
 
     def issuing_key(self, of: str) -> Principal | None:
-        """The issuing key with that fingerprint, when it is here; revocation lists are signed with it."""
+        """The issuing key with the fingerprint `of`, if it is here; it signs revocation lists."""
         return self.issuing if fingerprint(self.issuing.public_key) == of else None
 
     @property
     def lasting_fingerprints(self) -> dict[str, str]:
-        """Of those that are never replaced."""
+        """The fingerprints of the keys that are never replaced, by role."""
         return {role: key for role, key in self.fingerprints.items() if role != "root"}
 
     @property
     def identity_roots(self) -> Roots:
-        """What replicas' chains end in: published. None while nobody claimed."""
+        """The published roots, at which replicas' chains end. None while the agent is unclaimed."""
         return Roots(()) if self.given is None else self.given.roots
 
     @cached_property
     def bootstrap_roots(self) -> Roots:
-        """What bootstrap credentials end in: for this agent's own eyes. That root is never replaced."""
+        """The root of bootstrap credentials, which only this agent recognises. It is never replaced."""
         return Roots.of(self.bootstrap.certificate)
 
     def follow(self, identity: IdentityAuthority) -> None:
-        """Signs with `identity` from now on."""
+        """Makes `identity` the authority to sign with."""
         if self.given is None or identity.signing.blessing != self.given.signing.blessing:
             self._grants.clear()
         self.given = identity
 
     def lives(self) -> dict[str, Life]:
-        """Of what signs: `identity`, `bootstrap`, and the applications by name. For metrics and warnings."""
+        """The lives of all signing certificates: `identity`, `bootstrap`, and each application by its
+        name."""
         fixed = self.authorities
         granted = {str(name): grant for name, grant in self._grants.items()}
         return {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
 
     @property
     def authorities(self) -> dict[str, Authority]:
-        """What signs for long, by its role."""
+        """The long-lived signing authorities, by their roles."""
         given = {} if self.given is None else {"identity": self.given.signing}
         return {**given, "bootstrap": self.bootstrap}
 
     def sign_replica(
         self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
     ) -> Blessing:
-        """The replica's leaf under its application, for `ttl` or what the issuer has left.
+        """A leaf for a replica under its application, for `ttl` or the issuer's remaining life.
 
-        Raises Forbidden for an application that is not under the authority's name, Unavailable when nothing,
-        or nearly nothing, is left.
+        Raises Forbidden for an application that is not under the authority's name, Unavailable when the
+        issuer has nothing or almost nothing left.
         """
         above, grant = self.identity.signing, self._grants.get(application)
         if not application.is_extension_of(above.name):
@@ -176,14 +178,17 @@ class SigningRoom:
             raise Unavailable("CannotSign", str(error)) from error
 
     def check_terms(self, now: datetime) -> None:
-        """Raises Unavailable when the identity is not good for signing at `now`."""
+        """Raises Unavailable when the authority may not sign at `now`."""
         if refusal := self.identity.refusal:
             raise Unavailable("RootKeyMissing", refusal)
         self.check_view(now)
 
     def check_view(self, now: datetime) -> None:
-        """Raises Unavailable when the roots of the identity were read too long before `now` to tell of them.
-        Telling takes no key: who cannot sign yet still brings replicas the root that it will sign under."""
+        """Raises Unavailable when the roots were read too long before `now` to be published.
+
+        Publishing needs no key: an agent that cannot sign yet still gives replicas the root that it will sign
+        under.
+        """
         until = self.identity.until
         if until is not None and now > until:
             raise Unavailable(
@@ -194,8 +199,8 @@ class SigningRoom:
     def sign_granted(
         self, chain: Blessing, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
     ) -> Blessing:
-        """The replica's leaf under an administrator's own grant of its application, for `ttl` or what
-        that has left. Raises Unavailable."""
+        """A leaf for a replica under an administrator's grant for its application, for `ttl` or the grant's
+        remaining life. Raises Unavailable."""
         self.check_terms(now)
         life = Life.of(chain)
         ttl = min(ttl, self.identity.longest_ttl or ttl)
@@ -230,7 +235,7 @@ class SigningRoom:
 
 
 def warn_of_ending(room: SigningRoom, now: datetime) -> None:
-    """Says in the log which authority should have been renewed long ago, and how long it has left."""
+    """Logs which authority should have been renewed long ago, and how long it has left."""
     for role, authority in room.authorities.items():
         life = Life.of(authority.blessing)
         if is_ending(life, now):
