@@ -1,17 +1,17 @@
-"""Assembles what a final image consists of, within the build stage of its container file.
+"""Assembles the content of a final image, within the build stage of its container file.
 
     python root.py interpreter ENVIRONMENT ROOT [--without MODULE]...
     python root.py program ENVIRONMENT ROOT PACKAGE...
 
 The first writes into ROOT the interpreter that runs this, the standard library, the virtual environment
-ENVIRONMENT with its packages, and the shared libraries that all of these load: nothing else, so an image has
-no shell, package manager or tool in it, for an intruder as for the nodes that pull it. The second writes our
-own packages, a layer of their own, so that a change of ours leaves the large layer as it was.
+ENVIRONMENT with its packages, and the shared libraries that all of these load. Nothing else is in the image:
+no shell, package manager or tool that an intruder could use or a node would have to pull. The second writes
+our own packages into a separate layer, so that a change to them leaves the large layer unchanged.
 
-Libraries are stored as bytecode alone (half the size); ours keep their sources, so that a traceback shows the
-line. Bytecode is checked against neither time nor source: the root file system is read-only. All times are
-zero: equal inputs give equal layers. It asks the interpreter and `ldd` where things are, so it makes no
-assumption of one base image's paths (/usr/local in python:3.11-slim, /usr in Debian's own).
+Libraries are stored as bytecode only (half the size); our own packages keep their sources, so that a
+traceback shows the line. Bytecode is checked against neither time nor source, because the root file system is
+read-only. All times are zero: equal inputs give equal layers. The interpreter and `ldd` state where files
+are, so nothing depends on the paths of one base image (/usr/local in python:3.11-slim, /usr in Debian's own).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-# Of the standard library: no program of ours tests, draws, installs, debugs, or speaks these protocols.
+# Parts of the standard library: none of our programs tests, draws, installs, debugs, or uses these protocols.
 _NOT_NEEDED = """
     dist-packages site-packages EXTERNALLY-MANAGED __phello__ test unittest doctest _pyio _pydecimal
     _osx_support idlelib tkinter _tkinter turtle turtledemo curses _curses _curses_panel readline
@@ -40,10 +40,11 @@ _NOT_NEEDED = """
     _testbuffer _testcapi _testclinic _testimportmultiple _testinternalcapi _testmultiphase
     _xxsubinterpreters _xxtestfuzz xxlimited xxlimited_35
 """
-# Of the packages: cryptography needs cffi's extension module, which is beside it, and not its compiler.
+# Parts of packages: cryptography needs cffi's extension module, which is a separate file, and not its
+# compiler.
 _NOT_NEEDED_PACKAGES = frozenset(("test", "tests", "_testcapi", "_virtualenv", "cffi", "pycparser"))
 _NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
-# Of our own packages: modules, JSON Schemas. Nothing else that may lie in a developer's checkout.
+# Our own packages consist of modules and JSON Schemas. A developer's checkout may contain other files too.
 _OF_OURS = (".py", ".json")
 _USER = "vanadium:x:65532:65532::/:/sbin/nologin\n"
 
@@ -126,7 +127,7 @@ def _copy_tree(directory: Path, root: Path, without: frozenset[str]) -> None:
             or name.endswith(_NO_SOURCES)
         ]
 
-    # Links are followed: Debian's library has some that lead into /etc. A dangling one is nobody's module.
+    # Links are followed: Debian's library has some that lead into /etc. A dangling link belongs to no module.
     shutil.copytree(directory, _within(root, directory), ignore=ignored, ignore_dangling_symlinks=True)
 
 
@@ -149,7 +150,7 @@ def _to_bytecode(directory: Path, root: Path, *, keep_sources: bool) -> None:
 
 def _copy_shared_libraries(root: Path) -> None:
     """What ldd says of every program and extension module in `root`, and the loader's list of directories."""
-    for name in ("lib", "lib64"):  # merged into /usr on today's Debian: paths below them go through the link
+    for name in ("lib", "lib64"):  # on current Debian merged into /usr: paths below them go through the link
         if Path("/", name).is_symlink():
             (root / name).symlink_to(os.readlink(f"/{name}"))
     listed = _output("ldd", *_binaries(root))
@@ -159,19 +160,19 @@ def _copy_shared_libraries(root: Path) -> None:
         path = Path(found).parent.resolve() / Path(found).name
         if not path.is_relative_to(root):
             _copy(path, root)
-            if not path.is_relative_to("/usr/local"):  # where nothing is of a Debian package
-                _say_whence(Path(found), root)
+            if not path.is_relative_to("/usr/local"):  # no Debian package has files there
+                _record_origin(Path(found), root)
     _copy(Path("/etc/ld.so.conf"), root)
     shutil.copytree("/etc/ld.so.conf.d", root / "etc/ld.so.conf.d")
     _output("/sbin/ldconfig", "-X", "-r", root)
 
 
-def _say_whence(library: Path, root: Path) -> None:
-    """For scanners for known vulnerabilities: Debian's release, and a record of the library's package.
+def _record_origin(library: Path, root: Path) -> None:
+    """Records Debian's release and the library's package, for scanners that look for known vulnerabilities.
 
-    Where they look in images without a package manager, and as distroless images have it.
+    It writes where they look in images without a package manager, in the format of distroless images.
     """
-    # Debian's packages name a library by the path of before or after the merge of /lib into /usr/lib.
+    # Debian's packages give a library's path either before or after the merge of /lib into /usr/lib.
     names = {library, library.resolve(), Path("/", *library.resolve().parts[2:])}
     asked = subprocess.run(["dpkg-query", "--search", *names], capture_output=True, text=True, check=False)  # noqa: S607
     found = re.search(r"^([a-z0-9.+-]+)(?::\w+)?: /", asked.stdout, re.MULTILINE)

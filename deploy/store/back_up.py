@@ -16,13 +16,13 @@ STORE = "cluster-agent.sqlite3"
 copy = DATA / "backup.sqlite3"
 copy.unlink(missing_ok=True)
 try:
-    # Not a copy of the file: that would lack what is in the write-ahead log, and could be torn.
+    # Not a copy of the file: it would lack what is in the write-ahead log, and could be torn.
     with closing(sqlite3.connect(f"file:{DATA / STORE}?mode=rw", uri=True, timeout=30)) as store:
         store.execute("VACUUM INTO ?", (str(copy),))
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
         for key in sorted(DATA.glob("*.pem")):
             archive.add(key, key.name)
-        # Last: an archive that was cut off has no store, and restore.py refuses it.
+        # The store comes last: an archive that was cut off has none, and restore.py refuses it.
         archive.add(copy, STORE)
 finally:
     copy.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Puts the archive on standard input (of back_up.py) in place of the cluster agent's keys and store.
+"""Replaces the cluster agent's keys and store by the archive on standard input, made by back_up.py.
 
-The agent must not run (docs/operations.md, Back up and restore). What was there is kept beside it, as
-`data.before`.
+The agent must not run (docs/operations.md, Back up and restore). The previous files are kept beside the new
+ones, as `data.before`.
 """
 
 import shutil
@@ -19,9 +19,9 @@ with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
     archive.extractall(restored, filter="data")
 for file in restored.iterdir():
     file.chmod(0o600)
-# The store is the archive's last file: without it the archive was cut off, and what was there stays.
+# The store is the archive's last file: an archive without it was cut off, and the current files stay.
 if not (restored / STORE).exists():
-    sys.exit(f"the archive has no {STORE}: it was cut off, or is none of back_up.py")
+    sys.exit(f"the archive has no {STORE}: it was cut off, or back_up.py did not make it")
 if DATA.exists():
     shutil.rmtree(before, ignore_errors=True)
     DATA.rename(before)
