@@ -358,7 +358,10 @@ async def test_bad_files_are_refused_and_said_once_and_the_issuer_before_goes_on
             await replica.round()
             await replica.round()
         (line,) = logged
-        assert (line["event"], line["log_level"]) == ("mounted issuer refused, the previous one stays", "error")
+        assert (line["event"], line["log_level"]) == (
+            "mounted issuer refused, the previous one stays",
+            "error",
+        )
         assert line["reason"] == reason
         assert "PRIVATE" not in str(line)
         assert replica.metric("issuer_refused") == 1
