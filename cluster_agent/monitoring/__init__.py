@@ -1,1 +1,1 @@
-"""What operators see of the cluster agent: Prometheus metrics, and traces."""
+"""Monitoring of the cluster agent: Prometheus metrics, and traces."""

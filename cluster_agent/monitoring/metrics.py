@@ -1,6 +1,6 @@
-"""What Prometheus sees of the cluster agent: each series has its place here.
+"""The cluster agent's Prometheus metrics, each defined here.
 
-No label's value is a caller's choice: paths are those of routes, reasons and limits are our own.
+No client chooses a label's value: paths are those of routes, and reasons and limits are our own.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ from cluster_agent.signing.room import SigningRoom
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 RESULTS = {429: "throttled", 503: "unavailable"}
-# A signature takes part of a millisecond, a token's review 5 s at most; a pod agent waits 10 s for all of it.
+# A signature takes a fraction of a millisecond, a token's review 5 s at most; a pod agent waits 10 s for the
+# whole call.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SHARES = {"first": 0.0, "0.1": 0.1, "0.5": 0.5, "0.9": 0.9}
 
 
 def route_of(scope: Scope) -> str | None:
-    """The path of the route that a request reached, with its parameters' names; None when it reached none."""
+    """The path of the route that a request reached, with the names of its parameters; None when it reached
+    none."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else None
 
 
 class Metrics:
-    """The metrics of one agent, in a registry of their own."""
+    """The metrics of one agent, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -104,11 +106,11 @@ class Metrics:
         )
 
     def watch_queue(self, name: str, length: Callable[[], int]) -> None:
-        """`length` is asked at each scrape."""
+        """Adds the gauge of a queue; `length` is called at each scrape."""
         self._queues.labels(name).set_function(length)
 
     def watch_connections(self, limits: ConnectionLimits) -> None:
-        """`limits` is asked at each scrape."""
+        """Adds the gauges of connections; `limits` is read at each scrape."""
         self._connections.set_function(lambda: limits.open)
         self._nameless.set_function(lambda: limits.nameless)
 
@@ -132,18 +134,18 @@ class Metrics:
             version.labels(kind).set_function(partial(getattr, one, "version"))
 
     def turned_away(self, limit: Limit) -> None:
-        """A connection that was closed at once."""
+        """Counts a connection that was closed at once."""
         self._turned_away.inc()
         self._by_limit.labels(limit).inc()
 
     def issued(self, seconds: float) -> None:
-        """A blessing, and how long its call took."""
+        """Counts a blessing, with the duration of its call."""
         self._issued.inc()
         self._results.labels("issued", "").inc()
         self._seconds.observe(seconds)
 
     def refused(self, path: str, refusal: Refusal) -> None:
-        """A call that was answered with `refusal`."""
+        """Counts a call that was answered with `refusal`."""
         self._refused.labels(path, refusal.reason).inc()
         if isinstance(refusal, TooManyRequests):
             self._by_limit.labels(refusal.limit).inc()
@@ -151,12 +153,12 @@ class Metrics:
             self._results.labels(RESULTS.get(refusal.status, "refused"), refusal.reason).inc()
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
-        """A tripwire that counts."""
+        """Counts a misused bootstrap credential."""
         self._tripwires.labels(secret.application.namespace, refusal.reason).inc()
 
 
 class StageMetrics:
-    """How long each stage of SeekBlessings took, whether it ended well or with a refusal."""
+    """The durations of the stages of SeekBlessings, whether they succeeded or were refused."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         seconds = Histogram(
@@ -173,18 +175,20 @@ class StageMetrics:
         return self._by_stage[stage].time()
 
     def is_for(self, application: Application) -> None:
-        """Not counted: applications come and go, and each would be a series of its own."""
+        """Does nothing: applications come and go, and each would be a series of its own."""
 
     def issued(self, name: Name) -> None:
-        """Counted with the answer."""
+        """Does nothing: the answer is counted elsewhere."""
 
 
 class FleetMetrics:
-    """How many replicas live, and for how long they would without us. Counted by the replica of the agent
-    that leads; the others show nothing."""
+    """The number of live replicas, and how long they would stay live without the cluster agent.
+
+    The replica of the agent that leads counts them; the other replicas show nothing.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # Without a label, a gauge would be 0 where it should be absent.
+        # A gauge without labels would show 0 where it should be absent.
         self._live = Gauge(
             "vanadium_cluster_agent_live_replicas",
             "Pods whose last certificate has neither ended nor been revoked.",
@@ -200,7 +204,7 @@ class FleetMetrics:
         )
 
     def show(self, lives: Sequence[tuple[int, int]] | None) -> None:
-        """None shows nothing."""
+        """Shows these lives; with None, shows nothing."""
         self._live.clear()
         self._budget.clear()
         if lives is None:
@@ -212,8 +216,11 @@ class FleetMetrics:
 
 
 def outage_budget(lives: Sequence[tuple[int, int]], share: float) -> int:
-    """After how many seconds without the cluster agent that share of the replicas has no valid certificate,
-    with `lives` as the store counts them; for 0 the first one. 0 when there are none."""
+    """The seconds without the cluster agent after which that share of the replicas has no valid certificate.
+
+    `lives` is as the store counts them. For the share 0 it is the first replica; without replicas the result
+    is 0.
+    """
     wanted = max(1, math.ceil(share * sum(count for _, count in lives)))
     ended = 0
     for left, count in lives:
@@ -224,7 +231,7 @@ def outage_budget(lives: Sequence[tuple[int, int]], share: float) -> int:
 
 
 class AuthorityMetrics(Collector):
-    """The certificates that sign. Read at each scrape, since applications come and go."""
+    """The certificates that sign. They are read at each scrape, because applications come and go."""
 
     def __init__(self, registry: CollectorRegistry, room: SigningRoom, now: Callable[[], datetime]) -> None:
         self._room = room
@@ -241,14 +248,14 @@ class AuthorityMetrics(Collector):
         now = self._now()
         for name, life in self._room.lives().items():
             left = life.left(now).total_seconds()
-            # An application's is made anew when it is needed; one that ended unused is no alarm.
+            # An application's certificate is renewed when it is needed; one that expired unused is no alarm.
             if left > 0 or name in self._room.authorities:
                 gauge.add_metric([name], left)
         yield gauge
 
 
 class MountedMetrics:
-    """What became of the files in --issuing-directory."""
+    """What happened to the files in --issuing-directory."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._results = Counter(
@@ -264,13 +271,13 @@ class MountedMetrics:
         )
 
     def note(self, result: str) -> None:
-        """`taken`, `back`, or the reason of a refusal."""
+        """Counts `taken`, `back`, or the reason of a refusal."""
         self._results.labels(result).inc()
         self._refused.set(result not in (TAKEN, BACK))
 
 
 class SpanMetrics:
-    """Spans of traces, by what became of them."""
+    """The spans of traces, by what happened to them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._spans = Counter(

@@ -1,6 +1,6 @@
-"""Spans on their way out, in a thread of their own: a bounded queue, and a count of what did not arrive.
+"""The export of spans, in a separate thread: a bounded queue, and a count of the spans that did not arrive.
 
-Nothing here makes a call wait. Where the receiver is slow or away, spans are dropped, never issuances.
+No call waits for it. When the receiver is slow or away, spans are dropped, never issuances.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from cluster_agent.monitoring.metrics import SpanMetrics
 
-_MOST_WAITING = 2048  # as the SDK has it
+_MOST_WAITING = 2048  # the SDK's default
 _SAY_AGAIN_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
 
 class CountedExporter(OTLPSpanExporter):
-    """The SDK's exporter, whose results are counted."""
+    """The SDK's exporter, with its results counted."""
 
     def __init__(self, metrics: SpanMetrics) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class CountedExporter(OTLPSpanExporter):
 
 
 class BoundedSpans(BatchSpanProcessor):
-    """The SDK's processor, which gets no more spans than it takes, those under way to the receiver included.
+    """The SDK's processor, which is given no more spans than it can hold, including those being sent.
 
-    The SDK drops what is too much as well, but says so only in a log: its own counters are off unless
-    OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED is set, need its metrics (35 modules and 1.2 MiB more), and bear
-    names that its standard calls unstable. And it drops the span that waited longest, so that a caller with
-    many requests would push out those of others; here the newest is dropped.
+    The SDK also drops spans above that limit, but reports it only in a log. Its own counters are off unless
+    OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED is set, need its metrics (35 more modules and 1.2 MiB), and have
+    names that its standard calls unstable. It also drops the span that has waited longest, so that a client
+    with many requests would push out the spans of others; here the newest is dropped.
     https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/
     """
 
@@ -57,7 +57,7 @@ class BoundedSpans(BatchSpanProcessor):
         self._exporter = CountedExporter(metrics)
         super().__init__(self._exporter)
         self._metrics = metrics
-        # Later than the SDK, which says what is wrong with it.
+        # After the SDK, which reports a wrong value of the variable.
         self._most = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or _MOST_WAITING)
         self._taken = 0
 
@@ -76,11 +76,13 @@ class BoundedSpans(BatchSpanProcessor):
 
 
 class SdkLog(logging.Handler):
-    """What the SDK has to say, which it does by `logging`: at the start collected, since a variable that it
-    does not understand is an error, and later into our log, once a minute.
+    """Handles what the SDK logs with `logging`.
 
-    It repeats headers in its messages, and they hold credentials. So of an exception only its type is said,
-    and what the headers' parser says is replaced."""
+    At the start the lines are collected, because a variable that the SDK does not understand is an error;
+    later they go into our log, once a minute. The SDK repeats headers in its messages, and headers contain
+    credentials. So of an exception only the type is logged, and messages of the parser of headers are
+    replaced.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
@@ -109,7 +111,7 @@ def _text(record: logging.LogRecord) -> str:
     safe = tuple(type(one).__name__ if isinstance(one, BaseException) else one for one in arguments)
     try:
         return str(record.msg) % safe if safe else str(record.msg)
-    # Whatever goes wrong within an argument: it would end what the SDK was about. `handleError`, which is for
-    # this, prints the arguments.
-    except Exception:  # noqa: BLE001 - what it was about to say is said, without its arguments
+    # An argument's own code may fail in any way, and the exception would end what the SDK was doing.
+    # `handleError` is meant for this, but prints the arguments.
+    except Exception:  # noqa: BLE001 - the message is logged without its arguments
         return str(record.msg)

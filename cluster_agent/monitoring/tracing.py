@@ -1,10 +1,10 @@
-"""Traces of what the cluster agent does, for an OpenTelemetry receiver. Imported only when they are wanted.
+"""Traces of the cluster agent's work, for an OpenTelemetry receiver. Imported only when traces are wanted.
 
-A span for each request that is within its rate, and for a call for a blessing one for each of its stages.
-None of them holds a token, a key, a body, a query or headers, nor a path that is none of our routes.
+There is a span for each request within its rate, and for a SeekBlessings call one for each stage. None of
+them contains a token, a key, a body, a query or headers, nor a path that is not one of our routes.
 
-FastAPI's own tracing is off: it takes callers for parents, and records paths, queries and the Host header as
-they come. https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+FastAPI's own tracing is off: it makes a client's span the parent, and records paths, queries and the Host
+header unchanged. https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cluster_agent.monitoring.span_export import BoundedSpans, SdkLog
 from cluster_agent.rate_limits import BEYOND_RATE
 from service.errors import SettingsError
 
-# After the last request was answered, for what is still to be sent.
+# The time to send the remaining spans, after the last request was answered.
 FLUSH_SECONDS = 5.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _NO_PARENT = Context()
@@ -43,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Tracing:
-    """Configured by the variables that the SDK reads. Raises SettingsError for one that is wrong."""
+    """Tracing as configured by the SDK's variables. Raises SettingsError for a wrong one."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._sdk_log = SdkLog()
@@ -60,15 +60,16 @@ class Tracing:
         self._tracer = self._provider.get_tracer("cluster_agent")
 
     def requests(self, app: ASGIApp) -> ASGIApp:
-        """`app`, each of whose requests has a span, unless it was beyond a rate."""
+        """Wraps `app`: each request gets a span, unless it exceeds a rate."""
         return _TracedRequests(app, self._tracer)
 
     def issuances(self, watch: IssuanceWatch) -> IssuanceWatch:
-        """`watch`, with a span for each stage."""
+        """Wraps `watch`: each stage gets a span."""
         return _TracedIssuances(watch, self._tracer)
 
     async def close(self) -> None:
-        """Sends what waits, for FLUSH_SECONDS at most; a receiver that hangs does not keep the program."""
+        """Sends the waiting spans, for at most FLUSH_SECONDS; a receiver that hangs does not delay the
+        end."""
         flushed = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -77,7 +78,7 @@ class Tracing:
             if not self._sdk_log.silent:
                 loop.call_soon_threadsafe(flushed.set)
 
-        # Not in the loop's executor: the loop would wait for it at its end.
+        # Not in the event loop's executor, because the loop would wait for it at its end.
         threading.Thread(target=flush, daemon=True, name="traces-flush").start()
         try:
             await asyncio.wait_for(flushed.wait(), FLUSH_SECONDS)
@@ -121,7 +122,8 @@ class _TracedRequests:
             finally:
                 if span.is_recording():
                     _conclude(span, method, scope, status)
-                # A span that does not end is not sent: who asks too often pushes nobody else's out.
+                # A span that does not end is not sent: a client that exceeds its rate pushes out no other
+                # client's spans.
                 if scope.get("state", {}).get("refused") != BEYOND_RATE:
                     span.end()
 
@@ -129,7 +131,7 @@ class _TracedRequests:
 def _conclude(span: trace.Span, method: str, scope: Scope, status: int) -> None:
     route = route_of(scope)
     if route is None:
-        # Whoever asks for what there is not could have put anything there.
+        # A client that asks for a path that does not exist could have written anything into it.
         span.set_attribute("url.path", "REDACTED")
     else:
         span.update_name(f"{method if method != '_OTHER' else 'HTTP'} {route}")
@@ -154,7 +156,8 @@ class _TracedIssuances:
         self._tracer = tracer
 
     def stage(self, stage: Stage) -> AbstractContextManager[object]:
-        # Most are not, where one in a hundred is sampled; spans that record nothing cost time as well.
+        # When one request in a hundred is sampled, most are not recorded; spans that record nothing cost time
+        # too.
         recorded = trace.get_current_span().is_recording()
         return self._traced(stage) if recorded else self._watch.stage(stage)
 
@@ -190,9 +193,12 @@ class _TracedIssuances:
 
 
 def _links(scope: Scope) -> list[Link]:
-    """To the span that the caller says this request is of. Not its parent: a caller could then put spans into
-    anybody's trace, and decide which of its requests are recorded, the refused ones not. What vendors of the
-    caller's add (tracestate, baggage) is not read at all."""
+    """A link to the span of the client that sent the request.
+
+    It is not the parent: a client could then add spans to any trace, and decide which of its requests are
+    recorded, for example leave out the refused ones. Vendor data of the client (tracestate, baggage) is not
+    read.
+    """
     given = [value for name, value in _headers(scope) if name == b"traceparent"]
     if len(given) != 1:
         return []

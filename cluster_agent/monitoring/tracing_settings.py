@@ -1,7 +1,7 @@
-"""Whether traces are asked for, by the standard variables, before anything of OpenTelemetry is loaded.
+"""The decision whether traces are wanted, by the standard variables, before OpenTelemetry is loaded.
 
-The SDK reads the other variables by itself. Its own reading of these is private
-(`opentelemetry.sdk._configuration`), would be loaded also where nobody wants traces (70 modules, 2.7 MiB),
+The SDK reads the other variables itself. Its own code for these variables is private
+(`opentelemetry.sdk._configuration`), would be loaded even where traces are not wanted (70 modules, 2.7 MiB),
 and does not check the endpoint.
 
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
@@ -21,7 +21,8 @@ _EXPORTER = "OTEL_TRACES_EXPORTER"
 
 
 def traces_are_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether an endpoint is named, and nothing says no. Raises SettingsError for what we do not speak."""
+    """Whether an endpoint is set and nothing disables it. Raises SettingsError for an unsupported
+    protocol."""
     named = _first(environment, _ENDPOINTS)
     if named is None or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
@@ -35,7 +36,7 @@ def traces_are_wanted(environment: Mapping[str, str]) -> bool:
         raise SettingsError(f"{protocol[0]}: {protocol[1]!r} is not supported; http/protobuf")
     variable, endpoint = named
     if not _is_address(endpoint):
-        # Not with the value, in which there may be a password.
+        # The message leaves out the value, which may contain a password.
         raise SettingsError(f"{variable}: not an http:// or https:// address, as http://collector:4318")
     return True
 
@@ -44,10 +45,10 @@ def _is_address(endpoint: str) -> bool:
     try:
         address = urlsplit(endpoint)
         return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:  # a port that is no number, a bracket without its other
+    except ValueError:  # a port that is not a number, an unbalanced bracket
         return False
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:
-    """The first of the variables that is not empty, and its value; empty is unset, as the standard says."""
+    """The first of the variables that is not empty, with its value; the standard treats empty as unset."""
     return next(((name, environment[name]) for name in names if environment.get(name)), None)
