@@ -1,4 +1,4 @@
-"""Directories for what runs beside a test, which are found and removed after a crash of whoever made them."""
+"""Directories for what runs beside a test, found and removed even when the process that made them crashed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def for_overlays() -> Path | None:
 
 
 def clean(prefix: str, before: Callable[[Path], None] = lambda _: None) -> None:
-    """Removes the directories that nobody owns any more, each after `before` was called with it."""
+    """Removes the directories that no process owns any longer, each after `before` was called with it."""
     for directory in _found(prefix):
         try:
             lock = (directory / "lock").open("rb")

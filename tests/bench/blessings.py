@@ -129,7 +129,7 @@ def _check_one(principal: Principal) -> Callable[[], object]:
 
 
 def _bare_checks(blessing: Blessing, root: x509.Certificate) -> Callable[[], object]:
-    """Of each certificate's signature by the key of the next, and of the last by the root's."""
+    """Checks each certificate's signature with the key of the next, and the last one's with the root's."""
     certificates = blessing.certificates
     keys = [one.public_key() for one in (*certificates[1:], root)]
     work = [(one.signature, one.tbs_certificate_bytes) for one in certificates]

@@ -1,4 +1,4 @@
-"""Changes of one node of a DER tree, as whoever forges a certificate may think of them."""
+"""Changes of one node of a DER tree, as an attacker who forges a certificate may try them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHERS = ["acme", "acme:admin", "acme:web", "acme:website:x", f"{NAME}:$", "evil
 
 
 class Change(Protocol):
-    """Of one node; what stands in its place then."""
+    """Every change of one node, as the bytes that replace it."""
 
     def __call__(self, node: Node, /, rng: random.Random) -> tuple[Node, ...]: ...
 

@@ -5,7 +5,7 @@
 Three kinds of mutants: every bit of every certificate flipped, and bytes changed, added and removed; every
 field (each node of the DER) changed in many ways and signed again, by its issuer or by somebody else; and
 certificates and discharges left out, doubled, exchanged. What a mutant may prove is judged by who signed it,
-and not by `blessings.verification.verifier`: whoever may sign may only sign what extends his own name.
+and not by `blessings.verification.verifier`: a signer may only sign what extends its own name.
 """
 
 from __future__ import annotations

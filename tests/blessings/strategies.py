@@ -32,7 +32,7 @@ component = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True).filter(
 root = st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)
 names = st.builds(lambda first, rest: Name((first, *rest)), root, st.lists(component, max_size=5))
 
-# Of few components, so that two of them often have to do with each other.
+# From few components, so that two names are often related.
 small_names = st.builds(
     lambda rest: Name(("acme", *rest)), st.lists(st.sampled_from(["web", "websites", "db"]), max_size=3)
 )

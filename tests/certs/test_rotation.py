@@ -53,7 +53,7 @@ def test_each_certificate_proves_its_name_and_has_its_service_names(store: Count
     assert "cluster-agent.vanadium-system.svc" in sans.value.get_values_for_type(x509.DNSName)
 
 
-def test_over_five_years_every_serving_certificate_is_trusted_by_whoever_read_the_bundle_a_week_ago(
+def test_over_five_years_every_serving_certificate_is_trusted_by_readers_of_a_week_old_bundle(
     store: CountingStore,
 ) -> None:
     clock = Clock()
@@ -101,7 +101,7 @@ def test_a_broken_root_is_left_for_a_person(store: CountingStore) -> None:
         ensure(store, now=Clock()())
 
 
-def test_whoever_loses_the_race_takes_what_the_winner_wrote(tmp_path: Path) -> None:
+def test_the_loser_of_a_race_takes_what_the_winner_wrote(tmp_path: Path) -> None:
     clock = Clock()
     winner = DirectoryStore(tmp_path)
 

@@ -95,7 +95,7 @@ def container_status(pod: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def container_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of all of the Pod's containers."""
+    """The statuses of all of the Pod's containers."""
     status = pod["status"]
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 

@@ -1,4 +1,4 @@
-"""A node's machine leaves nothing behind, least of all when whoever made it was killed."""
+"""A node's machine leaves nothing behind, even when the process that made it was killed."""
 
 from __future__ import annotations
 

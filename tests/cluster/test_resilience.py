@@ -264,7 +264,7 @@ def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(
 
 
 def _seek_with(kubectl: Kubectl, credential: str) -> str:
-    """The cluster agent's answer to whoever has a bootstrap credential."""
+    """The cluster agent's answer to a client with a bootstrap credential."""
     with forwarded(kubectl, SYSTEM, "service/cluster-agent", 8193) as port:
         return refusal(seek(f"https://127.0.0.1:{port}", json.loads(credential), ""))
 

@@ -99,7 +99,7 @@ class ControlPlane:
         return Kubectl(self._programs["kubectl"], self.kubeconfig)
 
     def kubeconfig_for(self, token: str, name: str) -> Path:
-        """A kubeconfig file for whoever has `token`."""
+        """A kubeconfig file for a client with `token`."""
         path = self.directory / f"{name}.kubeconfig"
         cluster = {"server": self.url, "certificate-authority": str(self.ca_certificate)}
         content = {

@@ -20,7 +20,7 @@ def seek(
     key: Principal | None = None,
     presented: tuple[Principal, Blessing] | None = None,
 ) -> httpx.Response:
-    """SeekBlessings for `key`, as whoever has `credential` calls it, or `presented` as a replica."""
+    """SeekBlessings for `key`, as a client with `credential` calls it, or `presented` as a replica."""
     principal, blessing = presented or (
         Principal.from_pem(credential["privateKey"].encode()),
         Blessing.from_pem(credential["certificateChain"]),

@@ -250,7 +250,7 @@ def discharges() -> list[Vector]:
 
 
 def signatures() -> list[Vector]:
-    """Of messages, as Principal.sign makes them, but for the nonce of ECDSA."""
+    """Signatures of messages as Principal.sign makes them, except for the nonce of ECDSA."""
     made = []
     for label in ("replica", "ed25519 replica"):
         holder = principal(label)

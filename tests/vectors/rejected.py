@@ -1,4 +1,4 @@
-"""Vectors of verification: chains and certificates that prove nothing, whoever looks at them."""
+"""Vectors of verification: chains and certificates that prove nothing to any verifier."""
 
 from __future__ import annotations
 

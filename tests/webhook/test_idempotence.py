@@ -1,4 +1,4 @@
-"""What holds for every Pod, whoever else changes it (checklist 1, 2, 4, 11, 12, 13)."""
+"""What holds for every Pod, whatever other webhooks change (checklist 1, 2, 4, 11, 12, 13)."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_attack_a_discharge_without_its_caveats() -> None:
 
 
 def test_attack_a_message_signature_is_no_discharge() -> None:
-    """Whoever makes a discharger sign a message of their choice has no discharge by that."""
+    """An attacker who makes a discharger sign a chosen message gains no discharge."""
     caveat = third()
     real = met(caveat)
     content = b'{"caveat":"%s","caveats":[],"version":1}' % caveat.identifier.encode()

@@ -43,9 +43,9 @@ CONFORMANCE = [
 ]
 DOCUMENT = json.loads(PUBLISHED.read_text())
 OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
-# Whoever has no certificate gets answers other than refusals from these, and from no others.
+# A client without a certificate gets answers other than refusals from these routes only,
 OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}"}
-# And whoever has a bootstrap credential, from this one too.
+# and a client with a bootstrap credential from this one too.
 OF_PODS = {"/v1/seek-blessings"}
 OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret"}
 OF_REPLICAS = {"/v1/watch"}

@@ -246,7 +246,7 @@ async def a_year_passing(world: World) -> Do:
 
 
 def roots(world: World, *changes: list[str | None], force: bool) -> dict[str, Any]:
-    """For each root of now, oldest first."""
+    """For each current root, oldest first."""
     keys = [one.fingerprint for one in world.keeper.state.roots]
     changed = {key: change for key, change in zip(keys, changes, strict=True) if change}
     return {"version": world.keeper.state.version, "roots": changed, "force": force}

@@ -438,7 +438,7 @@ def test_an_answered_claim_survives_kill_9(tmp_path: Path) -> None:
             client.post("/v1/claim", json=administrator.claim(key_to_claim(agent))).raise_for_status()
         agent.process.send_signal(signal.SIGKILL)
         agent.process.wait()
-        # Nobody needs the code any more.
+        # The code is no longer needed.
         (tmp_path / "code").unlink()
         with another_replica(agent, tmp_path) as restarted:
             assert httpx.get(restarted.health_url + "/readyz").status_code == 200

@@ -1,4 +1,4 @@
-"""The attack suite: the program over real TLS, on both stores, against whoever holds what is not theirs.
+"""The attack suite: the program over real TLS, on both stores, against attackers who hold stolen credentials.
 
 After every attack there is as much issued as before it, by the store and by the metrics, and a record of it
 in the audit. Attacks on single checks, with a clock, are in test_issuing.py; those that need an API server,
@@ -36,7 +36,7 @@ SEEK = "/v1/seek-blessings"
 
 @dataclass
 class Replica:
-    """Whoever has these: a real pod of shop/web, or who stole them from it."""
+    """A client with these: a real pod of shop/web, or an attacker who stole them from it."""
 
     secret: dict[str, Any]
     principal: Principal
@@ -227,7 +227,7 @@ def test_an_issuer_that_has_expired_signs_nothing(tmp_path: Path) -> None:
 
 
 def test_attack_the_refused_choose_neither_labels_of_metrics_nor_paths_of_records(tmp_path: Path) -> None:
-    """Else whoever reaches the port, without a certificate, fills the memory with paths of their own."""
+    """Otherwise a client without a certificate could fill the memory with invented paths."""
     with running_cluster_agent(tmp_path, rate_per_address=1) as agent:
         with agent.client(None, None) as client:
             assert client.get("/v1/crl/chosen-1").status_code == 400

@@ -73,7 +73,7 @@ class Revoking:
         return await self.under.agent.seek_blessings(caller, csr_of(Principal.create()), token, None)
 
     def judged(self, blessing: Blessing) -> Reason | None:
-        """By a peer that has the lists of now, and insists on them."""
+        """By a peer that has the current lists, and insists on them."""
         lists = RevocationLists.of(base64.b64decode(one["crl"]) for one in self.listed(0))
         policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
         roots = self.under.agent.room.identity_roots

@@ -149,7 +149,7 @@ _STEPS = st.lists(
         st.sampled_from(_ACTIONS),
         st.integers(0, AGENTS - 1),
         st.integers(0, PODS - 1),
-        # Mostly less than a certificate's life, so that there are live ones of before and after each phase.
+        # Mostly less than a certificate's life, so that live certificates span each phase.
         st.sampled_from([0, 1, 20, 59, 61, 130, 600, 600, 1200, 1700, 3500, 90000]),
     ),
     min_size=40,
@@ -160,7 +160,7 @@ _STEPS = st.lists(
 def run(world: World, steps: list[tuple[str, int, int, int]]) -> None:
     for action, agent, pod, seconds in steps:
         if action in ("renew", "poll"):
-            # What a pod asks is answered by whoever has looked lately, or refused.
+            # A pod is answered by a replica that has looked lately, or refused.
             getattr(world, action)(agent, pod)
         elif action == "forget":
             world.forget(pod)

@@ -109,7 +109,7 @@ _SPANS = st.integers(1, 4000 * 86400).map(lambda seconds: timedelta(seconds=seco
     ttl=_SPANS,
     lifetime=_SPANS,
 )
-def test_what_is_signed_never_outlives_whoever_signs(
+def test_what_is_signed_never_outlives_its_signer(
     issuer: Life | None, above_left: timedelta, ttl: timedelta, lifetime: timedelta
 ) -> None:
     above = Life(NOW - DAY, NOW - 30 * DAY + above_left)

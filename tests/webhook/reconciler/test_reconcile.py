@@ -85,7 +85,7 @@ def test_what_was_issued_is_revoked_with_its_namespace_or_account(
     assert chain.leaf.serial_number in RevocationList.from_der(der).serials
 
 
-def test_whoever_loses_the_race_leaves_no_secret_behind(agent: AgentSecrets) -> None:
+def test_the_loser_of_a_race_leaves_no_secret_behind(agent: AgentSecrets) -> None:
     class RacedSecrets(MemorySecrets):
         """Another replica writes between our read and our write."""
 
