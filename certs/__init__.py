@@ -5,17 +5,17 @@ as `caBundle`.
     bundle.webhook.chain_pem, bundle.webhook.key_pem, bundle.roots
 """
 
-from certs.issue import CLUSTER_AGENT, WEBHOOK, Identity
+from certs.issue import CLUSTER_AGENT, WEBHOOK, ControlPlaneServer
 from certs.rotation import ControlPlaneCertificates, ensure
-from certs.store import Conflict, Store, Stored
+from certs.store import Store, Stored, VersionConflict
 
 __all__ = [
     "CLUSTER_AGENT",
     "WEBHOOK",
-    "Conflict",
     "ControlPlaneCertificates",
-    "Identity",
+    "ControlPlaneServer",
     "Store",
     "Stored",
+    "VersionConflict",
     "ensure",
 ]

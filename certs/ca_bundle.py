@@ -11,7 +11,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from blessings import Roots
-from certs.store import Conflict
+from certs.store import VersionConflict
 
 JSONPatch = list[dict[str, Any]]
 
@@ -35,7 +35,7 @@ def ca_bundle_patch(bundles: Sequence[str | None], roots: Roots, resource_versio
 def publish_ca_bundle(api: client.AdmissionregistrationV1Api, configuration: str, roots: Roots) -> bool:
     """Writes the bundle where it is wrong, and returns whether it wrote.
 
-    Raises Conflict when the configuration does not exist yet, or changed meanwhile: try again later.
+    Raises VersionConflict when the configuration does not exist yet, or changed meanwhile: try again later.
     """
     try:
         found = api.read_mutating_webhook_configuration(configuration)
@@ -46,7 +46,7 @@ def publish_ca_bundle(api: client.AdmissionregistrationV1Api, configuration: str
             api.patch_mutating_webhook_configuration(configuration, patch)
     except ApiException as error:
         if error.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY):
-            raise Conflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error
+            raise VersionConflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error
         raise
     return bool(patch)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from certs.store import Conflict, Stored
+from certs.store import Stored, VersionConflict
 
 
 class DirectoryStore:
@@ -30,7 +30,7 @@ class DirectoryStore:
     def write(self, name: str, files: Mapping[str, str], over: Stored | None) -> None:
         found = self.read(name)
         if (found and found.version) != (over and over.version):
-            raise Conflict(f"{self.directory(name)} changed while it was being renewed")
+            raise VersionConflict(f"{self.directory(name)} changed while it was being renewed")
         self.directory(name).mkdir(mode=0o700, parents=True, exist_ok=True)
         for file_name, text in files.items():
             _replace(self.directory(name) / file_name, text)

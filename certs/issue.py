@@ -19,7 +19,7 @@ CERTIFICATE, KEY, ROOTS = "tls.crt", "tls.key", "ca.crt"
 
 
 @dataclass(frozen=True)
-class Identity:
+class ControlPlaneServer:
     """A part of the control plane: its Service, and the Secret that holds its certificate."""
 
     service: str
@@ -39,8 +39,8 @@ class Identity:
         )
 
 
-WEBHOOK = Identity(service="webhook", secret="webhook-serving")  # noqa: S106 - the name of a Secret
-CLUSTER_AGENT = Identity(service="cluster-agent", secret="cluster-agent-serving")  # noqa: S106
+WEBHOOK = ControlPlaneServer(service="webhook", secret="webhook-serving")  # noqa: S106 - the name of a Secret
+CLUSTER_AGENT = ControlPlaneServer(service="cluster-agent", secret="cluster-agent-serving")  # noqa: S106
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ def new_root(now: datetime) -> Authority:
 
 
 def serving_material(
-    authority: Authority, identity: Identity, roots: Roots, now: datetime, namespace: str = NAMESPACE
+    authority: Authority, server: ControlPlaneServer, roots: Roots, now: datetime, namespace: str = NAMESPACE
 ) -> Material:
     """A serving certificate with a new key."""
     principal = Principal.create()
     blessing = authority.bless(
         principal.public_key,
-        identity.service,
+        server.service,
         now=now,
         lifetime=SERVING_LIFETIME,
-        dns_names=identity.dns_names(namespace),
+        dns_names=server.dns_names(namespace),
     )
     return Material(principal, blessing, roots)

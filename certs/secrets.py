@@ -15,7 +15,7 @@ from http import HTTPStatus
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from certs.store import Conflict, Stored
+from certs.store import Stored, VersionConflict
 
 PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
 
@@ -48,7 +48,7 @@ class VersionedSecrets:
         return Stored(files, str(secret.metadata.resource_version if secret.metadata else ""))
 
     def write(self, namespace: str, name: str, files: Mapping[str, str], over: Stored | None) -> None:
-        """Creates (`over` is None) or replaces. Raises Conflict when the stored version is another by now."""
+        """Creates (`over` is None) or replaces. Raises VersionConflict when another version is stored."""
         metadata = client.V1ObjectMeta(name=name, namespace=namespace, labels=self._labels)
         body = client.V1Secret(
             api_version="v1", kind="Secret", type=self._type, metadata=metadata, string_data=dict(files)
@@ -65,7 +65,7 @@ class VersionedSecrets:
             raise
 
     def delete(self, namespace: str, name: str, over: Stored) -> None:
-        """Deletes what is there. Raises Conflict when the stored version is another by now."""
+        """Deletes what is there. Raises VersionConflict when the stored version is another by now."""
         preconditions = client.V1Preconditions(resource_version=over.version)
         try:
             self._api.delete_namespaced_secret(
@@ -78,5 +78,5 @@ class VersionedSecrets:
                 raise
 
 
-def _conflict(namespace: str, name: str) -> Conflict:
-    return Conflict(f"Secret {namespace}/{name} was written by somebody else")
+def _conflict(namespace: str, name: str) -> VersionConflict:
+    return VersionConflict(f"Secret {namespace}/{name} was written by somebody else")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Conflict(Exception):
+class VersionConflict(Exception):
     """Another writer came first: read again."""
 
 
@@ -26,4 +26,4 @@ class Store(Protocol):
         """The files stored under `name`, or None."""
 
     def write(self, name: str, files: Mapping[str, str], over: Stored | None) -> None:
-        """Creates (`over` is None) or replaces. Raises Conflict when the stored version is another by now."""
+        """Creates (`over` is None) or replaces. Raises VersionConflict when another version is stored."""

@@ -19,7 +19,7 @@ from service.cluster_agent_client import (
     mutual_tls,
     server_only_tls,
 )
-from vkube.errors import ClusterAgentError
+from vkube.errors import AdministrationError
 
 
 def connect(
@@ -27,46 +27,46 @@ def connect(
 ) -> ClusterAgentClient:
     """A client with that certificate, or without. `ca_file` has the roots of the agent's own.
 
-    Raises ClusterAgentError for another URL than https://, and for roots that cannot be read.
+    Raises AdministrationError for another URL than https://, and for roots that cannot be read.
     """
     try:
         address = ClusterAgentAddress(url, server_name)
     except ValueError as error:
-        raise ClusterAgentError(f"--cluster-agent {url}: {error}") from error
+        raise AdministrationError(f"--cluster-agent {url}: {error}") from error
     try:
         roots = Roots.from_pem(ca_file.read_bytes())
         context = server_only_tls(roots) if identity is None else mutual_tls(*identity, roots)
     except (OSError, BlessingsError) as error:  # ssl.SSLError is an OSError
-        raise ClusterAgentError(f"--ca {ca_file}: {error}") from error
+        raise AdministrationError(f"--ca {ca_file}: {error}") from error
     return ClusterAgentClient(address, context)
 
 
 def key_of(agent: ClusterAgentClient) -> PublicKey:
-    """The cluster agent's issuing key, after proof that it has the private key. Raises ClusterAgentError."""
+    """The cluster agent's issuing key, after proof of its private key. Raises AdministrationError."""
     answer = agent.call("GET", "/v1/claim")
     try:
         csr = x509.load_pem_x509_csr(str(answer["csr"]).encode())
         if not csr.is_signature_valid:
-            raise ClusterAgentError("the agent's certificate request is not signed by its own key")
+            raise AdministrationError("the agent's certificate request is not signed by its own key")
         return check_public_key(csr.public_key())
     except (KeyError, ValueError) as error:
-        raise ClusterAgentError(f"the agent's certificate request cannot be read: {error}") from error
+        raise AdministrationError(f"the agent's certificate request cannot be read: {error}") from error
 
 
 def claim(
     agent: ClusterAgentClient, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
 ) -> Blessing:
-    """Delegates `prefix` to the agent's key, and returns the granted blessing. Raises ClusterAgentError."""
+    """Delegates `prefix` to the agent's key, and returns the granted blessing. Raises AdministrationError."""
     if not root.is_root:
-        raise ClusterAgentError(f"{root.name} is not a root; only a root can claim a cluster agent")
+        raise AdministrationError(f"{root.name} is not a root; only a root can claim a cluster agent")
     if not prefix.is_extension_of(root.name):
-        raise ClusterAgentError(f"the prefix {prefix} is not under the root {root.name}")
+        raise AdministrationError(f"the prefix {prefix} is not under the root {root.name}")
     key = key_of(agent)
     extension = ":".join(prefix.components[len(root.name.components) :])
     try:
         granted = root.grant(key, extension, now=now, lifetime=lifetime, path_length=1)
     except BlessingsError as error:
-        raise ClusterAgentError(f"cannot delegate {prefix}: {error}") from error
+        raise AdministrationError(f"cannot delegate {prefix}: {error}") from error
     body = {
         "code": code,
         "chain": granted.to_pem(),
@@ -105,11 +105,11 @@ def register(agent: ClusterAgentClient, wanted: Wanted, root: Callable[[], Autho
         return f"the agent's own, below {prefix}"
     granting = root()
     if not wanted.name.is_extension_of(granting.name):
-        raise ClusterAgentError(f"{wanted.name} is below neither {prefix} nor {granting.name}")
+        raise AdministrationError(f"{wanted.name} is below neither {prefix} nor {granting.name}")
     extension = ":".join(wanted.name.components[len(granting.name.components) :])
     try:
         chain = granting.grant(key_of(agent), extension, now=now, lifetime=wanted.lifetime)
     except BlessingsError as error:
-        raise ClusterAgentError(f"cannot grant {wanted.name}: {error}") from error
+        raise AdministrationError(f"cannot grant {wanted.name}: {error}") from error
     agent.call("POST", "/v1/register-application", {**body, "chain": chain.to_pem()})
     return f"{granting.name}'s, until {chain.not_after.isoformat()}"

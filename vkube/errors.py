@@ -1,11 +1,11 @@
 """Every error of the command line and local mode, as a tree.
 
 VkubeError
-├── ManifestError     a manifest cannot be read, or contains something that local mode does not run
-├── AdmissionRefused  the webhook refused a Pod
-├── CredentialsError  an administrator's credentials cannot be used as they are
-├── ClusterAgentError a cluster agent refused, or cannot be reached
-└── LocalModeError    a part of local mode did not start, or ended
+├── ManifestError        a manifest cannot be read, or contains something that local mode does not run
+├── AdmissionRefused     the webhook refused a Pod
+├── CredentialsError     an administrator's credentials cannot be used as they are
+├── AdministrationError  a cluster agent refused, or cannot be reached
+└── LocalModeError       a part of local mode did not start, or ended
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CredentialsError(VkubeError):
     """An administrator's credentials cannot be used as they are."""
 
 
-class ClusterAgentError(VkubeError):
+class AdministrationError(VkubeError):
     """A cluster agent refused a call, or cannot be reached."""
 
 

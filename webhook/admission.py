@@ -13,7 +13,7 @@ from webhook.injection import inject
 from webhook.pod import Pod
 from webhook.policy import CLUSTER_NAMESPACES, Skip, skip_pod, skip_request
 from webhook.rawjson import JSONObject, WrongTypeError
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 from webhook.review import AdmissionRequest
 from webhook.sidecar import Configuration
 
@@ -24,7 +24,7 @@ class Admission:
 
     request: AdmissionRequest
     answer: JSONObject
-    reason: Reason
+    reason: AdmissionReason
     message: str
     generate_name: str
     operations: int
@@ -62,12 +62,12 @@ def _admit(
         return _skipped(request, skip)
     if request.object is None:
         raise RefusalError(
-            Reason.MALFORMED_POD, "request.object is missing: a CREATE review has to hold the Pod"
+            AdmissionReason.MALFORMED_POD, "request.object is missing: a CREATE review has to hold the Pod"
         )
     try:
         skip = skip_pod(Pod(request.object))
     except WrongTypeError as error:
-        raise RefusalError(Reason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
+        raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
     if skip is not None:
         return _skipped(request, skip)
     injection = inject(request.object, configuration)
@@ -81,7 +81,7 @@ def _skipped(request: AdmissionRequest, skip: Skip) -> Admission:
 
 
 def _described(
-    request: AdmissionRequest, answer: JSONObject, reason: Reason, message: str, operations: int = 0
+    request: AdmissionRequest, answer: JSONObject, reason: AdmissionReason, message: str, operations: int = 0
 ) -> Admission:
     return Admission(
         request=request,

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from webhook.errors import RefusalError
 from webhook.layout import INJECT_LABEL, PREFIX
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
 
 IMAGE = f"{PREFIX}image"
@@ -67,7 +67,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
 
 def _refuse(annotation: str, value: str, expected: str) -> RefusalError:
     shown = value if len(value) <= 64 else value[:61] + "..."
-    return RefusalError(Reason.INVALID_ANNOTATION, f"annotation {annotation}: {shown!r}: {expected}")
+    return RefusalError(AdmissionReason.INVALID_ANNOTATION, f"annotation {annotation}: {shown!r}: {expected}")
 
 
 def _image(annotations: Mapping[str, str]) -> str | None:

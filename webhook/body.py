@@ -9,7 +9,7 @@ from typing import NoReturn
 from starlette.requests import ClientDisconnect, Request
 
 from webhook.errors import BadRequestError
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 # The API server's own limit for a request body.
 # https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
@@ -32,17 +32,21 @@ async def read_body(request: Request, seconds: float, limit: int = LIMIT) -> byt
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON or request.headers.get("content-encoding", "identity") != "identity":
         message = f"the body is {media_type[:80] or 'of no stated type'}: expected {_JSON}, not compressed"
-        raise BadRequestError(415, Reason.UNSUPPORTED_MEDIA_TYPE, message)
+        raise BadRequestError(415, AdmissionReason.UNSUPPORTED_MEDIA_TYPE, message)
     try:
         async with asyncio.timeout(seconds):
             body = await _read(request, limit)
     except TimeoutError as error:
         message = f"the body took longer than {seconds:g} seconds"
-        raise BadRequestError(408, Reason.BODY_TOO_SLOW, message) from error
+        raise BadRequestError(408, AdmissionReason.BODY_TOO_SLOW, message) from error
     except ClientDisconnect as error:
-        raise BadRequestError(400, Reason.BODY_TRUNCATED, "the connection ended within the body") from error
+        raise BadRequestError(
+            400, AdmissionReason.BODY_TRUNCATED, "the connection ended within the body"
+        ) from error
     if not body:
-        raise BadRequestError(400, Reason.INVALID_JSON, "the body is empty: expected an AdmissionReview")
+        raise BadRequestError(
+            400, AdmissionReason.INVALID_JSON, "the body is empty: expected an AdmissionReview"
+        )
     return body
 
 
@@ -56,10 +60,10 @@ def parse(body: bytes) -> object:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError as error:
         message = "the JSON is nested too deeply: no Pod is"
-        raise BadRequestError(400, Reason.TOO_DEEPLY_NESTED, message) from error
+        raise BadRequestError(400, AdmissionReason.TOO_DEEPLY_NESTED, message) from error
     except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
         message = f"the body is not JSON: {error}"
-        raise BadRequestError(400, Reason.INVALID_JSON, message) from error
+        raise BadRequestError(400, AdmissionReason.INVALID_JSON, message) from error
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -75,7 +79,7 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> BadRequestError:
-    return BadRequestError(413, Reason.BODY_TOO_LARGE, f"the body is larger than {limit} bytes")
+    return BadRequestError(413, AdmissionReason.BODY_TOO_LARGE, f"the body is larger than {limit} bytes")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from blessings import BlessingsError
-from certs import Conflict, ControlPlaneCertificates, ensure
+from certs import ControlPlaneCertificates, VersionConflict, ensure
 from certs.ca_bundle import publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
 from service.serving_certificate import ServingCertificate
@@ -57,7 +57,7 @@ class CertificateKeeper:
             self.round,
             period=_EVERY_SECONDS,
             failure="certificates not kept",
-            expected=(Conflict, BlessingsError, *API_SERVER_ERRORS),
+            expected=(VersionConflict, BlessingsError, *API_SERVER_ERRORS),
             unready_after_seconds=_UNREADY_SECONDS,
             back_off=_BACK_OFF,
         )

@@ -25,7 +25,7 @@ from webhook.layout import (
 )
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, string_at
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 _WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 
@@ -35,7 +35,7 @@ def refuse_container_clash(containers: Iterable[Container]) -> None:
     for container in containers:
         if container.name == CONTAINER and not sidecar.is_pod_agent(container):
             raise RefusalError(
-                Reason.CONTAINER_CLASH,
+                AdmissionReason.CONTAINER_CLASH,
                 f"{container.field} is named {CONTAINER}, which is the name of the injected container, "
                 f"but is not that container: rename it, {_WAY_OUT}",
             )
@@ -47,7 +47,7 @@ def refuse_volume_clash(pod: Pod) -> None:
     for index, volume in enumerate(pod.volumes):
         if volume.get("name") in VOLUMES:
             raise RefusalError(
-                Reason.VOLUME_CLASH,
+                AdmissionReason.VOLUME_CLASH,
                 f"spec.volumes[{index}] is named {volume['name']}, which is the name of an injected volume: "
                 f"rename it, {_WAY_OUT}",
             )
@@ -66,7 +66,7 @@ def refuse_foreign_volumes(pod: Pod) -> None:
     for name in (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME):
         if name not in ours or not sidecar.is_volume_of_ours(ours[name]):
             raise RefusalError(
-                Reason.VOLUME_CLASH,
+                AdmissionReason.VOLUME_CLASH,
                 f"the container {CONTAINER} is in the Pod, but the volume {name} that it needs is "
                 f"{'another one' if name in ours else 'missing'}: remove the container, so that it is "
                 f"injected anew, {_WAY_OUT}",
@@ -74,7 +74,7 @@ def refuse_foreign_volumes(pod: Pod) -> None:
     holder = sidecar.bootstrap_service_account(ours[BOOTSTRAP_VOLUME])
     if holder != pod.service_account:
         raise RefusalError(
-            Reason.SERVICE_ACCOUNT_CHANGED,
+            AdmissionReason.SERVICE_ACCOUNT_CHANGED,
             f"the volume {BOOTSTRAP_VOLUME} holds the credential of the service account {holder}, but the "
             f"Pod runs as {pod.service_account}: remove the container {CONTAINER} and the volumes named "
             f"vanadium-*, so that they are injected anew",
@@ -87,7 +87,7 @@ def refuse_port_clash(containers: Iterable[Container]) -> None:
         for index, port in enumerate(container.ports):
             if port.get("containerPort") == HEALTH_PORT and port.get("protocol", "TCP") == "TCP":
                 raise RefusalError(
-                    Reason.PORT_CLASH,
+                    AdmissionReason.PORT_CLASH,
                     f"{container.field}.ports[{index}] is TCP port {HEALTH_PORT}, where the injected "
                     f"container answers its probes, and a Pod's containers share their ports: use another, "
                     f"{_WAY_OUT}",
@@ -140,7 +140,7 @@ def missing_variables(container: Container) -> list[JSONObject]:
         if variable.get("value") != APPLICATION_VARIABLES[name]:
             # The message leaves out the value, which belongs to the pod author: messages end up in Events.
             raise RefusalError(
-                Reason.VARIABLE_CLASH,
+                AdmissionReason.VARIABLE_CLASH,
                 f"{container.field}.env[{index}] sets {name} to another value than "
                 f"{APPLICATION_VARIABLES[name]}: remove it, or leave the container out with the annotation "
                 f"{CONTAINERS}",
@@ -151,7 +151,7 @@ def missing_variables(container: Container) -> list[JSONObject]:
 
 def _mount_clash(where: str, path: object, why: str) -> RefusalError:
     return RefusalError(
-        Reason.MOUNT_PATH_CLASH,
+        AdmissionReason.MOUNT_PATH_CLASH,
         f"{where} mounts at {path}, which {why} ({SOCKET_DIRECTORY}): mount it elsewhere, or leave the "
         f"container out with the annotation {CONTAINERS}",
     )

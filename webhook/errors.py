@@ -10,7 +10,7 @@ call and applies the `failurePolicy` (ours is `Ignore`), while a refusal always 
 
 from __future__ import annotations
 
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 
 class WebhookError(Exception):
@@ -25,7 +25,7 @@ class BadRequestError(WebhookError):
         reason: the CamelCase reason of the answer and of the metric's label.
     """
 
-    def __init__(self, status: int, reason: Reason, message: str) -> None:
+    def __init__(self, status: int, reason: AdmissionReason, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
@@ -34,6 +34,6 @@ class BadRequestError(WebhookError):
 class RefusalError(WebhookError):
     """The Pod asks for an identity and cannot have it as it is; the message states what to change."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: AdmissionReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason

@@ -2,7 +2,7 @@
 
     >>> injection = inject({"spec": {"containers": [{"name": "web"}]}}, configuration)
     >>> injection.reason
-    <Reason.INJECTED: 'Injected'>
+    <AdmissionReason.INJECTED: 'Injected'>
     >>> [operation["path"] for operation in injection.operations][-1]
     '/spec/initContainers'
 
@@ -22,7 +22,7 @@ from webhook.layout import CONTAINER
 from webhook.patch import Operation, append, prepend
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, WrongTypeError
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 from webhook.sidecar import Configuration
 
 
@@ -31,7 +31,7 @@ class Injection:
     """The changes to a Pod. Without operations, the Pod already has everything that it needs."""
 
     operations: list[Operation]
-    reason: Reason
+    reason: AdmissionReason
     warnings: tuple[str, ...] = ()
 
 
@@ -45,7 +45,7 @@ def inject(raw: JSONObject, configuration: Configuration) -> Injection:
     try:
         return _inject(Pod(raw), configuration)
     except WrongTypeError as error:
-        raise RefusalError(Reason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
+        raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
 
 
 def _inject(pod: Pod, configuration: Configuration) -> Injection:
@@ -72,7 +72,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     ]
     warnings = _warnings(pod, others, wishes, configuration)
     if present:
-        reason = Reason.SOCKET_ADDED if operations else Reason.ALREADY_INJECTED
+        reason = AdmissionReason.SOCKET_ADDED if operations else AdmissionReason.ALREADY_INJECTED
         return Injection(operations, reason, warnings)
     volumes = append(pod.spec, ["spec"], "volumes", sidecar.volumes(configuration, pod.service_account))
     agent = sidecar.container(configuration, wishes)
@@ -82,7 +82,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     else:
         # Last, so that `kubectl logs` and `kubectl exec` still mean the user's container by default.
         insertion = append(pod.spec, ["spec"], "containers", [agent])
-    return Injection([*volumes, *operations, *insertion], Reason.INJECTED, warnings)
+    return Injection([*volumes, *operations, *insertion], AdmissionReason.INJECTED, warnings)
 
 
 def _give_socket(container: Container, pod: Pod) -> list[Operation]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 # Seconds. The API server waits for 5 at most, and should have to wait for a few thousandths.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -37,11 +37,11 @@ class Metrics:
             registry=self.registry,
         )
         # Each reason starts with 0, so that a rate does not miss the first time that it occurs.
-        for reason in Reason:
+        for reason in AdmissionReason:
             for dry_run in ("false", "true"):
                 self._admissions.labels(reason.value, dry_run)
 
-    def answered(self, reason: Reason, dry_run: bool, seconds: float) -> None:
+    def answered(self, reason: AdmissionReason, dry_run: bool, seconds: float) -> None:
         """Counts one answer, which took `seconds`."""
         self._admissions.labels(reason.value, "true" if dry_run else "false").inc()
         self._seconds.observe(seconds)

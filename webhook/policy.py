@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from webhook.errors import RefusalError
 from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
 from webhook.pod import Pod
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 from webhook.review import AdmissionRequest
 
 # The cluster itself needs Pods of these namespaces to start: an identity must never prevent that.
@@ -25,7 +25,7 @@ _POD_RESOURCE = ("", "pods")
 class Skip:
     """The Pod stays as it is, for this reason."""
 
-    reason: Reason
+    reason: AdmissionReason
     message: str
     warning: bool = False
     """Whether to warn the pod author: the namespace asked for an identity, and the Pod looks as if it could
@@ -35,13 +35,19 @@ class Skip:
 def skip_request(request: AdmissionRequest, excluded_namespaces: frozenset[str]) -> Skip | None:
     """Why the request is not for us, before its object is read; None when it is."""
     if request.operation != "CREATE":
-        return Skip(Reason.NOT_A_CREATE, f"operation {request.operation}: only new Pods get an identity")
+        return Skip(
+            AdmissionReason.NOT_A_CREATE, f"operation {request.operation}: only new Pods get an identity"
+        )
     if (request.group, request.resource) != _POD_RESOURCE:
-        return Skip(Reason.NOT_A_POD, f"resource {request.resource}: only Pods get an identity")
+        return Skip(AdmissionReason.NOT_A_POD, f"resource {request.resource}: only Pods get an identity")
     if request.subresource:
-        return Skip(Reason.SUBRESOURCE, f"subresource {request.subresource}: only new Pods get an identity")
+        return Skip(
+            AdmissionReason.SUBRESOURCE, f"subresource {request.subresource}: only new Pods get an identity"
+        )
     if request.namespace in excluded_namespaces:
-        return Skip(Reason.EXCLUDED_NAMESPACE, f"Pods of the namespace {request.namespace} are left alone")
+        return Skip(
+            AdmissionReason.EXCLUDED_NAMESPACE, f"Pods of the namespace {request.namespace} are left alone"
+        )
     return None
 
 
@@ -55,20 +61,24 @@ def skip_pod(pod: Pod) -> Skip | None:
     # This check is first. The kubelet made the Pod from a file, and deletes it if it comes back changed; and
     # no API server could tell the author of that file about a wrong label.
     if MIRROR_ANNOTATION in pod.annotations:
-        return Skip(Reason.MIRROR_POD, "a mirror Pod shows what the kubelet runs and cannot be changed")
+        return Skip(
+            AdmissionReason.MIRROR_POD, "a mirror Pod shows what the kubelet runs and cannot be changed"
+        )
     label = pod.labels.get(INJECT_LABEL)
     if label == DISABLED:
-        return Skip(Reason.DISABLED_BY_LABEL, f"the Pod is labelled {INJECT_LABEL}={DISABLED}")
+        return Skip(AdmissionReason.DISABLED_BY_LABEL, f"the Pod is labelled {INJECT_LABEL}={DISABLED}")
     if label not in (None, ENABLED):
         raise RefusalError(
-            Reason.INVALID_LABEL,
+            AdmissionReason.INVALID_LABEL,
             f"label {INJECT_LABEL}: {label!r}: expected {ENABLED} or {DISABLED}, or no such label",
         )
     if pod.operating_system == "windows":
-        return Skip(Reason.WINDOWS_POD, "os.name is windows: there is no pod agent for Windows", warning=True)
+        return Skip(
+            AdmissionReason.WINDOWS_POD, "os.name is windows: there is no pod agent for Windows", warning=True
+        )
     if pod.host_network and label != ENABLED:
         return Skip(
-            Reason.HOST_NETWORK,
+            AdmissionReason.HOST_NETWORK,
             f"the Pod uses the node's network, where the pod agent would take a port of the node: "
             f"label it {INJECT_LABEL}={ENABLED} to have an identity all the same",
             warning=True,

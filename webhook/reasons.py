@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class AdmissionReason(StrEnum):
     """A reason as a CamelCase word, like the reasons in a Kubernetes Status or condition."""
 
     # Served: a patch, or none needed.

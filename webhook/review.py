@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from webhook.errors import BadRequestError, RefusalError
 from webhook.patch import Operation
 from webhook.rawjson import JSONObject, WrongTypeError, as_object, flag_at, object_at, string_at
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 _GROUP = "admission.k8s.io/"
 _VERSIONS = frozenset({"admission.k8s.io/v1", "admission.k8s.io/v1beta1"})
@@ -49,7 +49,9 @@ def read_request(document: object) -> AdmissionRequest:
     try:
         return _read(as_object(document, "the body"))
     except WrongTypeError as error:
-        raise BadRequestError(400, Reason.MALFORMED_REVIEW, f"not an AdmissionReview: {error}") from error
+        raise BadRequestError(
+            400, AdmissionReason.MALFORMED_REVIEW, f"not an AdmissionReview: {error}"
+        ) from error
 
 
 def _read(document: JSONObject) -> AdmissionRequest:
@@ -80,14 +82,14 @@ def refuse_unknown_version(request: AdmissionRequest) -> None:
     """Raises RefusalError when we do not know the meaning of the review's version."""
     if request.api_version not in _VERSIONS:
         raise RefusalError(
-            Reason.UNSUPPORTED_REVIEW_VERSION,
+            AdmissionReason.UNSUPPORTED_REVIEW_VERSION,
             f"review of version {request.api_version[:80]}: expected one of {', '.join(sorted(_VERSIONS))}",
         )
 
 
 def allowed(
     request: AdmissionRequest,
-    reason: Reason,
+    reason: AdmissionReason,
     operations: Sequence[Operation] = (),
     warnings: Sequence[str] = (),
 ) -> JSONObject:
@@ -114,7 +116,7 @@ def refused(request: AdmissionRequest, refusal: RefusalError) -> JSONObject:
 
 
 def _response(
-    request: AdmissionRequest, is_allowed: bool, reason: Reason, warnings: Sequence[str]
+    request: AdmissionRequest, is_allowed: bool, reason: AdmissionReason, warnings: Sequence[str]
 ) -> JSONObject:
     response: JSONObject = {
         "uid": request.uid,

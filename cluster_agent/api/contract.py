@@ -45,17 +45,17 @@ class Answer(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class Reason(BaseModel):
+class RefusalDetail(BaseModel):
     """Why a call was refused."""
 
     reason: str = Field(description="one word for programs, NotAnAdministrator")
     message: str = Field(description="a sentence for people: what was wrong, where, and what to do")
 
 
-class Refused(BaseModel):
+class RefusalAnswer(BaseModel):
     """The one form of every refusal."""
 
-    error: Reason
+    error: RefusalDetail
 
 
 Rfc3339 = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -75,7 +75,7 @@ def refuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"model": Refused, "description": _MEANINGS[status]}
+    said: dict[str, Any] = {"model": RefusalAnswer, "description": _MEANINGS[status]}
     if status in (429, 503):
         said["headers"] = _WAIT
     return said
@@ -89,7 +89,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name in _NOT_OURS:
         schemas.pop(name, None)
-    refused = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Refused.__name__}"}}}
+    refused = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{RefusalAnswer.__name__}"}}}
     document["components"]["securitySchemes"] = {
         _SCHEME: {"type": "mutualTLS", "description": "a blessing that this cluster agent recognises"}
     }

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cluster_agent.api.contract import MEDIA_TYPE, Reason, Refused
+from cluster_agent.api.contract import MEDIA_TYPE, RefusalAnswer, RefusalDetail
 from cluster_agent.api.request_callers import address_of
 from cluster_agent.audit.refusals import OTHER_PATH, Refusals
 from cluster_agent.callers import Caller
@@ -109,7 +109,7 @@ def _path(request: Request, refusal: Refusal) -> str:
 
 
 def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    refused = Refused(error=Reason(reason=reason, message=_printable(message)))
+    refused = RefusalAnswer(error=RefusalDetail(reason=reason, message=_printable(message)))
     return JSONResponse(refused.model_dump(), status, headers)
 
 

@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 _EXTENSION = "vanadium.client_blessing"
 
 
-class AgentProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """One connection. `named` is called when it is made, if its client has a certificate that is accepted;
     `closed` is called when it ends, if it was made."""
 

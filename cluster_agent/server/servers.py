@@ -15,7 +15,7 @@ import uvicorn
 
 from cluster_agent.errors import Limit
 from cluster_agent.server.connection_limits import ConnectionLimits, Place
-from cluster_agent.server.connections import AgentProtocol
+from cluster_agent.server.connections import BoundedProtocol
 from service.errors import SettingsError
 
 DRAIN_SECONDS = 10
@@ -91,7 +91,7 @@ class AgentServer(uvicorn.Server):
             self._turned_away(place)
             return
         connection.setblocking(False)
-        protocol = AgentProtocol(
+        protocol = BoundedProtocol(
             self.config,
             self.server_state,
             connection,
@@ -116,7 +116,7 @@ class AgentServer(uvicorn.Server):
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, connection: socket.socket, protocol: AgentProtocol, place: Place) -> None:
+    async def _shake_hands(self, connection: socket.socket, protocol: BoundedProtocol, place: Place) -> None:
         # asyncio accepts this argument only with TLS.
         seconds = None if self._context is None else self._limits.handshake_seconds
         try:

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from blessings import BlessingsError, verify_blessing
-from certs import CLUSTER_AGENT, WEBHOOK, Conflict, Stored, ensure
+from certs import CLUSTER_AGENT, WEBHOOK, Stored, VersionConflict, ensure
 from certs.directory_store import DirectoryStore
 from certs.issue import Material
 from certs.rotation import ROOT_SECRET
@@ -123,9 +123,9 @@ def test_the_loser_of_a_race_takes_what_the_winner_wrote(tmp_path: Path) -> None
 def test_a_race_lost_again_and_again_is_an_error(tmp_path: Path) -> None:
     class AlwaysLosing(DirectoryStore):
         def write(self, name: str, files: Mapping[str, str], over: Stored | None) -> None:
-            raise Conflict(name)
+            raise VersionConflict(name)
 
-    with pytest.raises(Conflict):
+    with pytest.raises(VersionConflict):
         ensure(AlwaysLosing(tmp_path), now=Clock()())
 
 

@@ -9,7 +9,7 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from certs import Conflict, Stored
+from certs import Stored, VersionConflict
 from certs.kubernetes_store import KubernetesStore
 from certs.secrets import VersionedSecrets
 
@@ -67,7 +67,7 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     assert first == Stored({"web": "credential"}, "2")
     secrets.write("shop", "one", {"web": "another"}, first)
     assert first is not None
-    too_late = pytest.raises(Conflict, match="Secret shop/one was written by somebody else")
+    too_late = pytest.raises(VersionConflict, match="Secret shop/one was written by somebody else")
     for over in (first, None):
         with too_late:
             secrets.write("shop", "one", {}, over)
@@ -78,7 +78,7 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     assert current == Stored({"web": "another"}, "3")
     secrets.delete("shop", "one", current)
     secrets.delete("shop", "one", current)
-    with pytest.raises(Conflict):
+    with pytest.raises(VersionConflict):
         secrets.write("shop", "one", {}, current)
 
 

@@ -28,7 +28,7 @@ from kubernetes import client, config
 
 from blessings import Principal
 from blessings.tls import client_context
-from certs.root_succession import RootSuccession
+from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
@@ -127,7 +127,7 @@ class Installation:
     def control_plane_client(self, extension: str) -> httpx.Client:
         """Calls the cluster agent with a certificate under the control plane's root, which is in a Secret."""
         data = self.get("secret", ROOT_SECRET, "-n", SYSTEM)["data"]
-        roots = RootSuccession.from_files(
+        roots = ControlPlaneRoots.from_files(
             {key: base64.b64decode(value).decode() for key, value in data.items()}
         )
         principal = Principal.create()

@@ -15,7 +15,7 @@ from webhook.admission import admit
 from webhook.errors import BadRequestError
 from webhook.injection import inject
 from webhook.patch import pointer
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 JSONObject = dict[str, Any]
 
@@ -56,7 +56,7 @@ def test_a_version_that_we_do_not_know_is_refused_to_who_asked() -> None:
     admission = admit(review(pod(), version="v2", uid="u"), CONFIGURATION)
     assert not admission.allowed
     assert admission.answer["response"]["uid"] == "u"
-    assert admission.reason is Reason.UNSUPPORTED_REVIEW_VERSION
+    assert admission.reason is AdmissionReason.UNSUPPORTED_REVIEW_VERSION
 
 
 def test_a_dry_run_gets_the_same_answer() -> None:
@@ -67,11 +67,11 @@ def test_a_dry_run_gets_the_same_answer() -> None:
 
 def test_a_pod_with_a_generated_name_has_none_yet_and_its_namespace_is_the_requests() -> None:
     admission = admit(review(pod(generate_name="web-7d9f-"), namespace="shop"), CONFIGURATION)
-    assert admission.reason is Reason.INJECTED
+    assert admission.reason is AdmissionReason.INJECTED
     assert (admission.request.namespace, admission.request.name) == ("shop", "")
     assert admission.generate_name == "web-7d9f-"
     assert admit(review(pod(generate_name="web-"), namespace="kube-system"), CONFIGURATION).reason is (
-        Reason.EXCLUDED_NAMESPACE
+        AdmissionReason.EXCLUDED_NAMESPACE
     )
 
 
@@ -110,7 +110,7 @@ def test_warnings_are_no_longer_than_api_servers_pass_on() -> None:
 def test_what_is_no_review_cannot_be_answered(document: object) -> None:
     with pytest.raises(BadRequestError, match="not an AdmissionReview: ") as caught:
         admit(document, CONFIGURATION)
-    assert (caught.value.status, caught.value.reason) == (400, Reason.MALFORMED_REVIEW)
+    assert (caught.value.status, caught.value.reason) == (400, AdmissionReason.MALFORMED_REVIEW)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_malformed_pod_is_refused_with_the_place_of_its_fault(
     document = review({})
     document["request"]["object"] = subject
     admission = admit(document, CONFIGURATION)
-    assert admission.reason is Reason.MALFORMED_POD
+    assert admission.reason is AdmissionReason.MALFORMED_POD
     assert not admission.allowed
     assert problem in admission.message
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from webhook import quantities
 from webhook.annotations import read_wishes
 from webhook.errors import RefusalError
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
 
 MiB = 1024 * 1024
@@ -107,7 +107,7 @@ def test_a_wrong_annotation_is_refused_with_its_name_value_and_what_was_expected
 ) -> None:
     with pytest.raises(RefusalError) as caught:
         read_wishes({f"vanadium.io/{annotation}": value}, Resources())
-    assert caught.value.reason is Reason.INVALID_ANNOTATION
+    assert caught.value.reason is AdmissionReason.INVALID_ANNOTATION
     shown = repr(value) if len(value) <= 64 else repr(value[:61] + "...")
     assert str(caught.value).startswith(f"annotation vanadium.io/{annotation}: {shown}: ")
     assert expected in str(caught.value)

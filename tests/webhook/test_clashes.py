@@ -11,7 +11,7 @@ from tests.webhook.applying import CONFIGURATION, injected, named
 from webhook.errors import RefusalError
 from webhook.injection import inject
 from webhook.layout import VOLUMES
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 JSONObject = dict[str, Any]
 
@@ -27,7 +27,7 @@ def test_a_container_with_our_name_is_refused(place: str) -> None:
     theirs = container("vanadium-pod-agent")
     subject = pod(theirs) if place == "containers" else pod(init=[theirs])
     error = refusal(subject)
-    assert error.reason is Reason.CONTAINER_CLASH
+    assert error.reason is AdmissionReason.CONTAINER_CLASH
     assert f"spec.{place}[0] is named vanadium-pod-agent" in str(error)
     assert "vanadium.io/inject=disabled" in str(error)
 
@@ -35,13 +35,13 @@ def test_a_container_with_our_name_is_refused(place: str) -> None:
 def test_a_container_with_our_name_that_would_hold_up_the_init_containers_is_refused() -> None:
     subject = injected(pod())
     del subject["spec"]["initContainers"][0]["restartPolicy"]
-    assert refusal(subject).reason is Reason.CONTAINER_CLASH
+    assert refusal(subject).reason is AdmissionReason.CONTAINER_CLASH
 
 
 @pytest.mark.parametrize("name", VOLUMES)
 def test_a_volume_with_one_of_our_names_is_refused(name: str) -> None:
     error = refusal(pod(volumes=[{"name": "data", "emptyDir": {}}, {"name": name, "emptyDir": {}}]))
-    assert error.reason is Reason.VOLUME_CLASH
+    assert error.reason is AdmissionReason.VOLUME_CLASH
     assert f"spec.volumes[1] is named {name}" in str(error)
 
 
@@ -64,7 +64,7 @@ def test_a_mount_at_or_within_the_socket_directory_is_refused_however_it_is_spel
         volumes=[{"name": "mine", "emptyDir": {}}],
     )
     error = refusal(subject)
-    assert error.reason is Reason.MOUNT_PATH_CLASH
+    assert error.reason is AdmissionReason.MOUNT_PATH_CLASH
     assert f"spec.containers[0].volumeMounts[0] mounts at {path}" in str(error)
     assert "vanadium.io/containers" in str(error)
 
@@ -88,7 +88,7 @@ def test_a_mount_above_the_socket_directory_that_holds_no_other_is_refused(
         container(volumeMounts=[{"name": "mine", "mountPath": path, **mount}]),
         volumes=[{"name": "mine", **volume}],
     )
-    assert refusal(subject).reason is Reason.MOUNT_PATH_CLASH
+    assert refusal(subject).reason is AdmissionReason.MOUNT_PATH_CLASH
 
 
 @pytest.mark.parametrize("path", ["/run", "/var/run"])
@@ -110,13 +110,13 @@ def test_a_mount_beside_the_socket_directory_is_no_clash(path: str) -> None:
 
 def test_a_block_device_at_the_socket_directory_is_refused() -> None:
     subject = pod(container(volumeDevices=[{"name": "disk", "devicePath": "/run/vanadium"}]))
-    assert refusal(subject).reason is Reason.MOUNT_PATH_CLASH
+    assert refusal(subject).reason is AdmissionReason.MOUNT_PATH_CLASH
 
 
 def test_the_socket_directory_mounted_writable_by_another_container_is_refused() -> None:
     subject = injected(pod())
     subject["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = False
-    assert refusal(subject).reason is Reason.MOUNT_PATH_CLASH
+    assert refusal(subject).reason is AdmissionReason.MOUNT_PATH_CLASH
 
 
 @pytest.mark.parametrize("name", ["V23_AGENT_PATH", "SPIFFE_ENDPOINT_SOCKET"])
@@ -127,7 +127,7 @@ def test_the_socket_directory_mounted_writable_by_another_container_is_refused()
 )
 def test_a_variable_with_our_name_and_another_value_is_refused(name: str, source: JSONObject) -> None:
     error = refusal(pod(container(env=[{"name": "A", "value": ""}, {"name": name, **source}])))
-    assert error.reason is Reason.VARIABLE_CLASH
+    assert error.reason is AdmissionReason.VARIABLE_CLASH
     assert f"spec.containers[0].env[1] sets {name}" in str(error)
     assert "/private/place" not in str(error)
 
@@ -147,7 +147,7 @@ def test_a_clash_in_a_container_that_is_left_out_is_none() -> None:
 @pytest.mark.parametrize("port", [{"containerPort": 8194}, {"containerPort": 8194, "protocol": "TCP"}])
 def test_a_container_on_the_health_port_is_refused(port: JSONObject) -> None:
     error = refusal(pod(container(ports=[{"containerPort": 80}, port])))
-    assert error.reason is Reason.PORT_CLASH
+    assert error.reason is AdmissionReason.PORT_CLASH
     assert "spec.containers[0].ports[1] is TCP port 8194" in str(error)
 
 
@@ -159,7 +159,7 @@ def test_a_service_account_changed_after_injection_is_refused_with_both_names() 
     subject = injected(pod(serviceAccountName="before"))
     subject["spec"]["serviceAccountName"] = "after"
     error = refusal(subject)
-    assert error.reason is Reason.SERVICE_ACCOUNT_CHANGED
+    assert error.reason is AdmissionReason.SERVICE_ACCOUNT_CHANGED
     assert "before" in str(error)
     assert "after" in str(error)
 
@@ -171,5 +171,5 @@ def test_our_container_without_its_volumes_is_refused(name: str, replacement: JS
     volumes = [volume for volume in subject["spec"]["volumes"] if volume["name"] != name]
     subject["spec"]["volumes"] = volumes + ([{"name": name, **replacement}] if replacement else [])
     error = refusal(subject)
-    assert error.reason is Reason.VOLUME_CLASH
+    assert error.reason is AdmissionReason.VOLUME_CLASH
     assert name in str(error)

@@ -15,7 +15,7 @@ from tests.webhook.applying import CONFIGURATION, apply, injected, named
 from tests.webhook.strategies import Injector, injectors, pods
 from webhook.injection import inject
 from webhook.layout import APPLICATION_VARIABLES, CONTAINER, VOLUMES
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 JSONObject = dict[str, Any]
 SOCKET_MOUNT = {"name": "vanadium-socket", "mountPath": "/run/vanadium", "readOnly": True}
@@ -49,7 +49,7 @@ def test_a_second_injection_changes_nothing(subject: JSONObject) -> None:
     once = injected(subject)
     again = inject(once, CONFIGURATION)
     assert again.operations == []
-    assert again.reason is Reason.ALREADY_INJECTED
+    assert again.reason is AdmissionReason.ALREADY_INJECTED
 
 
 @given(pods(), st.lists(injectors(), max_size=3), st.lists(injectors(), max_size=3))
@@ -115,7 +115,7 @@ def test_a_container_that_a_later_webhook_adds_gets_socket_and_variables(place: 
     subject = injected(pod())
     subject["spec"][place].insert(0, container("proxy"))
     second = inject(subject, CONFIGURATION)
-    assert second.reason is Reason.SOCKET_ADDED
+    assert second.reason is AdmissionReason.SOCKET_ADDED
     proxy = named(apply(subject, second)["spec"][place], "proxy")
     assert proxy["volumeMounts"] == [SOCKET_MOUNT]
     assert {each["name"]: each["value"] for each in proxy["env"]} == APPLICATION_VARIABLES
@@ -123,7 +123,7 @@ def test_a_container_that_a_later_webhook_adds_gets_socket_and_variables(place: 
 
 def test_an_annotation_that_claims_injection_is_not_believed() -> None:
     subject = pod(annotations={"sidecar.vanadium.example/status": "injected"})
-    assert inject(subject, CONFIGURATION).reason is Reason.INJECTED
+    assert inject(subject, CONFIGURATION).reason is AdmissionReason.INJECTED
 
 
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
@@ -131,7 +131,7 @@ def test_our_container_is_recognised_in_either_list(place: str) -> None:
     subject = injected(pod())
     (agent,) = subject["spec"].pop("initContainers")
     subject["spec"].setdefault(place, []).append(agent)
-    assert inject(subject, CONFIGURATION).reason is Reason.ALREADY_INJECTED
+    assert inject(subject, CONFIGURATION).reason is AdmissionReason.ALREADY_INJECTED
 
 
 def test_two_versions_of_the_webhook_agree_on_what_the_other_injected() -> None:
@@ -142,4 +142,4 @@ def test_two_versions_of_the_webhook_agree_on_what_the_other_injected() -> None:
     subject["spec"]["volumes"] = [
         volume for volume in subject["spec"]["volumes"] if volume["name"] != "vanadium-no-api-access"
     ]
-    assert inject(subject, CONFIGURATION).reason is Reason.ALREADY_INJECTED
+    assert inject(subject, CONFIGURATION).reason is AdmissionReason.ALREADY_INJECTED

@@ -15,7 +15,7 @@ from tests.pods import container, pod
 from tests.webhook.applying import CONFIGURATION, injected, named
 from webhook.injection import inject
 from webhook.layout import CONTAINER
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 JSONObject = dict[str, Any]
 API_TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -100,7 +100,7 @@ def test_the_containers_annotation_chooses_who_gets_the_socket() -> None:
 def test_a_chosen_container_that_is_not_there_yet_is_a_warning_because_a_webhook_may_add_it() -> None:
     subject = pod(annotations={"vanadium.io/containers": "web,proxy"})
     injection = inject(subject, CONFIGURATION)
-    assert injection.reason is Reason.INJECTED
+    assert injection.reason is AdmissionReason.INJECTED
     assert injection.warnings == ("annotation vanadium.io/containers names no container of the Pod: proxy",)
 
 

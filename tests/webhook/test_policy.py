@@ -9,7 +9,7 @@ import pytest
 from tests.pods import container, pod, review
 from tests.webhook.applying import CONFIGURATION, injected, patch_of
 from webhook.admission import Admission, admit
-from webhook.reasons import Reason
+from webhook.reasons import AdmissionReason
 
 JSONObject = dict[str, Any]
 LABEL = "vanadium.io/inject"
@@ -20,7 +20,7 @@ def admitted(subject: JSONObject | None, **request: Any) -> Admission:
     return admit(review(subject, **request), CONFIGURATION, excluded)
 
 
-def assert_untouched(admission: Admission, reason: Reason) -> None:
+def assert_untouched(admission: Admission, reason: AdmissionReason) -> None:
     assert admission.reason is reason
     assert admission.message
     assert admission.allowed
@@ -31,18 +31,18 @@ def assert_untouched(admission: Admission, reason: Reason) -> None:
 @pytest.mark.parametrize("labels", [None, {}, {"app": "web"}, {LABEL: "enabled"}])
 def test_a_pod_of_a_labelled_namespace_is_injected(labels: dict[str, str] | None) -> None:
     admission = admitted(pod(labels=labels))
-    assert admission.reason is Reason.INJECTED
+    assert admission.reason is AdmissionReason.INJECTED
     assert patch_of(admission.answer)
 
 
 def test_the_pods_own_label_switches_injection_off() -> None:
-    assert_untouched(admitted(pod(labels={LABEL: "disabled"})), Reason.DISABLED_BY_LABEL)
+    assert_untouched(admitted(pod(labels={LABEL: "disabled"})), AdmissionReason.DISABLED_BY_LABEL)
 
 
 @pytest.mark.parametrize("value", ["", "true", "yes", "Enabled", "disable"])
 def test_a_label_that_says_neither_yes_nor_no_is_refused_with_the_value(value: str) -> None:
     admission = admitted(pod(labels={LABEL: value}))
-    assert admission.reason is Reason.INVALID_LABEL
+    assert admission.reason is AdmissionReason.INVALID_LABEL
     assert not admission.allowed
     assert f"label {LABEL}: {value!r}: expected enabled or disabled" in admission.message
 
@@ -50,16 +50,16 @@ def test_a_label_that_says_neither_yes_nor_no_is_refused_with_the_value(value: s
 @pytest.mark.parametrize("labels", [None, {LABEL: "enabled"}, {LABEL: "nonsense"}])
 def test_mirror_pods_are_never_touched_nor_refused(labels: dict[str, str] | None) -> None:
     subject = pod(labels=labels, annotations={"kubernetes.io/config.mirror": "0123abcd"})
-    assert_untouched(admitted(subject), Reason.MIRROR_POD)
+    assert_untouched(admitted(subject), AdmissionReason.MIRROR_POD)
 
 
 @pytest.mark.parametrize("operation", ["UPDATE", "DELETE", "CONNECT", ""])
 def test_operations_other_than_create_are_untouched(operation: str) -> None:
-    assert_untouched(admitted(pod(), operation=operation), Reason.NOT_A_CREATE)
+    assert_untouched(admitted(pod(), operation=operation), AdmissionReason.NOT_A_CREATE)
 
 
 def test_a_deletion_which_has_no_object_is_untouched() -> None:
-    assert_untouched(admitted(None, operation="DELETE"), Reason.NOT_A_CREATE)
+    assert_untouched(admitted(None, operation="DELETE"), AdmissionReason.NOT_A_CREATE)
 
 
 @pytest.mark.parametrize(
@@ -67,48 +67,50 @@ def test_a_deletion_which_has_no_object_is_untouched() -> None:
 )
 def test_other_resources_are_untouched(group: str, resource: str) -> None:
     kind = {"group": group, "version": "v1", "resource": resource}
-    assert_untouched(admitted(pod(), resource=kind), Reason.NOT_A_POD)
+    assert_untouched(admitted(pod(), resource=kind), AdmissionReason.NOT_A_POD)
 
 
 @pytest.mark.parametrize("subresource", ["status", "ephemeralcontainers", "binding", "resize"])
 def test_subresources_are_untouched(subresource: str) -> None:
-    assert_untouched(admitted(pod(), subResource=subresource), Reason.SUBRESOURCE)
+    assert_untouched(admitted(pod(), subResource=subresource), AdmissionReason.SUBRESOURCE)
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", "kube-public", "kube-node-lease", "vanadium-system"])
 def test_the_clusters_namespaces_and_our_own_are_left_alone(namespace: str) -> None:
-    assert_untouched(admitted(pod(labels={LABEL: "enabled"}), namespace=namespace), Reason.EXCLUDED_NAMESPACE)
+    assert_untouched(
+        admitted(pod(labels={LABEL: "enabled"}), namespace=namespace), AdmissionReason.EXCLUDED_NAMESPACE
+    )
 
 
 def test_windows_pods_are_skipped_and_their_author_hears_of_it() -> None:
     admission = admitted(pod(os={"name": "windows"}))
-    assert_untouched(admission, Reason.WINDOWS_POD)
+    assert_untouched(admission, AdmissionReason.WINDOWS_POD)
     assert admission.answer["response"]["warnings"] == [
         "no identity: os.name is windows: there is no pod agent for Windows"
     ]
 
 
 def test_pods_that_say_linux_are_injected() -> None:
-    assert admitted(pod(os={"name": "linux"})).reason is Reason.INJECTED
+    assert admitted(pod(os={"name": "linux"})).reason is AdmissionReason.INJECTED
 
 
 def test_pods_on_the_nodes_network_are_skipped_unless_they_ask() -> None:
-    assert_untouched(admitted(pod(hostNetwork=True)), Reason.HOST_NETWORK)
+    assert_untouched(admitted(pod(hostNetwork=True)), AdmissionReason.HOST_NETWORK)
     asked = admitted(pod(hostNetwork=True, labels={LABEL: "enabled"}))
-    assert asked.reason is Reason.INJECTED
+    assert asked.reason is AdmissionReason.INJECTED
     assert "port 8194 of the node" in asked.answer["response"]["warnings"][0]
 
 
 def test_other_host_namespaces_are_no_obstacle_but_a_shared_process_namespace_is_worth_a_warning() -> None:
-    assert admitted(pod(hostIPC=True)).reason is Reason.INJECTED
+    assert admitted(pod(hostIPC=True)).reason is AdmissionReason.INJECTED
     admission = admitted(pod(shareProcessNamespace=True))
-    assert admission.reason is Reason.INJECTED
+    assert admission.reason is AdmissionReason.INJECTED
     assert "shared process namespace" in admission.answer["response"]["warnings"][0]
 
 
 def test_nothing_left_to_do_has_a_reason_of_its_own() -> None:
     admission = admitted(injected(pod()))
-    assert admission.reason is Reason.ALREADY_INJECTED
+    assert admission.reason is AdmissionReason.ALREADY_INJECTED
     assert "patch" not in admission.answer["response"]
     assert "patchType" not in admission.answer["response"]
 
@@ -116,8 +118,8 @@ def test_nothing_left_to_do_has_a_reason_of_its_own() -> None:
 def test_a_container_added_later_has_a_reason_of_its_own() -> None:
     subject = injected(pod())
     subject["spec"]["containers"].append(container("proxy"))
-    assert admitted(subject).reason is Reason.SOCKET_ADDED
+    assert admitted(subject).reason is AdmissionReason.SOCKET_ADDED
 
 
 def test_every_reason_is_one_camel_case_word() -> None:
-    assert all(reason.value.isidentifier() and reason.value[0].isupper() for reason in Reason)
+    assert all(reason.value.isidentifier() and reason.value[0].isupper() for reason in AdmissionReason)

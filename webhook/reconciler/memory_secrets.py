@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from certs import Conflict, Stored
+from certs import Stored, VersionConflict
 
 
 class MemorySecrets:
@@ -28,4 +28,4 @@ class MemorySecrets:
 
     def _check(self, namespace: str, over: Stored | None) -> None:
         if self.read(namespace) != over:
-            raise Conflict(f"the Secret of {namespace} was written by somebody else")
+            raise VersionConflict(f"the Secret of {namespace} was written by somebody else")

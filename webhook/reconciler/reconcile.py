@@ -28,8 +28,8 @@ def reconcile(
 ) -> Plan:
     """Brings the namespace's Secret to what it should be, and answers what was done.
 
-    Raises Conflict when another replica wrote first (what was made for nothing is forgotten by then), and
-    CallError when the cluster agent refuses or is away.
+    Raises VersionConflict when another replica wrote first (what was made for nothing is forgotten by then),
+    and CallError when the cluster agent refuses or is away.
     """
     stored = store.read(namespace)
     roots_pem = agent.roots.to_pem()

@@ -15,7 +15,7 @@ class SecretStore(Protocol):
         """None when the namespace has none."""
 
     def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
-        """Creates (`over` is None) or replaces. Raises certs.Conflict when it has changed since."""
+        """Creates (`over` is None) or replaces. Raises certs.VersionConflict when it has changed since."""
 
     def delete(self, namespace: str, over: Stored) -> None:
-        """Deletes. Raises certs.Conflict when it has changed since."""
+        """Deletes. Raises certs.VersionConflict when it has changed since."""

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 from kubernetes import client
 
-from certs import Conflict
+from certs import VersionConflict
 from service.errors import CallError
 from service.supervisor import BackOff, Task, described
 from service.threads import in_daemon_thread
@@ -151,7 +151,7 @@ class Reconciler:
         accounts = None if namespace in self._excluded else self.cluster.service_accounts(namespace)
         try:
             done = reconcile(namespace, accounts, known, agent=agent, store=self._store, now=self._now())
-        except Conflict as error:
+        except VersionConflict as error:
             _log.info("lost a race, looking again", namespace=namespace, message=str(error))
             self._metrics.reconciled("Conflict")
             return False

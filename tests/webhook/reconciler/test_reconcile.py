@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blessings import Blessing, Principal, RevocationList
-from certs import Conflict, Stored
+from certs import Stored, VersionConflict
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
@@ -94,7 +94,7 @@ def test_the_loser_of_a_race_leaves_no_secret_behind(agent: AgentSecrets) -> Non
             super().write(namespace, data, over)
 
     store = RacedSecrets()
-    with pytest.raises(Conflict):
+    with pytest.raises(VersionConflict):
         look(agent, store, {"web"})
     assert store.secrets == {"shop": {"web": "the other's"}}
     assert agent.secrets() == []

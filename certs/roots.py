@@ -21,7 +21,7 @@ NEXT_CERTIFICATE, NEXT_KEY = "next.crt", "next.key"
 
 
 @dataclass(frozen=True)
-class RootSuccession:
+class ControlPlaneRoots:
     """A state of the roots; `advance` gives the next one."""
 
     signing: Authority
@@ -29,7 +29,7 @@ class RootSuccession:
     retired: tuple[x509.Certificate, ...] = ()
 
     @classmethod
-    def begin(cls, now: datetime) -> RootSuccession:
+    def begin(cls, now: datetime) -> ControlPlaneRoots:
         return cls(new_root(now), None)
 
     @property
@@ -38,7 +38,7 @@ class RootSuccession:
         successor = (self.successor.certificate,) if self.successor else ()
         return Roots.of(self.signing.certificate, *successor, *self.retired)
 
-    def advance(self, now: datetime) -> RootSuccession:
+    def advance(self, now: datetime) -> ControlPlaneRoots:
         """The state at `now`: this one, or the next when it is due."""
         state = replace(self, retired=tuple(one for one in self.retired if one.not_valid_after_utc > now))
         certificate = state.signing.certificate
@@ -51,7 +51,7 @@ class RootSuccession:
                 return replace(state, successor=new_root(now))
             return state
         if may_sign(state.successor.certificate.not_valid_before_utc + BACKDATE, now):
-            return RootSuccession(state.successor, None, (*state.retired, certificate))
+            return ControlPlaneRoots(state.successor, None, (*state.retired, certificate))
         return state
 
     def files(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class RootSuccession:
         return files
 
     @classmethod
-    def from_files(cls, files: Mapping[str, str]) -> RootSuccession:
+    def from_files(cls, files: Mapping[str, str]) -> ControlPlaneRoots:
         """The inverse of `files`. Raises BlessingsError or KeyError for files that are not usable."""
         signing = _authority(files[KEY], files[CERTIFICATE])
         successor = _authority(files[NEXT_KEY], files[NEXT_CERTIFICATE]) if NEXT_KEY in files else None
