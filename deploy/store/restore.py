@@ -4,6 +4,7 @@ The agent must not run (docs/operations.md, Back up and restore). The previous f
 ones, as `data.before`.
 """
 
+import os
 import shutil
 import sys
 import tarfile
@@ -16,9 +17,15 @@ restored, before = DATA.with_name("data.restored"), DATA.with_name("data.before"
 shutil.rmtree(restored, ignore_errors=True)
 restored.mkdir(mode=0o700)
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
-    archive.extractall(restored, filter="data")
-for file in restored.iterdir():
-    file.chmod(0o600)
+    for member in archive:
+        # By the file's last name only, so that no archive writes outside of this directory.
+        if content := archive.extractfile(member):
+            file = restored / Path(member.name).name
+            with file.open("xb") as copy:
+                shutil.copyfileobj(content, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            file.chmod(0o600)
 # The store is the archive's last file: an archive without it was cut off, and the current files stay.
 if not (restored / STORE).exists():
     sys.exit(f"the archive has no {STORE}: it was cut off, or back_up.py did not make it")
