@@ -17,11 +17,7 @@ import uvloop
 
 from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
-from cluster_agent.audit.chores import (
-    noting_heads,
-    write_refusals,
-    writing_refusals,
-)
+from cluster_agent.audit.chores import note_heads, write_refusals
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claims.claims import Claiming
@@ -91,7 +87,6 @@ async def _run(settings: Settings) -> None:
     refusals = Refusals(time.monotonic, _now)
     try:
         await store.claim_authority(room.lasting_fingerprints)
-        store.audit_with(lambda: room.issuing)
         async with attestation(settings, _now) as (attestor, tripwires, pods):
             _watch(metrics, store, attestor, room)
             agent = ClusterAgent(
@@ -133,7 +128,8 @@ async def _run(settings: Settings) -> None:
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)
             routes = routers(claiming, lists, publications, keeper)
-            write, note_heads = writing_refusals(store, refusals), noting_heads(store, _now)
+            write = partial(write_refusals, store, refusals)
+            note = partial(note_heads, store, room.issuing)
             fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)
             house = housekeeping(store, room, lists, settings.retention, _now)
             tasks = [
@@ -145,7 +141,7 @@ async def _run(settings: Settings) -> None:
                 every(10, "serving-certificate", reloading(serving), "serving certificate not read"),
                 every(30, "acknowledgements", publications.count, "replicas not counted"),
                 every(60, "fleet", fleet, "fleet not counted"),
-                every(60, "audit-heads", note_heads, "heads of the audit not noted"),
+                every(60, "audit-heads", note, "heads of the audit not noted"),
                 every(600, "housekeeping", house, "housekeeping waits"),
             ]
             if keeper is not None:
@@ -170,9 +166,8 @@ async def _run(settings: Settings) -> None:
                 try:
                     await serve(settings, claiming, serving, metrics, tracing, routes, refusals, supervisor)
                 finally:
-                    last = partial(write_refusals, store, refusals, all_of_them=True)
-                    await attempt(last, "refusals not recorded at the end")
-                    await attempt(note_heads, "heads of the audit not noted at the end")
+                    await attempt(partial(write, all_of_them=True), "refusals not recorded at the end")
+                    await attempt(note, "heads of the audit not noted at the end")
     finally:
         await store.close()
         if tracing is not None:

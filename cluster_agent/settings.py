@@ -150,16 +150,20 @@ class Settings(BaseSettings):
         default=15, ge=1, description="the shortest pause of a replica between two such questions"
     )
     audit_days: int = Field(
-        default=30, ge=1, description="how long audit records of blessings and refusals stay in the store"
+        default=Retention.days,
+        ge=1,
+        description="how long audit records of blessings and refusals stay in the store",
     )
     audit_administration_days: int = Field(
-        default=400, ge=1, description="how long those of administration, secrets and tripwires stay"
+        default=Retention.administration_days,
+        ge=1,
+        description="how long those of administration, secrets and tripwires stay",
     )
     audit_records: int = Field(
-        default=1_000_000, ge=1000, description="how many of blessings; the oldest go first"
+        default=Retention.issuing, ge=1000, description="how many of blessings; the oldest go first"
     )
     audit_other_records: int = Field(
-        default=50_000, ge=1000, description="how many of secrets, of tripwires, of refusals, of the audit"
+        default=Retention.others, ge=1000, description="how many of secrets, of tripwires, of refusals"
     )
     shutdown_delay_seconds: float = Field(
         default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"

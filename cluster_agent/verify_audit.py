@@ -1,6 +1,6 @@
-"""The program `cluster-agent-audit`: shows the audit, and verifies that it was not changed.
+"""The program `cluster-agent-audit`: searches the audit, and verifies that it was not changed.
 
-cluster-agent-audit show --data-directory /var/lib/vanadium --act blessing-issued
+cluster-agent-audit show --data-directory /var/lib/vanadium --act blessing-issued --since 2026-11-24
 cluster-agent-audit verify --database-url postgresql://… --key 3d:92:… --heads cluster-agent.log
 """
 
@@ -12,11 +12,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cluster_agent.audit.records import HEAD_EVENT, Head, Signed
-from cluster_agent.audit.verification import Chain, verify
+from cluster_agent.audit import notes
+from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.notes import InvalidNote, Note
+from cluster_agent.audit.verification import Verification
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
 from service.errors import SettingsError
@@ -26,7 +29,8 @@ _SHOWN_AT_ONCE = 200
 
 
 def main() -> None:
-    """Exits with 0 when nothing was changed, 1 when something was, 2 when the audit cannot be read."""
+    """Exits with 0 when nothing was changed, 1 when something was, 2 when the audit cannot be read, 3 when
+    nothing shows a change and there are records that no note proves."""
     arguments = _parser().parse_args()
     try:
         with reading_audit(_url(arguments)) as audit:
@@ -39,23 +43,37 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cluster-agent-audit",
-        description="Shows the cluster agent's audit, and finds out whether it is as it was written.",
+        description="Searches the cluster agent's audit, and finds out whether it is as it was written.",
     )
     commands = parser.add_subparsers(required=True)
     check = commands.add_parser("verify", help="finds records that were changed, removed, moved or added")
     check.add_argument(
+        "--heads",
+        type=Path,
+        required=True,
+        help="the logs of the cluster agent's replicas: what their lines 'audit head' note must be there",
+    )
+    check.add_argument(
         "--key",
         action="append",
         default=[],
-        help="fingerprint of an issuing key to trust, from the log's lines 'audit head'; may be said again. "
+        help="fingerprint of an issuing key to trust, which these lines have too; may be said again. "
         "Without one every key is trusted",
     )
-    check.add_argument(
-        "--heads", type=Path, help="a log of the cluster agent: the heads in it must be in the audit"
-    )
+    for option, default in (
+        ("days", Retention.days),
+        ("administration-days", Retention.administration_days),
+        ("records", Retention.issuing),
+        ("other-records", Retention.others),
+    ):
+        what = "as the cluster agent is set; the least, if that was changed"
+        check.add_argument(f"--audit-{option}", type=int, default=default, help=what)
     check.set_defaults(do=_verify)
     show = commands.add_parser("show", help="prints the records, one JSON object a line, oldest first")
     show.add_argument("--act", help="only these: blessing-issued, secret-made, refused, …")
+    show.add_argument("--name", help="only what has this name in it, or one that extends it")
+    show.add_argument("--since", type=_time, help="only from then on: 2026-11-24, or 2026-11-24T12:00:00Z")
+    show.add_argument("--until", type=_time, help="only before then")
     show.set_defaults(do=_show)
     for command in (check, show):
         command.add_argument("--data-directory", type=Path, default=Path("/var/lib/vanadium"))
@@ -63,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
             "--database-url", help="instead; better by VANADIUM_CLUSTER_AGENT_DATABASE_URL, which nobody sees"
         )
     return parser
+
+
+def _time(spelled: str) -> int:
+    time = datetime.fromisoformat(spelled)
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def _url(arguments: argparse.Namespace) -> str:
@@ -76,49 +99,63 @@ def _url(arguments: argparse.Namespace) -> str:
 
 
 def _verify(arguments: argparse.Namespace, audit: AuditReading) -> int:
-    anchors = [] if arguments.heads is None else list(_noted_heads(arguments.heads))
-    report = verify(
-        audit.chains(), audit.records_of, audit.hash_at, audit.names(), anchors, frozenset(arguments.key)
+    noted: list[Note] = []
+    refused: list[str] = []
+    for line in _noted_heads(arguments.heads):
+        try:
+            noted.append(Note.of_line(line, frozenset(arguments.key)))
+        except InvalidNote as error:
+            refused.append(f"{arguments.heads}: {error}")
+    retention = Retention(
+        arguments.audit_days,
+        arguments.audit_administration_days,
+        arguments.audit_records,
+        arguments.audit_other_records,
     )
-    for problem in report.problems:
-        sys.stdout.write(f"WRONG: {problem}\n")
-    for head in report.heads:
-        sys.stdout.write(f"head of chain {head.chain}: record {head.number}, {head.hash}\n")
-    for key in sorted(report.keys):
-        sys.stdout.write(f"signed with {key}{'' if arguments.key else ', which nobody vouched for'}\n")
-    sys.stdout.write(
-        f"{report.records} records, {len(report.heads)} heads, {len(anchors)} noted heads: "
-        f"{'all as written' if not report.problems else f'{len(report.problems)} problems'}\n"
+    found = Verification(noted, retention, datetime.now(UTC)).verify(
+        audit.bases(), audit.records_of, audit.names()
     )
-    return 1 if report.problems else 0
+    problems = refused + found.problems
+    for kind, lines in (("WRONG", problems), ("UNPROVED", found.unproved)):
+        sys.stdout.writelines(f"{kind}: {line}\n" for line in lines)
+    said = f"{len(problems)} problems" if problems else "all as written, as far as noted"
+    sys.stdout.write(f"{found.records} records, {len(noted)} noted heads: {said}\n")
+    return 1 if problems else 3 if found.unproved else 0
 
 
 def _show(arguments: argparse.Namespace, audit: AuditReading) -> int:
-    for one in heapq.merge(*(_said(audit, chain) for chain in audit.chains()), key=lambda said: said["at"]):
-        if arguments.act in (None, one["act"]):
+    chains = (_said(arguments, audit, base.chain) for base in audit.bases())
+    for one in heapq.merge(*chains, key=lambda said: said["at"]):
+        if arguments.act in (None, one["act"]) and _names(one, arguments.name):
             sys.stdout.write(json.dumps(one, ensure_ascii=False) + "\n")
     return 0
 
 
-def _said(audit: AuditReading, chain: Chain) -> Iterator[dict[str, Any]]:
+def _said(arguments: argparse.Namespace, audit: AuditReading, chain: str) -> Iterator[dict[str, Any]]:
     """The records of a chain, each with its place."""
-    for record in audit.records_of(chain.head.chain, _SHOWN_AT_ONCE):
-        yield {"chain": chain.head.chain, "number": record.number, **json.loads(record.text)}
+    for record in audit.records_of(
+        chain, since=arguments.since or 0, until=arguments.until, at_once=_SHOWN_AT_ONCE
+    ):
+        yield {"chain": chain, "number": record.number, **json.loads(record.text)}
 
 
-def _noted_heads(log: Path) -> Iterator[tuple[Head, Signed]]:
-    """The heads in a log, of which other lines may be anything."""
+def _names(record: dict[str, Any], name: str | None) -> bool:
+    texts = [value for value in record.values() if isinstance(value, str)]
+    return name is None or any(f"{text}:".startswith(f"{name}:") for text in texts)
+
+
+def _noted_heads(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log that note a head; other lines may be anything."""
     with log.open() as lines:
         for line in lines:
-            if HEAD_EVENT not in line:
+            if notes.EVENT not in line:
                 continue
             try:
                 said = json.loads(line[line.index("{") :])
-                if said["event"] == HEAD_EVENT:
-                    head = Head(str(said["chain"]), int(said["number"]), str(said["hash"]))
-                    yield head, Signed(str(said["key"]), str(said["signature"]))
+                if said["event"] == notes.EVENT:
+                    yield said
             except (ValueError, KeyError, TypeError) as error:
-                raise SettingsError(f"{log}: a line that says {HEAD_EVENT!r} cannot be read") from error
+                raise SettingsError(f"{log}: a line that says {notes.EVENT!r} cannot be read") from error
 
 
 if __name__ == "__main__":

@@ -89,7 +89,6 @@ class AgentUnderClock:
             tripwires=(self.tripwire,),
             now=self.clock,
         )
-        self.store.audit_with(lambda: self.agent.room.issuing)
         self.control_plane = Authority.create_root(
             Name.parse("vanadium-control-plane"),
             Principal.create(),

@@ -1,25 +1,15 @@
-"""What the audit needs from time to time: refusals written, heads vouched for and noted in the log, old
-records removed."""
+"""What the audit needs from time to time: refusals written, and heads noted in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-
 import structlog
 
-from cluster_agent.audit.records import HEAD_EVENT, Head
+from blessings import Principal
+from cluster_agent.audit import notes
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.store import Store
 
 _log = structlog.get_logger(__name__)
-
-
-def writing_refusals(store: Store, refusals: Refusals) -> Callable[[], Awaitable[None]]:
-    async def write() -> None:
-        await write_refusals(store, refusals)
-
-    return write
 
 
 async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool = False) -> None:
@@ -34,24 +24,7 @@ async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool 
         raise
 
 
-def noting_heads(store: Store, now: Callable[[], datetime]) -> Callable[[], Awaitable[None]]:
-    """Vouches for other chains, and says in the log, which is kept elsewhere, where ours are."""
-    noted: set[Head] = set()
-
-    async def note() -> None:
-        nonlocal noted
-        heads = await store.vouch(now())
-        for head, signed in heads:
-            if head not in noted:
-                _log.info(
-                    HEAD_EVENT,
-                    chain=head.chain,
-                    number=head.number,
-                    hash=head.hash,
-                    key=signed.key,
-                    signature=signed.signature,
-                    fingerprint=signed.fingerprint,
-                )
-        noted = {head for head, _ in heads}
-
-    return note
+async def note_heads(store: Store, issuing: Principal) -> None:
+    """Notes in the log, which is kept elsewhere, what our chains have reached. `issuing` signs it."""
+    for one in await store.audit_notes():
+        _log.info(notes.EVENT, **one.line(issuing))

@@ -9,25 +9,23 @@
 | tripwires | refusals of who came with a bootstrap credential | by age and number |
 | control-plane | refusals of who came with a certificate of the control plane | by age and number |
 | refusals | of everybody else, whom anybody may cause | by age and number |
-| upkeep | what the audit does itself | by age alone |
 
-A chain's name begins with its kind. Its records' hashes and its signed head cover the name, so a chain cannot
-be passed off as one of a kind that is kept shorter.
+A chain's name begins with its kind. The hashes of its records cover the name, so a chain cannot be passed off
+as one of a kind that is kept shorter.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 from cluster_agent.audit.records import Record
 
 
 class Kind(StrEnum):
-    """Of records, and of the chains that they are in. BEFORE is of chains from when there was one for all."""
+    """Of records, and of the chains that they are in."""
 
     ADMINISTRATION = "administration"
     SECRETS = "secrets"
@@ -36,8 +34,6 @@ class Kind(StrEnum):
     TRIPWIRES = "tripwires"
     CONTROL_PLANE = "control-plane"
     REFUSALS = "refusals"
-    UPKEEP = "upkeep"
-    BEFORE = "before"
 
 
 _FORGOTTEN = "secret-forgotten"
@@ -47,12 +43,9 @@ _OF_ACT = {
     "blessing-issued": Kind.ISSUING,
     "issuer-renewed": Kind.ISSUING,
     "pod-gone": Kind.ISSUING,
-    "audit-witnessed": Kind.UPKEEP,
-    "audit-pruned": Kind.UPKEEP,
 }
 _REFUSED = "refused"
 _KINDS_OF_REFUSED = {"vanadium-bootstrap": Kind.TRIPWIRES, "vanadium-control-plane": Kind.CONTROL_PLANE}
-_LONG = (Kind.SECRETS, Kind.REVOCATIONS, Kind.TRIPWIRES, Kind.CONTROL_PLANE)
 
 
 def kind_of(record: Record) -> Kind:
@@ -75,46 +68,30 @@ def new_chain(kind: Kind) -> str:
 
 
 def kind_of_chain(name: str) -> Kind:
-    kind, dot, _ = name.partition(".")
-    return Kind(kind) if dot and kind in Kind.__members__.values() else Kind.BEFORE
+    """The kind of a chain. Of a name that is not ours, the one that is kept longest."""
+    kind = name.partition(".")[0]
+    return Kind(kind) if kind in Kind.__members__.values() else Kind.ADMINISTRATION
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What is removed from the chains of `kinds` together: what is older than `oldest`, and the oldest beyond
-    `most`. None removes nothing."""
+class Limit:
+    """Records of a kind that are older than `age` are removed, and the oldest beyond `most`."""
 
-    kinds: frozenset[Kind]
-    oldest: datetime | None
+    age: timedelta
     most: int | None
-
-    @classmethod
-    def of(cls, kinds: Iterable[Kind], oldest: datetime | None, most: int | None = None) -> Rule:
-        return cls(frozenset(kinds), oldest, most)
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long records stay: those of issuing, refusals and upkeep for `days`, the others for
-    `administration_days`; of the issuing ones at most `issuing`, of each other kind but administration and
-    upkeep `others`."""
+    """How long records stay: those of issuing and refusals for `days`, the others for `administration_days`;
+    of the issuing ones at most `issuing`, of each other kind but administration at most `others`."""
 
-    days: int
-    administration_days: int
-    issuing: int
-    others: int
+    days: int = 30
+    administration_days: int = 400
+    issuing: int = 1_000_000
+    others: int = 50_000
 
-    def rules(self, now: datetime) -> list[Rule]:
-        recent, long = now - timedelta(days=self.days), now - timedelta(days=self.administration_days)
-        # By whole days, because what upkeep vouched for is vouched for anew when some of it is removed. Not
-        # by number: every replica writes some, and no caller has it write more.
-        upkeep = recent.replace(hour=0, minute=0, second=0, microsecond=0)
-        return [
-            Rule.of([Kind.ADMINISTRATION, Kind.BEFORE], long),
-            *(Rule.of([kind], long, self.others) for kind in _LONG),
-            Rule.of([Kind.REFUSALS], recent, self.others),
-            Rule.of([Kind.ISSUING], recent),
-            # The chains of before hold as many blessings, and their disk space was counted so.
-            Rule.of([Kind.ISSUING, Kind.BEFORE], None, self.issuing),
-            Rule.of([Kind.UPKEEP], upkeep),
-        ]
+    def limit(self, kind: Kind) -> Limit:
+        days = self.days if kind in (Kind.ISSUING, Kind.REFUSALS) else self.administration_days
+        most = {Kind.ADMINISTRATION: None, Kind.ISSUING: self.issuing}.get(kind, self.others)
+        return Limit(timedelta(days=days), most)

@@ -1,7 +1,7 @@
 """Records, and how they hang together. No I/O.
 
-A record's hash covers its chain, its number, the hash before it, and its text. The signature of a head covers
-all of its chain by that.
+A record's hash covers its chain, its number, the hash before it, and its text, so a head covers all of its
+chain.
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from blessings import Principal, fingerprint, verify_signature
-from blessings.keys import PublicKey, encoded, parse_public_key
-
 _MOST_CHARACTERS = 300
-_PURPOSE = "vanadium cluster agent, audit, version 1"
-HEAD_EVENT = "audit head"  # what lines of the log say that note a head
 # A chain that nothing was removed from begins after this.
 BEGINNING = (0, "")
 
@@ -52,30 +47,6 @@ class Head:
     number: int
     hash: str
 
-    def signed_by(self, principal: Principal, role: str = "head") -> Signed:
-        return Signed(encoded(principal.public_key).hex(), principal.sign(_statement(self, role)).hex())
-
-    def is_signed(self, signed: Signed, role: str = "head") -> bool:
-        """Whether `signed` holds. Raises InvalidKey, ValueError when it is no signature at all."""
-        return verify_signature(signed.public_key(), _statement(self, role), bytes.fromhex(signed.signature))
-
-
-@dataclass(frozen=True)
-class Signed:
-    """A signature in hex, and the key that made it, as hex of its SubjectPublicKeyInfo."""
-
-    key: str
-    signature: str
-
-    def public_key(self) -> PublicKey:
-        """Raises InvalidKey, ValueError."""
-        return parse_public_key(bytes.fromhex(self.key))
-
-    @property
-    def fingerprint(self) -> str:
-        """The key's. Raises InvalidKey, ValueError."""
-        return fingerprint(self.public_key())
-
 
 def next_hash(head: Head, text: str) -> str:
     """The hash of the record with `text` that comes after `head`."""
@@ -85,10 +56,6 @@ def next_hash(head: Head, text: str) -> str:
 def seconds_of(text: str) -> int:
     """When the record happened, in whole seconds since the epoch. Raises ValueError, KeyError."""
     return int(datetime.fromisoformat(json.loads(text)["at"]).timestamp())
-
-
-def _statement(head: Head, role: str) -> bytes:
-    return f"{_PURPOSE}, {role}\n{head.chain}\n{head.number}\n{head.hash}".encode()
 
 
 def _cut(value: Any) -> Any:

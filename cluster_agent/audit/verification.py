@@ -1,26 +1,23 @@
 """Whether chains of records are as they were written. What comes from the database is believed in nothing but
-what a signature of a trusted key covers."""
+what a noted head covers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from blessings import InvalidKey
-from cluster_agent.audit.records import BEGINNING, Head, Signed, next_hash, seconds_of
+from cluster_agent.audit.kinds import Kind, Retention, kind_of_chain
+from cluster_agent.audit.notes import Note
+from cluster_agent.audit.records import Head, next_hash, seconds_of
 
-WITNESSED = "audit-witnessed"
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A chain as the database says it is. `base` is what its first record comes after."""
-
-    head: Head
-    signed: Signed
-    base: Head
-    base_signed: Signed
+# By so much the clocks of agents and verifier may differ; and what is so new need not be noted yet.
+_LEEWAY = timedelta(hours=1)
+# Of a kind's room, what may be filled with records that were not noted yet, or not before a `kill -9`.
+_NOT_NOTED = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,94 +32,91 @@ class Stored:
 
 @dataclass
 class Report:
-    """What verifying found. `heads` are those that hold: to be compared with what was noted elsewhere."""
+    """What verifying found: what cannot be if nothing was changed, and what no note proves."""
 
     problems: list[str] = field(default_factory=list)
-    heads: list[Head] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
+    unproved: list[str] = field(default_factory=list)
     records: int = 0
 
 
-def verify(
-    chains: Iterable[Chain],
-    records_of: Callable[[str], Iterable[Stored]],
-    hash_at: Callable[[str, int], str | None],
-    strays: Iterable[str],
-    anchors: Iterable[tuple[Head, Signed]],
-    trusted: frozenset[str],
-) -> Report:
-    """Looks at every record of every chain, and compares with what chains say about each other.
+class Verification:
+    """Of one database. `notes` are from outside of it; `retention` is what the agents remove records by."""
 
-    `records_of` gives a chain's records in order, `hash_at` the stored hash of one of them. `strays` are the
-    chains that records name. `anchors` are heads noted outside of the database. `trusted` are fingerprints
-    of keys; empty trusts every key, which finds what was changed by somebody who did not sign anew.
-    """
-    report = Report()
-    known = {one.head.chain: one for one in chains}
-    claims: list[tuple[str, Head]] = []
-    for chain in known.values():
-        _check_signatures(chain, trusted, report)
-        claims += _check_records(chain, records_of(chain.head.chain), report)
-    report.problems += [
-        f"chain {name}: there are records, and no head" for name in strays if name not in known
-    ]
-    for head, signed in anchors:
-        if _holds(head, signed, "head", trusted, report, f"the head noted for chain {head.chain}"):
-            claims.append(("the notes", head))
-    for witness, claim in claims:
-        _check_claim(witness, claim, known.get(claim.chain), hash_at, report)
-    return report
+    def __init__(self, notes: Iterable[Note], retention: Retention, now: datetime) -> None:
+        self.report = Report()
+        self._notes: dict[str, dict[int, Note]] = defaultdict(dict)
+        for note in notes:
+            self._notes[note.head.chain][note.head.number] = note
+        self._retention = retention
+        self._now = now
+        # The times of records that a note covers.
+        self._proved: dict[Kind, array[int]] = {kind: array("q") for kind in Kind}
 
+    def verify(
+        self, bases: Iterable[Head], records_of: Callable[[str], Iterable[Stored]], names: Iterable[str]
+    ) -> Report:
+        """Looks at every record of every chain. `bases` are what the chains' first records come after,
+        `records_of` gives a chain's records in order, `names` are the chains that records name."""
+        known = {base.chain: base for base in bases}
+        for base in known.values():
+            self._follow(base, records_of(base.chain))
+        self._problems(
+            f"chain {name}: there are records, and no beginning" for name in names if name not in known
+        )
+        self._proved = {kind: array("q", sorted(times)) for kind, times in self._proved.items()}
+        for name, notes in self._notes.items():
+            if name not in known:
+                self._problems([f"chain {name}: it is gone, the log noted {max(notes)} records"])
+            else:
+                self._check_beginning(known[name], notes)
+        return self.report
 
-def _check_signatures(chain: Chain, trusted: frozenset[str], report: Report) -> None:
-    where = f"chain {chain.head.chain}"
-    if _holds(chain.head, chain.signed, "head", trusted, report, f"{where}: its head"):
-        report.heads.append(chain.head)
-    if (chain.base.number, chain.base.hash) != BEGINNING:
-        _holds(chain.base, chain.base_signed, "base", trusted, report, f"{where}: its beginning")
-
-
-def _holds(head: Head, signed: Signed, role: str, trusted: frozenset[str], report: Report, what: str) -> bool:
-    try:
-        key = signed.fingerprint
-        holds = head.is_signed(signed, role)
-    except (InvalidKey, ValueError):
-        key, holds = "", False
-    if not holds:
-        report.problems.append(f"{what} (number {head.number}) is not signed")
-    elif trusted and key not in trusted:
-        report.problems.append(f"{what} (number {head.number}) is signed by {key}, which is not trusted")
-    else:
-        report.keys.add(key)
-        return True
-    return False
-
-
-def _check_records(chain: Chain, records: Iterable[Stored], report: Report) -> Iterator[tuple[str, Head]]:
-    """Follows a chain from its base to its head; gives what its records claim about other chains."""
-    name, at = chain.head.chain, chain.base
-    where = f"chain {name}"
-    for record in records:
-        report.records += 1
-        if record.number > chain.head.number:
-            report.problems.append(f"{where}: record {record.number} comes after its head")
-            continue
-        if record.number != at.number + 1:
-            report.problems.append(f"{where}: {_span(at.number + 1, record.number - 1)} missing")
-            # The hash before is lost; what the record itself says lets us go on to find more.
-            at = Head(name, record.number, record.hash)
-            continue
-        expected = next_hash(at, record.text)
-        if record.hash != expected or not _is_at(record):
-            report.problems.append(
-                f"{where}: record {record.number} was changed, or another put in its place"
+    def _follow(self, base: Head, records: Iterable[Stored]) -> None:
+        """Follows a chain from its base to its end."""
+        where, at, notes = f"chain {base.chain}", base, self._notes.get(base.chain, {})
+        last_noted = max(notes, default=0)
+        proved = self._proved[kind_of_chain(base.chain)]
+        old, unproved = (self._now - _LEEWAY).timestamp(), 0
+        for record in records:
+            self.report.records += 1
+            if record.number != at.number + 1:
+                self._problems([f"{where}: {_span(at.number + 1, record.number - 1)} missing"])
+            elif record.hash != next_hash(at, record.text) or not _is_at(record):
+                self._problems([f"{where}: record {record.number} was changed, or another put in its place"])
+            at = Head(base.chain, record.number, record.hash)
+            if (note := notes.get(at.number)) is not None and note.head != at:
+                self._problems([f"{where}: the log noted another record {at.number}"])
+            if at.number <= last_noted:
+                proved.append(record.at)
+            elif record.at < old:
+                unproved += 1
+        if at.number < last_noted:
+            self._problems([f"{where}: {_span(at.number + 1, last_noted)} missing at its end"])
+        if unproved:
+            self.report.unproved.append(
+                f"{where}: {unproved} records, up to {at.number}, come after the last noted head"
             )
-        at = Head(name, record.number, record.hash)
-        yield from _claims(name, record.text)
-    if at.number < chain.head.number:
-        report.problems.append(f"{where}: {_span(at.number + 1, chain.head.number)} missing at its end")
-    elif at.hash != chain.head.hash:
-        report.problems.append(f"{where}: it does not end in its head")
+
+    def _check_beginning(self, base: Head, notes: dict[int, Note]) -> None:
+        """Whether what was removed from a chain's beginning is what the agents remove."""
+        early = [note for note in notes.values() if note.after < base.number and not self._may_be_gone(note)]
+        if early:
+            first = min(note.after for note in early) + 1
+            last = min(max(note.head.number for note in early), base.number)
+            self._problems([f"chain {base.chain}: {_span(first, last)} missing at its beginning, too early"])
+
+    def _may_be_gone(self, note: Note) -> bool:
+        """Whether the first record that the note covers is as old as a record may be, or its kind holds as
+        many newer ones as it may."""
+        kind = kind_of_chain(note.head.chain)
+        limit, times = self._retention.limit(kind), self._proved[kind]
+        if note.since < (self._now - limit.age + _LEEWAY).timestamp():
+            return True
+        newer = len(times) - bisect_left(times, note.since - int(_LEEWAY.total_seconds()))
+        return limit.most is not None and newer >= limit.most * (1 - _NOT_NOTED)
+
+    def _problems(self, found: Iterable[str]) -> None:
+        self.report.problems += found
 
 
 def _span(first: int, last: int) -> str:
@@ -134,47 +128,3 @@ def _is_at(record: Stored) -> bool:
         return seconds_of(record.text) == record.at
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _claims(chain: str, text: str) -> Iterator[tuple[str, Head]]:
-    try:
-        said = json.loads(text)
-        if said["act"] == "audit-pruned":
-            # An older base, signed as well, would not hide that records are missing after it.
-            yield f"chain {chain}", Head(str(said["chain"]), int(said["through"]), str(said["hash"]))
-    except (ValueError, KeyError, TypeError):
-        pass  # it was changed, which its hash has told
-    for head in vouched_for(text):
-        yield f"chain {chain}", head
-
-
-def vouched_for(text: str) -> list[Head]:
-    """The heads that a record vouches for; none for what is no such record."""
-    try:
-        said = json.loads(text)
-        if said["act"] != WITNESSED:
-            return []
-        return [Head(name, int(number), str(value)) for name, (number, value) in said["heads"].items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return []
-
-
-def _check_claim(
-    witness: str,
-    claim: Head,
-    chain: Chain | None,
-    hash_at: Callable[[str, int], str | None],
-    report: Report,
-) -> None:
-    where = f"chain {claim.chain}"
-    if chain is None:
-        report.problems.append(f"{where}: it is gone, {witness} saw it with {claim.number} records")
-    elif claim.number > chain.head.number:
-        report.problems.append(
-            f"{where}: it ends with record {chain.head.number}, {witness} saw {claim.number}"
-        )
-    elif claim.number >= chain.base.number:
-        known = claim.number == chain.base.number
-        found = chain.base.hash if known else hash_at(claim.chain, claim.number)
-        if found != claim.hash:
-            report.problems.append(f"{where}: {witness} saw another record {claim.number}")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster_agent.audit.records import Record
-from cluster_agent.errors import StoreError, Unavailable
+from cluster_agent.errors import Unavailable
 from cluster_agent.store.audit_trail import AuditTrail
 from cluster_agent.store.database import Database
 
@@ -28,7 +28,7 @@ class Access:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.trail: AuditTrail | None = None
+        self.trail = AuditTrail()
         self.writes = 0  # other than issuances
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
         self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reader")
@@ -68,20 +68,13 @@ class Access:
             with self.database.writing.begin() as connection:
                 done = work(connection)
         except BaseException:
-            if self.trail is not None:
-                self.trail.failed()
+            self.trail.failed()
             raise
-        if self.trail is not None:
-            self.trail.committed()
+        self.trail.committed()
         return done
 
     def append(self, connection: Connection, *records: Record) -> None:
-        """Adds records of an act to the audit, in the transaction of the act. Raises StoreError when nobody
-        began the audit: an act that needs a record does not happen without one."""
-        if not records:
-            return
-        if self.trail is None:
-            raise StoreError("there are records to write, and the audit was not begun")
+        """Adds records of an act to the audit, in the transaction of the act."""
         self.trail.append(connection, records)
 
     def rows(

@@ -1,198 +1,88 @@
-"""Where a chain of audit records may be cut off: at its beginning, where everything is as it was written.
+"""What is removed of the audit: the oldest records of a kind, from the beginnings of its chains.
 
-Who can write to the database must not be able to have us remove, and sign the removal of, what they want to
-be gone. So a time is a record's own and not its column's, a chain must have a head and a base that our key
-signed, and what is removed must hang together from that base on. Else it stays, and verifying tells what is
-wrong.
+Nothing is checked here. Who writes to the database can have us remove what they like, as they can remove it
+themselves: either is found by the heads that the log noted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from heapq import merge
+from itertools import islice
 from typing import Any
 
-import structlog
-from sqlalchemy import Connection, Row, and_, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
-from blessings import InvalidKey, PublicKey
-from blessings.keys import encoded
-from cluster_agent.audit.kinds import Rule, kind_of_chain
-from cluster_agent.audit.records import BEGINNING, Head, Signed, next_hash, seconds_of
-from cluster_agent.audit.verification import vouched_for
-from cluster_agent.store.audit_tables import audit_chains, audit_records
+from cluster_agent.audit.kinds import Kind, Limit
+from cluster_agent.store.tables import audit_chains, audit_records
 
 REMOVED_AT_ONCE = 2000
 _CHAINS_AT_ONCE = 100
+_READ_AT_ONCE = 500
 
-_log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Of a chain: what its records begin after now, the last of those to remove, and their texts."""
-
-    base: Head
-    last: Head
-    texts: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        return self.last.number - self.base.number
+_RECORDS = audit_records.c
+_REMOVE = delete(audit_records).where(
+    _RECORDS.chain == bindparam("of"), _RECORDS.number <= bindparam("through")
+)
+_SET_BASE = (
+    update(audit_chains)
+    .where(audit_chains.c.chain == bindparam("of"))
+    .values(base_number=bindparam("through"), base_hash=bindparam("last_hash"))
+)
 
 
-def find_cuts(connection: Connection, rule: Rule, key: PublicKey) -> list[Cut]:
-    """What to remove, the eldest first, at most REMOVED_AT_ONCE records; the chains are in the order
-    of their names."""
-    signer = encoded(key).hex()
-    chains = _begun(connection, rule)
-    counted = sum(row.number - row.base_number for _, row in chains)
-    if rule.most is not None and counted > rule.most:
-        # Only what is whole counts, else who puts a chain there could push out the others.
-        chains = [(at, row) for at, row in chains if _is_whole(row, signer)]
-        counted = sum(row.number - row.base_number for _, row in chains)
-    excess = 0 if rule.most is None else counted - rule.most
-    oldest = 0 if rule.oldest is None else int(rule.oldest.timestamp())
-    cuts: list[Cut] = []
-    left = REMOVED_AT_ONCE
-    for at, row in chains:
-        if (at >= oldest and excess <= 0) or left == 0 or len(cuts) == _CHAINS_AT_ONCE:
+def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> int:
+    """Removes records beyond the limit, the oldest first and not very many; answers how many. The hash of the
+    last that is removed from a chain stays, as its base."""
+    chains = _begun(connection, kind)
+    excess = 0 if limit.most is None else sum(row.last - row.number + 1 for row in chains) - limit.most
+    oldest, removed = int((now - limit.age).timestamp()), 0
+    cuts: dict[str, dict[str, Any]] = {}
+    records = merge(*(_records(connection, row) for row in chains), key=lambda row: (row.at, row.chain))
+    for row in islice(records, REMOVED_AT_ONCE):
+        full = row.chain not in cuts and len(cuts) == _CHAINS_AT_ONCE
+        if full or (row.at >= oldest and removed >= excess):
             break
-        if not _is_whole(row, signer):
-            continue
-        last, texts = None, []
-        for record in _records(connection, row, left):
-            if record.at >= oldest and excess <= 0:
-                break
-            last, excess, left = record.head, excess - 1, left - 1
-            texts.append(record.text)
-        if last is not None:
-            cuts.append(Cut(_base(row), last, tuple(texts)))
-    return sorted(cuts, key=lambda cut: cut.last.chain)
+        cuts[row.chain] = {"of": row.chain, "through": row.number, "last_hash": row.hash}
+        removed += 1
+    if cuts:
+        # In one order, so that two leaders, in the moment of a change, wait for each other in turn.
+        values = [cuts[name] for name in sorted(cuts)]
+        connection.execute(_REMOVE, values)
+        connection.execute(_SET_BASE, values)
+    return removed
 
 
-def still_needed(connection: Connection, cuts: Iterable[Cut], key: PublicKey) -> list[Head]:
-    """What the removed records vouched for, and still has to be: all but what was removed in time itself."""
-    claims: dict[str, Head] = {}
-    for cut in cuts:
-        for text in cut.texts:
-            for head in vouched_for(text):
-                if head.chain not in claims or claims[head.chain].number < head.number:
-                    claims[head.chain] = head
-    if not claims:
-        return []
-    rows = {row.chain: row for row in connection.execute(select(audit_chains))}
-    return [
-        head
-        for name, head in sorted(claims.items())
-        if name not in rows or not is_removed(rows[name], head.number, key)
-    ]
-
-
-def is_removed(row: Row[Any], number: int, key: PublicKey) -> bool:
-    """Whether that record of a chain was removed in time, as the chain's signed base says."""
-    signed = Signed(row.base_key, row.base_signature)
-    return row.base_number >= number and _is_signed_by(_base(row), signed, "base", encoded(key).hex())
-
-
-def cut_off(connection: Connection, cut: Head, signed: Signed) -> None:
-    """Removes the records of a chain up to `cut`, which becomes its base."""
-    columns = audit_records.c
-    connection.execute(delete(audit_records).where(columns.chain == cut.chain, columns.number <= cut.number))
-    connection.execute(
-        update(audit_chains)
-        .where(audit_chains.c.chain == cut.chain)
-        .values(
-            base_number=cut.number,
-            base_hash=cut.hash,
-            base_key=signed.key,
-            base_signature=signed.signature,
-        )
-    )
-
-
-@dataclass(frozen=True)
-class _Removable:
-    head: Head
-    at: int
-    text: str
-
-
-def _begun(connection: Connection, rule: Rule) -> list[tuple[int, Row[Any]]]:
-    """The chains of the rule's kinds that have records, with the times of their first ones, in that order."""
-    columns = audit_records.c
-    first = and_(
-        columns.chain == audit_chains.c.chain,
-        columns.number == audit_chains.c.base_number + 1,
-    )
+def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The first record of each of the kind's chains, with the number of the last. It looks at two records of
+    a chain, however long that is."""
+    other = audit_records.alias("others").c
+    of_chain = other.chain == audit_chains.c.chain
+    first = select(func.min(other.number)).where(of_chain).correlate(audit_chains).scalar_subquery()
+    last = select(func.max(other.number)).where(of_chain).correlate(audit_chains).scalar_subquery()
     statement = (
-        select(audit_chains, columns.record.label("first_text"), columns.hash.label("first_hash"))
-        .outerjoin(audit_records, first)
-        .where(audit_chains.c.number > audit_chains.c.base_number)
+        select(_RECORDS.chain, _RECORDS.number, _RECORDS.at, _RECORDS.hash, last.label("last"))
+        .select_from(audit_chains)
+        .join(audit_records, (_RECORDS.chain == audit_chains.c.chain) & (_RECORDS.number == first))
+        .where(audit_chains.c.chain.startswith(f"{kind}."))
+        .order_by(_RECORDS.at, _RECORDS.chain)
     )
-    found = []
-    for row in connection.execute(statement):
-        if kind_of_chain(row.chain) not in rule.kinds:
-            continue
-        try:
-            found.append((seconds_of(row.first_text), row))
-        except (ValueError, KeyError, TypeError):
-            _say_changed(row)
-    return sorted(found, key=lambda one: (one[0], one[1].chain))
+    return connection.execute(statement).all()
 
 
-def _is_whole(row: Row[Any], key: str) -> bool:
-    """Whether its head and base are signed, and its first record is the one that comes after the base."""
-    head, base = Head(row.chain, row.number, row.hash), _base(row)
-    whole = (
-        row.first_hash == next_hash(base, row.first_text)
-        and _is_signed_by(head, Signed(row.key, row.signature), "head", key)
-        and (
-            (base.number, base.hash) == BEGINNING
-            or _is_signed_by(base, Signed(row.base_key, row.base_signature), "base", key)
-        )
-    )
-    if not whole:
-        _say_changed(row)
-    return whole
-
-
-def _say_changed(row: Row[Any]) -> None:
-    _log.error("nothing is removed from a chain of the audit that was changed", chain=row.chain)
-
-
-def _records(connection: Connection, row: Row[Any], most: int) -> list[_Removable]:
-    """The first records of a chain, as far as they hang together."""
-    columns = audit_records.c
-    part = connection.execute(
-        select(columns.number, columns.hash, columns.record)
-        .where(columns.chain == row.chain, columns.number > row.base_number)
-        .order_by(columns.number)
-        .limit(most)
-    )
-    at, found = _base(row), []
-    for one in part:
-        if one.number != at.number + 1 or one.hash != next_hash(at, one.record):
-            break
-        at = Head(row.chain, one.number, one.hash)
-        if at.number > row.number or (at.number == row.number and at.hash != row.hash):
-            break
-        try:
-            found.append(_Removable(at, seconds_of(one.record), one.record))
-        except (ValueError, KeyError, TypeError):
-            break
-    return found
-
-
-def _base(row: Row[Any]) -> Head:
-    return Head(row.chain, row.base_number, row.base_hash)
-
-
-# What was found once holds for ever; chains of processes that are gone are looked at again and again.
-@lru_cache(maxsize=20_000)
-def _is_signed_by(head: Head, signed: Signed, role: str, key: str) -> bool:
-    try:
-        return signed.key == key and head.is_signed(signed, role)
-    except (InvalidKey, ValueError):
-        return False
+def _records(connection: Connection, first: Row[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
+    """A chain's records in order. Nothing is read for the first, which is known."""
+    yield first
+    number = first.number
+    while True:
+        part = connection.execute(
+            select(_RECORDS.chain, _RECORDS.number, _RECORDS.at, _RECORDS.hash)
+            .where(_RECORDS.chain == first.chain, _RECORDS.number > number)
+            .order_by(_RECORDS.number)
+            .limit(_READ_AT_ONCE)
+        ).all()
+        yield from part
+        if len(part) < _READ_AT_ONCE:
+            return
+        number = part[-1].number

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster_agent.audit.records import Head, Signed
-from cluster_agent.audit.verification import Chain, Stored
-from cluster_agent.store.audit_tables import audit_chains, audit_records
+from cluster_agent.audit.records import Head
+from cluster_agent.audit.verification import Stored
 from cluster_agent.store.database import connect, database_url, unusable
+from cluster_agent.store.tables import audit_chains, audit_records
 
 _AT_ONCE = 5000
 
@@ -22,37 +22,26 @@ class AuditReading:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def chains(self) -> list[Chain]:
-        rows = self._connection.execute(select(audit_chains).order_by(audit_chains.c.chain)).all()
-        return [
-            Chain(
-                head=Head(row.chain, row.number, row.hash),
-                signed=Signed(row.key, row.signature),
-                base=Head(row.chain, row.base_number, row.base_hash),
-                base_signed=Signed(row.base_key, row.base_signature),
-            )
-            for row in rows
-        ]
+    def bases(self) -> list[Head]:
+        """What each chain's first record comes after."""
+        return [Head(*row) for row in self._connection.execute(select(audit_chains).order_by("chain"))]
 
-    def records_of(self, chain: str, at_once: int = _AT_ONCE) -> Iterator[Stored]:
+    def records_of(
+        self, chain: str, *, since: int = 0, until: int | None = None, at_once: int = _AT_ONCE
+    ) -> Iterator[Stored]:
+        """The records from second `since` to before `until`."""
         columns, number = audit_records.c, -1
+        statement = select(columns.number, columns.at, columns.record, columns.hash)
+        statement = statement.where(columns.chain == chain, columns.at >= since)
+        if until is not None:
+            statement = statement.where(columns.at < until)
+        statement = statement.order_by(columns.number).limit(at_once)
         while True:
-            part = self._connection.execute(
-                select(columns.number, columns.at, columns.record, columns.hash)
-                .where(columns.chain == chain, columns.number > number)
-                .order_by(columns.number)
-                .limit(at_once)
-            ).all()
+            part = self._connection.execute(statement.where(columns.number > number)).all()
             yield from (Stored(*row) for row in part)
             if len(part) < at_once:
                 return
             number = part[-1].number
-
-    def hash_at(self, chain: str, number: int) -> str | None:
-        columns = audit_records.c
-        return self._connection.scalar(
-            select(columns.hash).where(columns.chain == chain, columns.number == number)
-        )
 
     def names(self) -> list[str]:
         """The chains that records name."""

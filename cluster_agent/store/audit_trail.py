@@ -1,39 +1,29 @@
-"""This process's chains of audit records, one for each kind, and what they say of all others. Called with the
-connection of a transaction, on the one thread that writes."""
+"""This process's chains of audit records, one for each kind. Called on the one thread that writes, and with
+the connection of a transaction where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import replace
 
-from sqlalchemy import Connection
+import structlog
+from sqlalchemy import Connection, insert, select
 
-from blessings import Principal
-from cluster_agent.audit.kinds import Kind, Rule, kind_of
-from cluster_agent.audit.records import Head, Record
-from cluster_agent.audit.verification import WITNESSED
-from cluster_agent.store.audit_chain import OwnChain, SignedHead
-from cluster_agent.store.audit_pruning import cut_off, find_cuts, still_needed
-from cluster_agent.store.audit_vouching import Vouching
+from cluster_agent.audit.kinds import Kind, kind_of, new_chain
+from cluster_agent.audit.notes import Note
+from cluster_agent.audit.records import BEGINNING, Head, Record, next_hash
+from cluster_agent.store.tables import audit_chains, audit_records
 
-_WITNESSED_AT_ONCE = 100
+_log = structlog.get_logger(__name__)
+_ADD_CHAIN = insert(audit_chains)
+_ADD_RECORDS = insert(audit_records)
 
 
 class AuditTrail:
-    """`signer` has the issuing key."""
+    """Of one process."""
 
-    def __init__(self, signer: Callable[[], Principal]) -> None:
-        self._signer = signer
-        self._chains: dict[Kind, OwnChain] = {
-            kind: OwnChain(kind, signer) for kind in Kind if kind is not Kind.BEFORE
-        }
-        self._vouching = Vouching()
-        self._lost_upkeep = 0
-
-    @property
-    def heads(self) -> list[SignedHead]:
-        """As they were last committed here, and their signatures."""
-        return [one.head for one in self._chains.values() if one.head is not None]
+    def __init__(self) -> None:
+        self._chains = {kind: _Chain(kind) for kind in Kind}
 
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
         """Adds the records; `committed` or `failed` is to be called when the transaction has ended."""
@@ -47,49 +37,85 @@ class AuditTrail:
         """The transaction is durable."""
         for one in self._chains.values():
             one.committed()
-        self._vouching.committed()
 
     def failed(self) -> None:
         """The transaction is not; or, when the connection broke, perhaps it is."""
         for one in self._chains.values():
             one.failed()
-        self._vouching.failed()
 
-    def witness(self, connection: Connection, now: datetime) -> None:
-        """Vouches in the chain of upkeep for what other chains hold: for our own by what we wrote, whatever
-        the database shows, and for the others by what it shows."""
-        shown = self._vouching.look(connection)
-        for one in self._chains.values():
-            one.settle(connection)
-            if one.head is not None and shown.get(one.head[0].chain) != one.head[0]:
-                one.give_up()
-        if len(self._chains[Kind.UPKEEP].lost) > self._lost_upkeep:
-            self._lost_upkeep = len(self._chains[Kind.UPKEEP].lost)
-            self._vouching.begin_anew()
-        upkeep = self._chains[Kind.UPKEEP].head
-        ours = [head for head, _ in self.heads if upkeep is None or head != upkeep[0]]
-        ours += [head for one in self._chains.values() for head in one.lost]
-        self._say(connection, self._vouching.due(ours, upkeep, self._signer().public_key), now)
+    def notes(self) -> list[Note]:
+        """What was committed since the last call. From memory, whatever the database shows."""
+        return [note for one in self._chains.values() for note in one.notes()]
 
-    def prune(self, connection: Connection, rule: Rule, now: datetime) -> int:
-        """Removes some of what `rule` says; answers how many, nothing when all is done. What is left of a
-        chain has a signed base, and the removal a record. What the removed records vouched for is vouched
-        for again, in the same transaction."""
-        key = self._signer()
-        cuts = find_cuts(connection, rule, key.public_key)
-        for cut in cuts:
-            cut_off(connection, cut.last, cut.last.signed_by(key, "base"))
-        removals = [
-            {"chain": cut.last.chain, "through": cut.last.number, "hash": cut.last.hash} for cut in cuts
-        ]
-        self.append(connection, [Record("audit-pruned", now, details=one) for one in removals])
-        self._say(connection, still_needed(connection, cuts, key.public_key), now)
-        return sum(cut.count for cut in cuts)
 
-    def _say(self, connection: Connection, heads: Iterable[Head], now: datetime) -> None:
-        said = list(heads)
-        for at in range(0, len(said), _WITNESSED_AT_ONCE):
-            part = said[at : at + _WITNESSED_AT_ONCE]
-            details = {"heads": {one.chain: [one.number, one.hash] for one in part}}
-            self.append(connection, [Record(WITNESSED, now, details=details)])
-        self._vouching.said(said)
+class _Chain:
+    """Begins with the first record. What was committed, what waits for its transaction's end, and what is in
+    doubt are each the note that would be made of it."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._committed: Note | None = None
+        self._pending: Note | None = None
+        self._doubtful: Note | None = None
+        self._left: list[Note] = []
+
+    def append(self, connection: Connection, records: Sequence[Record]) -> None:
+        self._settle(connection)
+        last = self._pending or self._committed
+        if last is None:
+            last = Note(Head(new_chain(self._kind), *BEGINNING), after=0, since=0)
+            connection.execute(
+                _ADD_CHAIN,
+                {"chain": last.head.chain, "base_number": last.head.number, "base_hash": last.head.hash},
+            )
+            records = [Record("audit-begun", records[0].at), *records]
+        head, rows = last.head, []
+        for record in records:
+            text, at = record.text(), int(record.at.timestamp())
+            head = Head(head.chain, head.number + 1, next_hash(head, text))
+            rows.append(
+                {"chain": head.chain, "number": head.number, "at": at, "record": text, "hash": head.hash}
+            )
+        first = min(int(record.at.timestamp()) for record in records)
+        since = first if last.head.number == last.after else min(last.since, first)
+        self._pending = Note(head, last.after, since)
+        connection.execute(_ADD_RECORDS, rows)
+
+    def committed(self) -> None:
+        if self._pending is not None:
+            self._committed, self._pending = self._pending, None
+
+    def failed(self) -> None:
+        if self._pending is not None:
+            self._doubtful, self._pending = self._pending, None
+
+    def notes(self) -> list[Note]:
+        found, self._left = self._left, []
+        last = self._committed
+        if last is not None and last.head.number > last.after:
+            found.append(last)
+            self._committed = replace(last, after=last.head.number)
+        return found
+
+    def _settle(self, connection: Connection) -> None:
+        """Finds out what became of a transaction that is in doubt."""
+        doubtful, known = self._doubtful, self._committed
+        if doubtful is None:
+            return
+        columns = audit_records.c
+        found = connection.execute(
+            select(columns.number, columns.hash)
+            .where(columns.chain == doubtful.head.chain, columns.number > (known.head.number if known else 0))
+            .order_by(columns.number.desc())
+            .limit(1)
+        ).first()
+        self._doubtful = None
+        if found is None:
+            return
+        if Head(doubtful.head.chain, *found) == doubtful.head:
+            self._committed = doubtful
+            return
+        # The next record begins another chain; verifying shows what is wrong with this one.
+        _log.error("the audit's chain was written to by somebody else", chain=doubtful.head.chain)
+        self._left += [known] if known is not None and known.head.number > known.after else []
+        self._committed = None

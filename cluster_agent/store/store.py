@@ -11,14 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from blessings import Principal
-from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.kinds import Kind, Retention
+from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import StoreError
 from cluster_agent.store.access import Access, available
 from cluster_agent.store.acknowledgements import Acknowledgements
-from cluster_agent.store.audit_chain import SignedHead
-from cluster_agent.store.audit_trail import AuditTrail
+from cluster_agent.store.audit_pruning import prune
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
@@ -98,34 +97,21 @@ class Store:
                     f"{value}; give every replica the same keys, or use another database"
                 )
 
-    def audit_with(self, signer: Callable[[], Principal]) -> None:
-        """Begins the audit: a record given to a call below is written in the call's own transaction, under
-        a head that is signed with the key of `signer`."""
-        self._access.trail = AuditTrail(signer)
-
     async def audit(self, *records: Record) -> None:
         """Durable when it returns: records of what changes nothing else here."""
         await self._access.write(lambda connection: self._access.append(connection, *records))
 
-    async def vouch(self, now: datetime) -> list[SignedHead]:
-        """Puts the heads of all chains into one of ours, so that these cannot be cut off; answers our own."""
-        trail = self._access.trail
-        if trail is None:
-            return []
-        await self._access.write(lambda connection: trail.witness(connection, now))
-        return trail.heads
+    async def audit_notes(self) -> list[Note]:
+        """What our chains of the audit have reached since the last call. It does not need the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._access.writer, self._access.trail.notes)
 
     async def prune_audit(self, retention: Retention, now: datetime) -> int:
         """Removes records that are too old or too many; answers how many. In parts, so that issuing never
         waits long for it."""
-        trail = self._access.trail
-        if trail is None:
-            return 0
-
         removed = 0
-        for rule in retention.rules(now):
-            prune = partial(trail.prune, rule=rule, now=now)
-            while part := await self._access.write(prune):
+        for kind in Kind:
+            remove = partial(prune, kind=kind, limit=retention.limit(kind), now=now)
+            while part := await self._access.write(remove):
                 removed += part
         return removed
 

@@ -150,3 +150,22 @@ applications = Table(
     Column("registered_at", _WHOLE, nullable=False),
     PrimaryKeyConstraint("namespace", "service_account"),
 )
+
+# `base_*` is the last record that was removed from the chain's beginning: cluster_agent/audit says how.
+audit_chains = Table(
+    "audit_chains",
+    METADATA,
+    Column("chain", Text, primary_key=True),
+    Column("base_number", _WHOLE, nullable=False),
+    Column("base_hash", Text, nullable=False),
+)
+
+audit_records = Table(
+    "audit_records",
+    METADATA,
+    Column("chain", Text, primary_key=True),
+    Column("number", _WHOLE, primary_key=True),
+    Column("at", _WHOLE, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)

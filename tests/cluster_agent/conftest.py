@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from blessings import Principal
 from cluster_agent.store import Store, open_store
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.postgresql import Postgresql, PostgresqlUnavailableError, running_postgresql
@@ -41,10 +40,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
-    """That store, opened, with an audit."""
+    """That store, opened."""
     opened = open_store(store_url)
-    key = Principal.create()
-    opened.audit_with(lambda: key)
     yield opened
     await opened.close()
 

@@ -474,7 +474,7 @@ async def test_an_act_has_its_record_or_did_not_happen(
     assert record["at"] == world.clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
     said = act.details(world)
     assert {key: record.get(key) for key in said} == said
-    assert report(store_url, key=world.agent.room.issuing).problems == []
+    assert report(store_url, await world.store.audit_notes()).problems == []
     written = json.dumps(shown(store_url))
     for secret in ("PRIVATE KEY", "BEGIN ", CODE):
         assert secret not in written

@@ -1,37 +1,41 @@
 """The audit on both databases: every act leaves a record, and no record can be changed, removed or moved
-without being found. Whoever changes them here writes to the database whatever they like, and has no key."""
+without being found by the heads that the log noted. The attacker here writes to the database whatever they
+like, and has no key."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text, update
 
 from blessings import Principal, fingerprint
-from cluster_agent.audit.kinds import Kind, kind_of_chain
-from cluster_agent.audit.records import Head, Record, Signed
+from cluster_agent.audit.kinds import Retention, kind_of_chain
+from cluster_agent.audit.notes import InvalidNote, Note
+from cluster_agent.audit.records import Head, Record, next_hash
 from cluster_agent.audit.refusals import BURST, MOST_BUDGETS, MOST_TOGETHER, Refusals
-from cluster_agent.audit.verification import Report, verify
-from cluster_agent.errors import Forbidden, SecretForgotten, TooManyRequests
+from cluster_agent.audit.verification import Report, Verification
+from cluster_agent.errors import Forbidden, SecretForgotten, TooManyRequests, Unavailable
 from cluster_agent.model import Issuance
 from cluster_agent.store import Store, open_store
 from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
+from cluster_agent.store.tables import audit_records
 from tests.clock import Clock
 from tests.cluster_agent.store.test_store import SECRET, issuance
 from tests.cluster_agents import running_cluster_agent
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-KEY = Principal.create()
+HOUR = timedelta(hours=1)
+AS_SET_BY_DEFAULT = Retention()
 
 
 def record(number: int, at: datetime = NOW) -> Record:
@@ -40,26 +44,28 @@ def record(number: int, at: datetime = NOW) -> Record:
 
 
 @asynccontextmanager
-async def writing(url: str, key: Principal = KEY) -> AsyncIterator[Store]:
+async def writing(url: str) -> AsyncIterator[Store]:
     store = open_store(url)
-    store.audit_with(lambda: key)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def written(url: str, count: int = 5) -> None:
-    """One chain of `audit-begun` and `count` records."""
+async def written(url: str, count: int = 5) -> list[Note]:
+    """One chain of `audit-begun` and `count` records, and the note of its head."""
     async with writing(url) as store:
         for number in range(count):
             await store.audit(record(number))
+        return await store.audit_notes()
 
 
-def report(url: str, *anchors: tuple[Head, Signed], key: Principal = KEY) -> Report:
+def report(
+    url: str, notes: Iterable[Note] = (), retention: Retention = AS_SET_BY_DEFAULT, now: datetime = NOW
+) -> Report:
     with reading_audit(url) as audit:
-        trusted = frozenset({fingerprint(key.public_key)})
-        return verify(audit.chains(), audit.records_of, audit.hash_at, audit.names(), anchors, trusted)
+        verification = Verification(notes, retention, now)
+        return verification.verify(audit.bases(), audit.records_of, audit.names())
 
 
 def acts(url: str) -> list[str]:
@@ -70,9 +76,9 @@ def shown(url: str) -> list[dict[str, Any]]:
     """Every record, with the kind of its chain."""
     with reading_audit(url) as audit:
         return [
-            {"kind": kind_of_chain(chain.head.chain), **json.loads(one.text)}
-            for chain in audit.chains()
-            for one in audit.records_of(chain.head.chain)
+            {"kind": kind_of_chain(base.chain), **json.loads(one.text)}
+            for base in audit.bases()
+            for one in audit.records_of(base.chain)
         ]
 
 
@@ -84,138 +90,186 @@ def tamper(url: str, *statements: str) -> None:
     engine.dispose()
 
 
+def make_hashes_anew(url: str) -> None:
+    """Whatever is in the chains now: for that nobody needs a key."""
+    engine, columns = create_engine(database_url(url)), audit_records.c
+    with reading_audit(url) as audit:
+        bases = audit.bases()
+    with engine.begin() as connection:
+        for base in bases:
+            at = base
+            rows = select(columns.number, columns.record).where(columns.chain == at.chain)
+            for number, content in connection.execute(rows.order_by(columns.number)).all():
+                at = Head(at.chain, number, next_hash(replace(at, number=number - 1), content))
+                this = (columns.chain == at.chain) & (columns.number == number)
+                connection.execute(update(audit_records).where(this).values(hash=at.hash))
+    engine.dispose()
+
+
 async def test_what_was_written_verifies(store_url: str) -> None:
-    await written(store_url)
-    found = report(store_url)
-    assert found.problems == []
-    assert found.records == 6
-    assert [head.number for head in found.heads] == [6]
+    notes = await written(store_url)
+    assert [(note.after, note.head.number) for note in notes] == [(0, 6)]
+    assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=6)
+
+
+CHANGED = ["UPDATE audit_records SET record = replace(record, 'tester', 'nobody') WHERE number = 3"]
+SWAPPED = [
+    "UPDATE audit_records SET number = 99 WHERE number = 3",
+    "UPDATE audit_records SET number = 3 WHERE number = 4",
+    "UPDATE audit_records SET number = 4 WHERE number = 99",
+]
+BEGINNING_CUT_OFF = [
+    "UPDATE audit_chains SET base_number = 2, base_hash = (SELECT hash FROM audit_records WHERE number = 2)",
+    "DELETE FROM audit_records WHERE number <= 2",
+]
 
 
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (
-            ["UPDATE audit_records SET record = replace(record, 'tester', 'nobody') WHERE number = 3"],
-            "3 was changed",
-        ),
+        (CHANGED, "3 was changed"),
         (["UPDATE audit_records SET at = 7 WHERE number = 3"], "3 was changed"),
         (["UPDATE audit_records SET hash = 'ab' WHERE number = 3"], "3 was changed"),
         (["DELETE FROM audit_records WHERE number = 3"], "record 3 is missing"),
         (["DELETE FROM audit_records WHERE number = 1"], "record 1 is missing"),
         (["DELETE FROM audit_records WHERE number = 6"], "record 6 is missing at its end"),
         (["DELETE FROM audit_records WHERE number >= 4"], "records 4 to 6 are missing at its end"),
-        (
-            [
-                "UPDATE audit_records SET number = 99 WHERE number = 3",
-                "UPDATE audit_records SET number = 3 WHERE number = 4",
-                "UPDATE audit_records SET number = 4 WHERE number = 99",
-            ],
-            "3 was changed",
-        ),
-        (
-            [
-                "INSERT INTO audit_records "
-                "SELECT chain, 7, at, record, hash FROM audit_records WHERE number = 6"
-            ],
-            "record 7 comes after its head",
-        ),
-        (
-            ["DELETE FROM audit_records WHERE number = 6", "UPDATE audit_chains SET number = 5"],
-            "its head (number 5) is not signed",
-        ),
-        (
-            [
-                "DELETE FROM audit_records WHERE number <= 2",
-                "UPDATE audit_chains SET base_number = 2, base_hash = (SELECT 'ab'), base_key = key, "
-                "base_signature = signature",
-            ],
-            "its beginning (number 2) is not signed",
-        ),
-        (["DELETE FROM audit_chains"], "there are records, and no head"),
-        (["UPDATE audit_chains SET signature = 'zz'"], "is not signed"),
-        (["UPDATE audit_chains SET key = ''"], "is not signed"),
+        (SWAPPED, "3 was changed"),
+        (BEGINNING_CUT_OFF, "records 1 to 2 are missing at its beginning"),
+        (["DELETE FROM audit_chains"], "there are records, and no beginning"),
+        (["DELETE FROM audit_records"], "records 1 to 6 are missing at its end"),
+        (["DELETE FROM audit_records", "DELETE FROM audit_chains"], "it is gone, the log noted 6 records"),
+        (["UPDATE audit_chains SET base_hash = 'ab'"], "record 1 was changed"),
+        (["UPDATE audit_chains SET base_number = 6"], "missing at its beginning"),
     ],
 )
 async def test_attack_every_change_is_found(store_url: str, statements: list[str], said: str) -> None:
-    await written(store_url)
+    notes = await written(store_url)
     tamper(store_url, *statements)
-    assert any(said in problem for problem in report(store_url).problems), report(store_url).problems
+    assert any(said in problem for problem in report(store_url, notes).problems)
 
 
-async def test_attack_a_whole_chain_made_anew_with_another_key(store_url: str) -> None:
-    other = Principal.create()
-    async with writing(store_url, other) as store:
-        await store.audit(record(1))
-    assert report(store_url, key=other).problems == []
-    (problem,) = report(store_url).problems
-    assert "which is not trusted" in problem
-
-
-async def test_attack_a_signature_of_the_key_for_something_else(store_url: str) -> None:
-    await written(store_url)
-    with reading_audit(store_url) as audit:
-        (chain,) = audit.chains()
-    asked = KEY.sign(f"{chain.head.chain}\n{chain.head.number}\n{chain.head.hash}".encode()).hex()
-    tamper(store_url, f"UPDATE audit_chains SET signature = '{asked}'")  # noqa: S608
-    assert "is not signed" in report(store_url).problems[0]
-
-
-async def test_attack_a_chain_that_another_one_vouched_for_is_removed_whole(store_url: str) -> None:
-    await written(store_url)
-    async with writing(store_url) as second:
-        await second.vouch(NOW)
-    with reading_audit(store_url) as audit:
-        first = next(one.head for one in audit.chains() if one.head.number == 6)
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (CHANGED, "the log noted another record 6"),
+        (["UPDATE audit_chains SET base_hash = 'ab'"], "the log noted another record 6"),
+        (SWAPPED, "the log noted another record 6"),
+        (
+            [
+                "DELETE FROM audit_records WHERE number = 3",
+                "UPDATE audit_records SET number = 3 WHERE number = 4",
+                "UPDATE audit_records SET number = 4 WHERE number = 5",
+                "UPDATE audit_records SET number = 5 WHERE number = 6",
+            ],
+            "record 6 is missing at its end",
+        ),
+        (
+            [
+                "UPDATE audit_records SET number = 9 WHERE number = 6",
+                "INSERT INTO audit_records "
+                "SELECT chain, 6, at, record, hash FROM audit_records WHERE number = 5",
+                "UPDATE audit_records SET number = 7 WHERE number = 9",
+            ],
+            "the log noted another record 6",
+        ),
+        (BEGINNING_CUT_OFF, "records 1 to 2 are missing at its beginning"),
+        (["DELETE FROM audit_records WHERE number >= 4"], "records 4 to 6 are missing at its end"),
+    ],
+)
+async def test_attack_all_hashes_are_made_anew_after_it(
+    store_url: str, statements: list[str], said: str
+) -> None:
+    """The database alone then shows nothing; the noted head does."""
+    notes = await written(store_url)
+    tamper(store_url, *statements)
+    make_hashes_anew(store_url)
     assert report(store_url).problems == []
-    tamper(
-        store_url,
-        f"DELETE FROM audit_records WHERE chain = '{first.chain}'",  # noqa: S608
-        f"DELETE FROM audit_chains WHERE chain = '{first.chain}'",  # noqa: S608
-    )
-    (problem,) = report(store_url).problems
-    assert f"chain {first.chain}: it is gone" in problem
+    assert any(said in problem for problem in report(store_url, notes).problems)
+
+
+async def test_attack_a_chain_is_replaced_by_another(store_url: str) -> None:
+    notes = await written(store_url)
+    tamper(store_url, "DELETE FROM audit_records", "DELETE FROM audit_chains")
+    await written(store_url)
+    found = report(store_url, notes, now=NOW + 2 * HOUR)
+    (problem,), (unproved,) = found.problems, found.unproved
+    assert f"chain {notes[0].head.chain}: it is gone, the log noted 6 records" in problem
+    assert "6 records, up to 6, come after the last noted head" in unproved
+    name = notes[0].head.chain
+    for table in ("audit_records", "audit_chains"):
+        tamper(store_url, f"UPDATE {table} SET chain = '{name}'")  # noqa: S608 - a name of ours
+    tamper(store_url, *CHANGED)
+    make_hashes_anew(store_url)
+    assert any("the log noted another record 6" in one for one in report(store_url, notes).problems)
+
+
+async def test_attack_records_are_added_that_no_agent_wrote(store_url: str) -> None:
+    """An agent that was killed leaves such ones of its last minute too, so they are shown apart."""
+    notes = await written(store_url)
+    added = "SELECT chain, 7, at, record, hash FROM audit_records WHERE number = 6"
+    tamper(store_url, f"INSERT INTO audit_records {added}")
+    make_hashes_anew(store_url)
+    found = report(store_url, notes, now=NOW + 2 * HOUR)
+    assert found.problems == []
+    assert any("1 records, up to 7, come after the last noted head" in one for one in found.unproved)
 
 
 async def test_attack_an_older_state_is_put_back(store_url: str) -> None:
-    """Its signature was good once; a head that the log noted meanwhile gives it away."""
     async with writing(store_url) as store:
         await store.audit(record(1))
-        with reading_audit(store_url) as audit:
-            (older,) = audit.chains()
+        first = await store.audit_notes()
         await store.audit(record(2))
-        await store.vouch(NOW)
-        noted = await store.vouch(NOW)
-    assert {kind_of_chain(head.chain) for head, _ in noted} == {Kind.ADMINISTRATION, Kind.UPKEEP}
-    assert report(store_url, *noted).problems == []
-    tamper(
-        store_url,
-        "DELETE FROM audit_records WHERE number = 3",
-        "DELETE FROM audit_records WHERE chain LIKE 'upkeep.%'",
-        "DELETE FROM audit_chains WHERE chain LIKE 'upkeep.%'",
-        f"UPDATE audit_chains SET number = 2, hash = '{older.head.hash}', "  # noqa: S608
-        f"signature = '{older.signed.signature}'",
-    )
-    assert report(store_url).problems == []  # by the database alone it cannot be told
-    problems = report(store_url, *noted).problems
-    assert any("it ends with record 2, the notes saw 3" in problem for problem in problems)
-    assert any("upkeep" in problem and "it is gone" in problem for problem in problems)
+        second = await store.audit_notes()
+        assert await store.audit_notes() == [], "what is noted is not noted again"
+    assert [(note.after, note.head.number) for note in first + second] == [(0, 2), (2, 3)]
+    assert report(store_url, first + second).problems == []
+    tamper(store_url, "DELETE FROM audit_records WHERE number = 3")
+    assert report(store_url, first).problems == []
+    (problem,) = report(store_url, first + second).problems
+    assert "record 3 is missing at its end" in problem
 
 
-async def test_two_replicas_vouch_for_each_other_once(store_url: str) -> None:
+def test_a_note_is_of_who_signed_it() -> None:
+    key, other = Principal.create(), Principal.create()
+    note = Note(Head("administration.ab", 7, "cd"), after=3, since=5)
+    line = note.line(key)
+    for trusted in ({fingerprint(key.public_key)}, frozenset[str]()):
+        assert Note.of_line(line, trusted) == note
+    with pytest.raises(InvalidNote, match="which is not trusted"):
+        Note.of_line(line, {fingerprint(other.public_key)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chain": "refusals.ab"}, "is not signed"),
+        ({"number": 8}, "is not signed"),
+        ({"hash": "ef"}, "is not signed"),
+        ({"after": 0}, "is not signed"),
+        ({"since": 6}, "is not signed"),
+        ({"signature": "zz"}, "cannot be read"),
+        ({"key": ""}, "cannot be read"),
+        ({"number": "seven"}, "cannot be read"),
+        ({"hash": None}, "is not signed"),
+    ],
+)
+def test_attack_a_note_in_the_log_that_no_agent_made(changes: dict[str, Any], said: str) -> None:
+    key = Principal.create()
+    line = Note(Head("administration.ab", 7, "cd"), after=3, since=5).line(key)
+    with pytest.raises(InvalidNote, match=said):
+        Note.of_line({**line, **changes}, {fingerprint(key.public_key)})
+
+
+async def test_two_replicas_write_chains_of_their_own(store_url: str) -> None:
     if store_url.startswith("sqlite"):
         return  # has one replica
     async with writing(store_url) as first, writing(store_url) as second:
         await first.audit(record(1))
         await second.audit(record(2))
-        await first.vouch(NOW)
-        await second.vouch(NOW)
-        assert len([act for act in acts(store_url) if act == "audit-witnessed"]) == 2
-        await first.vouch(NOW)
-        assert len([act for act in acts(store_url) if act == "audit-witnessed"]) == 3, (
-            "of what the second said"
-        )
-    assert report(store_url).problems == []
+        notes = [*await first.audit_notes(), *await second.audit_notes()]
+    assert len({note.head.chain for note in notes}) == 2
+    assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=4)
 
 
 async def test_a_record_is_there_when_its_act_is_and_only_then(store_url: str) -> None:
@@ -228,8 +282,9 @@ async def test_a_record_is_there_when_its_act_is_and_only_then(store_url: str) -
         broken: Issuance = replace(issuance(3), secret_id=None)  # type: ignore[arg-type]
         with pytest.raises(SecretForgotten):
             await store.issuances.add(broken, record(5))
+        notes = await store.audit_notes()
     assert [one.get("number") for one in shown(store_url) if one["act"] == "tested"] == [1, 2, 3]
-    assert report(store_url).problems == []
+    assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=4)
 
 
 async def test_a_chain_goes_on_after_a_transaction_that_failed(store_url: str) -> None:
@@ -239,8 +294,40 @@ async def test_a_chain_goes_on_after_a_transaction_that_failed(store_url: str) -
             with pytest.raises(Exception, match="does not answer"):
                 await store.secrets.add(SECRET, record(2))  # there is one of that name
         await store.audit(record(3))
-    assert report(store_url).problems == []
+        notes = await store.audit_notes()
+    assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=3)
     assert acts(store_url) == ["audit-begun", "tested", "tested"]
+
+
+async def test_a_transaction_of_which_the_end_is_not_known_was_committed(store_url: str) -> None:
+    """The connection broke between the commit and its answer."""
+    async with writing(store_url) as store:
+        await store.audit(record(1))
+        trail = store._access.trail
+        with store._access.database.writing.begin() as connection:
+            trail.append(connection, [record(2)])
+        trail.failed()
+        await store.audit(record(3))
+        notes = await store.audit_notes()
+    assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=4)
+    assert [one["number"] for one in shown(store_url) if one["act"] == "tested"] == [1, 2, 3]
+
+
+async def test_attack_somebody_else_writes_where_a_chain_goes_on(store_url: str) -> None:
+    """One act fails, the next are in another chain, and what was committed before is noted all the same."""
+    async with writing(store_url) as store:
+        await store.audit(record(1))
+        tamper(
+            store_url,
+            "INSERT INTO audit_records SELECT chain, 3, at, record, hash FROM audit_records WHERE number = 2",
+        )
+        with pytest.raises(Unavailable):
+            await store.audit(record(2))
+        await store.audit(record(3))
+        notes = await store.audit_notes()
+    assert sorted(note.head.number for note in notes) == [2, 2]
+    found = report(store_url, notes, now=NOW + 2 * HOUR)
+    assert any("record 3 was changed" in problem for problem in found.problems)
 
 
 def refusals(clock: Clock) -> Refusals:
@@ -390,7 +477,10 @@ def test_a_long_text_of_a_caller_is_cut() -> None:
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cluster_agent.audit", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "cluster_agent.verify_audit", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -406,7 +496,7 @@ def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path:
     key = next(json.loads(line)["fingerprint"] for line in agent.log().splitlines() if '"audit head"' in line)
     verified = command("verify", *place, "--heads", str(agent.log_file), "--key", key)
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert " 4 heads, 4 noted heads: all as written" in verified.stdout
+    assert " 3 noted heads: all as written" in verified.stdout
     records = [json.loads(line) for line in command("show", *place).stdout.splitlines()]
     said = [one["act"] for one in records if not one["act"].startswith("audit-")]
     assert said == ["roots-changed", "secret-made", "refused", "secret-forgotten"], "in their order"
@@ -416,17 +506,55 @@ def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path:
     assert refused["chain"].startswith("tripwires.")
     assert (refused["reason"], refused["path"]) == ("InvalidCsr", "/v1/seek-blessings")
     assert refused["caller"] == f"vanadium-bootstrap:{secret['id']}"
-    tamper(
-        f"sqlite:///{tmp_path / 'data' / 'cluster-agent.sqlite3'}",
-        "DELETE FROM audit_records WHERE number = 2 AND chain LIKE 'tripwires.%'",
-    )
-    found = command("verify", *place)
+    other = fingerprint(Principal.create().public_key)
+    found = command("verify", *place, "--heads", str(agent.log_file), "--key", other)
     assert found.returncode == 1
-    assert "WRONG: chain" in found.stdout
+    assert "which is not trusted" in found.stdout
+    url = f"sqlite:///{tmp_path / 'data' / 'cluster-agent.sqlite3'}"
+    tamper(url, "DELETE FROM audit_records WHERE number = 2 AND chain LIKE 'tripwires.%'")
+    found = command("verify", *place, "--heads", str(agent.log_file))
+    assert found.returncode == 1
+    assert "WRONG: chain tripwires" in found.stdout
+
+
+async def test_the_command_tells_what_no_note_proves_from_what_was_changed(tmp_path: Path) -> None:
+    notes = await written(f"sqlite:///{tmp_path / 'cluster-agent.sqlite3'}")
+    key, log = Principal.create(), tmp_path / "log"
+    place = ["--data-directory", str(tmp_path), "--heads", str(log)]
+    log.write_text("")
+    found = command("verify", *place)
+    assert found.returncode == 3
+    assert "UNPROVED: chain administration" in found.stdout
+    lines = (json.dumps({"event": "audit head", **note.line(key)}) for note in notes)
+    log.write_text("\n".join([*lines, '{"event": "started"}']))
+    assert command("verify", *place).returncode == 0
+
+
+async def test_the_command_searches_by_time_name_and_act(tmp_path: Path) -> None:
+    async with writing(f"sqlite:///{tmp_path / 'cluster-agent.sqlite3'}") as store:
+        for number in range(4):
+            await store.audit(record(number, NOW + number * timedelta(days=1)))
+        await store.audit(Record("registered", NOW, "acme:chief", {"name": "acme:prod:shop:web"}))
+
+    def found(*arguments: str) -> list[Any]:
+        lines = command("show", "--data-directory", str(tmp_path), *arguments).stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        return [one.get("number") if one["act"] == "tested" else one["act"] for one in records]
+
+    def numbers(*arguments: str) -> int:
+        return len(found("--act", "tested", *arguments))
+
+    assert numbers() == 4
+    assert numbers("--since", "2026-11-26") == 2
+    assert numbers("--since", "2026-11-24T12:00:00Z", "--until", "2026-11-26T12:00:00Z") == 2
+    assert found("--name", "acme:prod:shop") == ["registered"]
+    assert found("--name", "acme:chief") == ["registered"]
+    assert found("--name", "acme:prod:shop:we") == []
+    assert found("--act", "registered", "--since", "2026-11-25") == []
 
 
 def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
-    found = command("verify", "--data-directory", str(tmp_path))
+    found = command("verify", "--data-directory", str(tmp_path), "--heads", "log")
     assert found.returncode == 2
     assert "--data-directory" in found.stderr
     assert "Traceback" not in found.stderr

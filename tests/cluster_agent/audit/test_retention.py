@@ -1,21 +1,27 @@
-"""How long records stay, on both databases: no kind pushes out another, what is left verifies, and nobody who
-writes to the database makes the agent itself remove what they want to be gone."""
+"""How long records stay, on both databases: no kind pushes out another, what is left verifies, and it is
+found when somebody who writes to the database makes the agent itself remove what they want to be gone."""
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine, text
 
-from blessings import Principal
 from cluster_agent.audit.kinds import Kind, Retention, kind_of, kind_of_chain
-from cluster_agent.audit.records import Head, Record, next_hash
-from cluster_agent.store import Store
-from cluster_agent.store.audit_chain import OwnChain
+from cluster_agent.audit.records import Record
+from cluster_agent.audit.verification import Report
 from cluster_agent.store.audit_pruning import REMOVED_AT_ONCE
-from cluster_agent.store.database import database_url
-from tests.cluster_agent.audit.test_audit import KEY, NOW, record, report, shown, tamper, writing
+from tests.cluster_agent.audit.test_audit import (
+    HOUR,
+    NOW,
+    make_hashes_anew,
+    record,
+    report,
+    shown,
+    tamper,
+    writing,
+)
 
 DAY = timedelta(days=1)
 LIMITS = Retention(days=30, administration_days=400, issuing=20, others=10)
@@ -76,12 +82,13 @@ async def test_blessings_push_out_nothing_else(store_url: str) -> None:
         await store.audit(record(1), refused(2), refused(3, "vanadium-bootstrap:ab"))
         for number in range(200):
             await store.audit(issued(number))
+        notes = await store.audit_notes()
         await store.prune_audit(LIMITS, NOW)
     assert numbers(store_url, Kind.ADMINISTRATION) == [1]
     assert numbers(store_url, Kind.REFUSALS) == [2]
     assert numbers(store_url, Kind.TRIPWIRES) == [3]
     assert numbers(store_url, Kind.ISSUING) == list(range(180, 200))
-    assert report(store_url).problems == []
+    assert report(store_url, notes, LIMITS, NOW + 2 * HOUR) == Report(records=2 + 2 + 2 + 20)
 
 
 async def test_a_flood_of_refusals_pushes_out_only_refusals(store_url: str) -> None:
@@ -100,171 +107,154 @@ async def test_administrative_acts_stay_for_their_days_however_many_they_are(sto
             record(0, NOW - 401 * DAY), *(record(number, NOW - 399 * DAY) for number in range(1, 100))
         )
         await store.audit(issued(0, NOW - 31 * DAY), issued(1, NOW - 29 * DAY))
+        notes = await store.audit_notes()
         await store.prune_audit(LIMITS, NOW)
     assert numbers(store_url, Kind.ADMINISTRATION) == list(range(1, 100))
     assert numbers(store_url, Kind.ISSUING) == [1]
-    assert report(store_url).problems == []
+    assert report(store_url, notes, LIMITS).problems == []
 
 
-async def test_pruning_leaves_chains_that_verify_and_grow_on_and_says_what_it_removed(store_url: str) -> None:
+async def test_pruning_leaves_chains_that_verify_and_grow_on(store_url: str) -> None:
     async with writing(store_url) as store:
         await store.audit(*(issued(number, NOW + number * DAY) for number in range(60)))
+        notes = await store.audit_notes()
         removed = await store.prune_audit(LIMITS, NOW + 60 * DAY)
         await store.audit(issued(60, NOW + 60 * DAY))
+        notes += await store.audit_notes()
     assert removed == 1 + 40  # audit-begun, and all but 20
     assert numbers(store_url, Kind.ISSUING) == list(range(40, 61))
-    assert report(store_url).problems == []
-    (pruned, *_) = [one for one in shown(store_url) if one["act"] == "audit-pruned"]
-    assert kind_of_chain(pruned["chain"]) is Kind.ISSUING
-    assert pruned["through"] >= 31
+    assert report(store_url, notes, LIMITS, NOW + 61 * DAY) == Report(records=21)
 
 
 async def test_more_is_removed_than_at_once(store_url: str) -> None:
     async with writing(store_url) as store:
         await store.audit(*(issued(number, NOW - 31 * DAY) for number in range(REMOVED_AT_ONCE + 1)))
+        notes = await store.audit_notes()
         await store.audit(issued(7))
+        notes += await store.audit_notes()
         await store.prune_audit(LIMITS, NOW)
     assert numbers(store_url, Kind.ISSUING) == [7]
-    assert report(store_url).problems == []
+    assert report(store_url, notes, LIMITS).problems == []
 
 
 async def test_the_oldest_of_all_processes_chains_go_first(store_url: str) -> None:
     async with writing(store_url) as store:
         await store.audit(*(issued(number, NOW - DAY) for number in range(20)))
+        notes = await store.audit_notes()
     async with writing(store_url) as store:
         await store.audit(*(issued(number) for number in range(100, 115)))
+        notes += await store.audit_notes()
         await store.prune_audit(LIMITS, NOW)
+    # One of the 20 that stay is the second chain's audit-begun.
     assert sorted(numbers(store_url, Kind.ISSUING)) == [*range(16, 20), *range(100, 115)]
-    assert report(store_url).problems == []
+    assert report(store_url, notes, LIMITS).problems == []
 
 
-async def test_what_the_audit_does_itself_is_bounded_too_and_vouching_goes_on(store_url: str) -> None:
+async def test_of_chains_that_grow_at_once_the_oldest_records_go_first(store_url: str) -> None:
+    chance = random.Random(13)
+    async with writing(store_url) as first, writing(store_url) as second:
+        for number in range(60):
+            await chance.choice([first, second]).audit(issued(number, NOW + number * HOUR))
+        notes = [*await first.audit_notes(), *await second.audit_notes()]
+        await first.prune_audit(LIMITS, NOW + 60 * HOUR)
+    assert sorted(numbers(store_url, Kind.ISSUING)) == list(range(40, 60))
+    assert report(store_url, notes, LIMITS, NOW + 60 * HOUR).problems == []
+
+
+async def test_what_was_removed_in_time_is_not_missed_whatever_of_the_log_is_lost(store_url: str) -> None:
+    """For years there are acts, notes and prunings; verified against all notes, and against some."""
+    chance, notes, at = random.Random(13), [], NOW
     async with writing(store_url) as store:
-        await store.audit(record(1))
-        for number in range(30):
-            await store.audit(refused(number))
-            await store.vouch(NOW)
-        await store.prune_audit(LIMITS, NOW + 32 * DAY)
-        assert sum(one["kind"] is Kind.UPKEEP for one in shown(store_url)) <= LIMITS.others
-        await store.vouch(NOW + 32 * DAY)
-    vouched = [one["heads"] for one in shown(store_url) if one["act"] == "audit-witnessed"]
-    assert any(kind_of_chain(chain) is Kind.ADMINISTRATION for heads in vouched for chain in heads), (
-        "its voucher was removed"
-    )
-    assert report(store_url).problems == []
-    tamper(
-        store_url,
-        "DELETE FROM audit_records WHERE chain LIKE 'administration.%'",
-        "DELETE FROM audit_chains WHERE chain LIKE 'administration.%'",
-    )
-    assert any("it is gone" in problem for problem in report(store_url).problems)
+        for number in range(150):
+            at += chance.random() * 12 * DAY
+            await store.audit(record(number, at), issued(number, at), refused(number, at=at))
+            notes += await store.audit_notes() if chance.random() < 0.7 else []
+            if chance.random() < 0.5:
+                await store.prune_audit(LIMITS, at)
+        notes += await store.audit_notes()
+        for known in (notes, notes[-40:], chance.sample(notes, 60)):
+            assert report(store_url, known, LIMITS, at).problems == []
+    assert numbers(store_url, Kind.ADMINISTRATION)[0] > 0
 
 
-async def write_one_chain_for_all(store: Store, *records: Record) -> None:
-    """As the agent did before there were kinds."""
-    chain = OwnChain(Kind.BEFORE, lambda: KEY)
-    await store._access.write(lambda connection: chain.append(connection, records))
-
-
-def rename_as_before(url: str) -> None:
-    """A chain's name of before was digits alone; its hashes and signature are made anew as they were then."""
-    engine = create_engine(database_url(url))
-    with engine.begin() as connection:
-        old = str(connection.scalar(text("SELECT chain FROM audit_chains WHERE chain LIKE 'before.%'")))
-        new = old.removeprefix("before.")
-        head = Head(new, 0, "")
-        rows = connection.execute(
-            text("SELECT number, record FROM audit_records WHERE chain = :old ORDER BY number"), {"old": old}
-        ).all()
-        for row in rows:
-            head = Head(new, row.number, next_hash(head, row.record))
-            connection.execute(
-                text(
-                    "UPDATE audit_records SET chain = :new, hash = :hash "
-                    "WHERE chain = :old AND number = :number"
-                ),
-                {"new": new, "hash": head.hash, "old": old, "number": row.number},
-            )
-        signed = head.signed_by(KEY)
-        connection.execute(
-            text(
-                "UPDATE audit_chains SET chain = :new, hash = :hash, signature = :signed WHERE chain = :old"
-            ),
-            {"new": new, "hash": head.hash, "signed": signed.signature, "old": old},
-        )
-    engine.dispose()
-
-
-async def test_a_chain_of_before_there_were_kinds_verifies_and_is_pruned(store_url: str) -> None:
-    async with writing(store_url) as store:
-        await write_one_chain_for_all(
-            store, record(0, NOW - 401 * DAY), record(1, NOW - 31 * DAY), issued(2, NOW - 31 * DAY)
-        )
-    rename_as_before(store_url)
-    assert report(store_url).problems == []
-    assert numbers(store_url, Kind.BEFORE) == [0, 1, 2]
-    async with writing(store_url) as store:
-        await store.audit(record(3), *(issued(number) for number in range(10, 15)))
-        await store.prune_audit(LIMITS, NOW)
-        assert numbers(store_url, Kind.BEFORE) == [1, 2], "as long as administration, which is in it"
-        await store.audit(*(issued(number) for number in range(20, 40)))
-        await store.prune_audit(LIMITS, NOW)
-    assert numbers(store_url, Kind.BEFORE) == [], "it takes no more room than it did"
-    assert numbers(store_url, Kind.ADMINISTRATION) == [3]
-    assert report(store_url).problems == []
+OLD = "UPDATE audit_records SET at = 0"
+OTHER_KIND = "SET chain = replace(chain, 'administration', 'issuing')"
 
 
 @pytest.mark.parametrize(
-    "statements",
+    ("statements", "said"),
     [
-        ["UPDATE audit_records SET at = 0"],
-        ["UPDATE audit_records SET record = replace(record, '2026', '2020')"],
-        ["UPDATE audit_chains SET key = '', signature = ''", "UPDATE audit_records SET at = 0"],
-        [
-            "UPDATE audit_chains "
-            "SET base_number = 1, base_hash = (SELECT hash FROM audit_records WHERE number = 1)",
-            "UPDATE audit_records SET at = 0",
-        ],
-        [
-            "UPDATE audit_chains SET chain = replace(chain, 'administration', 'issuing')",
-            "UPDATE audit_records SET chain = replace(chain, 'administration', 'issuing')",
-        ],
+        ([OLD], "too early"),
+        (["UPDATE audit_records SET record = replace(record, '2026', '2020')", OLD], "too early"),
+        ([f"UPDATE audit_chains {OTHER_KIND}", f"UPDATE audit_records {OTHER_KIND}"], "it is gone"),
     ],
 )
 async def test_attack_the_agent_is_made_to_remove_records_itself(
-    store_url: str, statements: list[str]
+    store_url: str, statements: list[str], said: str
 ) -> None:
-    """It would sign the base of what is left, and nothing could be found any more."""
     async with writing(store_url) as store:
         await store.audit(*(record(number) for number in range(30)))
+        notes = await store.audit_notes()
         tamper(store_url, *statements)
+        make_hashes_anew(store_url)
         await store.prune_audit(LIMITS, NOW)
-    assert len(shown(store_url)) >= 30
-    assert report(store_url).problems != []
+    assert len(shown(store_url)) < 30
+    assert any(said in one for one in report(store_url, notes, LIMITS).problems)
 
 
 async def test_attack_a_chain_put_there_to_push_out_the_others(store_url: str) -> None:
     async with writing(store_url) as store:
         await store.audit(*(issued(number) for number in range(10)))
-        key = Principal.create()
-        other = OwnChain(Kind.ISSUING, lambda: key)
-        forged = [issued(number, NOW + DAY) for number in range(100, 150)]
-        await store._access.write(lambda connection: other.append(connection, forged))
+        notes = await store.audit_notes()
+        async with writing(store_url) as forger:
+            await forger.audit(*(issued(number, NOW + DAY) for number in range(100, 150)))
         await store.prune_audit(LIMITS, NOW)
-    assert set(range(10)) <= set(numbers(store_url, Kind.ISSUING))
-    assert any("not trusted" in problem for problem in report(store_url).problems)
+    assert not set(range(10)) & set(numbers(store_url, Kind.ISSUING))
+    found = report(store_url, notes, LIMITS, NOW + 2 * DAY)
+    assert any("missing at its beginning, too early" in problem for problem in found.problems)
+    assert any("20 records, up to 51" in one for one in found.unproved)
 
 
-async def test_attack_an_older_base_is_put_back(store_url: str) -> None:
-    """It was signed once; the record of the removal gives it away."""
+def cut_off_beginning(url: str, chain: str, through: int) -> None:
+    """As the agent itself does it."""
+    of_it = f"number = {through} AND chain LIKE '{chain}'"
+    last = f"(SELECT hash FROM audit_records WHERE {of_it})"  # noqa: S608
+    tamper(
+        url,
+        f"UPDATE audit_chains SET base_number = {through}, base_hash = {last} WHERE chain LIKE '{chain}'",  # noqa: S608
+        f"DELETE FROM audit_records WHERE chain LIKE '{chain}' AND number <= {through}",  # noqa: S608
+    )
+
+
+async def test_attack_more_is_cut_off_a_beginning_than_was_removed_in_time(store_url: str) -> None:
+    notes = []
     async with writing(store_url) as store:
-        await store.audit(*(issued(number) for number in range(50)))
-        await store.prune_audit(LIMITS, NOW)
-        assert report(store_url).problems == []
-        tamper(
-            store_url, "UPDATE audit_chains SET base_number = 0, base_hash = '' WHERE chain LIKE 'issuing.%'"
-        )
-    assert any("saw another record" in problem for problem in report(store_url).problems)
+        for number in range(20):
+            at = NOW + number * 30 * DAY
+            await store.audit(record(number, at), refused(number, at=at))
+            notes += await store.audit_notes()
+        await store.prune_audit(LIMITS, at)
+    assert report(store_url, notes, LIMITS, at).problems == []
+    (first, *_) = numbers(store_url, Kind.ADMINISTRATION)
+    cut = first + 4
+    cut_off_beginning(store_url, "administration.%", cut)
+    (problem,) = report(store_url, notes, LIMITS, at).problems
+    assert f"to {cut} are missing at its beginning, too early" in problem
+
+
+async def test_attack_the_beginning_of_a_chain_is_cut_off_while_its_kind_is_full(store_url: str) -> None:
+    """The kind has as many as it may, and they are older."""
+    async with writing(store_url) as store:
+        await store.audit(*(issued(number, NOW - DAY) for number in range(30)))
+        notes = await store.audit_notes()
+    async with writing(store_url) as store:
+        await store.audit(*(issued(number) for number in range(100, 110)))
+        notes += await store.audit_notes()
+    assert report(store_url, notes, LIMITS).problems == []
+    young = notes[-1].head.chain
+    cut_off_beginning(store_url, young, 3)
+    (problem,) = report(store_url, notes, LIMITS).problems
+    assert f"chain {young}: records 1 to 3 are missing at its beginning" in problem
 
 
 async def test_one_transaction_writes_to_several_chains_or_to_none(store_url: str) -> None:
@@ -273,18 +263,19 @@ async def test_one_transaction_writes_to_several_chains_or_to_none(store_url: st
 
         def fail(connection: object) -> None:
             trail = store._access.trail
-            assert trail is not None
             trail.append(connection, [record(3), issued(4), refused(5)])  # type: ignore[arg-type]
             raise RuntimeError("away")
 
         with pytest.raises(RuntimeError):
             await store._access.write(fail)
         await store.audit(record(6), issued(7), refused(8))
+        notes = await store.audit_notes()
     assert sorted(one["number"] for one in shown(store_url) if "number" in one) == [1, 2, 6, 7, 8]
-    assert report(store_url).problems == []
+    assert report(store_url, notes, LIMITS, NOW + 2 * HOUR).unproved == []
+    assert report(store_url, notes, LIMITS).problems == []
 
 
 def test_chains_are_named_by_their_kind() -> None:
-    assert kind_of_chain("administration.00ff") is Kind.ADMINISTRATION
+    assert kind_of_chain("issuing.00ff") is Kind.ISSUING
     for name in ("00ff00ff00ff00ff", "nobody.00ff", "administration", ""):
-        assert kind_of_chain(name) is Kind.BEFORE
+        assert kind_of_chain(name) is Kind.ADMINISTRATION, "what is not ours is kept longest"

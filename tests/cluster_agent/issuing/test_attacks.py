@@ -75,7 +75,7 @@ def issued(agent: RunningClusterAgent) -> tuple[int, float]:
 def recorded(agent: RunningClusterAgent, reason: str) -> int:
     """How often the audit says that this was refused."""
     with reading_audit(store_of(agent)) as audit:
-        texts = [one.text for chain in audit.chains() for one in audit.records_of(chain.head.chain)]
+        texts = [one.text for base in audit.bases() for one in audit.records_of(base.chain)]
     said = [json.loads(text) for text in texts]
     return sum(one["count"] for one in said if one["act"] == "refused" and one["reason"] == reason)
 
@@ -247,6 +247,6 @@ def test_attack_the_refused_choose_neither_labels_of_metrics_nor_paths_of_record
         assert recorded(agent, reason)
     assert "chosen" not in metrics
     with reading_audit(store_of(agent)) as audit:
-        texts = [one.text for chain in audit.chains() for one in audit.records_of(chain.head.chain)]
+        texts = [one.text for base in audit.bases() for one in audit.records_of(base.chain)]
     refused = [one for one in map(json.loads, texts) if one["act"] == "refused"]
     assert {one["path"] for one in refused} == {"/v1/crl/{issuer}", "other"}

@@ -6,12 +6,14 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 from sqlalchemy import Connection, create_engine, text
 
-from cluster_agent.audit.verification import verify
+from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.verification import Verification
 from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.cluster_agents import RunningClusterAgent
@@ -95,8 +97,7 @@ def look_into(url: str, look: Callable[[Connection], list[str]]) -> list[str]:
 def audit_of(url: str) -> tuple[list[str], list[dict[str, Any]]]:
     """What is wrong with the audit's chains, and their records."""
     with reading_audit(url) as audit:
-        found = verify(audit.chains(), audit.records_of, audit.hash_at, audit.names(), (), frozenset())
-        records = [
-            json.loads(one.text) for chain in audit.chains() for one in audit.records_of(chain.head.chain)
-        ]
+        verification = Verification((), Retention(), datetime.now(UTC))
+        found = verification.verify(audit.bases(), audit.records_of, audit.names())
+        records = [json.loads(one.text) for base in audit.bases() for one in audit.records_of(base.chain)]
     return [f"audit: {one}" for one in found.problems], records

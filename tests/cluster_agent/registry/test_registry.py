@@ -320,7 +320,6 @@ async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_momen
     claimed: Claimed, store_url: str
 ) -> None:
     other = open_store(store_url) if store_url.startswith("postgresql") else claimed.store
-    other.audit_with(lambda: claimed.agent.room.issuing)
     put = []
     for number, store in enumerate([claimed.store, other] * 10):
         name = "acme:fortuned" + ":db" * (number % 2)

@@ -144,15 +144,8 @@ def _audit() -> None:
     _table(
         "audit_chains",
         sa.Column("chain", sa.Text, primary_key=True),
-        sa.Column("number", _WHOLE, nullable=False),
-        sa.Column("hash", sa.Text, nullable=False),
-        sa.Column("key", sa.Text, nullable=False),
-        sa.Column("signature", sa.Text, nullable=False),
         sa.Column("base_number", _WHOLE, nullable=False),
         sa.Column("base_hash", sa.Text, nullable=False),
-        sa.Column("base_key", sa.Text, nullable=False),
-        sa.Column("base_signature", sa.Text, nullable=False),
-        sa.Column("witnessed", _WHOLE, nullable=False),
     )
     _table(
         "audit_records",

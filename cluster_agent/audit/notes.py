@@ -1,0 +1,67 @@
+"""Heads of chains as the log notes them: what verifying compares the database with. No I/O.
+
+A note states which records no earlier note covers, and the time of the first of them: so it says by itself,
+whatever other lines of the log are lost, until when these records must be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from blessings import InvalidKey, Principal, fingerprint, verify_signature
+from blessings.keys import encoded, parse_public_key
+from cluster_agent.audit.records import Head
+
+EVENT = "audit head"  # the event of the log's lines that are notes
+_PURPOSE = "vanadium cluster agent, audit head, version 1"
+
+
+class InvalidNote(ValueError):
+    """The line is no note of a trusted key; the message says why."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A head of a chain. No earlier note covers the records from `after` + 1 to it; the first of them is of
+    the time `since`, in seconds since the epoch."""
+
+    head: Head
+    after: int
+    since: int
+
+    def line(self, principal: Principal) -> dict[str, Any]:
+        """What the log is to have, signed."""
+        return {
+            "chain": self.head.chain,
+            "after": self.after,
+            "number": self.head.number,
+            "hash": self.head.hash,
+            "since": self.since,
+            "key": encoded(principal.public_key).hex(),
+            "signature": principal.sign(self._statement()).hex(),
+            "fingerprint": fingerprint(principal.public_key),
+        }
+
+    @classmethod
+    def of_line(cls, line: Mapping[str, Any], trusted: Set[str]) -> Note:
+        """The note in a line, if a key with one of the `trusted` fingerprints signed it, or any key when none
+        are named. Raises InvalidNote."""
+        try:
+            head = Head(str(line["chain"]), int(line["number"]), str(line["hash"]))
+            note = cls(head, int(line["after"]), int(line["since"]))
+            key = parse_public_key(bytes.fromhex(line["key"]))
+            holds = verify_signature(key, note._statement(), bytes.fromhex(line["signature"]))
+        except (KeyError, TypeError, ValueError, InvalidKey) as error:
+            raise InvalidNote(f"cannot be read: {error!r}") from error
+        where = f"the head noted for chain {head.chain} (number {head.number})"
+        if not holds:
+            raise InvalidNote(f"{where} is not signed")
+        if trusted and fingerprint(key) not in trusted:
+            raise InvalidNote(f"{where} is signed by {fingerprint(key)}, which is not trusted")
+        return note
+
+    def _statement(self) -> bytes:
+        head = self.head
+        return f"{_PURPOSE}\n{head.chain}\n{self.after}\n{head.number}\n{head.hash}\n{self.since}".encode()
