@@ -1,4 +1,4 @@
-"""The callers of the API: what the client certificate of a connection proves."""
+"""The callers of the API, as the client certificate of a connection proves them."""
 
 from __future__ import annotations
 

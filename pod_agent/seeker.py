@@ -1,5 +1,4 @@
-"""One SeekBlessings: a new key, a call to the cluster agent, and an answer that is checked before it is
-believed."""
+"""The client for SeekBlessings: makes a new key, calls the cluster agent, and verifies the answer."""
 
 from __future__ import annotations
 
@@ -51,14 +50,15 @@ class Answer:
 
 
 class Seeker(Protocol):
-    """Whoever can get a blessing."""
+    """A source of blessings."""
 
     async def seek(self, current: Identity | None) -> Answer:
-        """A new one: `current` renewed, or, for None, from the credential. Raises SeekError."""
+        """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
+        SeekError."""
 
 
 class ClusterAgentSeeker:
-    """Seeks from the cluster agent that the settings name."""
+    """Gets blessings from the cluster agent in the settings."""
 
     def __init__(self, settings: Settings, now: Callable[[], datetime]) -> None:
         self._settings = settings
@@ -66,7 +66,7 @@ class ClusterAgentSeeker:
         self._now = now
 
     async def seek(self, current: Identity | None) -> Answer:
-        # Both files are read each time: a kubelet renews them in place.
+        # Both files are read each time, because the kubelet updates them in place.
         credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
         token = (await asyncio.to_thread(_read, self._settings.token_file)).strip()
         principal = Principal.create()
@@ -106,10 +106,10 @@ def believe(
     current: Identity | None,
     now: datetime,
 ) -> Answer:
-    """The answer in `document`, when it is what was asked for.
+    """The answer in `document`, if it matches the request.
 
-    Raises Untrustworthy for a chain that does not hold, is for another key, names something else than a pod
-    of `application`, or, at a renewal, another pod than before.
+    Raises Untrustworthy for a chain that is not valid, is for another key, names something else than a pod of
+    `application`, or, at a renewal, another pod than before.
     """
     try:
         blessing = Blessing.from_pem(document["chain"])
@@ -117,18 +117,19 @@ def believe(
         name = verify_blessing(blessing, roots, now=now)
         ours = fingerprint(blessing.public_key) == fingerprint(principal.public_key)
     except VerificationError as error:
-        raise Untrustworthy("ChainInvalid", f"the chain does not hold: {error.reason}: {error}") from error
+        raise Untrustworthy("ChainInvalid", f"the chain is not valid: {error.reason}: {error}") from error
     except (BlessingsError, KeyError, TypeError, AttributeError) as error:
         raise Untrustworthy("AnswerMalformed", f"the answer cannot be read: {error!r}") from error
     if not blessing.is_svid:
-        # It would hold for us as long as its caveats do, and be served to programs that know none.
+        # It would be valid for us while its caveats hold, but we would serve it to programs that know no
+        # caveats.
         raise Untrustworthy("NotAnSvid", f"the chain of {name} has caveats, so it is no X.509-SVID")
     if not ours:
-        raise Untrustworthy("OtherKey", "the chain is for another key than the one that was sent")
+        raise Untrustworthy("OtherKey", "the chain is for another key than the one in the request")
     if not name.is_extension_of(application) or len(name.components) != len(application.components) + 1:
-        raise Untrustworthy("OtherName", f"{name} is no pod of {application}")
+        raise Untrustworthy("OtherName", f"{name} is not a pod of {application}")
     if current is not None and name != current.name:
-        raise Untrustworthy("OtherName", f"renewing {current.name} brought {name}")
+        raise Untrustworthy("OtherName", f"the renewal of {current.name} returned {name}")
     return Answer(principal, blessing, name, roots)
 
 

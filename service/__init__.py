@@ -1,2 +1,2 @@
-"""What each program would otherwise write again. As light as the sidecar: no FastAPI, no Kubernetes client,
-and of our own folders only `blessings`."""
+"""The code that all programs share. It is light enough for the sidecar: no FastAPI, no Kubernetes client, and
+of our own folders only `blessings`."""

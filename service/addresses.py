@@ -1,4 +1,4 @@
-"""Where a server is: an address that may carry a credential is one of verified TLS."""
+"""The address of a server, which must use verified TLS because a credential may be sent to it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 
 def https_address(text: str) -> str:
-    """`text` without a slash at its end, to which a path can be added.
+    """`text` without a slash at its end, so that a path can be added.
 
-    Raises ValueError, which says what is expected, for anything but an https:// URL of a host and a port:
-    a credential goes over verified TLS only.
+    Raises ValueError, with what is expected, for anything but an https:// URL of a host and a port: a
+    credential is sent over verified TLS only.
     """
     try:
         parts = urlsplit(text)
@@ -20,7 +20,7 @@ def https_address(text: str) -> str:
             and parts.port != 0
             and not (parts.query or parts.fragment)
         )
-    except ValueError:  # no port, no IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         usable = False
     if not usable or any(letter.isspace() for letter in text):
         raise ValueError("expected https://<host>:<port>")

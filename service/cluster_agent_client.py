@@ -1,4 +1,5 @@
-"""Calls of the cluster agent, over TLS that verifies its certificate, with a client certificate or without.
+"""A client of the cluster agent, over TLS that verifies the agent's certificate, with a client certificate or
+without.
 
 address = ClusterAgentAddress("https://cluster-agent.vanadium-system.svc:8193", SERVER_NAME)
 with ClusterAgentClient(address, mutual_tls(principal, blessing, roots)) as agent:
@@ -31,7 +32,7 @@ SERVER_NAME = "cluster-agent.vanadium-system.svc"
 LONGEST_ANSWER_BYTES = 64 << 20
 CALL_SECONDS = 10.0
 _TIMEOUT = httpx.Timeout(CALL_SECONDS, connect=5.0)
-# The handshake was done, as we saw it, and no answer came.
+# The handshake was complete on our side, but no answer came.
 _ENDED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, TimeoutError)
 
@@ -44,7 +45,7 @@ class ClusterAgentAddress:
     server_name: str = SERVER_NAME
 
     def __post_init__(self) -> None:
-        """Raises ValueError for any other URL."""
+        """Raises ValueError for another kind of URL."""
         object.__setattr__(self, "url", https_address(self.url))
 
 
@@ -63,15 +64,15 @@ def server_only_tls(roots: Roots) -> ssl.SSLContext:
 
 
 class ClusterAgentClient:
-    """Calls one cluster agent over connections that are kept. Not for use by several threads at once."""
+    """Calls one cluster agent over persistent connections. Not for use by several threads at once."""
 
     def __init__(self, address: ClusterAgentAddress, context: ssl.SSLContext) -> None:
         self._address = address
-        # No proxy from the environment: what it is told is an administrator's.
+        # Without a proxy from the environment: the requests contain an administrator's credentials.
         self._client = httpx.Client(verify=context, timeout=_TIMEOUT, trust_env=False)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer, an object. Raises CallRefused, CallUnanswered, UnusableAnswer."""
+        """The answer, a JSON object. Raises CallRefused, CallUnanswered, UnusableAnswer."""
         question = _Question(self._address, method, path, body)
         ends_at = time.monotonic() + CALL_SECONDS
         content = bytearray()
@@ -106,7 +107,7 @@ async def call(
     *,
     longest_bytes: int = LONGEST_ANSWER_BYTES,
 ) -> dict[str, Any]:
-    """The answer to one call over a connection of its own: each may present another certificate.
+    """The answer to one call over a separate connection, because each may present another certificate.
 
     Raises CallRefused, CallUnanswered, UnusableAnswer.
     """
@@ -126,12 +127,12 @@ async def call(
 
 
 class _Question:
-    """One call: what is sent, and what its answer means."""
+    """One call: its request, and the meaning of its answer."""
 
     def __init__(
         self, address: ClusterAgentAddress, method: str, path: str, body: Mapping[str, Any] | None
     ) -> None:
-        # We record no spans (00): by it, the call of a log line is found among the cluster agent's.
+        # We record no spans (00), but this identifier connects a log line here with the cluster agent's.
         trace = secrets.token_hex(16)
         self._name = f"{method} {address.url}{path} (trace {trace})"
         self.arguments: dict[str, Any] = {

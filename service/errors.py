@@ -1,13 +1,13 @@
-"""What can go wrong in what the programs share.
+"""Every error of the shared code, as a tree.
 
 ServiceError
 ├── SettingsError             a setting is missing or wrong; the program stops
 ├── UnreadableFile            a mounted file is missing, too large, or cannot be read
 ├── ServingCertificateError   there is no certificate and key to serve with
-└── CallError                 a call of the cluster agent brought nothing
-    ├── CallRefused           it said no, with its reason
-    ├── CallUnanswered        it gave no answer, or asked to wait
-    └── UnusableAnswer        what it answered is too long, or no object
+└── CallError                 a call of the cluster agent failed
+    ├── CallRefused           the cluster agent refused, with its reason
+    ├── CallUnanswered        there was no answer, or one that asks to wait
+    └── UnusableAnswer        the answer is too long, or is not a JSON object
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ServingCertificateError(ServiceError):
 
 
 class CallError(ServiceError):
-    """A call of the cluster agent brought nothing. `reason` is one word: the cluster agent's, or ours."""
+    """A call of the cluster agent failed. `reason` is one word, from the cluster agent or from us."""
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -47,8 +47,8 @@ class CallRefused(CallError):
 
 
 class CallUnanswered(CallError):
-    """No answer came, or one that asks to wait."""
+    """There was no answer, or one that asks to wait."""
 
 
 class UnusableAnswer(CallError):
-    """What was answered is too long, or no object."""
+    """The answer is too long, or is not a JSON object."""

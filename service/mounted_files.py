@@ -1,10 +1,10 @@
 """Files that are replaced while a program reads them, read without a torn read.
 
-The kubelet swaps all files of a volume at once, by renaming the symbolic link `..data`
-(https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter). So files are read behind one reading of
-that link, and twice, and taken when they were the same both times. Where files are overwritten one by one,
-what was read can still be half old and half new: whether a certificate and a key belong together is for the
-caller to check.
+The kubelet replaces all files of a volume at once, by renaming the symbolic link `..data`
+(https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter). So this resolves that link once, reads
+the files twice, and accepts them when both reads are equal. Where another program overwrites files one by
+one, the result can still be half old and half new: the caller must check that a certificate and a key belong
+together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SWAPPED = "..data"
 
 
 def read(files: Sequence[Path]) -> tuple[bytes, ...] | None:
-    """The contents of `files`, as they were at one time; None while they are being replaced.
+    """The contents of `files` at one point in time; None while they are being replaced.
 
     Raises UnreadableFile.
     """
@@ -40,12 +40,12 @@ def read(files: Sequence[Path]) -> tuple[bytes, ...] | None:
 
 
 def digest(contents: Sequence[bytes]) -> bytes:
-    """To recognise contents again without keeping a key that is among them."""
+    """A digest, to recognise contents again without keeping a key in memory."""
     return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in contents)).digest()
 
 
 def _places(files: Sequence[Path]) -> list[Path]:
-    """Where the files are now."""
+    """The current paths of the files."""
     return [_place(file.parent) / file.name for file in files]
 
 

@@ -1,7 +1,7 @@
-"""The certificate that a program serves with, which changes while it serves.
+"""The serving certificate of a program, which changes while the program runs.
 
-A handshake takes the certificate from the TLS context at its start, so a certificate that is put into the
-context in use holds for the next connection: no restart, and no connection is lost.
+A handshake takes the certificate from the TLS context at its start. So a new certificate in that context is
+used for the next connection, without a restart and without losing a connection.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ServingPair:
     @classmethod
     def checked(cls, chain: bytes, key: bytes) -> ServingPair:
         """Args:
-            chain: the certificate and what stands between it and its root, in PEM, in that order.
+            chain: the certificate and those between it and its root, in PEM, in that order.
             key: its private key, in PEM, not encrypted.
 
         Raises:
@@ -52,9 +52,9 @@ class ServingPair:
             pair = cls(
                 chain.decode(), key.decode(), leaf.not_valid_after_utc, leaf.fingerprint(SHA256()).hex()
             )
-            # In a context of its own. OpenSSL replaces certificate and key one after the other, and forgets a
-            # key that does not belong to a new certificate: after a torn read, the context in use would be
-            # left with nothing, and every handshake would fail.
+            # In a context of its own. OpenSSL replaces certificate and key one after the other, and drops a
+            # key that does not belong to a new certificate: after a torn read, the context in use would have
+            # no key, and every handshake would fail.
             load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair.chain_pem, pair.key_pem)
         except (ValueError, x509.InvalidVersion, OSError) as error:  # ssl.SSLError is an OSError
             raise ServingCertificateError(
@@ -64,10 +64,10 @@ class ServingPair:
 
 
 class ServingCertificate:
-    """A TLS context, and the certificate within it. Used by the thread of the context's handshakes only.
+    """A TLS context with its certificate. Only the thread that makes the context's handshakes may use it.
 
     Attributes:
-        context: for the server; there is nothing to serve with in it before the first `load`.
+        context: for the server; it has no certificate before the first `load`.
         not_after: when the current certificate expires; None before the first `load`.
     """
 
@@ -109,7 +109,7 @@ class ServingCertificate:
         )
 
     def problem(self) -> str | None:
-        """Why nobody will accept a connection that is served with this; None when all is well."""
+        """Why clients would not accept a connection with this certificate; None when they would."""
         if self.not_after is None:
             return "there is no serving certificate yet"
         if self.not_after <= self._now():
@@ -118,7 +118,7 @@ class ServingCertificate:
 
     @asynccontextmanager
     async def required(self, seconds: float) -> AsyncIterator[None]:
-        """Waits for the first `load`, which something that was started before is to do.
+        """Waits for the first `load`, which another task makes.
 
         Raises:
             ServingCertificateError: it took longer than `seconds`.

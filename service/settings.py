@@ -1,4 +1,4 @@
-"""How a wrong setting is said to be wrong: `--health-port (VANADIUM_POD_AGENT_HEALTH_PORT): expected …`."""
+"""Messages about wrong settings: `--health-port (VANADIUM_POD_AGENT_HEALTH_PORT): expected …`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _LONGEST_VALUE = 100
 
 
 def flag(prefix: str, field: str) -> str:
-    """The setting's flag, and its variable with the program's `prefix`."""
+    """The setting's flag, with its variable; `prefix` is the program's."""
     return f"--{field.replace('_', '-')} ({prefix}{field.upper()})"
 
 
 def wrong(prefix: str, field: str, expected: str, value: object = None) -> str:
-    """The sentence of one wrong setting. `value` is what was given, None to leave it out."""
+    """The message about one wrong setting. `value` is what was given; None leaves it out."""
     got = "" if value is None else f" (got {str(value)[:_LONGEST_VALUE]!r})"
     return f"{flag(prefix, field)}: {expected}{got}"
 
 
 def explained(prefix: str, errors: Iterable[Mapping[str, Any]], *, secret: Collection[str] = ()) -> str:
-    """The sentences of pydantic's `ValidationError.errors()`. The values of `secret` fields are left out."""
+    """The messages for pydantic's `ValidationError.errors()`. The values of `secret` fields are left out."""
     return "; ".join(_explained(prefix, error, secret) for error in errors)
 
 

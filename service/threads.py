@@ -1,4 +1,4 @@
-"""Calls that block, beside the event loop."""
+"""Blocking calls, run beside the event loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _T = TypeVar("_T")
 
 
 async def in_daemon_thread(name: str, call: Callable[[], _T]) -> _T:
-    """Calls in a thread of its own, and returns or raises what the call does.
+    """Runs `call` in a new thread, and returns or raises what it does.
 
-    Unlike `asyncio.to_thread`, neither cancelling this nor the end of the program waits for the call: one
-    that reads from a server that says nothing would hold up a shutdown for minutes.
+    Unlike with `asyncio.to_thread`, neither a cancellation nor the end of the program waits for the call: one
+    that reads from a silent server would delay a shutdown for minutes.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_T] = loop.create_future()
@@ -28,11 +28,11 @@ async def in_daemon_thread(name: str, call: Callable[[], _T]) -> _T:
     def work() -> None:
         try:
             outcome = partial(done.set_result, call())
-        except StopIteration as error:  # a future does not take it
+        except StopIteration as error:  # a future cannot hold it
             outcome = partial(done.set_exception, RuntimeError(f"the call raised {error!r}"))
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
             outcome = partial(done.set_exception, error)
-        # Closed: the program has ended, and nobody waits.
+        # The loop is closed: the program has ended, and nothing waits for the result.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, outcome)
 

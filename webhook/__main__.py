@@ -1,4 +1,4 @@
-"""`vanadium-webhook`: serves admissions over HTTPS until it is told to stop."""
+"""`vanadium-webhook`: serves admissions over HTTPS until SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import create_app
 from webhook.settings import Settings, load_settings
 
-# An API server keeps idle connections for 90 seconds. Were we the first to close one, a review that is on
-# its way at that moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
+# An API server keeps idle connections for 90 seconds. If we closed one first, a review on its way at that
+# moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
 _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 10
 _CERTIFICATE_SECONDS = 60
@@ -33,7 +33,7 @@ _LONGEST_RELOAD_PAUSE_SECONDS = 5.0
 
 
 def background_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
-    """What runs beside the admissions.
+    """The tasks that run beside the admissions.
 
     Raises:
         ServingCertificateError: the certificate files cannot be used.
@@ -65,7 +65,7 @@ def _reloading(files: CertificateFiles, seconds: float) -> Task:
 
 
 def _cluster_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
-    """The control plane's certificates and the namespaces' Secrets."""
+    """The tasks for the control plane's certificates and the namespaces' Secrets."""
     clients = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         clients,
@@ -132,11 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     logs.configure(settings.log_level)
-    # uvicorn, once it has shut down, raises the signal that it was stopped by again; to be told to stop is
-    # no failure.
+    # After its shutdown, uvicorn raises the signal that stopped it once more; being told to stop is not a
+    # failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    # API servers have spoken TLS 1.3 since Kubernetes 1.17 or so, but may be told not to.
+    # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
     try:
         supervisor = Supervisor(background_tasks(settings, certificate, metrics), describe=description)

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, on stderr."""
+"""Structured logs: one JSON object per line, on stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def configure(level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        # uvicorn puts its messages with terminal colours beside the plain ones.
+        # uvicorn adds each message again with terminal colours; that copy is dropped.
         structlog.stdlib.ExtraAdder(allow=()),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -36,7 +36,7 @@ def configure(level: str) -> None:
             ],
         )
     )
-    # A line for every call to the cluster agent says nothing that the reconciler does not say better.
+    # The reconciler already logs the result of each call to the cluster agent.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -1,6 +1,6 @@
-"""The webhook's settings: `--pod-agent-image`, or `VANADIUM_WEBHOOK_POD_AGENT_IMAGE`.
+"""The webhook's settings, from flags (`--pod-agent-image`) or variables (`VANADIUM_WEBHOOK_POD_AGENT_IMAGE`).
 
-None of them is a secret; keys are named by the file that holds them.
+None of them is a secret; keys are given as names of files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class Settings(BaseSettings):
-    """How the webhook is started. Each line of `--help` is one of these fields."""
+    """The settings of the webhook. `--help` prints one line for each field."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         return self
 
     def injection(self) -> Configuration:
-        """What of the settings goes into the Pods."""
+        """The settings that go into the Pods."""
         return Configuration(
             image=self.pod_agent_image,
             cluster_agent_url=self.cluster_agent_url,
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(arguments: Sequence[str]) -> Settings:
-    """The settings from flags, else from the environment, else their defaults.
+    """The settings from flags, else from the environment, else the defaults.
 
     Raises:
         SettingsError: one is missing or cannot be used; the message names its flag and its variable.

@@ -1,1 +1,1 @@
-"""Every HTTP route of the cluster agent, its contract, and how refusals are answered."""
+"""The HTTP routes of the cluster agent, their contract, and the answers to errors."""

@@ -1,4 +1,5 @@
-"""The HTTP face of the cluster agent: JSON in, JSON out, the caller from the TLS connection."""
+"""The HTTP application of the cluster agent: JSON over TLS, whose client certificate identifies the
+caller."""
 
 from __future__ import annotations
 
@@ -38,9 +39,9 @@ from cluster_agent.server.connections import client_blessing
 OPENAPI = "/openapi.json"
 MAX_BODY_BYTES = 64 * 1024
 CREDENTIAL_VERSION = 1
-# FastAPI's own would record what callers write, paths and queries; ours is in tracing.py.
+# FastAPI's own telemetry would record clients' input, such as paths and queries; ours is in tracing.py.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-# What the database takes in a text, and a person reads in a log.
+# Characters that the database accepts in a text and a person can read in a log.
 PRINTABLE = r"^[!-~]+$"
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
@@ -53,8 +54,8 @@ class _Body(BaseModel):
 
 class Health(Answer):
     status: str = Field(description="ok")
-    attestor: str = Field(description="who judges tokens: token-review, jwks")
-    root: str = Field(description="whose root it is: self-made, mounted, claimed, unclaimed")
+    attestor: str = Field(description="the attestor of tokens: token-review, jwks")
+    root: str = Field(description="where the root comes from: self-made, mounted, claimed, unclaimed")
 
 
 class RootsAnswer(Answer):
@@ -67,19 +68,19 @@ class NewSecretRequest(_Body):
 
 
 class Credential(Answer):
-    """A bootstrap credential, as it goes into the Kubernetes Secret under the application's key."""
+    """A bootstrap credential, in the form of the Kubernetes Secret's entry for the application."""
 
-    version: int = Field(description="of this form")
+    version: int = Field(description="of this format")
     id: str = Field(description="of the secret")
     application: str = Field(description="its name")
     certificate_chain: str = Field(description="PEM, the client certificate first")
-    private_key: str = Field(description="PEM, PKCS #8; this answer is the only place where it is")
-    cluster_agent_roots: str = Field(description="PEM, whom to recognise the cluster agent by")
+    private_key: str = Field(description="PEM, PKCS #8; only this answer contains it")
+    cluster_agent_roots: str = Field(description="PEM, to verify the cluster agent's certificate")
     not_after: Rfc3339
 
 
 class NewSecretAnswer(Answer):
-    id: str = Field(description="by which it is forgotten")
+    id: str = Field(description="to forget the secret by")
     application: str = Field(description="the application's name")
     not_after: Rfc3339 = Field(description="when the credential ends")
     credential: Credential
@@ -89,7 +90,7 @@ class SecretAnswer(Answer):
     id: str
     namespace: str
     service_account: str
-    application: str = Field(description="its name now")
+    application: str = Field(description="its current name")
     created_at: Rfc3339
     not_after: Rfc3339
 
@@ -113,19 +114,19 @@ class SeekBlessingsRequest(_Body):
 
 class BlessingAnswer(Answer):
     chain: str = Field(description="PEM, the replica's certificate first, without the root")
-    roots: list[RootAnswer] = Field(description="whom to recognise peers by")
+    roots: list[RootAnswer] = Field(description="to verify peers")
     not_after: Rfc3339
-    renew_at: Rfc3339 = Field(description="half of its life; add some chance of your own")
+    renew_at: Rfc3339 = Field(description="half of its life; add a random time of your own")
 
 
 def create_app(
     agent: ClusterAgent, serving: Serving, metrics: Metrics, limits: RateLimits, refusals: Refusals
 ) -> FastAPI:
-    """The application. It answers refusals as `{"error": {"reason", "message"}}`."""
+    """The application. It answers a refusal with `{"error": {"reason", "message"}}`."""
     app = FastAPI(
         title="Vanadium cluster agent",
-        description="Names replicas, and takes the names back. JSON over TLS 1.3; the caller is whom the "
-        "client certificate of the connection names.",
+        description="Names replicas, and revokes their names. JSON over TLS 1.3; the client certificate of "
+        "the connection identifies the caller.",
         version="1",
         docs_url=None,
         redoc_url=None,
@@ -162,7 +163,7 @@ def create_app(
         dependencies=[Depends(anybody)],
     )
     async def healthz() -> Health:
-        """Also says what it is configured to be. Readiness is on the health port."""
+        """Also states the program's configuration. Readiness is on the health port."""
         return Health(status="ok", attestor=agent.attestor.kind, root=agent.room.kind)
 
     @app.get(OPENAPI, include_in_schema=False, dependencies=[Depends(anybody)])
@@ -176,7 +177,7 @@ def create_app(
         dependencies=[Depends(anybody)],
     )
     async def roots() -> RootsAnswer:
-        """Whom to recognise replicas by; none while nobody has claimed the agent."""
+        """The roots for verifying replicas; none while no administrator has claimed the agent."""
         return RootsAnswer(roots=roots_of(agent))
 
     @app.post(
@@ -201,7 +202,8 @@ def create_app(
         responses=refuses(401, 403, 503),
     )
     async def secrets(caller: Authenticated) -> SecretsAnswer:
-        """For administrators and secret keepers. Says of each what it is for, never the credential."""
+        """For administrators and secret keepers. Each entry names the secret's application, and never
+        contains the credential."""
         return SecretsAnswer(
             secrets=[
                 SecretAnswer(
@@ -218,12 +220,13 @@ def create_app(
 
     @app.post(
         SEEK_BLESSINGS,
-        summary="Have a key named after the caller's pod",
+        summary="Have a key blessed with the caller's pod name",
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def seek_blessings(body: SeekBlessingsRequest, caller: Authenticated) -> BlessingAnswer:
-        """For pods: the first time with the bootstrap credential of their application as client certificate,
-        later with the replica certificate that they have; each time with a new key and a token of the pod."""
+        """For pods. The first call presents the bootstrap credential of their application as client
+        certificate, later calls present the current replica certificate; each call has a new key and a token
+        of the pod."""
         started = time.perf_counter()
         issued = await agent.seek_blessings(caller, body.csr, body.token, body.ttl_seconds)
         metrics.issued(time.perf_counter() - started)
@@ -245,7 +248,7 @@ def create_app(
 
 
 def served(app: FastAPI) -> ASGIApp:
-    """`app`, which `create_app` began, as it is served: no body is longer than MAX_BODY_BYTES."""
+    """The application of `create_app` with its limit: a body has at most MAX_BODY_BYTES."""
 
     def too_large(scope: Scope) -> None:
         app.state.note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
@@ -255,7 +258,7 @@ def served(app: FastAPI) -> ASGIApp:
 
 
 def roots_of(agent: ClusterAgent) -> list[RootAnswer]:
-    """The identity roots, as answers say them."""
+    """The identity roots, in the form of answers."""
     return [RootAnswer.model_validate(root) for root in agent.room.identity_roots.to_json()]
 
 

@@ -66,8 +66,8 @@ def registry_routes(registering: Registering) -> APIRouter:
         responses=refuses(400, 401, 403, 409, 415, 503),
     )
     async def register_application(body: RegisterRequest, caller: Authenticated) -> RegisteredAnswer:
-        """For administrators. Credentials for its name before are forgotten, and what was issued under them
-        revoked. Without an answer it may have happened in part: do it again."""
+        """For administrators. Forgets the credentials for its previous name, and revokes the certificates
+        issued under them. When no answer arrives, a part may have been done: repeat the call."""
         application = Application(body.namespace, body.service_account)
         registered = await registering.register(caller, application, body.name, body.ttl_seconds, body.chain)
         described = _described(registered)
@@ -80,7 +80,7 @@ def registry_routes(registering: Registering) -> APIRouter:
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def unregister_application(body: UnregisterRequest, caller: Authenticated) -> UnregisteredAnswer:
-        """For administrators. What it has is revoked, as with a registration."""
+        """For administrators. Revokes the application's certificates, as a registration does."""
         application = Application(body.namespace, body.service_account)
         known = await registering.unregister(caller, application)
         _log.info(
@@ -94,7 +94,8 @@ def registry_routes(registering: Registering) -> APIRouter:
 
     @router.get("/v1/applications", summary="The registered applications", responses=refuses(401, 403, 503))
     async def applications(caller: Authenticated) -> ApplicationsAnswer:
-        """For administrators. Without those whose name follows from their namespace and service account."""
+        """For administrators. Without the applications whose names follow from namespace and service
+        account."""
         registered = await registering.registered(caller)
         objections = registering.agent.registered_objections()
         return ApplicationsAnswer(

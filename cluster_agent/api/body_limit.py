@@ -1,4 +1,4 @@
-"""Refuses request bodies over a limit, by what arrives and not by what a header promises."""
+"""The limit on request bodies, applied to the bytes that arrive, not to the length in a header."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware: reads at most `max_bytes` before the application sees a request, else answers 413.
+    """ASGI middleware: reads at most `max_bytes` before the application gets a request, else answers 413.
 
-    `refused` is told of each.
+    `refused` is called for each refused request.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, refused: Callable[[Scope], None]) -> None:
@@ -40,7 +40,7 @@ class BodyLimit:
 
 
 def replaying(message: Message, receive: Receive) -> Receive:
-    """`receive` as it was before it gave `message`."""
+    """A `receive` that first returns `message` again."""
     given = False
 
     async def replay() -> Message:

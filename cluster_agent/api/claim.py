@@ -1,4 +1,4 @@
-"""The calls around a claim. Anybody may make them over TLS; a claim needs the code."""
+"""The routes of a claim. Every client may call them over TLS; a claim needs the code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cluster_agent.claims.claims import Claiming
 class ClaimRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    code: str = Field(max_length=4096, description="what is in the agent's claim code file")
-    chain: str = Field(max_length=32768, description="PEM, of the agent's key, without the root")
+    code: str = Field(max_length=4096, description="the content of the agent's claim code file")
+    chain: str = Field(max_length=32768, description="PEM, for the agent's key, without the root")
     root: str = Field(max_length=8192, description="PEM, the root certificate")
     administrators: dict[str, list[str]] = Field(description="access list: in, not_in")
 
 
 class ClaimableAnswer(Answer):
-    root: str = Field(description="whose root it is: self-made, mounted, claimed, unclaimed")
+    root: str = Field(description="where the root comes from: self-made, mounted, claimed, unclaimed")
     prefix: str = Field(description="the name that a claim must delegate")
-    csr: str = Field(description="PKCS #10 in PEM, of the key that a claim must be of")
+    csr: str = Field(description="PKCS #10 in PEM, of the key to bless in a claim")
     roots: list[RootAnswer] = Field(description="none while unclaimed")
 
 
@@ -34,21 +34,21 @@ class ClaimedAnswer(Answer):
 
 
 def claim_routes(claiming: Claiming) -> APIRouter:
-    """GET /v1/claim says what there is to claim, or whose it is; POST /v1/claim claims."""
+    """GET /v1/claim describes what there is to claim, or the claim that was made; POST /v1/claim claims."""
     router = APIRouter(route_class=CallerFirst, dependencies=[Depends(anybody)])
     agent = claiming.agent
 
-    @router.get("/v1/claim", summary="What there is to claim, or whose it is", responses=refuses())
+    @router.get("/v1/claim", summary="What there is to claim, or the claim", responses=refuses())
     async def what_to_claim() -> ClaimableAnswer:
-        """Before a claim the roots are none, and the request is for the key that is to be blessed."""
+        """Before a claim there are no roots, and the request is for the key to bless."""
         return ClaimableAnswer(
             root=agent.room.kind, prefix=str(agent.prefix), csr=claiming.csr, roots=roots_of(agent)
         )
 
     @router.post("/v1/claim", summary="Claim the agent, once", responses=refuses(400, 403, 409, 415, 503))
     async def claim(body: ClaimRequest) -> ClaimedAnswer:
-        """For whoever knows the claim code: gives the agent a root, a chain of its key for its prefix, and
-        administrators. Needs no client certificate, because there is nobody yet who could have one."""
+        """For an administrator who knows the claim code: gives the agent a root, a chain for its key and its
+        prefix, and administrators. Needs no client certificate, because no client can have one yet."""
         claimed = await claiming.claim(body.code, body.chain, body.root, body.administrators)
         administrators = claimed.administrators.to_value()
         return ClaimedAnswer.model_validate(

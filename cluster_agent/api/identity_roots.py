@@ -1,4 +1,4 @@
-"""Administrators look at the identity roots' phases, and take steps by hand."""
+"""The routes by which administrators see the phases of the identity roots, and take steps by hand."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _log = structlog.get_logger("cluster_agent")
 class RootStep(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    key: str = Field(max_length=128, description="fingerprint of the root's key, as GET says it")
-    force: bool = Field(default=False, description="even while replicas may be cut off by it")
+    key: str = Field(max_length=128, description="fingerprint of the root's key, as in the answer to GET")
+    force: bool = Field(default=False, description="even if this may cut off replicas")
 
 
 class RootPhase(Answer):
@@ -33,8 +33,8 @@ class RootPhase(Answer):
     active_at_the_latest: Rfc3339 | None = Field(default=None, description="of one that is prepared")
     gone_at: Rfc3339 | None = Field(default=None, description="of one that retires")
     live_replicas: int | None = None
-    acknowledged: int | None = Field(default=None, description="of the live replicas, how many have it")
-    share_needed: float | None = Field(default=None, description="of them, before it signs")
+    acknowledged: int | None = Field(default=None, description="how many live replicas have it")
+    share_needed: float | None = Field(default=None, description="share of them that must, before it signs")
 
 
 class IdentityRootsAnswer(Answer):
@@ -89,12 +89,12 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
 
     @router.post(
         "/withdraw",
-        summary="Recognise a root no more",
+        summary="Stop recognising a root",
         responses=refuses(400, 401, 403, 404, 415, 503),
         response_model_exclude_none=True,
     )
     async def withdraw_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
-        """For administrators. What is below it is accepted nowhere any more."""
+        """For administrators. No peer accepts a certificate below it any longer."""
         require_administrator(caller, agent.administrators)
         await keeper.withdraw(body.key, force=body.force, by=caller.name)
         _note("withdraw", caller, body)

@@ -1,4 +1,4 @@
-"""Who makes a request, for the routes that demand to know, and for those that anybody may use."""
+"""The caller of a request, for routes that need a proven name and for those that do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cluster_agent.rate_limits import RateLimits
 
 
 async def authenticated(request: Request) -> Caller:
-    """The caller of this request, who is counted once. Raises NotAuthenticated, TooManyRequests."""
+    """The caller of this request, counted once. Raises NotAuthenticated, TooManyRequests."""
     known: Caller | None = getattr(request.state, "authenticated", None)
     if known is None:
         caller_of: Callable[[Request], Caller] = request.app.state.caller_of
@@ -22,7 +22,7 @@ async def authenticated(request: Request) -> Caller:
 
 
 async def anybody(request: Request) -> None:
-    """Counts a request of somebody without a name, once. Raises TooManyRequests."""
+    """Counts a request of a client without a name, once. Raises TooManyRequests."""
     if not getattr(request.state, "counted", False):
         request.state.counted = True
         limits: RateLimits = request.app.state.limits
@@ -37,8 +37,11 @@ Authenticated = Annotated[Caller, Depends(authenticated)]
 
 
 class CallerFirst(APIRoute):
-    """A route that knows or counts who calls before it looks at what they sent. FastAPI itself reads the body
-    first, so strangers would learn how theirs is malformed, as often as they like."""
+    """A route that identifies and counts the caller before it reads the body.
+
+    FastAPI itself reads the body first, so unknown clients could learn how theirs is malformed, any number of
+    times.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -1,4 +1,4 @@
-"""The routes of revocation: administrators revoke, and everybody may read the lists."""
+"""The routes of revocation: administrators revoke, and every client may read the lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store.revocations import Revoked
 
 Issuer = Annotated[str, Path(max_length=2048, description="blessing name of the application")]
-ListNumber = Annotated[int, Query(ge=0, le=1000, description="which, where several keys signed under it")]
+ListNumber = Annotated[int, Query(ge=0, le=1000, description="which one, if several keys signed under it")]
 _BINARY = {"type": "string", "format": "binary"}
 _log = structlog.get_logger(__name__)
 
@@ -31,13 +31,13 @@ class DerList(Response):
 
 
 def _not_null(schema: dict[str, Any]) -> None:
-    """A field that may be left out, and not be null: the document says so, and `_one` sees to it."""
+    """Marks a field that may be missing but not null: the document states it, and `_one` checks it."""
     schema.pop("default")
     schema |= schema.pop("anyOf")[0]
 
 
 class RevokeRequest(BaseModel):
-    """Exactly one of them."""
+    """Exactly one of the fields."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -83,8 +83,8 @@ class RevokeRequest(BaseModel):
 
 
 class RevokedAnswer(Answer):
-    certificates: int = Field(description="how many that had not ended are revoked by it")
-    crl_version: int = Field(description="of the lists that say so")
+    certificates: int = Field(description="how many valid certificates it revokes")
+    crl_version: int = Field(description="of the lists that contain them")
 
 
 class ReinstatedAnswer(Answer):
@@ -115,7 +115,8 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def revoke(body: RevokeRequest, caller: Authenticated) -> RevokedAnswer:
-        """For administrators. What is answered is durable, and on the lists of the agent that answers."""
+        """For administrators. When the answer arrives, the revocation is durable, and on the lists of the
+        agent that answered."""
         done = await _revoke(revoker, caller, body)
         _log.info("revoked", caller=str(caller.name), certificates=done.certificates, **_what(body))
         return RevokedAnswer(certificates=done.certificates, crl_version=lists.version)
@@ -126,7 +127,7 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         responses=refuses(400, 401, 403, 415, 503),
     )
     async def reinstate(body: NewSecretRequest, caller: Authenticated) -> ReinstatedAnswer:
-        """For administrators. What was revoked stays revoked."""
+        """For administrators. Certificates that were revoked stay revoked."""
         application = Application(body.namespace, body.service_account)
         was = await revoker.reinstate_application(caller, application)
         _log.info("reinstated", caller=str(caller.name), wasRevoked=was, **body.model_dump())
@@ -154,7 +155,7 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         dependencies=[Depends(anybody)],
     )
     async def revocation_lists() -> ListsAnswer:
-        """Signed, so they need no trust in who hands them on."""
+        """The lists are signed, so a client need not trust the server that it gets them from."""
         return ListsAnswer(
             version=lists.version, lists=[ListAnswer.model_validate(one) for one in lists.after(0)]
         )
@@ -170,7 +171,7 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         dependencies=[Depends(anybody)],
     )
     async def revocation_list(issuer: Issuer, key: ListNumber = 0) -> Response:
-        """As a certificate's distribution point would serve it."""
+        """The list, as a certificate's distribution point would serve it."""
         found = lists.of(issuer)
         if key >= len(found):
             raise BadRequest("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")

@@ -1,4 +1,4 @@
-"""Every route that the cluster agent serves besides those of `api`: what is not here is not served."""
+"""The list of all routers besides `api.app`: a route that is not here is not served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cluster_agent.roots.root_keeper import RootKeeper
 def routers(
     claiming: Claiming, lists: CurrentLists, publications: Publications, keeper: RootKeeper | None
 ) -> list[APIRouter]:
-    """`keeper` is None where the root is somebody else's."""
+    """`keeper` is None when the agent did not make the root itself."""
     agent = claiming.agent
     served = [
         claim_routes(claiming),

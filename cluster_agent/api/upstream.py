@@ -1,5 +1,8 @@
-"""The chain by which a claimed agent names applications: administrators look at it, and renew it with one
-that their root, which may be offline, signed for the agent's certificate request."""
+"""The routes for the chain by which a claimed agent names applications.
+
+Administrators see it, and replace it by a new one that their root, which may be offline, signed for the
+agent's certificate request.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ _log = structlog.get_logger("cluster_agent")
 class ChainImport(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    chain: str = Field(max_length=32768, description="PEM, of the agent's key, without the root or with it")
+    chain: str = Field(max_length=32768, description="PEM, for the agent's key, without the root or with it")
 
 
 class UpstreamAnswer(Answer):
     csr: str = Field(description="PKCS #10 in PEM, for the next chain")
-    root: str = Field(description="whose root it is: self-made, mounted, claimed")
-    name: str = Field(description="below which the chain lets the agent name applications")
+    root: str = Field(description="where the root comes from: self-made, mounted, claimed")
+    name: str = Field(description="the agent may name applications below it")
     not_after: Rfc3339
-    seconds_left: int = Field(description="below 0 when it has ended")
+    seconds_left: int = Field(description="below 0 when it has expired")
 
 
 class RenewedAnswer(Answer):
@@ -56,7 +59,7 @@ def upstream_routes(claiming: Claiming) -> APIRouter:
             seconds_left=int(life.left(agent.now()).total_seconds()),
         )
 
-    @router.post("", summary="Take up a later chain", responses=refuses(400, 401, 403, 409, 415, 503))
+    @router.post("", summary="Install a later chain", responses=refuses(400, 401, 403, 409, 415, 503))
     async def renew_upstream(body: ChainImport, caller: Authenticated) -> RenewedAnswer:
         """For administrators of a claimed agent: a chain under the same root that lasts longer."""
         require_administrator(caller, agent.administrators)

@@ -1,4 +1,4 @@
-"""The routes by which replicas learn what is new, and administrators who has learnt it."""
+"""The routes by which replicas get new publications, and administrators see which replicas have them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class WatchRequest(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     have: dict[_Kind, _Version] = Field(
-        max_length=16, description="kind → the version that is in force at the caller, 0 for none"
+        max_length=16, description="kind → the version that the caller has, 0 for none"
     )
 
 
 class PublicationAnswer(Answer):
     version: int
-    content: Any = Field(description="as of its kind: roots, or the revocation lists that are new")
+    content: Any = Field(description="depends on the kind: roots, or the new revocation lists")
 
 
 class WatchAnswer(Answer):
@@ -38,7 +38,7 @@ class WatchAnswer(Answer):
 
 class Acknowledged(Answer):
     version: int
-    required: int = Field(description="from which version on a replica counts as having it")
+    required: int = Field(description="the lowest version with which a replica is up to date")
     live_replicas: int
     acknowledged: int
     share: float = Field(description="0 to 1")
@@ -54,13 +54,13 @@ def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
 
     @router.post("/v1/watch", summary="What is new", responses=refuses(400, 401, 403, 415, 503))
     async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
-        """For replicas, with their certificate: says which versions they have, which is their
-        acknowledgement, and gets what they lack."""
+        """For replicas, with their certificate: they state which versions they have, which is their
+        acknowledgement, and get what they lack."""
         return WatchAnswer.model_validate(await publications.answer(await agent.replica(caller), body.have))
 
     @router.get(
         "/v1/acknowledgements",
-        summary="Which share of the live replicas has what",
+        summary="The share of the live replicas that has each publication",
         responses=refuses(401, 403, 503),
     )
     async def acknowledgements(caller: Authenticated) -> AcknowledgementsAnswer:

@@ -1,4 +1,4 @@
-"""The secrets that the cluster agent keeps, as its administrator asks for them, lists and forgets them.
+"""The secrets that the cluster agent keeps, with the calls to make, list and forget them.
 
 with AgentSecrets(ClusterAgentClient(address, context), roots) as agent:
     secret = agent.new_secret("shop", "web")
@@ -40,7 +40,7 @@ class AgentSecrets:
     """The secrets of one cluster agent. Not for use by several threads at once.
 
     Attributes:
-        roots: those that the cluster agent's certificate is under.
+        roots: the roots of the cluster agent's certificate.
     """
 
     def __init__(self, agent: ClusterAgentClient, roots: Roots) -> None:

@@ -1,4 +1,5 @@
-"""The bootstrap Secrets of a cluster. Only the one name is read or written, so RBAC can say so."""
+"""The bootstrap Secrets of a cluster. Only their one name is read or written, so that RBAC can be limited to
+it."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ from certs import Stored
 from certs.secrets import PART_OF, VersionedSecrets
 from webhook.layout import BOOTSTRAP_SECRET
 
-# A type of our own cannot be filled in by Kubernetes' controllers, as a service-account-token Secret is.
+# Kubernetes' controllers fill in Secrets of type service-account-token, but none of a type of our own.
 TYPE = "vanadium.io/bootstrap"
 
 
 class KubernetesSecrets:
-    """A SecretStore over the API server."""
+    """A SecretStore in the API server."""
 
     def __init__(self, api: client.CoreV1Api) -> None:
         labels = {**PART_OF, "app.kubernetes.io/managed-by": "vanadium-webhook"}

@@ -1,4 +1,4 @@
-"""What a namespace's Secret lacks, decided from values."""
+"""The plan for one namespace: what its Secret lacks, decided from values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from datetime import datetime, timedelta
 
 from webhook.reconciler.agent_secrets import KnownSecret
 
-# After this, every kubelet has put a rotated credential into the pods, and the old one can be forgotten.
+# After this time, every kubelet has updated the pods with a rotated credential, and the old one can be
+# forgotten.
 GRACE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do for one namespace. `trust` are the entries that need the roots of now; `delete` stands for
-    the whole Secret. What was issued under secrets to `forget` is revoked; not so for those that a successor
-    has `replace`d: their replicas are what they were."""
+    """What to do for one namespace.
+
+    `trust` are the entries that need the current roots. `delete` means the whole Secret. Certificates issued
+    under secrets to `forget` are revoked. Those under secrets that a successor has `replace`d are not,
+    because their replicas are still the same.
+    """
 
     issue: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
@@ -38,13 +42,13 @@ def plan(
     roots_pem: str,
     now: datetime,
 ) -> Plan:
-    """What brings a namespace's Secret to what it should be.
+    """The plan that makes a namespace's Secret complete.
 
     Args:
-        service_accounts: those of the namespace; None when it is not labelled, or gone.
+        service_accounts: the namespace's; None when the namespace is not labelled, or is gone.
         stored: the Secret's data (service account → credential document); None when there is no Secret.
         known: the namespace's secrets at the cluster agent.
-        roots_pem: the control plane's roots, which every entry must carry. A successor is published a week
+        roots_pem: the control plane's roots, which every entry must contain. A successor is published a week
             before it signs; by then every pod agent must trust it.
         now: the time.
     """
@@ -79,25 +83,25 @@ def plan(
 
 
 def _is_due(secret: KnownSecret, now: datetime) -> bool:
-    """Whether it is in the last third of its life."""
+    """Whether the secret is in the last third of its life."""
     return secret.not_after - now < (secret.not_after - secret.created_at) / 3
 
 
 def _is_replaced(secret: KnownSecret, current: Mapping[str, KnownSecret], now: datetime) -> bool:
-    """Whether another has long taken its place.
+    """Whether another secret has long replaced it.
 
-    Replicas that renew under it are not cut off: refused, a pod agent starts over with the credential that
-    is mounted now.
+    Replicas that renew under it are not cut off: when it is refused, a pod agent starts over with the
+    credential that is mounted now.
     """
     successor = current.get(secret.service_account)
     return successor is not None and successor.id != secret.id and now - successor.created_at > GRACE
 
 
 def _id_of(document: str) -> str | None:
-    """The identifier in a credential document; None for one that is not ours or was damaged."""
+    """The identifier in a credential document; None for a document that is not ours or is damaged."""
     try:
         credential = json.loads(document)
-    except (ValueError, RecursionError):  # whoever may write Secrets there may nest as deeply as they like
+    except (ValueError, RecursionError):  # a client that may write Secrets there can nest JSON to any depth
         return None
     if not isinstance(credential, dict) or not credential.get("privateKey"):
         return None

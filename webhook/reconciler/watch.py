@@ -1,6 +1,6 @@
-"""Which namespaces are labelled and which service accounts they have, kept up to date by watching.
+"""The labelled namespaces and their service accounts, kept up to date by watches.
 
-List, then watch from the list's resourceVersion, as Kubernetes describes it
+Each watch starts with a list and continues from the list's resourceVersion, as Kubernetes describes it
 (https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes).
 """
 
@@ -17,17 +17,18 @@ from kubernetes.client.exceptions import ApiException
 
 from webhook.layout import ENABLED, INJECT_LABEL
 
-# The API server ends a watch after some minutes anyway; asking for it makes a dead connection end too.
+# The API server ends a watch after some minutes anyway; a time limit ends one on a dead connection too.
 WATCH_SECONDS = 240
-# To connect; and without a byte, after which a server that does not end its watch is taken for gone.
+# To connect, and to wait without a byte: a server that does not end its watch in time is considered gone.
 _REQUEST_SECONDS = (10, WATCH_SECONDS + 30)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A list call of the Kubernetes client, and the options that it is made with.
+    """A list call of the Kubernetes client, with the options for it.
 
-    The call itself, not a wrapper: the client's watch reads from its documentation what it returns.
+    It must be the call itself, not a wrapper: the client's watch reads from the call's docstring what it
+    returns.
     """
 
     call: Callable[..., Any]
@@ -35,10 +36,10 @@ class Listing:
 
 
 class Cluster:
-    """The labelled namespaces and their service accounts, as last seen; safe for several threads."""
+    """The labelled namespaces and their service accounts, as last seen. Safe for threads."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
-        """`changed` is called with a namespace's name whenever something about it changed."""
+        """`changed` is called with a namespace's name whenever something in it changed."""
         self._changed = changed
         self._lock = threading.Lock()
         self._namespaces: set[str] = set()
@@ -46,7 +47,8 @@ class Cluster:
         self._listed = {"namespaces": threading.Event(), "service accounts": threading.Event()}
 
     def service_accounts(self, namespace: str) -> frozenset[str] | None:
-        """Those of a labelled namespace; None for one that is not labelled or does not exist."""
+        """The service accounts of a labelled namespace; None for one that is not labelled or does not
+        exist."""
         with self._lock:
             if namespace not in self._namespaces:
                 return None
@@ -57,7 +59,7 @@ class Cluster:
             return frozenset(self._namespaces)
 
     def wait_until_listed(self, seconds: float) -> bool:
-        """Whether both lists have been read once; before, an empty namespace means nothing."""
+        """Whether both lists have been read once. Before that, an empty namespace means nothing."""
         return all(event.wait(seconds) for event in self._listed.values())
 
     def namespace_watch(self, api: client.CoreV1Api) -> Watch:
@@ -68,7 +70,7 @@ class Cluster:
         return Watch(Listing(api.list_service_account_for_all_namespaces), self._take_service_accounts)
 
     def _take_namespaces(self, seen: Seen) -> None:
-        # What is created in a namespace that is being deleted is refused anyway.
+        # Nothing can be created in a namespace that is being deleted, so those are left out.
         names = {item.metadata.name for item in seen.items if item.metadata.deletion_timestamp is None}
         going = {item.metadata.name for item in seen.items} - names
         with self._lock:
@@ -100,7 +102,7 @@ class Cluster:
 
 
 class Seen:
-    """Objects as a list or a watch event shows them."""
+    """Objects from a list or a watch event."""
 
     def __init__(self, items: list[Any], *, is_complete: bool, is_deletion: bool = False) -> None:
         self.items = items
@@ -109,7 +111,7 @@ class Seen:
 
 
 class Watch:
-    """A list that is followed round by round."""
+    """A list that is followed in rounds."""
 
     def __init__(self, listing: Listing, take: Callable[[Seen], None]) -> None:
         self._listing = listing
@@ -117,10 +119,10 @@ class Watch:
         self._version: str | None = None
 
     def round(self) -> None:
-        """The whole list, at first and after a watch was lost; then each change, until the server ends the
-        watch. Raises whatever the Kubernetes client does."""
+        """Reads the whole list, at first and after a lost watch; then each change, until the server ends the
+        watch. Raises what the Kubernetes client raises."""
         call, options = self._listing.call, self._listing.options
-        # After a failure, of which kind ever, the next round begins with the list.
+        # After a failure of any kind, the next round begins with the list.
         version, self._version = self._version, None
         if version is None:
             found = call(**options, _request_timeout=_REQUEST_SECONDS)
