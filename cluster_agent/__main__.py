@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import sys
 import time
@@ -50,6 +49,7 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
+from service import logs
 from service.errors import SettingsError
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
@@ -67,7 +67,7 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
         sys.exit(_complaint(2, error))
-    _configure_logging(settings.log_level)
+    logs.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.
         uvloop.run(_run(settings))
@@ -198,20 +198,6 @@ def _watch(metrics: Metrics, store: Store, attestor: Attestor, room: SigningRoom
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _configure_logging(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _complaint(code: int, error: Exception) -> int:

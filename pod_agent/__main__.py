@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import signal
@@ -28,6 +27,7 @@ from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
 from pod_agent.workload.server import WorkloadAPI
+from service import logs
 from service.errors import SettingsError
 
 _SHUTDOWN_SECONDS = 1
@@ -39,7 +39,7 @@ def main() -> None:
     """Entry point of the `pod-agent` program. Exits with 2 for a wrong setting."""
     try:
         settings = read_settings(sys.argv[1:], os.environ)
-        _configure_logging(settings.log_level)
+        logs.configure(settings.log_level)
         asyncio.run(_run(settings))
     except (PodAgentError, SettingsError) as error:
         sys.stderr.write(f"pod-agent: {error}\n")
@@ -121,19 +121,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _configure_logging(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
 
 
 if __name__ == "__main__":

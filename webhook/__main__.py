@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import ssl
 import sys
@@ -10,12 +11,12 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from service import logs
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
-from webhook import logs
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.kubernetes_clients import connect, description
 from webhook.metrics import Metrics
@@ -132,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     logs.configure(settings.log_level)
+    logging.getLogger("uvicorn").setLevel(settings.log_level.upper())  # says where it listens
     # After its shutdown, uvicorn raises the signal that stopped it once more; being told to stop is not a
     # failure.
     for number in (signal.SIGINT, signal.SIGTERM):

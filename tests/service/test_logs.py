@@ -1,0 +1,68 @@
+"""Every line of the log is one JSON object, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+PROGRAM = """
+import logging, threading, warnings
+import structlog
+from service import logs
+
+early = structlog.get_logger("early")
+logs.configure("info")
+early.info("ours", secret="\\ud800\\n", number=1)
+early.debug("too quiet")
+logging.getLogger("library").warning("a\\nlibrary's: %s", "x")
+logging.getLogger("library").info("too quiet")
+logging.getLogger("shown").setLevel(logging.INFO)
+logging.getLogger("shown").info("shown", extra={"color_message": "\\x1b[1m"})
+warnings.warn("of Python")
+try:
+    1 / 0
+except ZeroDivisionError:
+    early.exception("ours, with a traceback")
+    logging.getLogger("library").exception("a library's, with a traceback")
+
+def fail():
+    raise OSError("in a thread")
+
+thread = threading.Thread(target=fail, name="worker")
+thread.start()
+thread.join()
+raise LookupError("at the end")
+"""
+
+
+def lines() -> list[dict[str, Any]]:
+    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    return [json.loads(line) for line in ended.stderr.splitlines()]
+
+
+def test_every_line_is_json_whoever_wrote_it() -> None:
+    written = lines()
+    assert [(line["level"], line.get("logger"), line["event"].split("\n")[0][:40]) for line in written] == [
+        ("info", "early", "ours"),
+        ("warning", "library", "a"),
+        ("info", "shown", "shown"),
+        ("warning", "py.warnings", "<string>:14: UserWarning: of Python"),
+        ("error", "early", "ours, with a traceback"),
+        ("error", "library", "a library's, with a traceback"),
+        ("critical", "service.logs", "a thread ended by an error that nobody c"),
+        ("critical", "service.logs", "the program ends by an error that nobody"),
+    ]
+    assert all(line["timestamp"].endswith("Z") for line in written)
+    assert (written[0]["secret"], written[0]["number"]) == ("\ud800\n", 1)
+    assert "color_message" not in written[2]
+    raised = [line["exception"].splitlines()[-1] for line in written if "exception" in line]
+    assert raised == [
+        "ZeroDivisionError: division by zero",
+        "ZeroDivisionError: division by zero",
+        "OSError: in a thread",
+        "LookupError: at the end",
+    ]
+    assert written[6]["thread"] == "worker"
