@@ -1,7 +1,7 @@
-"""How many requests each client may make: token buckets, by proven name and by address.
+"""Rate limits for clients: token buckets, by proven name and by address.
 
-A bucket holds what its client may spend at once, and fills at its rate. One that is full again is forgotten,
-so memory follows the clients of the last moments and not the fleet.
+A bucket contains the requests that its client may make at once, and is refilled at its rate. A bucket that is
+full again is forgotten, so memory grows with the clients of the last moments and not with the fleet.
 https://en.wikipedia.org/wiki/Token_bucket
 """
 
@@ -22,7 +22,7 @@ _MOST_BUCKETS = 50_000
 
 @dataclass(frozen=True)
 class Rate:
-    """Requests a second, and what may come at once after a pause: BURST_SECONDS' worth."""
+    """Requests per second; after a pause, BURST_SECONDS' worth of them at once."""
 
     per_second: float
 
@@ -33,7 +33,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Rates:
-    """For each kind of client."""
+    """The rates for each kind of client."""
 
     replica: Rate
     application: Rate
@@ -52,8 +52,8 @@ class RateLimits:
     def take_for_caller(self, caller: Caller, address: str, *, administers: bool) -> None:
         """Counts one request. Raises TooManyRequests.
 
-        All replicas of an application have one bootstrap credential. Whoever stole it must not be able to
-        spend what they need to start, so each address has its share of it too.
+        All replicas of an application have one bootstrap credential. An attacker who stole it must not be
+        able to use up what they need to start, so each address has its own share of that credential's rate.
         """
         name = str(caller.name)
         if caller.holds_bootstrap_credential:
@@ -65,7 +65,7 @@ class RateLimits:
             self._take((name,), self._rates.replica, "rate-replica")
 
     def take_for_address(self, address: str) -> None:
-        """Counts one request of somebody without a name. Raises TooManyRequests."""
+        """Counts one request of a client without a name. Raises TooManyRequests."""
         self._take(("", address), self._rates.address, "rate-address")
 
     def _take(self, client: tuple[str, ...], rate: Rate, limit: Limit) -> None:
@@ -85,7 +85,8 @@ class RateLimits:
             )
 
     def _forget(self, now: float) -> None:
-        """Drops the buckets used longest ago that are full again, a few at each call, or too many."""
+        """Drops full buckets, the least recently used first, a few at each call; or any when there are too
+        many."""
         for _ in range(2):
             client, (left, at, rate) = next(iter(self._buckets.items()))
             full = left + (now - at) * rate.per_second >= rate.burst

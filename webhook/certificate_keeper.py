@@ -1,4 +1,5 @@
-"""Runs `certs` beside the admissions: what is due is renewed, what is in force is served and published."""
+"""The keeper of the control plane's certificates: renews those that are due, serves and publishes those in
+force."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import API_SERVER_ERRORS, KubernetesClients
 
-# Also how long a wiped caBundle stays wiped.
+# Also how long a deleted caBundle stays deleted.
 _EVERY_SECONDS = 30.0
 _BACK_OFF = BackOff(2.0, _EVERY_SECONDS)
-# Certificates are renewed days before they end, and the server says by itself when its own has expired.
+# Certificates are renewed days before they expire, and the server itself reports when its own has expired.
 _UNREADY_SECONDS = 3600.0
 
 _log = structlog.stdlib.get_logger("webhook.certificates")
@@ -30,7 +31,7 @@ class CertificateKeeper:
     """Keeps the control plane's certificates of one namespace.
 
     Attributes:
-        current: what is in force; None before the first success.
+        current: the certificates in force; None before the first success.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class CertificateKeeper:
         )
 
     async def round(self) -> None:
-        """Renews what is due, serves what is in force, and publishes its roots."""
+        """Renews the certificates that are due, serves those in force, and publishes their roots."""
         keep = partial(ensure, self._store, now=self._now(), namespace=self._namespace)
         bundle = await in_daemon_thread("certificates", keep)
         if self.current is None or bundle.webhook.chain_pem != self.current.webhook.chain_pem:

@@ -1,5 +1,5 @@
-"""How errors become answers: `{"error": {"reason", "message"}}`, never with a value that was sent in them,
-and of few bytes, whatever was sent."""
+"""The answers to errors: `{"error": {"reason", "message"}}`, always short, and never with a value that the
+client sent."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _log = structlog.get_logger(__name__)
 
 
 def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: Refusals) -> Note:
-    """Makes `app` answer every refusal in the one form, counts it, and has it recorded. What is refused
-    elsewhere can be given to the answer."""
+    """Makes `app` answer, count and record every refusal in one way. The returned function does the same for
+    refusals from elsewhere."""
 
     def note(request: Request, refusal: Refusal) -> None:
         request.state.refused = refusal.reason
@@ -46,7 +46,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
         note(request, refusal)
-        # Who is told to wait may ask again and again; that is counted, and need not fill the log.
+        # A client that is told to wait may call again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
         caller = _caller(request)
         log(
@@ -63,7 +63,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        # Only where and what: pydantic's own text repeats the input, and that holds tokens.
+        # Only the place and the kind: pydantic's own text repeats the input, which contains tokens.
         errors = error.errors()
         if errors[0]["loc"][0] == "body" and not is_json(request):
             refusal: Refusal = UnsupportedMediaType(
@@ -87,7 +87,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
         message = _printable(f"{request.method} {request.scope['path']}: {error.detail}")
         note(request, kind(reason, message))
-        # Of 405, which methods there are.
+        # For 405, the header that lists the allowed methods.
         return _error(error.status_code, reason, message, error.headers)
 
     @app.exception_handler(Exception)
@@ -103,8 +103,8 @@ def _caller(request: Request) -> Caller | None:
 
 
 def _path(request: Request, refusal: Refusal) -> str:
-    """The route's, with its parameters' names: whoever asks chooses their values, and could choose ever new
-    ones; as they could for what is not there, or does not get as far as a route."""
+    """The route's path, with the names of its parameters. A client chooses their values, and the whole path
+    of a request that reaches no route, and could invent any number of them."""
     return OTHER_PATH if isinstance(refusal, NotServed) else route_of(request.scope) or OTHER_PATH
 
 
@@ -114,16 +114,16 @@ def _error(status: int, reason: str, message: str, headers: Mapping[str, str] | 
 
 
 def is_json(request: Request) -> bool:
-    """Whether the body is said to be JSON."""
+    """Whether the body is declared to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     main, _, more = kind.partition("/")
-    # As FastAPI has it: what has more than one slash is no media type.
+    # As in FastAPI: a text with more than one slash is not a media type.
     return kind == MEDIA_TYPE or (main == "application" and more.endswith("+json") and "/" not in more)
 
 
 def _printable(text: str) -> str:
-    """Names of fields and paths are the caller's choice: half of a surrogate pair has no UTF-8, and a line
-    break, or something that long, no place in a log."""
+    """Removes what does not belong into a log: half of a surrogate pair, which has no UTF-8, a line break,
+    and a long text. Names of fields and paths are chosen by clients."""
     shown = "".join(
         one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text
     )
@@ -131,6 +131,6 @@ def _printable(text: str) -> str:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """The field's path in the body; JSON that cannot be read has a byte's position instead."""
+    """The field's path in the body; for JSON that cannot be parsed, a byte position."""
     parts = [part for part in location[1:] if isinstance(part, str)]
     return ".".join(parts) or "body"

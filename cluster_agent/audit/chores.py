@@ -1,4 +1,4 @@
-"""What the audit needs from time to time: refusals written, and heads noted in the log."""
+"""The audit's periodic work: writing refusals, and noting heads in the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _log = structlog.get_logger(__name__)
 
 
 async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool = False) -> None:
-    """Writes what is due; what cannot be written now is counted with the next. May raise Unavailable."""
+    """Writes the refusals that are due; those that cannot be written are counted with the next. May raise
+    Unavailable."""
     records = refusals.take(all_of_them=all_of_them)
     if not records:
         return
@@ -25,6 +26,7 @@ async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool 
 
 
 async def note_heads(store: Store, issuing: Principal) -> None:
-    """Notes in the log, which is kept elsewhere, what our chains have reached. `issuing` signs it."""
+    """Notes the heads of this process's chains, signed with `issuing`, in the log, which is kept
+    elsewhere."""
     for one in await store.audit_notes():
         _log.info(notes.EVENT, **one.line(issuing))

@@ -1,17 +1,18 @@
-"""The kinds of records, each in chains of its own, so that what there is much of never pushes out the rest.
+"""The kinds of records, each in its own chains, so that frequent records never push out rare ones.
 
 | kind | records | kept |
 |---|---|---|
 | administration | claim, registrations, revocations, phases of the root, chains from above | by age alone |
-| secrets | made and forgotten: a tenant makes as many as it makes service accounts | by age and number |
+| secrets | made and forgotten: a tenant causes as many as it makes service accounts | by age and number |
 | issuing | blessings, the certificates that sign them, Pods that are gone | by age and number |
-| revocations | secrets that keepers forgot with valid certificates: only Pods make many | by age and number |
-| tripwires | refusals of who came with a bootstrap credential | by age and number |
-| control-plane | refusals of who came with a certificate of the control plane | by age and number |
-| refusals | of everybody else, whom anybody may cause | by age and number |
+| revocations | secrets that keepers forgot with valid certificates: only many Pods cause many | by age and
+number |
+| tripwires | refusals of callers with a bootstrap credential | by age and number |
+| control-plane | refusals of callers with a certificate of the control plane | by age and number |
+| refusals | refusals of all other callers, which any client can cause | by age and number |
 
-A chain's name begins with its kind. The hashes of its records cover the name, so a chain cannot be passed off
-as one of a kind that is kept shorter.
+A chain's name begins with its kind. The hashes of its records cover the name, so an attacker cannot present a
+chain as one of a kind that is kept for a shorter time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cluster_agent.audit.records import Record
 
 
 class Kind(StrEnum):
-    """Of records, and of the chains that they are in."""
+    """The kind of a record, and of the chains that contain it."""
 
     ADMINISTRATION = "administration"
     SECRETS = "secrets"
@@ -49,7 +50,7 @@ _KINDS_OF_REFUSED = {"vanadium-bootstrap": Kind.TRIPWIRES, "vanadium-control-pla
 
 
 def kind_of(record: Record) -> Kind:
-    """Where the record belongs. What is not said to be frequent is an act of an administrator."""
+    """The kind of a record. An act that is not listed as frequent is one of administration."""
     if record.act == _REFUSED:
         return refusal_kind(record.caller)
     if record.act == _FORGOTTEN and record.details.get("certificates"):
@@ -58,24 +59,24 @@ def kind_of(record: Record) -> Kind:
 
 
 def refusal_kind(caller: str) -> Kind:
-    """Where a refusal of who has that proven name belongs."""
+    """The kind for a refusal of a caller with that proven name."""
     return _KINDS_OF_REFUSED.get(caller.partition(":")[0], Kind.REFUSALS)
 
 
 def new_chain(kind: Kind) -> str:
-    """A name that no other chain has."""
+    """A new chain name, different from every other."""
     return f"{kind}.{secrets.token_hex(8)}"
 
 
 def kind_of_chain(name: str) -> Kind:
-    """The kind of a chain. Of a name that is not ours, the one that is kept longest."""
+    """The kind of a chain. For a name that is not ours, it is the kind that is kept longest."""
     kind = name.partition(".")[0]
     return Kind(kind) if kind in Kind.__members__.values() else Kind.ADMINISTRATION
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Records of a kind that are older than `age` are removed, and the oldest beyond `most`."""
+    """Records of a kind are removed when they are older than `age`, and the oldest beyond `most`."""
 
     age: timedelta
     most: int | None
@@ -83,8 +84,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class Retention:
-    """How long records stay: those of issuing and refusals for `days`, the others for `administration_days`;
-    of the issuing ones at most `issuing`, of each other kind but administration at most `others`."""
+    """How long records are kept.
+
+    Records of issuing and refusals are kept for `days`, the others for `administration_days`. At most
+    `issuing` records of issuing are kept, and at most `others` of each other kind but administration.
+    """
 
     days: int = 30
     administration_days: int = 400

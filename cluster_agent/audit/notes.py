@@ -1,7 +1,7 @@
-"""Heads of chains as the log notes them: what verifying compares the database with. No I/O.
+"""Notes of chain heads in the log, which verification compares the database with. No I/O.
 
-A note states which records no earlier note covers, and the time of the first of them: so it says by itself,
-whatever other lines of the log are lost, until when these records must be there.
+A note states which records no earlier note covers, and the time of the first of them. So each note states by
+itself until when its records must exist, whatever other lines of the log are lost.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _PURPOSE = "vanadium cluster agent, audit head, version 1"
 
 
 class InvalidNote(ValueError):
-    """The line is no note of a trusted key; the message says why."""
+    """The line is not a note by a trusted key; the message states why."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """A head of a chain. No earlier note covers the records from `after` + 1 to it; the first of them is of
-    the time `since`, in seconds since the epoch."""
+    """A head of a chain. It is the first note to cover the records from `after` + 1 to the head. The first of
+    them has the time `since`, in seconds since the epoch."""
 
     head: Head
     after: int
     since: int
 
     def line(self, principal: Principal) -> dict[str, Any]:
-        """What the log is to have, signed."""
+        """The signed line for the log."""
         return {
             "chain": self.head.chain,
             "after": self.after,
@@ -46,8 +46,8 @@ class Note:
 
     @classmethod
     def of_line(cls, line: Mapping[str, Any], trusted: Set[str]) -> Note:
-        """The note in a line, if a key with one of the `trusted` fingerprints signed it, or any key when none
-        are named. Raises InvalidNote."""
+        """The note in a line of the log, if a key with one of the `trusted` fingerprints signed it, or any
+        key when `trusted` is empty. Raises InvalidNote."""
         try:
             head = Head(str(line["chain"]), int(line["number"]), str(line["hash"]))
             note = cls(head, int(line["after"]), int(line["since"]))

@@ -1,6 +1,6 @@
-"""Records, and how they hang together. No I/O.
+"""Records, and the hashes that chain them. No I/O.
 
-A record's hash covers its chain, its number, the hash before it, and its text, so a head covers all of its
+A record's hash covers its chain, its number, the previous hash, and its text, so a head covers its whole
 chain.
 """
 
@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 _MOST_CHARACTERS = 300
-# A chain that nothing was removed from begins after this.
+# The base of a chain from which nothing was removed.
 BEGINNING = (0, "")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One act: which, when, by whom (a proven name, or empty), and what it was about. Never a secret."""
+    """One act: its name, its time, the caller (a proven name, or empty), and its subject. Never a secret."""
 
     act: str
     at: datetime
@@ -28,11 +28,11 @@ class Record:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def saying(self, **details: Any) -> Record:
-        """The same with more to say, which comes from the act itself."""
+        """This record with more details, which the act itself knows."""
         return replace(self, details={**self.details, **details})
 
     def text(self) -> str:
-        """The record as it is stored, hashed and shown: JSON on one line. Long strings, which a caller might
+        """The record as it is stored, hashed and shown: JSON on one line. Long strings, which a client may
         have chosen, are cut."""
         at = self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         said = {"act": self.act, "at": at, "caller": self.caller, **self.details}
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Head:
-    """The place that a chain has reached, or where what is left of it begins."""
+    """The last record of a chain, or the base after which its remaining records begin."""
 
     chain: str
     number: int
@@ -54,7 +54,7 @@ def next_hash(head: Head, text: str) -> str:
 
 
 def seconds_of(text: str) -> int:
-    """When the record happened, in whole seconds since the epoch. Raises ValueError, KeyError."""
+    """The time of the record, in whole seconds since the epoch. Raises ValueError, KeyError."""
     return int(datetime.fromisoformat(json.loads(text)["at"]).timestamp())
 
 

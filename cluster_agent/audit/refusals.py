@@ -1,11 +1,11 @@
-"""Records of refusals: every one is counted, and those within a budget have a record of their own.
+"""Records of refusals: every refusal is counted, and those within a budget get their own record.
 
-Whoever is refused must not fill the disk, nor make issuing wait, nor push out older records. So refusals
-gather in memory, equal ones together, and are written a second later at most, while a budget lasts; beyond
-it, and for calls that were only told to wait, they are counted. Each path has a budget. So that nobody hides
-a refusal behind others that they may cause at will, who comes with a certificate of ours has one of their
-own, which fills slowly, because these records stay for long: each bootstrap credential, and of the control
-plane's names each reason, because the webhook is refused some things every day.
+A refused client must not fill the disk, make issuing wait, or push out older records. So refusals are
+collected in memory, equal ones together, and written within a second, while a budget lasts. Beyond it, and
+for calls that were only told to wait, they are only counted. Each path has a budget. A client must not hide a
+refusal behind others that it can cause at will. So a caller with a certificate of ours has a separate budget,
+which fills slowly because these records are kept for long: one for each bootstrap credential, and, for the
+control plane's names, one for each reason, because some calls of the webhook are refused every day.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOGETHER_SECONDS = 60
 RECORDS_AN_HOUR = 10
 CREDENTIAL_BURST = 20
 CALLERS_TOGETHER_SECONDS = 3600
-# Kinds that are counted together; what is of another kind after so many is counted as `other`.
+# How many kinds of refusals are counted separately; further kinds are counted as `other`.
 MOST_TOGETHER = 500
 OTHER_PATH = "other"
 MOST_BUDGETS = 100
@@ -41,8 +41,8 @@ class _Kind:
 
 
 class Budgets:
-    """Of records, for each key one of `burst` that fills with `a_second`. Beyond MOST_BUDGETS that are not
-    full, keys share one."""
+    """One token bucket per key: `burst` tokens, refilled at `a_second`. When MOST_BUDGETS buckets are not
+    full, new keys share one."""
 
     def __init__(self, burst: int, a_second: float) -> None:
         self._burst = float(burst)
@@ -50,7 +50,7 @@ class Budgets:
         self._left: dict[tuple[str, ...], tuple[float, float]] = {}
 
     def take(self, key: tuple[str, ...], now: float) -> bool:
-        """Whether there was one left."""
+        """Takes a token, and returns whether there was one."""
         if key not in self._left and len(self._left) >= MOST_BUDGETS:
             self._left = {of: one for of, one in self._left.items() if self._at(one, now) < self._burst}
             if len(self._left) >= MOST_BUDGETS:
@@ -65,7 +65,7 @@ class Budgets:
 
 
 class Refusals:
-    """Of one agent. `monotonic` is a clock in seconds, `now` one for the records."""
+    """The refusals of one agent. `monotonic` is a clock in seconds, `now` the clock for the records."""
 
     def __init__(self, monotonic: Callable[[], float], now: Callable[[], datetime]) -> None:
         self._monotonic = monotonic
@@ -90,7 +90,8 @@ class Refusals:
         certificate: str = "",
         address: str = "",
     ) -> None:
-        """`path` and the refusal's reason are of a kind that we have few of; the others may be anything."""
+        """`path` and the refusal's reason must have few different values; the other values may be
+        anything."""
         kind = _Kind(path, refusal.reason, caller, certificate, address)
         known = self._single.get(kind)
         if known is not None:
@@ -110,7 +111,7 @@ class Refusals:
             self._single[kind] = (Record("refused", self._now(), caller, details), 1)
 
     def take(self, *, all_of_them: bool = False) -> list[Record]:
-        """What is due to be written; it is not kept."""
+        """Takes out the records that are due to be written."""
         records = [
             Record(record.act, record.at, record.caller, {**record.details, "count": count})
             for record, count in self._single.values()
@@ -139,13 +140,13 @@ class Refusals:
         return records
 
     def put_back(self, records: list[Record]) -> None:
-        """What could not be written, to be counted with the next."""
+        """Counts records that could not be written together with the next ones."""
         for record in records:
             details = record.details
             self._count(details["path"], details["reason"], record.caller, details["count"])
 
     def _count(self, path: str, reason: str, caller: str, count: int) -> None:
-        """Together with others of this caller, where their name is one of those that must not get lost."""
+        """Adds to a count of this caller, if its name must not get lost, or of all callers."""
         kept = refusal_kind(caller) is not Kind.REFUSALS
         if kept and (caller in self._of_callers or len(self._of_callers) < MOST_TOGETHER):
             self._of_callers[caller] += count

@@ -1,4 +1,4 @@
-"""Whether chains of records are as they were written. What comes from the database is believed in nothing but
+"""The verification that chains of records are as they were written. It trusts nothing in the database except
 what a noted head covers."""
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from cluster_agent.audit.kinds import Kind, Retention, kind_of_chain
 from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Head, next_hash, seconds_of
 
-# By so much the clocks of agents and verifier may differ; and what is so new need not be noted yet.
+# The clocks of agents and verifier may differ by this much; records that are newer need not be noted yet.
 _LEEWAY = timedelta(hours=1)
-# Of a kind's room, what may be filled with records that were not noted yet, or not before a `kill -9`.
+# The share of a kind's limit that may be taken by records that are not noted yet, or were not before a `kill
+# -9`.
 _NOT_NOTED = 0.1
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A record as the database has it."""
+    """A record in the database."""
 
     number: int
     at: int
@@ -32,7 +33,8 @@ class Stored:
 
 @dataclass
 class Report:
-    """What verifying found: what cannot be if nothing was changed, and what no note proves."""
+    """The result of verification: contradictions, which only a change explains, and records that no note
+    proves."""
 
     problems: list[str] = field(default_factory=list)
     unproved: list[str] = field(default_factory=list)
@@ -40,7 +42,8 @@ class Report:
 
 
 class Verification:
-    """Of one database. `notes` are from outside of it; `retention` is what the agents remove records by."""
+    """Verifies one database. `notes` come from outside of it; `retention` is the agents' rule for removing
+    records."""
 
     def __init__(self, notes: Iterable[Note], retention: Retention, now: datetime) -> None:
         self.report = Report()
@@ -55,8 +58,8 @@ class Verification:
     def verify(
         self, bases: Iterable[Head], records_of: Callable[[str], Iterable[Stored]], names: Iterable[str]
     ) -> Report:
-        """Looks at every record of every chain. `bases` are what the chains' first records come after,
-        `records_of` gives a chain's records in order, `names` are the chains that records name."""
+        """Reads every record of every chain. `bases` are the heads before the chains' first records,
+        `records_of` returns a chain's records in order, `names` are the chains that occur in records."""
         known = {base.chain: base for base in bases}
         for base in known.values():
             self._follow(base, records_of(base.chain))
@@ -98,7 +101,7 @@ class Verification:
             )
 
     def _check_beginning(self, base: Head, notes: dict[int, Note]) -> None:
-        """Whether what was removed from a chain's beginning is what the agents remove."""
+        """Checks that the records missing at a chain's beginning are those that the agents remove."""
         early = [note for note in notes.values() if note.after < base.number and not self._may_be_gone(note)]
         if early:
             first = min(note.after for note in early) + 1
@@ -106,8 +109,8 @@ class Verification:
             self._problems([f"chain {base.chain}: {_span(first, last)} missing at its beginning, too early"])
 
     def _may_be_gone(self, note: Note) -> bool:
-        """Whether the first record that the note covers is as old as a record may be, or its kind holds as
-        many newer ones as it may."""
+        """Whether the first record that the note covers is old enough to be removed, or its kind has as many
+        newer ones as it may."""
         kind = kind_of_chain(note.head.chain)
         limit, times = self._retention.limit(kind), self._proved[kind]
         if note.since < (self._now - limit.age + _LEEWAY).timestamp():

@@ -1,4 +1,4 @@
-"""What the cluster agent remembers: secrets by fingerprint, and what was issued. Never a usable secret.
+"""The store: secrets by fingerprint, and what was issued. It never contains a usable secret.
 
     store = open_store("sqlite:////var/lib/vanadium/cluster-agent.sqlite3")
     await store.issuances.add(issuance)   # durable when it returns

@@ -1,4 +1,4 @@
-"""What the parts of the store have in common: who reads, who writes, and what a time is."""
+"""The database access that all parts of the store share: threads, transactions, and times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Access:
-    """One thread writes, one reads what calls wait for, one counts what may take longer.
+    """One thread writes, one reads for calls, and one counts, which may take longer.
 
     Every call may raise Unavailable when the database does not answer.
     """
@@ -35,15 +35,15 @@ class Access:
         self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-counter")
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that knows ON CONFLICT, which both databases spell alike."""
-        # Only the database that is used is loaded: the other one takes 2.6 MiB.
+        """An INSERT with ON CONFLICT, which both databases write in the same way."""
+        # Only the dialect of the database in use is loaded: the other one takes 2.6 MiB.
         dialect = import_module(
             f"sqlalchemy.dialects.{'postgresql' if self.database.is_shared else 'sqlite'}"
         )
         return dialect.insert(table)
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` answers, in a transaction; committed and durable when it returns."""
+        """The result of `work` in a transaction; committed and durable when this returns."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self.writer, lambda: available(lambda: self.transaction(work))
@@ -55,7 +55,7 @@ class Access:
         return await asyncio.get_running_loop().run_in_executor(self.reader, self.rows, statement)
 
     async def count(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` reads, in a thread that nobody's call waits for."""
+        """The result of the reading `work`, in a thread that no call waits for."""
 
         def read() -> _T:
             with self.database.reading.connect() as connection:
@@ -87,18 +87,18 @@ class Access:
         return available(read)
 
     def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for the work that was begun."""
         for executor in (self.writer, self.reader, self._counter):
             executor.shutdown()
         self.database.dispose()
 
 
 def available(work: Callable[[], _T]) -> _T:
-    """What `work` answers. Raises Unavailable where the database does not."""
+    """The result of `work`. Raises Unavailable when the database does not answer."""
     try:
         return work()
     except SQLAlchemyError as error:
-        # The statement and its values stay out of the message, which goes to the caller.
+        # The message goes to the client, so it leaves out the statement and its values.
         raise Unavailable("StoreUnavailable", f"the store does not answer: {type(error).__name__}") from error
 
 

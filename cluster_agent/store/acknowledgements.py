@@ -1,7 +1,7 @@
-"""Which version of each publication (revocation lists, roots) every replica said that it has.
+"""The version of each publication (revocation lists, roots) that every replica has acknowledged.
 
-A replica is its pod's UID: renewals and restarts of its containers are still it. It is live while something
-that was issued to it is valid, and it was not revoked.
+A replica is identified by its pod's UID: renewals and container restarts do not change it. It is live while
+it has a valid certificate and was not revoked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Share:
 
     @property
     def ratio(self) -> float:
-        """0 to 1. 1 when there is no live replica: nobody is left who would have to know."""
+        """0 to 1. It is 1 when there is no live replica, because then none lacks the version."""
         return self.acknowledged / self.live if self.live else 1.0
 
 
@@ -41,7 +41,7 @@ class Acknowledgements:
         return {row.kind: row.version for row in await self._access.read(statement)}
 
     async def record(self, pod_uid: str, versions: Mapping[str, int], now: datetime) -> None:
-        """Remembers that the replica has these versions, by kind. Durable when it returns."""
+        """Records that the replica has these versions, by kind. Durable when it returns."""
         rows = [
             {"kind": kind, "pod_uid": pod_uid, "version": version, "at": seconds(now)}
             for kind, version in versions.items()
@@ -58,7 +58,8 @@ class Acknowledgements:
     async def share(self, kind: str, version: int, now: datetime) -> Share:
         """How many of the live replicas have `version` of that kind, or a later one.
 
-        It looks at every live replica (half a second for 100 000), beside the reads that calls wait for.
+        It reads the record of every live replica (half a second for 100 000), in another thread than the
+        reads for calls.
         """
         live = and_(
             issuances.c.not_after > seconds(now),
@@ -80,7 +81,7 @@ class Acknowledgements:
         return await self._access.count(count)
 
     async def drop_gone(self, now: datetime) -> int:
-        """Removes what replicas said that are not live any more; answers how many records."""
+        """Removes the acknowledgements of replicas that are no longer live; returns how many."""
         live = select(issuances.c.pod_uid).where(issuances.c.not_after > seconds(now))
         statement = acknowledgements.delete().where(acknowledgements.c.pod_uid.not_in(live))
         return await self._access.write(lambda connection: connection.execute(statement).rowcount)

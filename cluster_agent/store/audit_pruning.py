@@ -1,7 +1,7 @@
-"""What is removed of the audit: the oldest records of a kind, from the beginnings of its chains.
+"""Pruning of the audit: removes the oldest records of a kind, at the beginnings of its chains.
 
-Nothing is checked here. Who writes to the database can have us remove what they like, as they can remove it
-themselves: either is found by the heads that the log noted.
+It checks nothing. An attacker who can write to the database can make us remove records, as they can remove
+them themselves; the heads noted in the log show either.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SET_BASE = (
 
 
 def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> int:
-    """Removes records beyond the limit, the oldest first and not very many; answers how many. The hash of the
-    last that is removed from a chain stays, as its base."""
+    """Removes a limited number of records beyond the limit, the oldest first; returns how many. The hash of
+    the last record that is removed from a chain stays, as the chain's base."""
     chains = _begun(connection, kind)
     excess = 0 if limit.most is None else sum(row.last - row.number + 1 for row in chains) - limit.most
     oldest, removed = int((now - limit.age).timestamp()), 0
@@ -47,7 +47,8 @@ def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> in
         cuts[row.chain] = {"of": row.chain, "through": row.number, "last_hash": row.hash}
         removed += 1
     if cuts:
-        # In one order, so that two leaders, in the moment of a change, wait for each other in turn.
+        # In a fixed order, so that two leaders, at the moment of a change, wait for each other and do not
+        # deadlock.
         values = [cuts[name] for name in sorted(cuts)]
         connection.execute(_REMOVE, values)
         connection.execute(_SET_BASE, values)
@@ -55,8 +56,8 @@ def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> in
 
 
 def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The first record of each of the kind's chains, with the number of the last. It looks at two records of
-    a chain, however long that is."""
+    """The first record of each chain of the kind, with the number of the last. It reads two records of each
+    chain, however long the chain is."""
     other = audit_records.alias("others").c
     of_chain = other.chain == audit_chains.c.chain
     first = select(func.min(other.number)).where(of_chain).correlate(audit_chains).scalar_subquery()
@@ -72,7 +73,7 @@ def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]
 
 
 def _records(connection: Connection, first: Row[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
-    """A chain's records in order. Nothing is read for the first, which is known."""
+    """A chain's records in order. The first one is known already, and is not read again."""
     yield first
     number = first.number
     while True:

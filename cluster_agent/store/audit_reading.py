@@ -1,4 +1,4 @@
-"""The audit as it stands in a database, in one snapshot of it, a part at a time."""
+"""The audit in a database, read from one snapshot and in parts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _AT_ONCE = 5000
 
 
 class AuditReading:
-    """One snapshot."""
+    """One snapshot of the audit."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def bases(self) -> list[Head]:
-        """What each chain's first record comes after."""
+        """For each chain, the head before its first record."""
         return [Head(*row) for row in self._connection.execute(select(audit_chains).order_by("chain"))]
 
     def records_of(
@@ -44,13 +44,14 @@ class AuditReading:
             number = part[-1].number
 
     def names(self) -> list[str]:
-        """The chains that records name."""
+        """The chains that occur in records."""
         return list(self._connection.scalars(select(audit_records.c.chain).distinct()))
 
 
 @contextmanager
 def reading_audit(url: str) -> Iterator[AuditReading]:
-    """Raises StoreError when the database cannot be used, SettingsError when `url` names none."""
+    """Opens the database at `url`. Raises StoreError when it cannot be used, SettingsError when `url` is
+    wrong."""
     database = connect(database_url(url))
     try:
         with database.reading.connect() as connection:

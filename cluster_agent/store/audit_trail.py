@@ -1,5 +1,7 @@
-"""This process's chains of audit records, one for each kind. Called on the one thread that writes, and with
-the connection of a transaction where there is one."""
+"""This process's chains of audit records, one for each kind.
+
+It is used by the one thread that writes, with the connection of a transaction where there is one.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,13 @@ _ADD_RECORDS = insert(audit_records)
 
 
 class AuditTrail:
-    """Of one process."""
+    """The chains of one process."""
 
     def __init__(self) -> None:
         self._chains = {kind: _Chain(kind) for kind in Kind}
 
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
-        """Adds the records; `committed` or `failed` is to be called when the transaction has ended."""
+        """Adds the records. Call `committed` or `failed` when the transaction has ended."""
         of_kind: dict[Kind, list[Record]] = {}
         for record in records:
             of_kind.setdefault(kind_of(record), []).append(record)
@@ -34,23 +36,24 @@ class AuditTrail:
             self._chains[kind].append(connection, some)
 
     def committed(self) -> None:
-        """The transaction is durable."""
+        """Notes that the transaction is durable."""
         for one in self._chains.values():
             one.committed()
 
     def failed(self) -> None:
-        """The transaction is not; or, when the connection broke, perhaps it is."""
+        """Notes that the transaction failed, or, when the connection broke, may have failed."""
         for one in self._chains.values():
             one.failed()
 
     def notes(self) -> list[Note]:
-        """What was committed since the last call. From memory, whatever the database shows."""
+        """The heads that were committed since the last call. They come from memory, whatever the database
+        contains."""
         return [note for one in self._chains.values() for note in one.notes()]
 
 
 class _Chain:
-    """Begins with the first record. What was committed, what waits for its transaction's end, and what is in
-    doubt are each the note that would be made of it."""
+    """One chain, which exists from its first record on. It keeps three notes: of what was committed, of what
+    waits for its transaction's end, and of what is in doubt."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -98,7 +101,7 @@ class _Chain:
         return found
 
     def _settle(self, connection: Connection) -> None:
-        """Finds out what became of a transaction that is in doubt."""
+        """Reads from the database whether a transaction in doubt was committed."""
         doubtful, known = self._doubtful, self._committed
         if doubtful is None:
             return
@@ -115,7 +118,7 @@ class _Chain:
         if Head(doubtful.head.chain, *found) == doubtful.head:
             self._committed = doubtful
             return
-        # The next record begins another chain; verifying shows what is wrong with this one.
+        # The next record begins another chain; verification shows what is wrong with this one.
         _log.error("the audit's chain was written to by somebody else", chain=doubtful.head.chain)
         self._left += [known] if known is not None and known.head.number > known.after else []
         self._committed = None

@@ -1,8 +1,8 @@
-"""Gathers what arrives while the database is busy, and hands it over at once.
+"""Batches: collects the items that arrive while the database is busy, and processes them together.
 
-One commit, which waits for the disk and costs the processor as much as ten issuances, then stands for many of
-them. Nobody waits longer for it than for the commit before, a pause, and their own; and the pause only while
-more than one come at a time (as PostgreSQL's commit_siblings has it), and a longer one the more they are.
+A commit waits for the disk and costs as much processor time as ten issuances, so one commit for many items
+saves most of it. A call waits for the previous commit, a pause, and its own commit. There is a pause only
+while several items arrive at once (like PostgreSQL's commit_siblings), and it grows with their number.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ _Outcome = TypeVar("_Outcome")
 
 MOST_AT_ONCE = 128
 _MOST_WAITING = 512
-# What a call may wait for others when the program is busy. Where it is, calls take several times that.
+# The pause of a busy program, per item. Calls take several times that then.
 _PAUSE_SECONDS_EACH = 0.005
 _LONGEST_PAUSE_SECONDS = 0.05
 
 
 def pause_seconds(last: int) -> float:
-    """How long to wait for more, when the last were so many."""
+    """How long to wait for more items, when the last batch had that many."""
     return min(last * _PAUSE_SECONDS_EACH, _LONGEST_PAUSE_SECONDS)
 
 
 class Batches(Generic[_Item, _Outcome]):
-    """A bounded queue before `work`, which takes many items and answers an outcome for each, in order.
+    """A bounded queue in front of `work`, which processes many items and returns an outcome for each, in
+    order.
 
-    `pause` is waited for before the next items are taken, when the last were more than one; it is told how
-    many they were.
+    When the last batch had more than one item, `pause` gives the time to wait before the next; its argument
+    is the number of items in the last batch.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Batches(Generic[_Item, _Outcome]):
         return len(self._waiting)
 
     async def submit(self, item: _Item) -> _Outcome:
-        """The outcome of `item`. Raises TooManyRequests when too many wait, and whatever `work` raised."""
+        """The outcome of `item`. Raises TooManyRequests when too many items wait, and any error of `work`."""
         if len(self._waiting) >= self._most_waiting:
             raise TooManyRequests(
                 "StoreBusy", f"{self._most_waiting} calls wait for the store; try again", limit="store-queue"
@@ -70,7 +71,7 @@ class Batches(Generic[_Item, _Outcome]):
         return await future
 
     async def idle(self) -> None:
-        """Returns when nothing is under way."""
+        """Waits until no item is being processed."""
         while self._draining is not None and not self._draining.done():
             await asyncio.wait([self._draining])
 
@@ -86,7 +87,7 @@ class Batches(Generic[_Item, _Outcome]):
             error = done.exception()
             outcomes = [] if error else done.result()
             for position, (_, future) in enumerate(batch):
-                # Who does not wait any more has no use for the outcome.
+                # The caller no longer waits for this outcome.
                 if future.done():
                     continue
                 if error:

@@ -1,4 +1,4 @@
-"""The claim: one row or none. The database itself says who was first."""
+"""The claim: one row or none. The database decides which claim is the first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ONLY = 1
 
 
 class Claims:
-    """Every call may raise Unavailable."""
+    """The claim's row. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def add(self, document: str, signature: bytes, now: datetime, *records: Record) -> bool:
-        """Whether this claim is the one that counts: the first. Durable when it returns."""
+        """Stores the claim if it is the first, and returns whether it was. Durable when it returns."""
         row = {
             "id": _ONLY,
             "document": document,
@@ -38,7 +38,7 @@ class Claims:
         return await self._access.write(claim)
 
     async def replace(self, seen: str, document: str, signature: bytes, record: Record) -> bool:
-        """The document instead of `seen`, durable when it returns; False when another is there."""
+        """Replaces the document `seen`, durably; returns False when the stored document is another."""
         statement = (
             update(claims)
             .where(claims.c.id == _ONLY, claims.c.document == seen)
@@ -54,6 +54,6 @@ class Claims:
         return await self._access.write(replace)
 
     async def stored(self) -> tuple[str, bytes] | None:
-        """The document and its signature."""
+        """The document and its signature, or None."""
         rows = await self._access.read(select(claims.c.document, claims.c.signature))
         return (rows[0].document, bytes.fromhex(rows[0].signature)) if rows else None

@@ -1,4 +1,4 @@
-"""The database behind the store: how to connect, so that what was committed stays.
+"""The connection to the store's database, set up so that a committed transaction is durable.
 
 SQLite in WAL mode with synchronous=FULL: what was committed survives `kill -9` and a power cut
 (https://sqlite.org/pragma.html#pragma_synchronous). PostgreSQL with synchronous_commit at least `on`
@@ -27,7 +27,7 @@ _SESSION = (
 
 @dataclass(frozen=True)
 class Database:
-    """Where to read and where to write. On SQLite a writer's transaction begins with the write lock."""
+    """The engines for reading and writing. On SQLite a writer's transaction begins with the write lock."""
 
     reading: Engine
     writing: Engine
@@ -43,7 +43,7 @@ class Database:
 
 
 def database_url(text_of_url: str) -> URL:
-    """The URL of a database that we know. Raises SettingsError; its message has no password in it."""
+    """The URL of a supported database. Raises SettingsError, whose message never contains a password."""
     try:
         url = make_url(text_of_url)
     except ArgumentError as error:
@@ -56,7 +56,7 @@ def database_url(text_of_url: str) -> URL:
 
 
 def connect(url: URL) -> Database:
-    """Both engines; nothing is opened yet but SQLite's file."""
+    """The engines for both; nothing is opened yet except SQLite's file."""
     if url.get_backend_name() == "sqlite":
         return Database(reading=_sqlite(url, "BEGIN"), writing=_sqlite(url, "BEGIN IMMEDIATE"))
     engine = create_engine(
@@ -64,7 +64,7 @@ def connect(url: URL) -> Database:
         pool_size=4,
         max_overflow=2,
         pool_timeout=CONNECT_SECONDS,
-        # A connection that the server closed meanwhile is noticed before it is used.
+        # Notices a connection that the server has closed before it is used.
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
@@ -79,19 +79,19 @@ def connect(url: URL) -> Database:
 
 
 def unusable(url: URL, error: SQLAlchemyError) -> StoreError:
-    """The error for a store that cannot be used, without password or statement."""
+    """The error for a store that cannot be used; it contains neither password nor statement."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     where = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
     return StoreError(f"cannot use {where} as the store: {cause}")
 
 
 def _sqlite(url: URL, begin: str) -> Engine:
-    # The engine's connections are used by one thread at a time, but not always by the one that made them.
+    # Each connection is used by one thread at a time, but not always by the thread that made it.
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": STATEMENT_SECONDS})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
-        # The driver would begin transactions by itself, too late and not around changes of the schema.
+        # Otherwise the driver begins transactions by itself, too late and not around changes of the schema.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -113,17 +113,18 @@ def _insist_on_durability(connection: Any, _record: object) -> None:
 
 
 def lock_for_migration(connection: Connection) -> None:
-    """Waits until no other replica changes the schema; until the transaction's end. SQLite's write lock is
-    held already."""
+    """Waits until no other replica changes the schema, and keeps the lock until the transaction's end. On
+    SQLite the write lock is already held."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = '5min'"))
         connection.execute(text("SET LOCAL lock_timeout = '5min'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
 
-# Advisory locks are numbers that a database's users agree on; these spell "VanMigra", "VanLeadr" and so on.
+# Advisory locks are numbers that the users of a database agree on; these encode "VanMigra", "VanLeadr" and so
+# on.
 MIGRATION_LOCK = int.from_bytes(b"VanMigra")
 LEADER_LOCK = int.from_bytes(b"VanLeadr")
 REVOCATION_LOCK = int.from_bytes(b"VanRevok")
-# Locks with two numbers are others; the second says which pod.
+# Locks with two numbers are separate from those with one; here the second number stands for the pod.
 POD_LOCKS = int.from_bytes(b"VPod")

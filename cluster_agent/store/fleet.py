@@ -1,4 +1,4 @@
-"""The live replicas, counted by when their certificates end."""
+"""The fleet: live replicas, counted by the ends of their certificates."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ STEP_SECONDS = 10
 
 
 class Fleet:
-    """Every call may raise Unavailable. It reads every live record, in a thread that no call waits for."""
+    """Reads every live record, in a thread that no call waits for. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def lives(self, now: datetime) -> Sequence[tuple[int, int]]:
-        """The seconds that replicas have left, in steps and in order, and how many have that. A replica is a
-        pod with a certificate that has not ended, and was not revoked; its last one counts."""
+        """Pairs of the seconds that replicas have left, in steps and in order, and the number of replicas
+        with that time. A replica is a pod with a certificate that has neither expired nor been revoked; its
+        last one counts."""
         ends = (
             select(func.max(issuances.c.not_after).label("at"))
             .where(

@@ -1,4 +1,4 @@
-"""What was issued. Those that come while others are recorded are recorded together."""
+"""The issued certificates. Those that arrive while others are being recorded are recorded together."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ from cluster_agent.store.revocations import hold_off_revocations, revoked_among
 from cluster_agent.store.secrets import secret_of
 from cluster_agent.store.tables import issuances, issuers, revoked_replicas, secrets
 
-# Of one Pod at a time: it has two while it renews, and one more for each start of its pod agent. Else one Pod
-# could make its application's revocation list longer than anybody reads.
+# The limit for one Pod. It has two while it renews, and one more for each start of its pod agent. Without a
+# limit, one Pod could make its application's revocation list longer than clients read.
 MOST_LIVE_OF_POD = 32
-# Beyond these its certificates live as short as they may: it waits minutes for the next, and not a day.
+# Beyond this number its certificates get the shortest life: the Pod waits minutes for the next one, and not a
+# day.
 MOST_OF_FULL_LIFE = 16
 _DROPPED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An issuance to record, with records for the audit. `now` is when; None for before everything. `most` is
-    how many of its Pod may be live with it."""
+    """An issuance to record, with records for the audit. `now` is the time; None means before everything.
+    `most` is how many certificates of its Pod may be live, including this one."""
 
     issuance: Issuance
     records: Sequence[Record] = ()
@@ -49,19 +50,19 @@ class Asked:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a batch: the refusals by certificate, and the issuers of what was recorded, as (name,
-    key, end), where they are new or end later than any before."""
+    """The result of a batch: the refusals by certificate, and the issuers of the recorded certificates, as
+    (name, key, end), if they are new or end later than before."""
 
     refused: Mapping[str, Refusal]
     renewed: Sequence[tuple[str, str, int]] = ()
 
 
 class Issuances:
-    """Every call may raise Unavailable, and TooManyRequests."""
+    """The table of issuances. Every call may raise Unavailable, and TooManyRequests."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        # Recorded by this process already: (name, key, end) of the issuers.
+        # The issuers that this process has already recorded: (name, key, end).
         self._issuers: set[tuple[str, str, int]] = set()
         self._adding = (
             access.insert(issuances).on_conflict_do_nothing().returning(issuances.c.certificate_fingerprint)
@@ -80,20 +81,23 @@ class Issuances:
         now: datetime | None = None,
         most_live: int = MOST_LIVE_OF_POD,
     ) -> None:
-        """Durable when it returns. Raises KeyReused, TooManyCertificates, PodBusy; SecretForgotten,
-        ReplicaRevoked when that came first; and then writes no record. `most_live` is how many of its Pod
-        may be live with it. Without `now`, what has ended and is still recorded counts as live."""
+        """Records an issuance; durable when it returns.
+
+        Raises KeyReused, TooManyCertificates, PodBusy, and SecretForgotten or ReplicaRevoked when that came
+        first; then nothing is recorded. `most_live` is how many certificates of its Pod may be live,
+        including this one. Without `now`, expired certificates that are still recorded count as live.
+        """
         refusal = await self.asked.submit(Asked(issuance, records, now, most_live))
         if refusal is not None:
             raise refusal
 
     async def with_secret(self, certificate_fingerprint: str) -> tuple[Issuance, Secret] | None:
-        """What was issued with that certificate, and the secret that it was issued under."""
+        """The issuance of that certificate, with the secret that it was issued under."""
         return await self.renewals.submit(certificate_fingerprint)
 
     async def drop_expired(self, now: datetime) -> int:
-        """Removes records of certificates that can no longer be presented; answers how many. In parts, so
-        that issuing never waits long for it."""
+        """Removes the records of certificates that can no longer be presented; returns how many. It works in
+        parts, so that issuing never waits long for it."""
         expired = (
             select(issuances.c.certificate_fingerprint)
             .where(issuances.c.not_after < seconds(now))
@@ -108,7 +112,7 @@ class Issuances:
                 return dropped
 
     def _add(self, batch: Sequence[Asked]) -> Sequence[Refusal | None]:
-        # Those that wait together came within moments.
+        # The items of a batch arrived within moments.
         now = min((one.now for one in batch if one.now is not None), default=None)
 
         def add(connection: Connection) -> Recorded:
@@ -127,9 +131,9 @@ class Issuances:
         return [made.refused.get(_certificate(one)) for one in batch]
 
     def record(self, connection: Connection, batch: Sequence[Asked], now: datetime | None = None) -> Recorded:
-        """Records what may be, and refuses the rest."""
+        """Records the issuances that are allowed, and refuses the rest."""
         hold_off_revocations(connection)
-        # The lock makes ForgetSecret wait: what is recorded was recorded before it.
+        # The lock makes ForgetSecret wait: every issuance recorded here was recorded before it.
         live = set(
             connection.scalars(_LIVE_SECRETS, {"ids": sorted({one.issuance.secret_id for one in batch})})
         )
@@ -138,7 +142,7 @@ class Issuances:
         busy = hold_pods(connection, pods)
         refused: dict[str, Refusal] = {}
         countable = []
-        # In this order two replicas that are asked to certify the same keys wait for each other in turn.
+        # In this order, two replicas that certify the same keys wait for each other and do not deadlock.
         for asked in sorted(batch, key=lambda one: one.issuance.public_key_fingerprint):
             one = asked.issuance
             if one.secret_id not in live:
@@ -161,7 +165,7 @@ class Issuances:
     def _record_issuers(
         self, connection: Connection, batch: Sequence[Issuance]
     ) -> Sequence[tuple[str, str, int]]:
-        """Answers those that are new here, or end later."""
+        """Records the issuers; returns those that are new here, or end later than before."""
         new = sorted(_issuers(batch) - self._issuers)
         if not new:
             return []
@@ -186,7 +190,7 @@ class Issuances:
         ]
 
 
-# Made once: to make a statement costs as much as to execute it.
+# Made once, because making a statement costs as much as executing it.
 _LIVE_SECRETS = (
     select(secrets.c.id)
     .where(secrets.c.id.in_(bindparam("ids", expanding=True)), secrets.c.forgotten_at.is_(None))
@@ -217,7 +221,7 @@ def _certificate(asked: Asked) -> str:
 def _too_many(
     connection: Connection, batch: Sequence[Asked], now: datetime | None
 ) -> dict[str, TooManyCertificates]:
-    """The refusals of the certificates that their Pod may not have besides those that it has."""
+    """The refusals of certificates that would exceed the limits of their Pods."""
     pods = {"pods": list({one.issuance.pod_uid for one in batch}), "now": 0 if now is None else seconds(now)}
     has: Counter[str] = Counter()
     first: dict[str, datetime] = {}

@@ -1,7 +1,7 @@
-"""One replica does the housekeeping: the one that holds the database's own advisory lock.
+"""Leadership: one replica does the housekeeping, the one that holds the database's advisory lock.
 
-The lock belongs to a session. PostgreSQL frees it when the connection ends, so a killed leader is followed
-at the next attempt of another replica. SQLite has one replica, which always leads.
+The lock belongs to a session. PostgreSQL releases it when the connection ends, so after a leader was killed,
+the next replica that tries becomes the leader. SQLite has one replica, which always leads.
 
 https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 """
@@ -17,14 +17,15 @@ from cluster_agent.store.database import LEADER_LOCK, Database
 
 
 class Leadership:
-    """This replica's attempt at leading. Not for several threads at once."""
+    """This replica's attempts to lead. Not safe for threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._session: Connection | None = None
 
     def lead(self) -> bool:
-        """Whether this replica leads now; tries to, when nobody does. Raises SQLAlchemyError."""
+        """Returns whether this replica leads now; tries to become the leader when there is none. Raises
+        SQLAlchemyError."""
         if not self._database.is_shared:
             return True
         if self._session is not None:
@@ -49,11 +50,11 @@ class Leadership:
         return bool(held)
 
     def resign(self) -> None:
-        """Gives the lock back, and ends its session. Another replica can lead when this returns: PostgreSQL
-        learns only later that a connection was closed."""
+        """Releases the lock, and ends its session. Releasing lets another replica lead at once, whereas
+        PostgreSQL notices a closed connection only later."""
         if self._session is not None:
             if not self._session.invalidated:
-                # Where this fails, the end of the session frees it.
+                # If this fails, the end of the session releases it.
                 with suppress(SQLAlchemyError):
                     self._session.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LEADER_LOCK})
             self._session.invalidate()

@@ -1,5 +1,7 @@
-"""Brings the schema to what this program knows, in one transaction under a lock: replicas that start
-together wait for the first, and an interrupted migration is as if it had not begun."""
+"""Migration of the schema to this program's version, in one transaction under a lock.
+
+Replicas that start together wait for the first one. An interrupted migration leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from cluster_agent.errors import StoreError
 from cluster_agent.store.database import Database, lock_for_migration, unusable
 
-# What version 0.1.0, which had no migrations, wrote into its SQLite file. The first migration writes more, so
-# that version 0.1.0 leaves the file alone.
+# Version 0.1.0 had no migrations, and wrote this into its SQLite file. The first migration writes another
+# value, so that version 0.1.0 does not use the file.
 _USER_VERSION_OF_0_1_0 = 1
-# Of states of this program between 0.1.0 and 0.2.0, none of which was a release.
+# Revisions of this program between 0.1.0 and 0.2.0, none of which was released.
 _NEVER_RELEASED = frozenset(f"000{number}" for number in range(1, 10))
 
 
 def migrate(database: Database) -> None:
-    """Raises StoreError when the database cannot be used, or another program wrote it."""
+    """Migrates the database. Raises StoreError when it cannot be used, or another program made it."""
     try:
         with database.writing.begin() as connection:
             lock_for_migration(connection)

@@ -1,4 +1,4 @@
-"""Which pods another replica of the agent is recording for, on a database that several share."""
+"""Locks on pods, for recording, in a database that several replicas of the agent share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from cluster_agent.store.database import POD_LOCKS
 
 
 def hold_pods(connection: Connection, pod_uids: Collection[str]) -> set[str]:
-    """Holds these pods until the transaction's end, so that what is counted of them is all that there is.
-    Answers those of them that another replica holds.
+    """Locks these pods until the transaction's end, so that a count of their certificates stays right.
+    Returns those that another replica has locked.
 
-    It waits for nobody: a replica that is stuck in its transaction would else stop the issuing of all others.
+    It does not wait: otherwise a replica that is stuck in its transaction would stop the issuing of all
+    others.
     """
     if connection.dialect.name != "postgresql":
         return set()

@@ -1,7 +1,7 @@
-"""What the revocation lists say, and their number.
+"""The content of the revocation lists, and their number.
 
-A certificate that was revoked is on the lists until it expired. The number counts what was published, for all
-lists together: every replica of the agent makes the same lists of the same number.
+A revoked certificate stays on the lists until it expires. One number counts the publications of all lists
+together: every replica of the agent makes the same lists with the same number.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sqlalchemy import Connection, delete, select, update
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import issuers, revocation_state, revoked_certificates, revoked_replicas
 
-# A pod that is gone can show a token only as long as somebody has it cached.
+# A pod that is gone can present a token only as long as an API server caches it.
 _GONE_REPLICAS_KEPT = timedelta(hours=25)
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Whose list it is: an application's name, and the fingerprint of the key that signs for it."""
+    """The issuer of a list: an application's name, and the fingerprint of the key that signs for it."""
 
     name: str
     issuing_key: str
@@ -46,13 +46,13 @@ class Published:
 
 
 class PublishedRevocations:
-    """Every call may raise Unavailable."""
+    """The published revocations. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def state(self) -> Published:
-        """What is current."""
+        """The current publication."""
         ((number, at, last_revocation),) = await self._access.read(
             select(
                 revocation_state.c.number,
@@ -63,7 +63,8 @@ class PublishedRevocations:
         return Published(number, from_seconds(at), last_revocation)
 
     async def publish_if_older(self, age: timedelta, now: datetime) -> None:
-        """Counts the number on, when nothing was published for that long. One of several replicas does."""
+        """Increments the number when nothing was published for that long. Only one of several replicas does
+        so."""
         statement = (
             update(revocation_state)
             .where(revocation_state.c.published_at <= seconds(now - age))
@@ -72,7 +73,7 @@ class PublishedRevocations:
         await self._access.write(lambda connection: connection.execute(statement))
 
     async def certificates(self, since: datetime) -> list[RevokedCertificate]:
-        """Those that were revoked and not expired at `since`, in the order of their serial numbers."""
+        """The certificates that were revoked and not expired at `since`, ordered by serial number."""
         statement = (
             select(revoked_certificates)
             .where(revoked_certificates.c.not_after >= seconds(since))
@@ -89,7 +90,7 @@ class PublishedRevocations:
         ]
 
     async def issuers(self, since: datetime) -> list[Issuer]:
-        """Whose certificates may be about that were not expired at `since`."""
+        """The issuers with certificates that had not expired at `since`."""
         statement = select(issuers.c.name, issuers.c.issuing_key).where(issuers.c.not_after >= seconds(since))
         return sorted(
             (Issuer(name, key) for name, key in await self._access.read(statement)),
@@ -97,7 +98,8 @@ class PublishedRevocations:
         )
 
     async def drop_expired(self, before: datetime, now: datetime) -> None:
-        """Removes what no list says any more, when it expired before `before`."""
+        """Removes revocations that are on no list any longer, because the certificates expired before
+        `before`."""
 
         def drop(connection: Connection) -> None:
             for table in (revoked_certificates, issuers):
@@ -109,5 +111,5 @@ class PublishedRevocations:
 
 
 def publish_anew(connection: Connection) -> None:
-    """Counts the number on: there is a list more, which everybody should get."""
+    """Increments the number: there is a new list that every replica should get."""
     connection.execute(update(revocation_state).values(number=revocation_state.c.number + 1))

@@ -1,6 +1,6 @@
-"""What was read a moment ago, and may still be used: until this process writes anything, or a second is over.
+"""A short cache: values that were read within the last second, valid until this process writes anything.
 
-Only for what is checked once more in the transaction that it leads to.
+It is only for values that are checked again in the transaction that uses them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RecentlyRead(Generic[_Value]):
         return self._values.get(key)
 
     def keep(self, key: str, value: _Value, *, writes: int, at: float) -> None:
-        """Remembers a value that was read when `writes` and the clock were such."""
+        """Keeps a value that was read at the time `at`, when this process had made `writes` writes."""
         if writes != self._writes():
             return
         if self._of[0] != writes or at - self._of[1] >= RECENT_SECONDS or len(self._values) >= _MOST:

@@ -16,7 +16,7 @@ from cluster_agent.store.tables import applications
 
 @dataclass(frozen=True)
 class RegisteredRow:
-    """A registration; `signature` is the agent's, over all the rest but the time, which is when the
+    """A registration. `signature` is the agent's, over all other fields except the time, which is when the
     application got that name."""
 
     namespace: str
@@ -29,15 +29,18 @@ class RegisteredRow:
 
 
 class RegisteredApplications:
-    """Every call may raise Unavailable."""
+    """The table of registrations. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def put(self, row: RegisteredRow, record: Record) -> str | None:
-        """Registers, or changes, one application, durably; or answers the name of another that is in the way:
-        the same, or one that extends it or that it extends, which is what a pod's name makes of it. The
-        record gets to say what is registered now, and what was before."""
+        """Registers or changes one application, durably; or returns the name of another one that is in the
+        way.
+
+        In the way is the same name, one that extends it, or one that it extends, because a pod's name is an
+        extension too. The record gets the new and the previous registration.
+        """
         values = {**asdict(row), "registered_at": seconds(row.registered_at)}
         keys = ("namespace", "service_account")
         adding = self._access.insert(applications).values(values)
@@ -71,12 +74,14 @@ class RegisteredApplications:
         return await self._access.write(put)
 
     def _lock(self, connection: Connection) -> None:
-        """One registers at a time, so that each sees the names before. SQLite has one writer."""
+        """Lets one transaction register at a time, so that each sees all earlier names. SQLite has one
+        writer."""
         if self._access.database.is_shared:
             connection.execute(text("LOCK TABLE applications IN SHARE ROW EXCLUSIVE MODE"))
 
     async def remove(self, namespace: str, service_account: str, record: Record) -> bool:
-        """Durable when it returns. Answers whether it was there; then the record gets to say what was."""
+        """Removes a registration, durably, and returns whether it existed. If so, the record gets the
+        previous registration."""
         key = {"namespace": namespace, "serviceAccount": service_account}
 
         def remove(connection: Connection) -> bool:
@@ -95,7 +100,7 @@ class RegisteredApplications:
         return None if found is None else _described(_row(found))
 
     async def all(self) -> tuple[RegisteredRow, ...]:
-        """Ordered by namespace and service account."""
+        """All registrations, ordered by namespace and service account."""
         statement = select(applications).order_by(applications.c.namespace, applications.c.service_account)
 
         def read(connection: Connection) -> tuple[RegisteredRow, ...]:
@@ -120,6 +125,6 @@ def _is(key: dict[str, str]) -> ColumnElement[bool]:
 
 
 def _described(row: RegisteredRow) -> dict[str, Any]:
-    """For the audit. A chain is long, so by its hash."""
+    """The registration for the audit. It contains the chain's hash, because a chain is long."""
     chain = None if row.chain is None else hashlib.sha256(row.chain.encode()).hexdigest()
     return {"name": row.name, "ttlSeconds": row.ttl_seconds, "chain": chain}

@@ -1,6 +1,5 @@
-"""What was revoked, and what may be had no more because of it: a replica that was revoked is issued nothing,
-an application that was revoked gets no secret.
-"""
+"""Revocations, and their effects: a revoked replica gets no certificate, a revoked application gets no
+secret."""
 
 from __future__ import annotations
 
@@ -37,26 +36,27 @@ from cluster_agent.store.tables import (
     secrets,
 )
 
-# SQLite takes 250 000 variables in a statement at most, and 32 766 by default; PostgreSQL 65 535.
+# SQLite accepts 250 000 variables in a statement at most, and 32 766 by default; PostgreSQL 65 535.
 _PODS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
 class Revoked:
-    """`certificates` that were valid and are revoked now; `known` is whether there was anything to revoke."""
+    """The result: `certificates` that were valid and are now revoked; `known` is whether there was anything
+    to revoke."""
 
     certificates: int
     known: bool
 
 
 class Revocations:
-    """Every call may raise Unavailable. What is revoked is durable when the call returns."""
+    """The tables of revocations. Every call is durable when it returns, and may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def revoke_replica(self, pod_uid: str, now: datetime, *records: Record) -> Revoked:
-        """Revokes what this pod was issued, and nothing is issued to it any more, even when nothing was."""
+        """Revokes this pod's certificates, and issues none to it from now on, even if it had none before."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
@@ -70,9 +70,8 @@ class Revocations:
         return await self._access.write(revoke)
 
     async def revoke_gone(self, pod_uids: Collection[str], now: datetime, record: Record) -> Revoked:
-        """Revokes what these pods were issued, which are no more. For each that was issued something, and was
-        not revoked before, there is the record, which gets to say which pod it was and how many of its
-        certificates had not ended."""
+        """Revokes the certificates of these pods, which were deleted. For each pod that had any, and was not
+        revoked before, the record is written, with the pod and the number of its valid certificates."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
@@ -89,18 +88,18 @@ class Revocations:
         return await self._access.write(revoke)
 
     async def revoke_replica_of_serial(self, serial: str, now: datetime, *records: Record) -> Revoked:
-        """Revokes the replica that the certificate with that serial number (in hex) was issued to."""
+        """Revokes the replica with the certificate of that serial number (in hex)."""
         return await self._revoke_found(issuances.c.serial == serial, now, *records)
 
     async def revoke_replica_named(self, name: Name, now: datetime, *records: Record) -> Revoked:
-        """Revokes the replicas that have that name now. A later pod of the same name is another replica."""
+        """Revokes the replicas that have that name now. A later pod with that name is another replica."""
         *application, pod = name.components
         issuer = ":".join(application)
         found = and_(issuances.c.issuer == issuer, issuances.c.pod_name == pod)
         return await self._revoke_found(found, now, *records)
 
     async def revoke_secret(self, secret_id: str, now: datetime, *records: Record) -> Revoked:
-        """Forgets the secret, and revokes what was issued under it."""
+        """Forgets the secret, and revokes the certificates issued under it."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
@@ -111,7 +110,8 @@ class Revocations:
         return await self._access.write(revoke)
 
     async def revoke_application(self, application: Application, now: datetime, *records: Record) -> Revoked:
-        """Forgets its secrets, revokes what was issued under them, and lets it have no new ones."""
+        """Forgets the application's secrets, revokes the certificates issued under them, and refuses new
+        secrets."""
 
         def revoke(connection: Connection) -> Revoked:
             self._lock(connection)
@@ -126,7 +126,8 @@ class Revocations:
         return await self._access.write(revoke)
 
     async def reinstate_application(self, application: Application, *records: Record) -> bool:
-        """Lets it have secrets again. What was revoked stays so. Answers whether it was revoked."""
+        """Allows the application secrets again; revoked certificates stay revoked. Returns whether it was
+        revoked."""
         statement = delete(revoked_applications).where(
             revoked_applications.c.namespace == application.namespace,
             revoked_applications.c.service_account == application.service_account,
@@ -141,7 +142,7 @@ class Revocations:
         return await self._access.write(reinstate)
 
     async def live_pods(self, now: datetime) -> frozenset[str]:
-        """The UIDs of the Pods that have something valid, and are not revoked."""
+        """The UIDs of the Pods that have a valid certificate and are not revoked."""
         statement = (
             select(issuances.c.pod_uid)
             .where(
@@ -167,21 +168,22 @@ class Revocations:
     def _recorded(
         self, connection: Connection, done: Revoked, records: Sequence[Record], changed: bool
     ) -> Revoked:
-        """`done`, of which the records get to say how much it was, when there was anything to do."""
+        """Returns `done`; when there was anything to do, writes the records, with the number of
+        certificates."""
         if changed or done.certificates:
             said = [one.saying(certificates=done.certificates) for one in records]
             self._access.append(connection, *said)
         return done
 
     def _lock(self, connection: Connection) -> None:
-        """Waits for what is being issued, and what comes later waits for us. SQLite has one writer."""
+        """Waits for issuances that have begun, and makes later ones wait. SQLite has one writer."""
         if self._access.database.is_shared:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REVOCATION_LOCK})
 
     def _refuse(
         self, connection: Connection, pod_uids: Collection[str], now: datetime, *, gone: bool
     ) -> list[str]:
-        """Answers which of them were not refused before."""
+        """Refuses these pods; returns those that were not refused before."""
         rows = [{"pod_uid": uid, "revoked_at": seconds(now), "gone": int(gone)} for uid in sorted(pod_uids)]
         if not rows:
             return []
@@ -189,7 +191,7 @@ class Revocations:
         return sorted(connection.scalars(adding.returning(revoked_replicas.c.pod_uid), rows))
 
     def _revoke(self, connection: Connection, condition: ColumnElement[bool], now: datetime) -> int:
-        """Puts the valid certificates on the lists; answers how many were not there yet."""
+        """Puts the valid certificates on the lists; returns how many were new there."""
         columns = ["issuer", "issuing_key", "serial", "revoked_at", "not_after"]
         found = select(
             issuances.c.issuer,
@@ -199,7 +201,7 @@ class Revocations:
             issuances.c.not_after,
         ).where(condition, issuances.c.not_after > seconds(now), issuances.c.serial.is_not(None))
         adding = self._access.insert(revoked_certificates).from_select(columns, found)
-        # Counted by what comes back: not every driver knows the count of such a statement.
+        # The returned rows are counted, because not every driver knows the row count of such a statement.
         adding = adding.on_conflict_do_nothing().returning(revoked_certificates.c.serial)
         added = len(connection.execute(adding).all())
         if added:
@@ -213,7 +215,7 @@ class Revocations:
 
 
 def _gone(connection: Connection, pod_uids: Collection[str], now: datetime, record: Record) -> list[Record]:
-    """The record for each of these pods, whose certificates are not revoked yet."""
+    """A record for each of these pods with certificates that are not revoked yet."""
     valid = case((issuances.c.not_after > seconds(now), 1), else_=0)
     of_pod = (issuances.c.pod_uid, issuances.c.pod_name, secrets.c.namespace, secrets.c.service_account)
     statement = (
@@ -236,13 +238,13 @@ def _gone(connection: Connection, pod_uids: Collection[str], now: datetime, reco
 
 
 def forget_secrets(connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:
-    """Forgets the secrets of which `condition` holds; answers whether there were any."""
+    """Forgets the secrets that match `condition`; returns whether there were any."""
     forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
     return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
 
 
 def hold_off_revocations(connection: Connection) -> None:
-    """Makes revocations wait until the transaction's end, so that they see what it records."""
+    """Makes revocations wait until the transaction's end, so that they include what it records."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REVOCATION_LOCK})
 
@@ -253,12 +255,12 @@ _REVOKED_AMONG = select(revoked_replicas.c.pod_uid).where(
 
 
 def revoked_among(connection: Connection, pod_uids: Collection[str]) -> set[str]:
-    """Which of these pods may be issued nothing any more."""
+    """Those of these pods that may no longer get certificates."""
     return set(connection.scalars(_REVOKED_AMONG, {"pods": list(set(pod_uids))}))
 
 
 def is_revoked(connection: Connection, application: Application) -> bool:
-    """Whether the application may have no secret."""
+    """Whether the application may get no secret."""
     statement = select(revoked_applications.c.revoked_at).where(
         revoked_applications.c.namespace == application.namespace,
         revoked_applications.c.service_account == application.service_account,

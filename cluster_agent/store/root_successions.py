@@ -1,5 +1,7 @@
-"""The identity roots' state, as one document: a change is there whole or not at all, and of two that are
-made at once the second fails."""
+"""The state of the identity roots, as one document that is changed by compare-and-swap.
+
+A change is stored completely or not at all, and of two changes at once the second fails.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,18 @@ _ONLY = 1
 
 
 class RootSuccessions:
-    """Every call may raise Unavailable."""
+    """The document's row. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def read(self) -> tuple[int, str] | None:
-        """The version and the document; None before the first."""
+        """The version and the document, or None."""
         rows = await self._access.read(select(root_succession.c.version, root_succession.c.document))
         return (rows[0].version, rows[0].document) if rows else None
 
     async def begin(self, version: int, document: str, record: Record) -> None:
-        """The first document, unless there is one. Durable when it returns."""
+        """Stores the first document, unless there is one. Durable when it returns."""
         row = {"id": _ONLY, "version": version, "document": document}
         adding = self._access.insert(root_succession).values(row).on_conflict_do_nothing()
 
@@ -35,11 +37,11 @@ class RootSuccessions:
         await self._access.write(begin)
 
     async def note(self, record: Record) -> None:
-        """A record of what changes no document. Durable when it returns."""
+        """Stores a record for a step that changes no document. Durable when it returns."""
         await self._access.write(lambda connection: self._access.append(connection, record))
 
     async def replace(self, seen: int, version: int, document: str, record: Record) -> bool:
-        """The next document, durable when it returns; False when the one there is not version `seen`."""
+        """Stores the next document, durably; returns False when the stored version is not `seen`."""
         statement = (
             update(root_succession)
             .where(root_succession.c.id == _ONLY, root_succession.c.version == seen)

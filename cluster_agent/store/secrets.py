@@ -1,4 +1,5 @@
-"""The secrets that the cluster agent made, by the fingerprint of their certificate: never a usable one."""
+"""The secrets that the cluster agent made, by the fingerprints of their certificates; never a usable
+secret."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from cluster_agent.store.tables import secrets
 
 
 class Secrets:
-    """Every call may raise Unavailable, and TooManyRequests."""
+    """The table of secrets. Every call may raise Unavailable, and TooManyRequests."""
 
     def __init__(self, access: Access, monotonic: Callable[[], float]) -> None:
         self._access = access
@@ -27,7 +28,7 @@ class Secrets:
         self._recent = RecentlyRead[Secret](monotonic, lambda: access.writes)
 
     async def add(self, secret: Secret, *records: Record) -> None:
-        """Durable when it returns. Raises ApplicationRevoked."""
+        """Stores a secret, durably. Raises ApplicationRevoked."""
         row = {
             "id": secret.id,
             "namespace": secret.application.namespace,
@@ -47,7 +48,7 @@ class Secrets:
         await self._access.write(add)
 
     async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
-        """Durable when it returns. Answers whether there was one to forget."""
+        """Forgets a secret, durably, and returns whether it existed."""
 
         def forget(connection: Connection) -> bool:
             known = forget_secrets(connection, secrets.c.id == secret_id, now)
@@ -58,7 +59,7 @@ class Secrets:
         return await self._access.write(forget)
 
     async def of_certificate(self, certificate_fingerprint: str) -> Secret | None:
-        """As it was at most a second ago: `Issuances.add` sees for itself whether it was forgotten since."""
+        """The secret, at most a second old: `Issuances.add` checks again whether it was forgotten since."""
         recent = self._recent.get(certificate_fingerprint)
         if recent is not None:
             return recent
@@ -69,7 +70,7 @@ class Secrets:
         return secret
 
     async def live(self, now: datetime) -> list[Secret]:
-        """Those neither forgotten nor expired, oldest first."""
+        """The secrets that are neither forgotten nor expired, oldest first."""
         statement = (
             select(secrets)
             .where(secrets.c.forgotten_at.is_(None), secrets.c.not_after > seconds(now))
@@ -83,14 +84,14 @@ class Secrets:
         return [found.get(one) for one in fingerprints]
 
 
-# Made once: to make a statement costs as much as to execute it.
+# Made once, because making a statement costs as much as executing it.
 _OF_CERTIFICATES = select(secrets).where(
     secrets.c.certificate_fingerprint.in_(bindparam("certificates", expanding=True))
 )
 
 
 def secret_of(row: Row[*tuple[object, ...]]) -> Secret:
-    """The secret in a row that has the columns of its table."""
+    """The secret in a row with the columns of its table."""
     of = row._mapping
     return Secret(
         id=of[secrets.c.id],

@@ -1,4 +1,4 @@
-"""The store: its parts, whose it is, and the audit."""
+"""The store: its parts, the keys that it belongs to, and the audit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cluster_agent.store.tables import authority_keys
 
 
 def open_store(url: str, monotonic: Callable[[], float] = time.monotonic) -> Store:
-    """The store at `url`, its schema brought up to date. Raises StoreError, SettingsError."""
+    """Opens the store at `url`, and migrates its schema. Raises StoreError, SettingsError."""
     database = connect(database_url(url))
     try:
         migrate(database)
@@ -67,21 +67,21 @@ class Store:
 
     @property
     def queues(self) -> dict[str, int]:
-        """How many calls wait for what."""
+        """The number of calls that wait, by queue."""
         return {name: batches.waiting for name, batches in self._batches.items()}
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for the work that was begun."""
         for batches in self._batches.values():
             await batches.idle()
         await asyncio.get_running_loop().run_in_executor(self._access.writer, self._leadership.resign)
         self._access.close()
 
     async def claim_authority(self, fingerprints: Mapping[str, str]) -> None:
-        """Makes the database that of the keys with these fingerprints, by role, if it is nobody's yet.
+        """Binds the database to the keys with these fingerprints, by role, if it is not bound yet.
 
-        Raises StoreError when it is that of others: two replicas with different keys would not
-        accept each other's credentials.
+        Raises StoreError when it is bound to other keys: two replicas with different keys would not accept
+        each other's credentials.
         """
 
         def claim(connection: Connection) -> dict[str, str]:
@@ -98,16 +98,16 @@ class Store:
                 )
 
     async def audit(self, *records: Record) -> None:
-        """Durable when it returns: records of what changes nothing else here."""
+        """Stores records of acts that change nothing else here. Durable when it returns."""
         await self._access.write(lambda connection: self._access.append(connection, *records))
 
     async def audit_notes(self) -> list[Note]:
-        """What our chains of the audit have reached since the last call. It does not need the database."""
+        """The heads of our chains that were committed since the last call. It does not need the database."""
         return await asyncio.get_running_loop().run_in_executor(self._access.writer, self._access.trail.notes)
 
     async def prune_audit(self, retention: Retention, now: datetime) -> int:
-        """Removes records that are too old or too many; answers how many. In parts, so that issuing never
-        waits long for it."""
+        """Removes records that are too old or too many; returns how many. It works in parts, so that issuing
+        never waits long for it."""
         removed = 0
         for kind in Kind:
             remove = partial(prune, kind=kind, limit=retention.limit(kind), now=now)
@@ -116,7 +116,7 @@ class Store:
         return removed
 
     async def lead(self) -> bool:
-        """Whether this replica is the one that does the housekeeping now."""
+        """Whether this replica does the housekeeping now."""
         return await asyncio.get_running_loop().run_in_executor(
             self._access.writer, lambda: available(self._leadership.lead)
         )

@@ -1,5 +1,5 @@
-"""The tables as they are now; migrations/versions says how they came to be. Times are whole seconds since
-the epoch, UTC."""
+"""The current tables; migrations/versions contains their history. Times are in whole seconds since the epoch,
+UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-# SQLite's strict tables know one integer, which is as wide as PostgreSQL's BIGINT.
+# SQLite's strict tables have one integer type, as wide as PostgreSQL's BIGINT.
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")
 
 secrets = Table(
@@ -41,7 +41,7 @@ issuances = Table(
     Column("pod_uid", Text, nullable=False),
     Column("public_key_fingerprint", Text, nullable=False, unique=True),
     Column("not_after", _WHOLE, nullable=False),
-    # Empty for what was issued before there was revocation.
+    # Empty for certificates issued before revocation existed.
     Column("serial", Text),
     Column("issuer", Text),
     Column("issuing_key", Text),
@@ -49,7 +49,7 @@ issuances = Table(
     Index("issuances_pod_uid", "pod_uid"),
 )
 
-# Whose database this is: replicas with other keys are not the same cluster agent.
+# The keys that this database belongs to: replicas with other keys are another cluster agent.
 authority_keys = Table(
     "authority_keys",
     METADATA,
@@ -57,7 +57,7 @@ authority_keys = Table(
     Column("fingerprint", Text, nullable=False),
 )
 
-# The last version of each publication that a replica said it has.
+# The last version of each publication that a replica has acknowledged.
 acknowledgements = Table(
     "acknowledgements",
     METADATA,
@@ -68,19 +68,19 @@ acknowledgements = Table(
     PrimaryKeyConstraint("pod_uid", "kind"),
 )
 
-# What an administrator's claim brought: one row or none.
+# The content of an administrator's claim: one row or none.
 claims = Table(
     "claims",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("document", Text, nullable=False),
-    # By the issuing key: writing to the database does not make an administrator.
+    # By the issuing key, so that write access to the database does not make an administrator.
     Column("signature", Text, nullable=False),
     Column("claimed_at", _WHOLE, nullable=False),
     CheckConstraint("id = 1", name="claims_only_one"),
 )
 
-# Whose certificates are about: each has a revocation list. `not_after` is that of its own certificate.
+# Issuers with valid certificates: each has a revocation list. `not_after` is that of its own certificate.
 issuers = Table(
     "issuers",
     METADATA,
@@ -137,7 +137,8 @@ root_succession = Table(
     Column("document", Text, nullable=False),
 )
 
-# Names that an administrator chose. By the issuing key: writing to the database gives nobody a name.
+# Names that an administrator chose, signed by the issuing key, so that write access to the database gives no
+# name.
 applications = Table(
     "applications",
     METADATA,
@@ -151,7 +152,7 @@ applications = Table(
     PrimaryKeyConstraint("namespace", "service_account"),
 )
 
-# `base_*` is the last record that was removed from the chain's beginning: cluster_agent/audit says how.
+# `base_*` is the last record that was removed from the chain's beginning; cluster_agent/audit explains it.
 audit_chains = Table(
     "audit_chains",
     METADATA,

@@ -1,4 +1,4 @@
-"""Bootstrap Secrets in memory: local mode has no cluster to keep them in."""
+"""Bootstrap Secrets in memory, for local mode, which has no cluster to store them in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certs import Stored, VersionConflict
 
 
 class MemorySecrets:
-    """A SecretStore whose `secrets` (namespace → service account → credential document) anybody may read."""
+    """A SecretStore with public `secrets` (namespace → service account → credential document)."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, str]] = {}

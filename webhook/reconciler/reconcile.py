@@ -1,4 +1,5 @@
-"""Carries a plan out: new credentials from the cluster agent, into the Secret, without a lost update."""
+"""The execution of a plan: gets new credentials from the cluster agent, and writes them without a lost
+update."""
 
 from __future__ import annotations
 
@@ -26,15 +27,16 @@ def reconcile(
     store: SecretStore,
     now: datetime,
 ) -> Plan:
-    """Brings the namespace's Secret to what it should be, and answers what was done.
+    """Makes the namespace's Secret complete, and returns what was done.
 
-    Raises VersionConflict when another replica wrote first (what was made for nothing is forgotten by then),
+    Raises VersionConflict when another replica wrote first (unused new credentials are forgotten by then),
     and CallError when the cluster agent refuses or is away.
     """
     stored = store.read(namespace)
     roots_pem = agent.roots.to_pem()
     todo = plan(service_accounts, stored.files if stored else None, known, roots_pem, now)
-    # Revoked first: a Secret that is about to go must not outlive its use.
+    # Revocation comes first: if the Secret were deleted first and this failed, its certificates would stay
+    # valid.
     for secret_id in todo.forget:
         agent.forget_secret(secret_id, revoke=True)
         _log.info("secret forgotten", namespace=namespace, id=secret_id)
@@ -65,7 +67,7 @@ def _write(
     roots = {"clusterAgentRoots": agent.roots.to_pem()}
     for account in todo.trust:
         data[account] = json.dumps({**json.loads(data[account]), **roots})
-    # Whatever goes wrong, a credential that nobody will ever have is not left behind at the cluster agent.
+    # Whatever fails, a credential that was not written is also forgotten at the cluster agent.
     with ExitStack() as undo:
         for account in todo.issue:
             secret = agent.new_secret(namespace, account)

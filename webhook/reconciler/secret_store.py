@@ -1,4 +1,4 @@
-"""Where bootstrap credentials go: Secrets of a cluster, or local mode's memory."""
+"""The interface to bootstrap Secrets: those of a cluster, or in local mode's memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from certs import Stored
 
 
 class SecretStore(Protocol):
-    """The bootstrap Secrets, one a namespace: for each service account its credential document."""
+    """The bootstrap Secrets, one per namespace: a credential document for each service account."""
 
     def read(self, namespace: str) -> Stored | None:
-        """None when the namespace has none."""
+        """The namespace's Secret, or None."""
 
     def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
         """Creates (`over` is None) or replaces. Raises certs.VersionConflict when it has changed since."""

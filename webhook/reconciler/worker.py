@@ -1,4 +1,5 @@
-"""Background tasks: namespaces that changed are reconciled at once, all of them every few minutes."""
+"""The reconciler's background tasks: changed namespaces are reconciled at once, all of them every few
+minutes."""
 
 from __future__ import annotations
 
@@ -26,13 +27,13 @@ from webhook.reconciler.secret_store import SecretStore
 from webhook.reconciler.watch import Cluster, Watch
 
 RESYNC_SECONDS = 300.0
-# A round without anything to do ends after this: one that takes longer hangs.
+# A round with nothing to do ends after this time, so one that takes longer has hung.
 _IDLE_SECONDS = 30.0
-# A new namespace and its default service account come one after the other: one round for both.
+# A new namespace and its default service account appear one after the other: one round handles both.
 _GATHER_SECONDS = 0.1
 _BACK_OFF = BackOff(0.5, 60.0)
 _LIST_SECONDS = 60.0
-# Between the end of a watch and the next, which continues where the first ended.
+# The time between the end of a watch and the next one, which continues where the first ended.
 _WATCH_AGAIN_SECONDS = 0.2
 # The longest good round is a watch of 4 minutes.
 _UNREADY_SECONDS = 600.0
@@ -40,7 +41,7 @@ _UNREADY_SECONDS = 600.0
 _log = structlog.stdlib.get_logger("webhook.reconciler")
 
 
-class AgentNotReady(Exception):  # says what is not yet; the task tries again
+class AgentNotReady(Exception):  # a state, not an error of the program; the task tries again
     """There are no certificates to call the cluster agent with yet."""
 
 
@@ -82,7 +83,7 @@ class Reconciler:
         self.cluster = Cluster(self._enqueue)
 
     def tasks(self) -> list[Task]:
-        """Two watches, and the work that they bring."""
+        """The two watches, and the reconciling of what they find."""
         return [
             _watching("namespaces", self.cluster.namespace_watch(self._api)),
             _watching("service-accounts", self.cluster.service_account_watch(self._api)),
@@ -132,7 +133,8 @@ class Reconciler:
         with self._changed:
             self._changed.wait_for(lambda: self._due, max(0.0, until - time.monotonic()))
             if self._due:
-                # `wait` lets others in, and none of them ends it.
+                # `wait_for` releases the lock to other threads; the condition is never true, so the full time
+                # passes.
                 self._changed.wait_for(lambda: False, _GATHER_SECONDS)
             due, self._due = self._due, set()
         now = time.monotonic()
@@ -159,7 +161,7 @@ class Reconciler:
             _log.warning("namespace not reconciled", namespace=namespace, error=description(error))
             self._metrics.reconciled("Failed")
             return False
-        except Exception as error:  # noqa: BLE001 - what a tenant wrote into a Secret stops no other namespace's
+        except Exception as error:  # noqa: BLE001 - a tenant's Secret must not stop other namespaces' work
             _log.exception("namespace not reconciled", namespace=namespace, error=described(error))
             self._metrics.reconciled("Failed")
             return False
