@@ -29,6 +29,8 @@ from pod_agent.watcher import Watcher
 from pod_agent.workload.server import WorkloadAPI
 from service import logs
 from service.errors import SettingsError
+from service.supervisor import Supervisor
+from service.task_metrics import TaskMetrics
 
 _SHUTDOWN_SECONDS = 1
 
@@ -52,12 +54,17 @@ async def _run(settings: Settings) -> None:
     seeker, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     watcher = Watcher(seeker, current, keeper, now=_now, chance=chance)
+    supervisor = Supervisor([keeper.task(), watcher.task()], chance=chance)
+    TaskMetrics(metrics.registry, "pod_agent", supervisor)
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
     workload = GRPCServer([WorkloadAPI(current)])
     servers = [
         (_server(AgentProtocol(current).app()), listen_unix(agent_path)),
-        (_server(health.create_app(current, metrics)), _listen(settings.health_host, settings.health_port)),
+        (
+            _server(health.create_app(current, metrics, supervisor)),
+            _listen(settings.health_host, settings.health_port),
+        ),
     ]
     await workload.start(sock=listen_unix(workload_path))
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
@@ -65,14 +72,10 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    keeping = asyncio.create_task(keeper.keep())
-    watching = asyncio.create_task(watcher.watch())
-    serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-    stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([stopping, keeping, watching, *serving], return_when=asyncio.FIRST_COMPLETED)
-
-    keeping.cancel()
-    watching.cancel()
+    async with supervisor.running():
+        serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
     await current.close()
     workload.close()
     for server, _ in servers:

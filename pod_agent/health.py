@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pod_agent.identity import CurrentIdentity
+from service.supervisor import Supervisor
 
 
 class Metrics:
@@ -48,8 +49,9 @@ class Metrics:
         self._seeks.labels(result).inc()
 
 
-def create_app(current: CurrentIdentity, metrics: Metrics) -> Starlette:
-    """The application: alive as long as it answers, ready while it has a valid blessing to serve."""
+def create_app(current: CurrentIdentity, metrics: Metrics, supervisor: Supervisor) -> Starlette:
+    """The application: alive as long as it answers, ready while it has a valid blessing to serve and its
+    background tasks work."""
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -58,6 +60,8 @@ def create_app(current: CurrentIdentity, metrics: Metrics) -> Starlette:
         identity = current.value
         if identity is None:
             return JSONResponse({"ready": False, "reason": "NotYetBlessed"}, 503)
+        if problem := supervisor.problem():
+            return JSONResponse({"ready": False, "reason": problem}, 503)
         return JSONResponse({"ready": True, "name": str(identity.name)})
 
     async def exposition(_request: Request) -> Response:

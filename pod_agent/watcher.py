@@ -6,9 +6,8 @@ A cluster agent from before there were lists does not know the question; it is a
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -18,12 +17,15 @@ import structlog
 from blessings import BlessingsError, RevocationLists, Roots
 from pod_agent.errors import SeekError, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
-from pod_agent.renewal import pause_before_retry
+from service.supervisor import BackOff, Task
 
 _log = structlog.get_logger("pod_agent")
 _UNKNOWN_QUESTION = "NotServed"
 _PAUSE_WITHOUT_LISTS_SECONDS = 600.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 3600.0
+_UNREADY_SECONDS = 120.0
+# The keeper asks the same cluster agent sooner: an identity is needed before its lists.
+_BACK_OFF = BackOff(8.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -62,36 +64,44 @@ class Watcher:
         *,
         now: Callable[[], datetime],
         chance: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._source = source
         self._current = current
         self._keeper = keeper
         self._now = now
         self._chance = chance
-        self._sleep = sleep
         self._version = 0
         self._roots_version = 0
 
-    async def watch(self) -> None:
-        """Runs until it is cancelled."""
-        failures = 0
-        while True:
-            identity = self._current.value
-            if identity is None:
-                await self._sleep(_SHORTEST_PAUSE_SECONDS)
-                continue
-            try:
-                news = await self._source.news(identity, self._version, self._roots_version)
-            except SeekError as error:
-                failures += 1
-                await self._sleep(self._pause_after(error, failures))
-                continue
-            failures = 0
-            await self._take(news)
-            asked = min(max(news.ask_again_after_seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-            # Replicas that started together do not ask together.
-            await self._sleep(asked * (0.9 + 0.2 * self._chance()))
+    def task(self) -> Task:
+        return Task(
+            "revocation-lists",
+            self.round,
+            period=_SHORTEST_PAUSE_SECONDS,
+            failure="revocation lists not read",
+            expected=(SeekError,),
+            unready_after_seconds=_UNREADY_SECONDS,
+            back_off=_BACK_OFF,
+        )
+
+    async def round(self) -> float:
+        """Asks what is new, puts it into force, and returns the seconds until it asks again. Raises
+        SeekError."""
+        identity = self._current.value
+        if identity is None:
+            return _SHORTEST_PAUSE_SECONDS
+        try:
+            news = await self._source.news(identity, self._version, self._roots_version)
+        except SeekError as error:
+            if error.reason == _UNKNOWN_QUESTION:
+                return _PAUSE_WITHOUT_LISTS_SECONDS
+            if error.start_over:
+                self._keeper.start_over()
+            raise
+        await self._take(news)
+        asked = min(max(news.ask_again_after_seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        # Replicas that started together do not ask together.
+        return asked * (0.9 + 0.2 * self._chance())
 
     async def _take(self, news: News) -> None:
         if news.roots is not None:
@@ -103,16 +113,6 @@ class Watcher:
         await self._current.set_lists(self._current.lists.merged(news.lists, self._now()))
         _log.info("revocation lists", version=news.version, lists=len(self._current.lists.entries))
         self._version = news.version
-
-    def _pause_after(self, error: SeekError, failures: int) -> float:
-        if error.reason == _UNKNOWN_QUESTION:
-            return _PAUSE_WITHOUT_LISTS_SECONDS
-        log = _log.warning if failures == 1 else _log.debug
-        log("revocation lists not read", reason=error.reason, message=str(error))
-        if error.start_over:
-            self._keeper.start_over()
-        pause = pause_before_retry(failures + 4, self._chance(), error.retry_after_seconds)
-        return pause.total_seconds()
 
 
 def parse_news(document: Mapping[str, Any], version: int) -> News:

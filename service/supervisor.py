@@ -56,8 +56,8 @@ class Task:
         expected: errors that say that something outside of the program is away or refuses. Their text is
             enough (others are logged with their traceback), and they do not turn `/readyz`: what is away is
             away for every replica, and a program that left its Service would help nobody.
-        unready_after_seconds: for so long rounds may hang, or fail in a way that was not expected, before
-            `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
+        unready_after_seconds: for so long a round may hang, or rounds fail in a way that was not expected,
+            before `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
         at_start: whether the first round is at once. If not, it is after a period, which is for what the
             program has just done itself.
         back_off: between failures.
@@ -80,14 +80,16 @@ class Record:
     """How a task fares. Times are of the supervisor's clock.
 
     Attributes:
+        succeeded_at: the end of the last good round; before one, the start.
+        due_at: when the round after it was to begin.
+        quiet_until: the same for the last round that was good or failed as expected.
         failures: since the start.
         in_a_row: failures since the last success.
-        succeeded_at: the end of the last good round; before one, the start.
-        answered_at: the end of the last round that was good or failed as expected; before one, the start.
     """
 
     succeeded_at: float
-    answered_at: float
+    due_at: float
+    quiet_until: float
     failures: int = 0
     in_a_row: int = 0
 
@@ -110,16 +112,14 @@ class Supervisor:
         self._chance = chance
         self._sleep = sleep
         self._describe = describe or described
-        start = clock()
-        self.records = {task.name: Record(start, start) for task in self.tasks}
+        self.records = {task.name: self._begin(task) for task in self.tasks}
         if len(self.records) != len(self.tasks):
             raise ValueError("two tasks have one name")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs the tasks as long as it is entered."""
-        for record in self.records.values():
-            record.succeeded_at = record.answered_at = self._clock()
+        self.records.update({task.name: self._begin(task) for task in self.tasks})
         running = [asyncio.create_task(self.repeat(task), name=task.name) for task in self.tasks]
         try:
             yield
@@ -145,12 +145,16 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - what nobody thought of must not end a task in silence
                 pause = self._failed(task, record, error)
             else:
-                self._succeeded(task, record)
                 pause = task.period if asked is None else asked
+                self._succeeded(task, record, pause)
 
     def seconds_since_success(self, name: str) -> float:
         """Since the end of the last good round of that task; before one, since the start."""
         return self._clock() - self.records[name].succeeded_at
+
+    def overdue_seconds(self, name: str) -> float:
+        """How long a good round of that task has been due; 0 between rounds. A watch is one long round."""
+        return max(0.0, self._clock() - self.records[name].due_at)
 
     def problems(self) -> list[str]:
         """Which tasks do not recover, for `/readyz`; empty when all is well."""
@@ -159,33 +163,41 @@ class Supervisor:
             f"the background task {task.name} has not worked for {round(silent)} s"
             for task in self.tasks
             if task.unready_after_seconds is not None
-            and (silent := now - self.records[task.name].answered_at) > task.unready_after_seconds
+            and (silent := now - self.records[task.name].quiet_until) > task.unready_after_seconds
         ]
 
     def problem(self) -> str | None:
         """All of `problems` in one sentence; None when all is well."""
         return "; ".join(self.problems()) or None
 
-    def _succeeded(self, task: Task, record: Record) -> None:
+    def _begin(self, task: Task) -> Record:
+        start = self._clock()
+        due = start if task.at_start else start + task.period
+        return Record(start, due, due)
+
+    def _succeeded(self, task: Task, record: Record, pause: float) -> None:
         if record.in_a_row:
             _log.info("background task works again", task=task.name, failures=record.in_a_row)
         record.in_a_row = 0
-        record.succeeded_at = record.answered_at = self._clock()
+        record.succeeded_at = self._clock()
+        record.due_at = record.quiet_until = record.succeeded_at + pause
 
     def _failed(self, task: Task, record: Record, error: Exception) -> float:
         record.failures += 1
         record.in_a_row += 1
         asked = getattr(error, "retry_after_seconds", None)
         pause = task.back_off.pause(record.in_a_row, self._chance(), asked)
+        reason = getattr(error, "reason", None)
         line: dict[str, object] = {
             "task": task.name,
+            **({} if reason is None else {"reason": str(reason)}),
             "error": self._describe(error),
             "failures": record.in_a_row,
             "retrySeconds": round(pause, 1),
             **task.context(),
         }
         if isinstance(error, task.expected):
-            record.answered_at = self._clock()
+            record.quiet_until = self._clock() + pause
             _log.warning(task.failure, **line)
         else:
             _log.error(task.failure, **line, exc_info=error)

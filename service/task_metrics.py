@@ -31,8 +31,13 @@ class TaskMetrics(Collector):
             "Since the last good round of a background task; before one, since the start.",
             labels=["task"],
         )
+        overdue = GaugeMetricFamily(
+            f"vanadium_{self._program}_task_overdue_seconds",
+            "How long a good round of a background task has been due; 0 between rounds.",
+            labels=["task"],
+        )
         for name, record in self._supervisor.records.items():
             failures.add_metric([name], record.failures)
             silent.add_metric([name], self._supervisor.seconds_since_success(name))
-        yield failures
-        yield silent
+            overdue.add_metric([name], self._supervisor.overdue_seconds(name))
+        yield from (failures, silent, overdue)

@@ -46,7 +46,7 @@ def every(seconds: float, name: str, run: Round, failure: str) -> Task:
 def essential(seconds: float, name: str, run: Round, failure: str) -> Task:
     """A task without which this replica would serve what no longer holds. A store that is away does not turn
     `/readyz`: calls are refused with that reason, and every replica would leave the Service."""
-    return replace(every(seconds, name, run, failure), unready_after_seconds=max(STALE_SECONDS, 3 * seconds))
+    return replace(every(seconds, name, run, failure), unready_after_seconds=STALE_SECONDS)
 
 
 def led(store: Store, run: Round) -> Round:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots
 from blessings.errors import BlessingsError
@@ -15,8 +16,9 @@ from pod_agent.credential import parse_credential
 from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.keeper import Keeper
-from pod_agent.renewal import pause_before_retry, renewal_time
+from pod_agent.renewal import renewal_time
 from pod_agent.seeker import Answer, believe
+from service.supervisor import Supervisor
 from tests.chains import NOW
 from tests.clock import Clock
 
@@ -33,7 +35,7 @@ class SigningSeeker:
             Name.parse("acme"), Principal.create(), now=NOW, lifetime=timedelta(days=3650)
         )
         self.renewed: list[bool] = []
-        self.fails: Callable[[], SeekError | None] = lambda: None
+        self.fails: Callable[[], Exception | None] = lambda: None
 
     async def seek(self, current: Identity | None) -> Answer:
         if error := self.fails():
@@ -66,6 +68,7 @@ class World:
         self.results = Results()
         self.current = CurrentIdentity(self.clock)
         self.gaps = timedelta(0)
+        self.problem: str | None = None
 
     async def sleep(self, seconds: float) -> None:
         if self.clock() >= self.end:
@@ -76,16 +79,14 @@ class World:
         await asyncio.sleep(0)
 
     async def run(self, chance: float = 0.5) -> None:
-        keeper = Keeper(
-            self.seeker,
-            self.current,
-            self.results,
-            now=self.clock,
-            chance=lambda: chance,
-            sleep=self.sleep,
+        keeper = Keeper(self.seeker, self.current, self.results, now=self.clock, chance=lambda: chance)
+        task = keeper.task()
+        supervisor = Supervisor(
+            [task], clock=lambda: self.clock().timestamp(), chance=lambda: chance, sleep=self.sleep
         )
-        with pytest.raises(asyncio.CancelledError):
-            await keeper.keep()
+        with capture_logs(), pytest.raises(asyncio.CancelledError):
+            await supervisor.repeat(task)
+        self.problem = supervisor.problem()
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
@@ -129,6 +130,31 @@ async def test_a_refused_renewal_starts_over_although_the_next_attempt_finds_nob
     assert world.seeker.renewed[:3] == [False, False, True]
 
 
+async def test_a_defect_neither_ends_it_nor_takes_what_it_has() -> None:
+    world = World(timedelta(hours=2))
+    defects = [OSError("too many open files") for _ in range(3)]
+    world.seeker.fails = lambda: defects.pop() if defects and world.current.value is not None else None
+    await world.run()
+    assert not defects
+    assert world.gaps == timedelta(0)
+    assert world.results.counted["Blessed"] >= 3
+    assert world.problem is None
+
+
+async def test_a_defect_that_stays_turns_readiness_and_an_absent_cluster_agent_does_not() -> None:
+    world = World(timedelta(minutes=45))
+    error = OSError("too many open files")
+    world.seeker.fails = lambda: error if world.current.value is not None else None
+    await world.run()
+    assert world.problem is not None
+    assert world.problem.startswith("the background task identity has not worked for")
+    world = World(timedelta(minutes=45))
+    away = Unreachable("Unreachable", "away")
+    world.seeker.fails = lambda: away if world.current.value is not None else None
+    await world.run()
+    assert world.problem is None
+
+
 async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
     clock = Clock(NOW)
     seeker, current = SigningSeeker(clock), CurrentIdentity(clock)
@@ -153,15 +179,6 @@ async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
 @pytest.mark.parametrize(("chance", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
 def test_renewal_is_at_half_of_what_is_left_give_or_take_a_tenth(chance: float, minutes: int) -> None:
     assert renewal_time(NOW, NOW + TTL, chance) == NOW + timedelta(minutes=minutes)
-
-
-def test_retries_back_off_to_half_a_minute_and_respect_what_was_asked() -> None:
-    pauses = [pause_before_retry(failures, 1.0, None).total_seconds() for failures in range(1, 12)]
-    assert pauses[:3] == [0.5, 1.0, 2.0]
-    assert max(pauses) == 30.0
-    assert pause_before_retry(1, 0.0, None).total_seconds() == 0.25
-    assert pause_before_retry(1, 0.0, 7.0).total_seconds() == 7.0
-    assert pause_before_retry(1, 0.0, 1e9).total_seconds() == 30.0
 
 
 def answer_of(blessing: Blessing, root: Authority) -> dict[str, object]:

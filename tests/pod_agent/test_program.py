@@ -144,7 +144,7 @@ def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
             running.wait_until_blessed()
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
-            eventually("a failed renewal", lambda: "blessing not renewed" in running.log())
+            eventually("a failed renewal", lambda: "no new blessing" in running.log())
             assert running.client().names()
             eventually("unready", lambda: httpx.get(f"{running.health_url}/readyz").status_code == 503)
             with pytest.raises(AgentError, match="no valid blessing"):

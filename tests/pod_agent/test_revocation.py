@@ -23,6 +23,7 @@ from blessings import (
 from pod_agent.errors import Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.watcher import News, Watcher, parse_news
+from service.supervisor import Supervisor
 from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
@@ -149,10 +150,13 @@ async def watched(*answers: News | SeekError) -> tuple[Source, KeeperDouble, Cur
     source, keeper, pauses = Source(*answers), KeeperDouble(), list[float]()
 
     async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
+        if seconds:  # not before the first round
+            pauses.append(seconds)
 
-    watcher = Watcher(source, current, keeper, now=clock, chance=lambda: 0.5, sleep=sleep)
-    task = asyncio.create_task(watcher.watch())
+    watcher = Watcher(source, current, keeper, now=clock, chance=lambda: 0.5)
+    one = watcher.task()
+    supervisor = Supervisor([one], chance=lambda: 0.5, sleep=sleep)
+    task = asyncio.create_task(supervisor.repeat(one))
     await asyncio.wait_for(source.done.wait(), 60)
     task.cancel()
     return source, keeper, current, pauses

@@ -155,6 +155,17 @@ async def test_an_essential_task_that_does_not_recover_turns_readiness_and_one_t
     assert supervisor.problems() == []
 
 
+async def test_a_task_that_pauses_for_long_is_neither_unready_nor_overdue() -> None:
+    one = task(rounds(3600.0), unready_after_seconds=60.0)
+    supervisor, clock = await repeated(one, 10)
+    clock.now = 3600
+    assert supervisor.problem() is None
+    assert supervisor.overdue_seconds("work") == 0
+    assert supervisor.seconds_since_success("work") == 3600
+    clock.now = 3661
+    assert supervisor.problem() == "the background task work has not worked for 61 s"
+
+
 async def test_a_task_that_hangs_turns_readiness() -> None:
     clock = Seconds(1000)
     one = task(asyncio.Event().wait, unready_after_seconds=60.0)
@@ -191,6 +202,8 @@ async def test_failures_and_ages_are_shown_from_the_start() -> None:
     shown = generate_latest(registry).decode()
     assert 'vanadium_webhook_task_failures_total{task="work"} 1.0' in shown
     assert 'vanadium_webhook_task_seconds_since_success{task="work"} 19.5' in shown
+    # The first good round ended after half a second, and the next was due ten seconds later.
+    assert 'vanadium_webhook_task_overdue_seconds{task="work"} 9.5' in shown
 
 
 async def test_one_task_s_failure_ends_no_other_and_the_end_is_prompt() -> None:
