@@ -26,7 +26,7 @@ from datetime import timedelta
 from math import ceil
 from typing import ClassVar, Literal
 
-# Recording takes milliseconds; where another replica is stuck, the database ends its session after 10 s.
+# Recording takes milliseconds. When another replica hangs, the database ends its session after 10 s.
 BUSY_SECONDS = 2
 # Every limit that can be exceeded; also the metric's only label values.
 Limit = Literal[
@@ -94,14 +94,14 @@ class Forbidden(Refusal):
 class SecretForgotten(Forbidden):
     def __init__(self, secret_id: str) -> None:
         super().__init__(
-            "SecretForgotten", f"secret {secret_id} was forgotten; nothing is issued for it any more"
+            "SecretForgotten", f"secret {secret_id} was forgotten; nothing more is issued for it"
         )
 
 
 class ReplicaRevoked(Forbidden):
     def __init__(self, pod_name: str, pod_uid: str) -> None:
         super().__init__(
-            "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing is issued to it any more"
+            "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing more is issued to it"
         )
 
 
@@ -129,7 +129,7 @@ class TooManyRequests(Refusal):
 
 
 class TooManyCertificates(TooManyRequests):
-    """The pod has as many valid certificates as it may; `wait` is until the first of them ends."""
+    """The pod has as many valid certificates as it may; `wait` is the time until the first of them ends."""
 
     def __init__(self, pod_name: str, pod_uid: str, wait: timedelta) -> None:
         super().__init__(

@@ -13,8 +13,8 @@ from cluster_agent.errors import BadRequest
 class Application:
     """All pods of one service account in one namespace.
 
-    Its name follows from these two alone, because they are what a pod-bound token proves; nothing that a
-    pod's author may write influences it.
+    Its name follows from these two alone, because a pod-bound token proves them. Nothing that a pod author
+    may write has an influence on it.
     """
 
     namespace: str
@@ -34,7 +34,7 @@ class Application:
 
 @dataclass(frozen=True)
 class Secret:
-    """A bootstrap credential as the store knows it: what it is for, never the credential itself."""
+    """The store's record of a bootstrap credential: what it is for, never the credential itself."""
 
     id: str
     application: Application
@@ -46,7 +46,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class IssuedCertificate:
-    """What a revocation list needs to know of a certificate: its serial number in hex, its issuer's name, the
+    """What a revocation list needs of a certificate: its serial number in hex, its issuer's name, the
     fingerprint of the key that signed it, and when the issuer's own certificate ends."""
 
     serial: str
@@ -57,8 +57,8 @@ class IssuedCertificate:
 
 @dataclass(frozen=True)
 class Issuance:
-    """A replica certificate. `certificate` is None for what was read from the store; `revoked` is whether
-    its replica was revoked, so that nothing is issued to it."""
+    """A replica certificate. `certificate` is None when this was read from the store; `revoked` states
+    whether its replica was revoked, so that nothing is issued to it."""
 
     certificate_fingerprint: str
     secret_id: str

@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         default=Retention.others, ge=1000, description="how many of secrets, of tripwires, of refusals"
     )
     shutdown_delay_seconds: float = Field(
-        default=0, ge=0, description="serve on after SIGTERM, not ready any more, until Services have noticed"
+        default=0, ge=0, description="go on serving after SIGTERM, no longer ready, until Services noticed"
     )
     kubernetes_api_url: str = Field(
         default="https://kubernetes.default.svc", description="for TokenReview and Events"
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
         if self.claim == "required" and len(self.prefix.components) < 2:
             raise ValueError(f"claim required needs a name_prefix below a root, as {self.prefix}:prod")
         if self.claim == "required" and self.claim_code_file is None:
-            raise ValueError("claim required needs claim_code_file: whoever claims first must be yours")
+            raise ValueError("claim required needs claim_code_file: without a code, any client could claim")
         if self.issuing_directory is not None and self.claim == "required":
             raise ValueError(
                 "issuing_directory and claim required exclude each other: the one or the other root"

@@ -24,7 +24,7 @@ from cluster_agent.errors import ClusterAgentError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
 from service.errors import SettingsError
 
-# Of each chain, of which there are some for every process that ever wrote.
+# Per chain; every process that ever wrote has some chains.
 _SHOWN_AT_ONCE = 200
 
 
@@ -145,7 +145,7 @@ def _names(record: dict[str, Any], name: str | None) -> bool:
 
 
 def _noted_heads(log: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a log that note a head; other lines may be anything."""
+    """The lines of a log that note a head. Any other lines may be between them."""
     with log.open() as lines:
         for line in lines:
             if notes.EVENT not in line:

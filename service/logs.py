@@ -1,4 +1,4 @@
-"""The log: one JSON object per line on stderr, whoever writes it: our code, a library, or the interpreter."""
+"""The log: one JSON object per line on stderr, whether our code, a library or the interpreter writes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Writer(structlog.WriteLogger):
 def configure(level: str) -> None:
     """Writes what this program logs from `level` (`debug` … `error`) up, and warnings of its libraries.
 
-    Warnings of Python and errors that nobody caught, in a thread too, are lines of the log like others.
+    Warnings of Python and uncaught errors, in a thread too, also become such lines.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
@@ -52,7 +52,7 @@ def configure(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # Libraries tell of every call that they make, at `debug` with its content: a Secret's, for example.
+    # Libraries log every call that they make, at `debug` with its content, such as a Secret's.
     root.setLevel(max(number, logging.WARNING))
     logging.captureWarnings(True)
     sys.excepthook = _uncaught

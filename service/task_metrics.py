@@ -1,4 +1,4 @@
-"""What Prometheus sees of background tasks."""
+"""The metrics of background tasks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from service.supervisor import Supervisor
 
 
 class TaskMetrics(Collector):
-    """Read from the supervisor at each scrape."""
+    """The tasks' metrics, read from the supervisor at each scrape."""
 
     def __init__(self, registry: CollectorRegistry, program: str, supervisor: Supervisor) -> None:
-        """`program` is the middle of the series' names: `cluster_agent`."""
+        """`program` is the middle part of the series' names, such as `cluster_agent`."""
         self._program = program
         self._supervisor = supervisor
         registry.register(self)

@@ -1,1 +1,1 @@
-"""How an unclaimed cluster agent gets its identity from an administrator, once."""
+"""The claim, by which an unclaimed cluster agent gets its identity from an administrator, once."""

@@ -1,5 +1,5 @@
-"""The certificate request for the agent's issuing key, with all that the certificate must say: authorities
-such as cert-manager's copy it from there."""
+"""The certificate request for the agent's issuing key. It contains every extension that the certificate must
+have, because authorities such as cert-manager's copy them from the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of SeekBlessings, for whoever watches how long they take and for whom they are."""
+"""The stages of SeekBlessings, for metrics and traces of their duration."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Literal, Protocol
 from blessings import Name
 from cluster_agent.model import Application
 
-# What the store knows of the caller; whose token it is; the signature; the durable record.
+# What the store knows about the caller; the pod of the token; the signature; the durable record.
 Stage = Literal["entitlement", "attestation", "signing", "store"]
 
 
 class IssuanceWatch(Protocol):
-    """Told on the way of each call for a blessing; what it does counts towards the call's time."""
+    """Called during each SeekBlessings call; its own time counts towards the call's time."""
 
     def stage(self, stage: Stage) -> AbstractContextManager[object]:
-        """Entered when the stage begins, left when it ends, well or with a refusal."""
+        """A context that is entered when the stage begins, and left when it ends, also with a refusal."""
 
     def is_for(self, application: Application) -> None:
-        """The application whose secret entitles the caller, as soon as it is known."""
+        """Called with the application whose secret entitles the caller, as soon as it is known."""
 
     def issued(self, name: Name) -> None: ...
 
 
 class NobodyWatches:
-    """The watch of a core without a program around it."""
+    """The watch when there is no program around the core."""
 
     def stage(self, stage: Stage) -> AbstractContextManager[object]:
         return nullcontext(stage)

@@ -198,7 +198,7 @@ class FleetMetrics:
         self._budget = Gauge(
             "vanadium_cluster_agent_outage_budget_seconds",
             "If the cluster agent went away now: seconds until that share of the live replicas has no "
-            "certificate any more.",
+            "valid certificate.",
             ["share"],
             registry=registry,
         )

@@ -1,1 +1,1 @@
-"""The applications that there are: their names, lifetimes and caveats, and by whom these were granted."""
+"""The registry of applications: their names, lifetimes and caveats, and the grants for their names."""

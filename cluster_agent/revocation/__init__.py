@@ -1,1 +1,1 @@
-"""Revoking, and the lists that say what was revoked."""
+"""Revocation, and the revocation lists."""

@@ -1,10 +1,9 @@
-"""Notices deleted Pods, so that what they were issued is revoked: the leader lists and watches Pods, by their
-metadata alone.
+"""Deleted Pods, whose certificates are revoked: the leader lists and watches Pods, with metadata only.
 
-A Pod is gone when the API server says so: by a DELETED event of the watch, or by a complete list, read from
-its database, without a Pod that we knew before the list began. No answer, half an answer or an error is no
-such word, and nothing is revoked for it. A list that would revoke most of what lives is not believed either:
-that is a restored backup or the wrong cluster, and no ordinary day; certificates end by themselves.
+A Pod is gone when the API server states it: by a DELETED event of the watch, or by a complete list, read from
+its database, without a Pod that we knew before the list began. No answer, half an answer or an error states
+nothing, and nothing is revoked. A list that would revoke most live replicas is not believed either: it means
+a restored backup or the wrong cluster. The certificates of those Pods expire by themselves.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -25,23 +24,23 @@ _log = structlog.get_logger(__name__)
 
 # The API server may accept a deleted Pod's token for 10 s more (its cache), and a review takes 5 s.
 WATCHED_AFTER_DELETION = timedelta(seconds=60)
-# A list may take away so many at once, or this share of the live replicas.
+# A list may remove this many at once, or this share of the live replicas.
 MOST_AT_ONCE, MOST_SHARE = 20, 0.5
 
 
 class Pods(Protocol):
-    """The API server, as far as Pods go."""
+    """The Pods at the API server."""
 
     async def list(self) -> PodList:
-        """All Pods, complete and of now. Raises ApiServerAway."""
+        """The current, complete list of Pods. Raises ApiServerAway."""
 
     def deletions(self, resource_version: str) -> AsyncIterator[str]:
-        """The UIDs of Pods that are deleted from there on, until the server ends the watch. Raises
+        """The UIDs of Pods that are deleted after that version, until the server ends the watch. Raises
         ApiServerAway."""
 
 
 class GonePods:
-    """What is known to be gone, and its revocation."""
+    """The Pods that are known to be gone, and the revocation of their certificates."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class GonePods:
         revoked: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
     ) -> None:
-        """`revoked` is called when something was."""
+        """`revoked` is called when certificates were revoked."""
         self._store = store
         self._pods = pods
         self._revoked = revoked
@@ -58,31 +57,32 @@ class GonePods:
         self._deleted: dict[str, datetime] = {}
 
     async def follow(self) -> None:
-        """Lists, then watches until the watch ends. Raises ApiServerAway; may raise Unavailable."""
+        """Lists Pods, then watches until the watch ends. Raises ApiServerAway; may raise Unavailable."""
         async for uid in self._pods.deletions(await self._compare()):
             self.note_deleted(uid)
 
     async def _compare(self) -> str:
-        """Revokes what the list of Pods lacks, and gives its version. The lists are as long as the fleet, and
-        gone when this returns."""
+        """Revokes the certificates of Pods missing in the list, and returns the list's version. The lists are
+        as long as the fleet, and are freed when this returns."""
         known = await self._store.revocations.live_pods(self._now())
         listed = await self._pods.list()
         await self.revoke_absent(known, listed.uids)
         return listed.resource_version
 
     def note_deleted(self, uid: str) -> None:
-        """The API server said that this Pod is gone."""
+        """Notes that the API server reported this Pod as deleted."""
         self._deleted[uid] = self._now()
 
     async def revoke_noted(self) -> None:
-        """Revokes what gone Pods were issued; for a while again and again, because a token of theirs may
-        still be accepted. May raise Unavailable."""
+        """Revokes the certificates of deleted Pods. It repeats this for a while, because a token of theirs
+        may still be accepted. May raise Unavailable."""
         now = self._now()
         self._deleted = {uid: at for uid, at in self._deleted.items() if now - at < WATCHED_AFTER_DELETION}
         await self._revoke(set(self._deleted))
 
     async def revoke_absent(self, known: frozenset[str], listed: frozenset[str]) -> None:
-        """Revokes what `known` Pods were issued that are not `listed`, unless that is too much to believe."""
+        """Revokes the certificates of `known` Pods that are not `listed`, unless there are too many to
+        believe."""
         absent = known - listed
         if len(absent) > max(MOST_AT_ONCE, MOST_SHARE * len(known)):
             _log.error(

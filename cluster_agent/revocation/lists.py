@@ -1,8 +1,9 @@
-"""The revocation lists of now: one for each issuer name and key, because plain verifiers look a list up by
+"""The current revocation lists: one for each issuer name and key, because plain verifiers look lists up by
 these.
 
-Every replica of the agent makes them from the store, by itself: a list of the number n says what was revoked
-at the number n. A list is made anew when what it says changed, or half of its time is over.
+Every replica of the agent makes them from the store, independently: a list with the number n contains what
+was revoked at the number n. A list is made again when its content changed, or half of its lifetime has
+passed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CurrentLists:
-    """A publication of kind `crl`. A list's successor comes within `lifetime` of it."""
+    """A publication of kind `crl`. The successor of a list comes within `lifetime`."""
 
     kind = "crl"
 
@@ -36,7 +37,7 @@ class CurrentLists:
         self._now = now
         self._published = Published(0, datetime.fromtimestamp(0, now().tzinfo), 0)
         self._lists: dict[Issuer, RevocationList] = {}
-        # Every replica that starts asks for all of them, and one may have megabytes.
+        # Every replica that starts fetches all of them, and a list may have megabytes.
         self._encoded: dict[Issuer, dict[str, str]] = {}
         self._issuers: list[Issuer] = []
         self._one_at_a_time = asyncio.Lock()
@@ -54,12 +55,12 @@ class CurrentLists:
         return [self._encoded[issuer] for issuer, one in self._lists.items() if one.number > version]
 
     def of(self, issuer: str) -> list[RevocationList]:
-        """Those of the issuer with that name: one for each key that signed under it."""
+        """The lists of the issuer with that name: one for each key that signed under it."""
         return [one for known, one in self._lists.items() if known.name == issuer]
 
     async def refresh(self) -> None:
-        """Brings the lists to what the store says. One that cannot be made stays as it was, and is tried
-        again with the next number. May raise Unavailable."""
+        """Updates the lists from the store. A list that cannot be made stays as it was, and is tried again
+        with the next number. May raise Unavailable."""
         async with self._one_at_a_time:
             now = self._now()
             await self._store.published_revocations.publish_if_older(self._lifetime / 2, now)
@@ -67,7 +68,8 @@ class CurrentLists:
             issuers = await self._store.published_revocations.issuers(now)
             if published.number == self._published.number and issuers == self._issuers:
                 return
-            # An entry stays on one list that is later than its certificate's end (RFC 5280, section 3.3).
+            # An entry stays until one list that is issued after its certificate's end (RFC 5280, section
+            # 3.3).
             certificates = await self._store.published_revocations.certificates(now - self._lifetime)
             made = await asyncio.to_thread(self._make, published, issuers, certificates)
             self._encoded = await asyncio.to_thread(self._encode, made)
@@ -76,7 +78,7 @@ class CurrentLists:
             _log.debug("revocation lists made", number=published.number, lists=len(self._lists))
 
     async def drop_expired(self) -> None:
-        """Removes from the store what is on no list any more."""
+        """Removes from the store what is no longer on any list."""
         now = self._now()
         await self._store.published_revocations.drop_expired(now - self._lifetime, now)
 
@@ -118,7 +120,7 @@ class CurrentLists:
                     lifetime=self._lifetime,
                 )
             except BlessingsError as error:
-                # Other applications' lists must not wait for this one's.
+                # This failure must not delay other applications' lists.
                 _log.error(
                     "revocation list not made, the old one stays",
                     issuer=issuer.name,
