@@ -1,4 +1,4 @@
-"""The program: settings in, an identity kept and served, until SIGTERM."""
+"""The pod agent's program: keeps an identity and serves it, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def _run(settings: Settings) -> None:
         remove_socket(path)
     _log.info("stopped")
     for task in done - {stopping}:
-        task.result()  # what ended without being told to, ended by an error
+        task.result()  # a task that ended before it was told to raises its error here
 
 
 class _Server(uvicorn.Server):

@@ -17,7 +17,7 @@ from service.supervisor import Supervisor
 
 
 class Metrics:
-    """The metrics of one pod agent, in a registry of its own."""
+    """The metrics of one pod agent, in their own registry."""
 
     def __init__(self, current: CurrentIdentity, now: Callable[[], datetime]) -> None:
         self.registry = CollectorRegistry()

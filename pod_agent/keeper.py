@@ -1,6 +1,6 @@
-"""Keeps an identity: seeks at start, renews at half of its life, and never gives up.
+"""The keeper of the identity: gets a blessing at start, renews it at half of its life, and never gives up.
 
-While the cluster agent is away, it waits, and what it has is served until it ends.
+While the cluster agent is away it waits, and the current blessing is served until it expires.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from service.supervisor import Task
 _log = structlog.get_logger("pod_agent")
 
 _LONGEST_SLEEP_SECONDS = 30.0
-# A call of the cluster agent takes ten seconds at most.
+# Longer than several calls of the cluster agent, which take ten seconds at most.
 _UNREADY_SECONDS = 120.0
 
 
 class Observer(Protocol):
-    """Whoever counts what happened."""
+    """Counts the attempts."""
 
     def sought(self, result: str) -> None: ...
 
 
 class Keeper:
-    """Keeps `current` up to date, by a clock, a sleep and a chance that are passed in."""
+    """Keeps `current` up to date. Clock and random numbers are parameters, for tests."""
 
     def __init__(
         self,
@@ -53,11 +53,12 @@ class Keeper:
         self._hurry = False
 
     def start_over(self) -> None:
-        """Gets another identity soon, by the bootstrap credential: that of now is no good any more."""
+        """Gets a new identity soon with the bootstrap credential, because the current one is no longer
+        accepted."""
         self._start_over = self._hurry = True
 
     def task(self) -> Task:
-        """`/readyz` turns by itself when there is no valid identity."""
+        """The background task. Without a valid identity, `/readyz` turns independently of it."""
         return Task(
             "identity",
             self.round,
@@ -69,22 +70,23 @@ class Keeper:
         )
 
     async def round(self) -> float:
-        """Seeks or renews when it is time to; returns the seconds until the next round. Raises SeekError."""
+        """Gets or renews a blessing when it is time; returns the seconds until the next round. Raises
+        SeekError."""
         if self._renew_at is None or self._renew_at <= self._now() or self._hurry:
             self._renew_at = await self._renew()
             self._hurry = False
-        # In steps: a suspended machine's clock jumps, and a long sleep would not notice.
+        # In short steps: when a suspended machine's clock jumps, a long sleep would not notice.
         return min(max(0.0, (self._renew_at - self._now()).total_seconds()), _LONGEST_SLEEP_SECONDS)
 
     async def _renew(self) -> datetime:
-        """Puts a new identity into force, and returns when it is to be renewed."""
+        """Makes a new identity current, and returns the time of its renewal."""
         try:
             answer = await self._seeker.seek(None if self._start_over else self._current.value)
         except SeekError as error:
             self._observer.sought(error.reason)
-            # A replica certificate that is no longer known: the bootstrap credential may still be good. The
-            # flag stays until a blessing comes, because a later attempt that reaches nobody does not
-            # contradict it.
+            # The cluster agent no longer knows the replica certificate, but may still accept the bootstrap
+            # credential. The flag stays until a blessing comes, because a later attempt without an answer
+            # does not contradict it.
             self._start_over = self._start_over or error.start_over
             raise
         self._start_over = False

@@ -1,7 +1,7 @@
-"""Asks the cluster agent what is new: revocation lists and roots. Asking says which versions are in
-force here.
+"""The watcher: fetches new revocation lists and roots from the cluster agent.
 
-A cluster agent from before there were lists does not know the question; it is asked again now and then.
+Its request states which versions are in force here. A cluster agent of a version without revocation lists
+does not know the route; it is tried again from time to time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _UNKNOWN_QUESTION = "NotServed"
 _PAUSE_WITHOUT_LISTS_SECONDS = 600.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 3600.0
 _UNREADY_SECONDS = 120.0
-# The keeper asks the same cluster agent sooner: an identity is needed before its lists.
+# Longer than the keeper's back-off for the same cluster agent: an identity is needed before its lists.
 _BACK_OFF = BackOff(8.0, 30.0)
 
 
 @dataclass(frozen=True)
 class News:
-    """`lists` that are new since the version asked with; `version` is what one has with them. `roots` and
-    their version likewise, None where they are the same."""
+    """The answer to a request for news.
+
+    `lists` are newer than the version in the request, and `version` is the version with them. `roots` and
+    their version are None when they did not change.
+    """
 
     version: int
     lists: RevocationLists
@@ -41,20 +44,20 @@ class News:
 
 
 class NewsSource(Protocol):
-    """Whoever knows what is new."""
+    """A source of new revocation lists and roots."""
 
     async def news(self, current: Identity, version: int, roots_version: int) -> News:
         """What a replica with these versions lacks. Raises SeekError."""
 
 
 class Renewing(Protocol):
-    """Whoever can be told that the identity of now is good for nothing any more."""
+    """Can be told that the current identity is no longer accepted."""
 
     def start_over(self) -> None: ...
 
 
 class Watcher:
-    """Keeps the lists of `current` up to date."""
+    """Keeps the revocation lists and roots of `current` up to date."""
 
     def __init__(
         self,
@@ -85,8 +88,7 @@ class Watcher:
         )
 
     async def round(self) -> float:
-        """Asks what is new, puts it into force, and returns the seconds until it asks again. Raises
-        SeekError."""
+        """Fetches the news, applies it, and returns the seconds until the next round. Raises SeekError."""
         identity = self._current.value
         if identity is None:
             return _SHORTEST_PAUSE_SECONDS
@@ -100,7 +102,7 @@ class Watcher:
             raise
         await self._take(news)
         asked = min(max(news.ask_again_after_seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-        # Replicas that started together do not ask together.
+        # The random part spreads replicas that started together.
         return asked * (0.9 + 0.2 * self._chance())
 
     async def _take(self, news: News) -> None:
@@ -116,7 +118,7 @@ class Watcher:
 
 
 def parse_news(document: Mapping[str, Any], version: int) -> News:
-    """The news in an answer to somebody with `version` of the lists. Raises Untrustworthy."""
+    """The news in an answer to a replica with that `version` of the lists. Raises Untrustworthy."""
     try:
         pause = float(document["askAgainAfterSeconds"])
         publications = document["publications"]

@@ -4,8 +4,8 @@
     async with supervisor.running():
         await serve()
 
-A round that fails is logged, counted and tried again with back-off; it ends neither its task nor another.
-`records` and `problems` are what `/metrics` and `/readyz` show of the tasks.
+A round that fails is logged, counted and tried again with back-off. It ends neither its own task nor another.
+`records` and `problems` contain the state of the tasks for `/metrics` and `/readyz`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-# What an error's text may take of a line of the log: it may quote what a tenant wrote.
+# The longest error text in a log line: it may quote what a tenant wrote.
 _LONGEST_TEXT = 500
 
 _CHANCE = random.SystemRandom().random
@@ -29,16 +29,19 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class BackOff:
-    """Pauses after failures in a row: doubled each time, of which a random half is waited or not, so that
-    replicas which failed together do not try again together."""
+    """Exponential back-off after failures in a row.
+
+    At least half of each pause is waited. The rest is random, so that replicas that failed together do not try
+    again together.
+    """
 
     first_seconds: float = 0.5
     longest_seconds: float = 30.0
 
     def pause(self, failures: int, chance: float, asked_seconds: float | None = None) -> float:
-        """Seconds to wait after `failures` (1 or more) in a row. `chance` is from 0 to 1; `asked_seconds` is
-        what a server asked to wait, respected up to the longest pause."""
-        # Twenty doublings: more would only overflow.
+        """The seconds to wait after `failures` (1 or more) in a row. `chance` is from 0 to 1; `asked_seconds`
+        is a server's Retry-After, respected up to the longest pause."""
+        # At most twenty doublings: more would only overflow.
         ceiling = min(self.first_seconds * 2.0 ** min(failures - 1, 20), self.longest_seconds)
         return max(ceiling * (0.5 + chance / 2), min(asked_seconds or 0.0, self.longest_seconds))
 
@@ -52,16 +55,17 @@ class Task:
         run: one round. It may return the seconds until the next round, in place of `period`. It must not
             block the event loop: see `service.threads`.
         period: seconds from the end of a round to the begin of the next.
-        failure: what it means that a round failed; the event of the log line.
-        expected: errors that say that something outside of the program is away or refuses. Their text is
-            enough (others are logged with their traceback), and they do not turn `/readyz`: what is away is
-            away for every replica, and a program that left its Service would help nobody.
-        unready_after_seconds: for so long a round may hang, or rounds fail in a way that was not expected,
-            before `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
-        at_start: whether the first round is at once. If not, it is after a period, which is for what the
-            program has just done itself.
-        back_off: between failures.
-        context: more for the log line of a failure.
+        failure: what a failed round means; the event of the log line.
+        expected: errors that mean that something outside of the program is away or refuses. Their text is
+            logged without a traceback, and they do not turn `/readyz`: what is away is away for every
+            replica,
+            and it would help nobody if all of them left their Service.
+        unready_after_seconds: how long a round may hang, or rounds may fail with unexpected errors, before
+            `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
+        at_start: whether the first round is at once. If not, it is after one period, because the program
+            has just done the same work.
+        back_off: the pauses between failures.
+        context: more values for the log line of a failure.
     """
 
     name: str
@@ -77,12 +81,12 @@ class Task:
 
 @dataclass
 class Record:
-    """How a task fares. Times are of the supervisor's clock.
+    """The state of a task. Times are those of the supervisor's clock.
 
     Attributes:
         succeeded_at: the end of the last good round; before one, the start.
-        due_at: when the round after it was to begin.
-        quiet_until: the same for the last round that was good or failed as expected.
+        due_at: when the next round after it was due.
+        quiet_until: likewise for the last round that succeeded or failed as expected.
         failures: since the start.
         in_a_row: failures since the last success.
     """
@@ -95,7 +99,7 @@ class Record:
 
 
 class Supervisor:
-    """Runs tasks, and knows how each fares."""
+    """Runs tasks, and records the state of each."""
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ class Supervisor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         describe: Callable[[Exception], str] | None = None,
     ) -> None:
-        """`clock` gives seconds that only ever grow; `describe` is the text of an error in the log."""
+        """`clock` is monotonic, in seconds; `describe` returns the text of an error for the log."""
         self.tasks = tuple(tasks)
         self._clock = clock
         self._chance = chance
@@ -118,7 +122,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the tasks as long as it is entered."""
+        """Runs the tasks inside of the context."""
         self.records.update({task.name: self._begin(task) for task in self.tasks})
         running = [asyncio.create_task(self.repeat(task), name=task.name) for task in self.tasks]
         try:
@@ -140,24 +144,25 @@ class Supervisor:
                 current = asyncio.current_task()
                 if current is None or current.cancelling():
                     raise
-                # Not we were cancelled, but something that the round waited for.
+                # This task was not cancelled, but something that the round waited for.
                 pause = self._failed(task, record, RuntimeError(f"the round was cancelled {error}".strip()))
-            except Exception as error:  # noqa: BLE001 - what nobody thought of must not end a task in silence
+            except Exception as error:  # noqa: BLE001 - an unforeseen error must not end a task in silence
                 pause = self._failed(task, record, error)
             else:
                 pause = task.period if asked is None else asked
                 self._succeeded(task, record, pause)
 
     def seconds_since_success(self, name: str) -> float:
-        """Since the end of the last good round of that task; before one, since the start."""
+        """The seconds since the end of that task's last good round; before one, since the start."""
         return self._clock() - self.records[name].succeeded_at
 
     def overdue_seconds(self, name: str) -> float:
-        """How long a good round of that task has been due; 0 between rounds. A watch is one long round."""
+        """How long a good round of that task has been overdue; 0 between rounds. A watch is one long
+        round."""
         return max(0.0, self._clock() - self.records[name].due_at)
 
     def problems(self) -> list[str]:
-        """Which tasks do not recover, for `/readyz`; empty when all is well."""
+        """The tasks that do not recover, for `/readyz`; empty when all is well."""
         now = self._clock()
         return [
             f"the background task {task.name} has not worked for {round(silent)} s"
@@ -205,5 +210,5 @@ class Supervisor:
 
 
 def described(error: Exception) -> str:
-    """The error's type and text: a TimeoutError, for example, has no text."""
+    """The error's type and text. The type is needed, because a TimeoutError, for example, has no text."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")[:_LONGEST_TEXT]

@@ -25,7 +25,8 @@ from vkube.errors import AdministrationError
 def connect(
     url: str, server_name: str, ca_file: Path, identity: tuple[Principal, Blessing] | None
 ) -> ClusterAgentClient:
-    """A client with that certificate, or without. `ca_file` has the roots of the agent's own.
+    """A client with that certificate, or without one. `ca_file` contains the roots of the cluster agent's
+    certificate.
 
     Raises AdministrationError for another URL than https://, and for roots that cannot be read.
     """

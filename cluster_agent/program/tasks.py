@@ -1,4 +1,4 @@
-"""Rounds of background tasks that are more than a call of one part, and what all tasks have in common."""
+"""The background tasks that consist of more than one call, and what all tasks have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cluster_agent.signing.room import SigningRoom, warn_of_ending
 from cluster_agent.store import Store
 from service.supervisor import BackOff, Task, described
 
-# So long a replica serves with a claim, a registry or revocation lists that it cannot follow.
+# How long a replica may serve with a claim, a registry or revocation lists that it cannot update.
 STALE_SECONDS = 300.0
 _SHORTEST_LAST_PAUSE_SECONDS = 5.0
 
@@ -30,8 +30,8 @@ Round = Callable[[], Awaitable[None]]
 
 
 def every(seconds: float, name: str, run: Round, failure: str) -> Task:
-    """A task that is repeated every so many seconds, first after as many: what the program needs before it
-    serves, it has done by then."""
+    """A task with that period. Its first round is after one period, because the program does the same work
+    before it serves."""
     return Task(
         name,
         run,
@@ -44,13 +44,16 @@ def every(seconds: float, name: str, run: Round, failure: str) -> Task:
 
 
 def essential(seconds: float, name: str, run: Round, failure: str) -> Task:
-    """A task without which this replica would serve what no longer holds. A store that is away does not turn
-    `/readyz`: calls are refused with that reason, and every replica would leave the Service."""
+    """A task without which this replica would serve outdated data.
+
+    An unavailable store does not turn `/readyz`: calls are refused with that reason, and otherwise every
+    replica would leave the Service.
+    """
     return replace(every(seconds, name, run, failure), unready_after_seconds=STALE_SECONDS)
 
 
 def led(store: Store, run: Round) -> Round:
-    """The round, at the one replica of the agent that leads."""
+    """The round, run only by the replica of the agent that leads."""
 
     async def run_if_leading() -> None:
         if await store.lead():
@@ -60,7 +63,7 @@ def led(store: Store, run: Round) -> Round:
 
 
 def reloading(serving: Serving) -> Round:
-    """The serving certificate, read again when its files changed."""
+    """Reads the serving certificate again when its files changed."""
 
     async def reload() -> None:
         if serving.reload():
@@ -72,7 +75,7 @@ def reloading(serving: Serving) -> Round:
 def housekeeping(
     store: Store, room: SigningRoom, lists: CurrentLists, retention: Retention, now: Callable[[], datetime]
 ) -> Round:
-    """What has ended is dropped, by the replica that leads."""
+    """Removes expired records, in the replica that leads."""
 
     async def drop_expired() -> None:
         _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
@@ -88,13 +91,13 @@ def housekeeping(
 
 
 def counting_fleet(store: Store, metrics: FleetMetrics, now: Callable[[], datetime]) -> Round:
-    """How many replicas live, counted by the one replica of the agent that leads."""
+    """Counts the live replicas, in the replica of the agent that leads."""
 
     async def count() -> None:
         try:
             metrics.show(await store.fleet.lives(now()) if await store.lead() else None)
         except Exception:
-            # No figure is better than one that is out of date.
+            # An outdated number would be worse than none.
             metrics.show(None)
             raise
 
@@ -102,7 +105,7 @@ def counting_fleet(store: Store, metrics: FleetMetrics, now: Callable[[], dateti
 
 
 def keeping_roots(store: Store, keeper: RootKeeper) -> Round:
-    """The identity roots: looked at by every replica, moved on by the one that leads."""
+    """Follows the identity roots in every replica, and takes their steps in the one that leads."""
 
     async def keep() -> None:
         await keeper.look()
@@ -112,7 +115,7 @@ def keeping_roots(store: Store, keeper: RootKeeper) -> Round:
 
 
 def following_mounted(issuers: MountedIssuers, keeper: RootKeeper, note: Callable[[str], None]) -> Round:
-    """The issuing certificate that somebody else keeps in a mounted directory."""
+    """Follows the issuing certificate that another program maintains in a mounted directory."""
     pending = False
 
     async def follow() -> None:
@@ -126,7 +129,7 @@ def following_mounted(issuers: MountedIssuers, keeper: RootKeeper, note: Callabl
 
 
 async def attempt(run: Round, failure: str) -> None:
-    """One round outside of the supervisor, whose failure is a line of the log."""
+    """Runs one round outside of the supervisor; a failure is only logged."""
     try:
         await run()
     except ClusterAgentError as error:
