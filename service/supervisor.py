@@ -31,8 +31,8 @@ _log = structlog.get_logger(__name__)
 class BackOff:
     """Exponential back-off after failures in a row.
 
-    At least half of each pause is waited. The rest is random, so that replicas that failed together do not try
-    again together.
+    At least half of each pause is waited. The rest is random, so that replicas that failed together do not
+    try again together.
     """
 
     first_seconds: float = 0.5
