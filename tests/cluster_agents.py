@@ -9,14 +9,14 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 
@@ -33,6 +33,8 @@ from cluster_agent.model import Secret
 from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
 from cluster_agent.store import open_store
 from tests.clock import Clock
+from tests.preloaded import preloaded
+from tests.processes import Process, Start
 from tests.waiting import PATIENCE_SECONDS, wait_for
 from vkube.local.token_issuer import TokenIssuer
 
@@ -140,24 +142,9 @@ def pod_token(tokens: TokenIssuer, pod: str = "web-1", **changes: Any) -> str:
     return token
 
 
-class Process(Protocol):
-    """What tests need of a running program; a Popen has it."""
-
-    pid: int
-
-    def poll(self) -> int | None: ...
-
-    def send_signal(self, sig: int) -> None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
-Start = Callable[[list[str], Path], Process]
-
-
-def start_program(arguments: list[str], log_file: Path) -> Process:
+def start_preloaded(arguments: list[str], log_file: Path) -> Process:
     """The program `cluster-agent` with these flags, its standard error in `log_file`."""
-    return with_interpreter(sys.executable)(arguments, log_file)
+    return preloaded().start(arguments, log_file)
 
 
 def with_environment(**variables: str) -> Start:
@@ -233,7 +220,7 @@ class RunningClusterAgent:
 
 @contextmanager
 def running_cluster_agent(
-    directory: Path, *, start: Start = start_program, **settings: object
+    directory: Path, *, start: Start = start_preloaded, **settings: object
 ) -> Iterator[RunningClusterAgent]:
     """Starts the program with its data in `directory`; `settings` are its flags, underscores for dashes.
 
@@ -267,7 +254,7 @@ def running_cluster_agent(
 
 @contextmanager
 def another_replica(
-    first: RunningClusterAgent, directory: Path, *, start: Start = start_program
+    first: RunningClusterAgent, directory: Path, *, start: Start = start_preloaded
 ) -> Iterator[RunningClusterAgent]:
     """One more, with the settings of `first`, the same keys and database, and a data directory of its own."""
     flags = {

@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 NODE = "node"
 CONTROL_PLANE = "control plane"
 _SHARED = {
-    NODE: ("tests/cluster/", "tests/images/"),
+    NODE: ("tests/cluster/",),
     CONTROL_PLANE: (
         "tests/controlplane/",
         "tests/deploy/",
@@ -28,8 +28,6 @@ _SHARED = {
 _NEEDS = {
     "cluster": NODE,
     "node_machine": NODE,
-    "built_images": NODE,
-    "previous_release": NODE,
     "control_plane": CONTROL_PLANE,
 }
 _BY_TEST: tuple[str, ...] = ("tests/cluster_agent/kills/",)

@@ -22,17 +22,21 @@ def empty_cluster(cluster: Cluster) -> Cluster:
     """The cluster without the product: other tests may have installed it."""
     if cluster.kubectl.exists("namespace", SYSTEM):
         uninstall(cluster.kubectl)
-    wait_for("what every namespace has", lambda: _namespaces_are_complete(cluster.kubectl))
+    wait_for("whole namespaces", lambda: _namespaces_are_whole(cluster.kubectl))
     return cluster
 
 
-def _namespaces_are_complete(kubectl: Kubectl) -> bool:
-    """Whether controllers have made what they make in each namespace; the cluster may just have begun."""
+def _namespaces_are_whole(kubectl: Kubectl) -> bool:
+    """Whether controllers have made what they make in each namespace, and none is still being deleted: the
+    cluster may just have begun, and other tests do not wait for the end of theirs."""
 
     def named(kind: str, name: str) -> list[str]:
         return kubectl(
             "get", kind, "-A", f"--field-selector=metadata.name={name}", "-o", "name"
         ).stdout.split()
 
-    count = len(kubectl("get", "namespaces", "-o", "name").stdout.split())
+    namespaces = kubectl.get("namespaces")["items"]
+    count = len(namespaces)
+    if any(one["status"]["phase"] != "Active" for one in namespaces):
+        return False
     return len(named("configmaps", "kube-root-ca.crt")) == len(named("serviceaccounts", "default")) == count

@@ -30,7 +30,7 @@ from tests.waiting import wait_for
 
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.
-TTL_SECONDS = 60
+TTL_SECONDS = 40
 
 
 def chain_of(kubectl: Kubectl, pod_name: str) -> dict[str, Any]:

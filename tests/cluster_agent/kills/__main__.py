@@ -18,9 +18,7 @@ from pathlib import Path
 from tests.cluster_agent.kills.administration import kill_administered
 from tests.cluster_agent.kills.claims import kill_claimed
 from tests.cluster_agent.kills.issuing import kill_one, kill_one_of_two
-from tests.cluster_agents import Start
 from tests.postgresql import Postgresql, running_postgresql
-from tests.preloaded import preloaded
 
 DURING = ("issuing", "administration", "claims")
 
@@ -29,7 +27,6 @@ def killed(
     during: str,
     cycles: int,
     directory: Path,
-    start: Start,
     chance: random.Random,
     server: Postgresql | None,
 ) -> tuple[str, list[str]]:
@@ -37,17 +34,17 @@ def killed(
     directory.mkdir()
     url = None if server is None else server.new_database()
     if during == "administration":
-        acts, problems = kill_administered(cycles, directory, start, chance, url)
+        acts, problems = kill_administered(cycles, directory, chance, url)
         return f"{sum(acts)} acts of administrators answered", problems
     if during == "claims":
         killer, problems = kill_claimed(
-            cycles, directory, start, chance, None if server is None else server.new_database
+            cycles, directory, chance, None if server is None else server.new_database
         )
         return f"{killer.answered} claims and imports answered, {killer.unanswered} not", problems
     if url is None:
-        answered, problems = kill_one(cycles, directory, start, chance)
+        answered, problems = kill_one(cycles, directory, chance)
     else:
-        answered, problems = kill_one_of_two(cycles, directory, start, chance, url)
+        answered, problems = kill_one_of_two(cycles, directory, chance, url)
     return (
         f"{answered.calls} calls answered, {len(answered.secrets)} secrets, of them "
         f"{len(answered.forgotten)} forgotten, {len(answered.blessings)} blessings"
@@ -70,12 +67,11 @@ def main() -> None:
     wrong = False
     with (
         tempfile.TemporaryDirectory() as directory,
-        preloaded() as start,
         _store(arguments.store) as server,
     ):
         for during in arguments.during or DURING:
             chance, began = random.Random(arguments.seed), time.monotonic()
-            said, problems = killed(during, arguments.cycles, Path(directory) / during, start, chance, server)
+            said, problems = killed(during, arguments.cycles, Path(directory) / during, chance, server)
             print(
                 f"{during}: {arguments.cycles} cycles with seed {arguments.seed} "
                 f"in {time.monotonic() - began:.0f} s: {said}",

@@ -10,7 +10,7 @@ import random
 import time
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -18,7 +18,7 @@ from tests.cluster_agent.kills.killed import Records, Working, audit_of, kill
 from tests.cluster_agent.kills.registrations import Registrar
 from tests.cluster_agent.kills.revocations import Revoker
 from tests.cluster_agent.kills.roots import Rotator
-from tests.cluster_agents import RunningClusterAgent, Start, another_replica, running_cluster_agent
+from tests.cluster_agents import RunningClusterAgent, another_replica, running_cluster_agent
 
 
 class Actor(Protocol):
@@ -34,12 +34,15 @@ class Actor(Protocol):
 
 
 def kill_administered(
-    cycles: int, directory: Path, start: Start, chance: random.Random, url: str | None = None
+    cycles: int, directory: Path, chance: random.Random, url: str | None = None
 ) -> tuple[list[int], list[str]]:
-    """How many acts of each actor were answered, and what is wrong. `url`: of PostgreSQL, else SQLite."""
+    """How many acts of each actor were answered, and what is wrong. `url`: of PostgreSQL, else SQLite.
+
+    The actors take turns: the kill comes after the first answer to one of them.
+    """
     problems: list[str] = []
     # Longer than any run: what was revoked stays on the lists.
-    settings: dict[str, object] = {"ttl_seconds": 86_400}
+    settings: dict[str, Any] = {"ttl_seconds": 86_400}
     if url is not None:
         settings["database_url"] = url
     database = url or f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
@@ -57,19 +60,20 @@ def kill_administered(
             for actor in actors:
                 problems.extend(actor.wrong(agent, administrator, database, records))
 
-    with running_cluster_agent(directory, start=start, **settings) as first:
+    with running_cluster_agent(directory, **settings) as first:
         kill(first)
-    for _ in range(cycles):
-        with another_replica(first, directory, start=start) as agent:
+    for cycle in range(cycles):
+        awaited = actors[cycle % len(actors)]
+        with another_replica(first, directory) as agent:
             look(agent)
-            works = [partial(_acting, agent, actor) for actor in actors]
+            works = [partial(_acting, agent, actor, is_awaited=actor is awaited) for actor in actors]
             with Working(problems, works, may_break=True) as working:
                 working.wait_for_the_first()
                 time.sleep(chance.uniform(0, 0.3))
                 kill(agent)
         if problems:
             break
-    with another_replica(first, directory, start=start) as agent:
+    with another_replica(first, directory) as agent:
         look(agent)
         with agent.control_plane_client() as administrator:
             for actor in actors:
@@ -79,8 +83,9 @@ def kill_administered(
     return [actor.answered for actor in actors], problems
 
 
-def _acting(agent: RunningClusterAgent, actor: Actor, working: Working) -> None:
+def _acting(agent: RunningClusterAgent, actor: Actor, working: Working, *, is_awaited: bool) -> None:
     with agent.control_plane_client() as administrator:
         while not working.stop.is_set():
             actor.act(agent, administrator)
-            working.first.set()
+            if is_awaited:
+                working.first.set()

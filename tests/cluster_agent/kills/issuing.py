@@ -19,11 +19,11 @@ from cluster_agent.callers import certificate_fingerprint
 from tests.cluster_agent.kills.killed import Working, audit_of, kill, look_into, post
 from tests.cluster_agents import (
     RunningClusterAgent,
-    Start,
     another_replica,
     as_arguments,
     pod_token,
     running_cluster_agent,
+    start_preloaded,
 )
 from tests.csrs import csr_of
 
@@ -128,18 +128,18 @@ def wrong(agent: RunningClusterAgent, url: str, answered: Answered) -> list[str]
     return problems + look_into(url, look)
 
 
-def kill_one(cycles: int, directory: Path, start: Start, chance: random.Random) -> tuple[Answered, list[str]]:
+def kill_one(cycles: int, directory: Path, chance: random.Random) -> tuple[Answered, list[str]]:
     """One replica, killed `cycles` times, every fifth time while it starts on an empty store."""
     answered = Answered()
     problems: list[str] = []
     url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
-    with running_cluster_agent(directory, start=start) as first:
+    with running_cluster_agent(directory) as first:
         kill(first)
     for cycle in range(cycles):
         if cycle % 5 == 4:
-            _kill_while_starting(first, directory, start, chance)
+            _kill_while_starting(first, directory, chance)
             continue
-        with another_replica(first, directory, start=start) as agent:
+        with another_replica(first, directory) as agent:
             problems += wrong(agent, url, answered)
             with Load(agent, answered, may_break=True) as load:
                 load.wait_until_answered()
@@ -147,24 +147,24 @@ def kill_one(cycles: int, directory: Path, start: Start, chance: random.Random) 
                 kill(agent)
         if problems:
             break
-    with another_replica(first, directory, start=start) as agent:
+    with another_replica(first, directory) as agent:
         problems += wrong(agent, url, answered)
     return answered, problems
 
 
 def kill_one_of_two(
-    cycles: int, directory: Path, start: Start, chance: random.Random, url: str
+    cycles: int, directory: Path, chance: random.Random, url: str
 ) -> tuple[Answered, list[str]]:
     """Two replicas on one database under load, one of them killed and started again `cycles` times. The
     other's callers must not notice."""
     answered = Answered()
     problems: list[str] = []
     (directory / "second").mkdir()
-    with running_cluster_agent(directory, start=start, database_url=url) as survivor:
+    with running_cluster_agent(directory, database_url=url) as survivor:
         with Load(survivor, answered, may_break=False):
             for _ in range(cycles):
                 with (
-                    another_replica(survivor, directory / "second", start=start) as victim,
+                    another_replica(survivor, directory / "second") as victim,
                     Load(victim, answered, may_break=True) as load,
                 ):
                     load.wait_until_answered()
@@ -176,15 +176,13 @@ def kill_one_of_two(
     return answered, problems
 
 
-def _kill_while_starting(
-    first: RunningClusterAgent, directory: Path, start: Start, chance: random.Random
-) -> None:
+def _kill_while_starting(first: RunningClusterAgent, directory: Path, chance: random.Random) -> None:
     """On a data directory and a database that are empty, so that keys and schema are being made."""
     with tempfile.TemporaryDirectory(dir=directory) as empty:
         flags = {**first.flags, "data_directory": empty, "port": 0, "health_port": 0}
-        process = start(as_arguments(flags), directory / "starting.log")
+        process = start_preloaded(as_arguments(flags), directory / "starting.log")
         time.sleep(chance.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with another_replica(first, Path(empty), start=start):
+        with another_replica(first, Path(empty)):
             pass  # it starts on whatever was left

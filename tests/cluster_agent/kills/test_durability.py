@@ -13,15 +13,14 @@ from tests.cluster_agent.conftest import STORES
 from tests.cluster_agent.kills.administration import kill_administered
 from tests.cluster_agent.kills.claims import kill_claimed
 from tests.cluster_agent.kills.issuing import kill_one, kill_one_of_two
-from tests.cluster_agents import Start
 from tests.postgresql import Postgresql
-from tests.preloaded import preloaded
 
-# Together 200 kills; one of an agent that is claimed is two.
-SQLITE_CYCLES = 110
-POSTGRESQL_CYCLES = 15
-ADMINISTERED_CYCLES = {"sqlite": 40, "postgresql": 5}
-CLAIMED_CYCLES = {"sqlite": 12, "postgresql": 3}
+# Together 40 kills, enough to notice what breaks often; the command kills by the thousand. A cycle of claims
+# has two.
+SQLITE_CYCLES = 15
+POSTGRESQL_CYCLES = 5
+ADMINISTERED_CYCLES = 4
+CLAIMED_CYCLES = {"sqlite": 4, "postgresql": 2}
 
 # A server that is killed between accept and handshake resets the connection, and a Python without the change
 # of https://github.com/python/cpython/issues/113280 leaves this test's own client socket to the garbage
@@ -39,12 +38,6 @@ def _garbage_is_this_test_s() -> Iterator[None]:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    with preloaded() as start:
-        yield start
-
-
-@pytest.fixture
 def chance() -> random.Random:
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # pytest shows it when the test fails
@@ -52,20 +45,18 @@ def chance() -> random.Random:
 
 
 def test_no_answered_write_is_lost_when_the_agent_is_killed_under_load(
-    tmp_path: Path, start: Start, chance: random.Random
+    tmp_path: Path, chance: random.Random
 ) -> None:
-    answered, problems = kill_one(SQLITE_CYCLES, tmp_path, start, chance)
+    answered, problems = kill_one(SQLITE_CYCLES, tmp_path, chance)
     assert problems == []
     assert len(answered.blessings) >= SQLITE_CYCLES * 4 // 5  # one at least, but where it was starting
     assert answered.forgotten
 
 
 def test_one_of_two_replicas_is_killed_under_load_and_the_others_callers_do_not_notice(
-    tmp_path: Path, start: Start, chance: random.Random, postgresql: Postgresql
+    tmp_path: Path, chance: random.Random, postgresql: Postgresql
 ) -> None:
-    answered, problems = kill_one_of_two(
-        POSTGRESQL_CYCLES, tmp_path, start, chance, postgresql.new_database()
-    )
+    answered, problems = kill_one_of_two(POSTGRESQL_CYCLES, tmp_path, chance, postgresql.new_database())
     assert problems == []
     assert len(answered.blessings) >= POSTGRESQL_CYCLES
     assert answered.forgotten
@@ -81,24 +72,21 @@ def database_of(kind: str, request: pytest.FixtureRequest) -> Callable[[], str] 
 
 @pytest.mark.parametrize("kind", STORES)
 def test_no_registration_revocation_or_root_is_there_in_part_when_the_agent_is_killed(
-    kind: str, tmp_path: Path, start: Start, chance: random.Random, request: pytest.FixtureRequest
+    kind: str, tmp_path: Path, chance: random.Random, request: pytest.FixtureRequest
 ) -> None:
     new_database = database_of(kind, request)
     url = None if new_database is None else new_database()
-    answered, problems = kill_administered(ADMINISTERED_CYCLES[kind], tmp_path, start, chance, url)
+    answered, problems = kill_administered(ADMINISTERED_CYCLES, tmp_path, chance, url)
     assert problems == []
-    # After the last kill each does three more. In a few cycles not every actor may come to something.
-    assert sum(answered) > 3 * len(answered)
-    assert kind != "sqlite" or min(answered) > 3
+    assert min(answered) > 3  # so many are after the last kill
 
 
 @pytest.mark.parametrize("kind", STORES)
 def test_an_agent_that_is_killed_while_it_is_claimed_is_claimed_or_can_be(
-    kind: str, tmp_path: Path, start: Start, chance: random.Random, request: pytest.FixtureRequest
+    kind: str, tmp_path: Path, chance: random.Random, request: pytest.FixtureRequest
 ) -> None:
     cycles = CLAIMED_CYCLES[kind]
-    killer, problems = kill_claimed(cycles, tmp_path, start, chance, database_of(kind, request))
+    killer, problems = kill_claimed(cycles, tmp_path, chance, database_of(kind, request))
     assert problems == []
-    if kind == "sqlite":  # of a few kills all may come too late, or too soon
-        assert killer.answered
-        assert killer.unanswered
+    assert killer.answered
+    assert killer.unanswered
