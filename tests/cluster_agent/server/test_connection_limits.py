@@ -4,17 +4,17 @@ with one, whatever the others hold."""
 from __future__ import annotations
 
 import gc
-import socket
 import ssl
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from cluster_agent.server.connection_limits import ConnectionLimits, Place
+from tests.cluster_agent.server.connections import connected, nameless
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.waiting import wait_for
 
@@ -131,21 +131,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAg
         yield agent
 
 
-@contextmanager
-def connected(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[socket.socket]:
-    address = ("127.0.0.1", int(agent.url.rsplit(":", 1)[1]))
-    with socket.create_connection(address, timeout=60, source_address=(source, 0)) as one:
-        yield one
-
-
-@contextmanager
-def nameless(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
-    """A TLS connection without a client certificate."""
-    context = ssl.create_default_context(cadata=agent.server_roots.to_pem())
-    with connected(agent, source) as bare, context.wrap_socket(bare, server_hostname="localhost") as one:
-        yield one
-
-
 def ask(connection: ssl.SSLSocket, path: str) -> tuple[int, bool]:
     """The answer's status, and whether the connection ends with it."""
     connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
@@ -177,7 +162,7 @@ def test_attack_a_nameless_flood_holds_its_share_and_who_has_a_certificate_is_an
             source = f"127.0.0.{20 + number}"
             stack.enter_context(nameless(small, source))
             for _ in range(5):
-                stack.enter_context(connected(small, source))
+                stack.enter_context(connected(small.url, source))
         wait_for("the flood", lambda: sample(small, "vanadium_cluster_agent_connections") == SHARE)
         for _ in range(3):
             with small.control_plane_client() as client:

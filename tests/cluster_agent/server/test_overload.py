@@ -6,23 +6,22 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from blessings import Blessing, Principal
-from blessings.tls import client_context
+from tests.cluster_agent.server.connections import connected, shaken_hands
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 # Of the impatient agent: enough for a whole handshake or request, however busy the machine.
-DEADLINE_SECONDS = 3
+DEADLINE_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +48,6 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         rate_per_replica=0.1,
     ) as running:
         yield running
-
-
-@contextmanager
-def connected(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[socket.socket]:
-    """A bare TCP connection to the agent."""
-    with socket.create_connection(("127.0.0.1", _port(agent)), timeout=30, source_address=(source, 0)) as one:
-        yield one
-
-
-@contextmanager
-def shaken_hands(agent: RunningClusterAgent, secret: dict[str, object]) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection with that secret's bootstrap credential."""
-    credential = secret["credential"]
-    assert isinstance(credential, dict)
-    context = client_context(
-        Principal.from_pem(credential["privateKey"].encode()),
-        Blessing.from_pem(credential["certificateChain"]),
-        agent.server_roots,
-    )
-    with connected(agent) as bare, context.wrap_socket(bare, server_hostname="localhost") as connection:
-        yield connection
 
 
 def request(agent: RunningClusterAgent) -> bytes:
@@ -100,10 +78,6 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
-def _port(agent: RunningClusterAgent) -> int:
-    return int(agent.url.rsplit(":", 1)[1])
-
-
 def wait_until_no_connections(agent: RunningClusterAgent) -> None:
     def metrics() -> str:
         return httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
@@ -112,7 +86,7 @@ def wait_until_no_connections(agent: RunningClusterAgent) -> None:
 
 
 def test_a_client_that_does_not_shake_hands_is_let_go(impatient: RunningClusterAgent) -> None:
-    with connected(impatient) as silent, connected(impatient) as slow:
+    with connected(impatient.url) as silent, connected(impatient.url) as slow:
         slow.sendall(b"\x16\x03\x01")
         assert ended(silent)
         assert ended(slow)
@@ -161,23 +135,15 @@ def test_headers_without_end_are_let_go(crowded: RunningClusterAgent) -> None:
         assert sent < 8_000_000
 
 
-@contextmanager
-def connected_for_health(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[socket.socket]:
-    """A bare TCP connection to the port of the probes and metrics."""
-    address = ("127.0.0.1", int(agent.health_url.rsplit(":", 1)[1]))
-    with socket.create_connection(address, timeout=30, source_address=(source, 0)) as one:
-        yield one
-
-
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nx"], ids=["nothing", "half a head"])
 def test_attack_the_health_port_lets_go_who_does_not_ask(impatient: RunningClusterAgent, sent: bytes) -> None:
-    with connected_for_health(impatient) as connection:
+    with connected(impatient.health_url) as connection:
         connection.sendall(sent)
         assert ended(connection)
 
 
 def test_attack_headers_without_end_at_the_health_port(agent: RunningClusterAgent) -> None:
-    with connected_for_health(agent) as connection:
+    with connected(agent.health_url) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\n")
         sent = 0
         with suppress(OSError):
@@ -193,8 +159,8 @@ def test_attack_many_connections_to_the_health_port_leave_room_for_the_probes(
 ) -> None:
     with ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(connected_for_health(crowded, "127.0.0.3"))
-        ninth = stack.enter_context(connected_for_health(crowded, "127.0.0.3"))
+            stack.enter_context(connected(crowded.health_url, "127.0.0.3"))
+        ninth = stack.enter_context(connected(crowded.health_url, "127.0.0.3"))
         assert ended(ninth)
         assert httpx.get(f"{crowded.health_url}/readyz").status_code == 200
 
@@ -205,8 +171,8 @@ def test_connections_from_one_address_are_limited_and_other_addresses_have_room(
     wait_until_no_connections(crowded)
     with ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(connected(crowded, "127.0.0.2"))
-        ninth = stack.enter_context(connected(crowded, "127.0.0.2"))
+            stack.enter_context(connected(crowded.url, "127.0.0.2"))
+        ninth = stack.enter_context(connected(crowded.url, "127.0.0.2"))
         assert ended(ninth)
         with crowded.client(None, None) as client:
             assert client.get("/healthz").status_code == 200
@@ -221,9 +187,9 @@ def test_connections_in_all_are_limited_and_there_is_room_again_when_they_end(
     wait_until_no_connections(crowded)
     with ExitStack() as stack:
         for number in range(12):
-            stack.enter_context(connected(crowded, f"127.0.0.{10 + number}"))
+            stack.enter_context(connected(crowded.url, f"127.0.0.{10 + number}"))
         # From an address that has as many as any other; one from elsewhere would take the oldest's place.
-        one_more = stack.enter_context(connected(crowded, "127.0.0.10"))
+        one_more = stack.enter_context(connected(crowded.url, "127.0.0.10"))
         assert ended(one_more)
     wait_until_no_connections(crowded)
     with crowded.client(None, None) as client:
@@ -300,7 +266,7 @@ def test_during_the_delay_after_sigterm_it_is_not_ready_and_serves(tmp_path: Pat
 def _wait_until_it_listens_no_more(agent: RunningClusterAgent) -> None:
     def refused() -> bool:
         try:
-            with connected(agent):
+            with connected(agent.url):
                 return False
         except ConnectionRefusedError:
             return True

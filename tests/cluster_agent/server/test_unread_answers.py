@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from blessings import Blessing, Principal
-from blessings.tls import client_context
+from tests.cluster_agent.server.connections import connected, port_of, shaken_hands
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
-from tests.waiting import PATIENCE_SECONDS, wait_for
+from tests.waiting import wait_for
 
 DEADLINE_SECONDS = 5
 # The kernel takes some megabytes for a client that does not read, on the loopback; the answers are more.
@@ -38,30 +36,13 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClust
         yield running
 
 
-@contextmanager
-def _connected(url: str) -> Iterator[socket.socket]:
-    with socket.socket() as one:
-        one.settimeout(PATIENCE_SECONDS)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
-        one.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
-        yield one
-
-
-@contextmanager
-def main_port(agent: RunningClusterAgent) -> Iterator[ssl.SSLSocket]:
+def main_port(agent: RunningClusterAgent) -> AbstractContextManager[socket.socket]:
     """A connection that nobody displaces: with a bootstrap credential, as each Pod has one."""
-    credential = agent.new_secret()["credential"]
-    context = client_context(
-        Principal.from_pem(credential["privateKey"].encode()),
-        Blessing.from_pem(credential["certificateChain"]),
-        agent.server_roots,
-    )
-    with _connected(agent.url) as bare, context.wrap_socket(bare, server_hostname="localhost") as connection:
-        yield connection
+    return shaken_hands(agent, agent.new_secret(), receive_buffer=SMALL_WINDOW)
 
 
 def health_port(agent: RunningClusterAgent) -> AbstractContextManager[socket.socket]:
-    return _connected(agent.health_url)
+    return connected(agent.health_url, receive_buffer=SMALL_WINDOW)
 
 
 BOTH_PORTS = pytest.mark.parametrize(
@@ -80,7 +61,7 @@ def ask(connection: socket.socket, path: str) -> None:
 def connections_at(url: str) -> int:
     """How many the program holds open at that port, as the kernel knows: what it gave up is not counted,
     though its client was not told."""
-    port = f"{int(url.rsplit(':', 1)[1]):04X}"
+    port = f"{port_of(url):04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(line[1].endswith(":" + port) and line[3] == _ESTABLISHED for line in lines)
 
