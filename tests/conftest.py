@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cluster.cluster import Cluster, Parts, cluster_parts, running_cluster
+from tests.cluster.cluster import cluster_parts
 from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import (
@@ -138,7 +138,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """A running control plane, shared by the session: tests use namespaces of their own."""
-    found: Programs = _found(request, "control_plane")
+    found: Programs = what_was_found(request, "control_plane")
     with ControlPlane(found) as running:
         yield running
 
@@ -146,32 +146,25 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def previous_release(request: pytest.FixtureRequest) -> Release:
     """The version before this one, of which installations are upgraded."""
-    found: Release = _found(request, "previous_release")
+    found: Release = what_was_found(request, "previous_release")
     return found
-
-
-@pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A running cluster with a node, shared by the session: a real kubelet runs its Pods."""
-    found: Parts = _found(request, "cluster")
-    with running_cluster(found) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
 def node_machine(request: pytest.FixtureRequest) -> None:
     """This machine can be divided into one for a node."""
-    _found(request, "node_machine")
+    what_was_found(request, "node_machine")
 
 
 @pytest.fixture(scope="session")
 def built_images(request: pytest.FixtureRequest) -> dict[str, Path]:
     """Each image's archive, by its short name."""
-    found: dict[str, Path] = _found(request, "built_images")
+    found: dict[str, Path] = what_was_found(request, "built_images")
     return found
 
 
-def _found(request: pytest.FixtureRequest, name: str) -> Any:
+def what_was_found(request: pytest.FixtureRequest, name: str) -> Any:
+    """For the fixture of that name, which cannot be asked for where nothing was found."""
     return request.config.stash[_NEEDS][name].found
 
 

@@ -1,13 +1,24 @@
-"""The product on the cluster, for every test that takes `installed`."""
+"""A cluster for these tests, and the product on it for every test that takes `installed`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, Parts, running_cluster
 from tests.cluster.installation import SYSTEM, install, uninstall
+from tests.conftest import what_was_found
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
+
+
+@pytest.fixture(scope="package")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running cluster with a node, shared by these tests: a real kubelet runs its Pods."""
+    parts: Parts | Kubectl = what_was_found(request, "cluster")
+    with running_cluster(parts) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
