@@ -30,9 +30,14 @@ _NEEDS = {
     "node_machine": NODE,
     "control_plane": CONTROL_PLANE,
 }
-_BY_TEST: tuple[str, ...] = ("tests/cluster_agent/kills/",)
-# The slowest, so that no process is alone with one of them when the others have ended.
-_FIRST: tuple[str, ...] = ("tests/cluster_agent/kills/",)
+_BY_TEST = ("tests/cluster_agent/kills/",)
+# The slowest of the others, so that no process is alone with one of them when the others have ended.
+_FIRST = (
+    "tests/cluster_agent/kills/",
+    "tests/cluster_agent/server/",
+    "tests/cluster_agent/roots/",
+    "tests/pod_agent/",
+)
 
 
 class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
