@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,6 +29,7 @@ from blessings import BlessingsError, CannotBless, delegate, fingerprint
 from blessings.caveats import kinds
 from blessings.encoding.canonical import parse_any
 from blessings.encoding.fields import Fields
+from blessings.encoding.times import rfc3339
 from blessings.keys import parse_public_key
 from pod_agent.identity import CurrentIdentity, Identity
 
@@ -132,8 +133,8 @@ def describe(identity: Identity) -> dict[str, Any]:
     return {
         "version": identity.version,
         "chain": identity.blessing.to_pem(),
-        "notAfter": _rfc3339(identity.not_after),
-        "renewAt": _rfc3339(identity.renew_at),
+        "notAfter": rfc3339(identity.not_after),
+        "renewAt": rfc3339(identity.renew_at),
         "publicKey": fingerprint(identity.principal.public_key),
     }
 
@@ -162,7 +163,3 @@ async def _body(request: Request) -> bytes:
         if len(content) > MAX_BODY_BYTES:
             raise _ProtocolError(413, "BodyTooLarge", f"a request may have at most {MAX_BODY_BYTES} bytes")
     return bytes(content)
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

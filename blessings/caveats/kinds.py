@@ -26,7 +26,8 @@ from types import MappingProxyType
 from blessings import keys
 from blessings.encoding import canonical
 from blessings.encoding.canonical import JSON
-from blessings.encoding.fields import Fields, spell_bytes, spell_time
+from blessings.encoding.fields import Fields, spell_bytes
+from blessings.encoding.times import rfc3339
 from blessings.errors import InvalidCaveat, InvalidKey, InvalidPattern
 from blessings.keys import PublicKey
 from blessings.names import Name
@@ -52,7 +53,7 @@ class Expiry:
             raise InvalidCaveat(f"an expiry has a time zone and whole seconds, got {self.at.isoformat()}")
 
     def to_json(self) -> JSON:
-        return {"kind": "expiry", "at": spell_time(self.at)}
+        return {"kind": "expiry", "at": rfc3339(self.at)}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 
 from blessings.encoding.canonical import JSON
 from blessings.errors import InvalidCaveat
@@ -84,11 +84,6 @@ class Fields:
 
     def _wrong(self, key: str, expected: str) -> InvalidCaveat:
         return InvalidCaveat(f"{self._where}.{key} must be {expected}, got {self._value[key]!r:.100}")
-
-
-def spell_time(time: datetime) -> str:
-    """`2026-11-24T12:00:00Z`: UTC, whole seconds, rounded down."""
-    return time.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def spell_bytes(data: bytes) -> str:

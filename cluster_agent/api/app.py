@@ -4,7 +4,6 @@ caller."""
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.types import ASGIApp, Scope
 
+from blessings.encoding.times import rfc3339
 from cluster_agent.api.body_limit import BodyLimit
 from cluster_agent.api.contract import (
     MEDIA_TYPE,
@@ -192,7 +192,7 @@ def create_app(
         return NewSecretAnswer(
             id=issued.secret.id,
             application=str(issued.name),
-            not_after=_rfc3339(issued.secret.not_after),
+            not_after=rfc3339(issued.secret.not_after),
             credential=_credential(issued, serving),
         )
 
@@ -211,8 +211,8 @@ def create_app(
                     namespace=secret.application.namespace,
                     service_account=secret.application.service_account,
                     application=str(agent.registry.name_of(secret.application, agent.prefix)),
-                    created_at=_rfc3339(secret.created_at),
-                    not_after=_rfc3339(secret.not_after),
+                    created_at=rfc3339(secret.created_at),
+                    not_after=rfc3339(secret.not_after),
                 )
                 for secret in await agent.secrets(caller)
             ]
@@ -230,7 +230,7 @@ def create_app(
         started = time.perf_counter()
         issued = await agent.seek_blessings(caller, body.csr, body.token, body.ttl_seconds)
         metrics.issued(time.perf_counter() - started)
-        not_after = _rfc3339(issued.blessing.not_after)
+        not_after = rfc3339(issued.blessing.not_after)
         _log.info(
             "blessing issued",
             name=str(issued.name),
@@ -241,7 +241,7 @@ def create_app(
             chain=issued.blessing.to_pem(),
             roots=roots_of(agent),
             not_after=not_after,
-            renew_at=_rfc3339(issued.renew_at),
+            renew_at=rfc3339(issued.renew_at),
         )
 
     return app
@@ -270,9 +270,5 @@ def _credential(issued: IssuedSecret, serving: Serving) -> Credential:
         certificate_chain=issued.credential.blessing.to_pem(),
         private_key=issued.credential.principal.to_pem().decode(),
         cluster_agent_roots=serving.control_plane_roots.to_pem(),
-        not_after=_rfc3339(issued.secret.not_after),
+        not_after=rfc3339(issued.secret.not_after),
     )
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -10,8 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from blessings.encoding.times import rfc3339
 
 _MOST_CHARACTERS = 300
 # The base of a chain from which nothing was removed.
@@ -34,7 +36,7 @@ class Record:
     def text(self) -> str:
         """The record as it is stored, hashed and shown: JSON on one line. Long strings, which a client may
         have chosen, are cut."""
-        at = self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = rfc3339(self.at, "milliseconds")
         said = {"act": self.act, "at": at, "caller": self.caller, **self.details}
         return json.dumps({key: _cut(value) for key, value in said.items()}, separators=(",", ":"))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
+from blessings.encoding.times import rfc3339
 from cluster_agent.errors import Refusal
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
 from cluster_agent.model import Secret
@@ -60,7 +61,7 @@ class NamespaceEvents:
 def event(secret: Secret, refusal: Refusal, now: datetime) -> dict[str, Any]:
     """The core/v1 Event for a misused bootstrap credential."""
     namespace = secret.application.namespace
-    time = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    time = rfc3339(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",

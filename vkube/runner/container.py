@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from blessings.encoding.times import rfc3339
 from vkube.runner.errors import NotMountable, UnsupportedPod
 from vkube.runner.probes import ask
 from vkube.runner.process import Command, Process
@@ -267,7 +268,3 @@ async def _succeeds(probe: Mapping[str, Any], asking: Callable[[Mapping[str, Any
             return True
         await asyncio.sleep(period)
     return False
-
-
-def rfc3339(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

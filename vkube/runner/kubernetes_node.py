@@ -20,6 +20,7 @@ import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
+from blessings.encoding.times import rfc3339
 from vkube.runner.errors import RunnerError
 from vkube.runner.node import Node
 from vkube.runner.pod import RunningPod
@@ -83,7 +84,7 @@ class KubernetesNode:
         with _ignoring(HTTPStatus.CONFLICT):
             self._core.create_node({"apiVersion": "v1", "kind": "Node", "metadata": metadata})  # type: ignore[arg-type]  # raw JSON
         capacity = {"cpu": str(os.cpu_count() or 1), "memory": "64Gi", "pods": "250"}
-        now = _micro_time(datetime.now(UTC))
+        now = rfc3339(datetime.now(UTC), "microseconds")
         condition = {
             "type": "Ready",
             "status": "True",
@@ -113,7 +114,7 @@ class KubernetesNode:
 
     async def _heartbeat(self) -> None:
         while True:
-            renew = {"spec": {"renewTime": _micro_time(datetime.now(UTC))}}
+            renew = {"spec": {"renewTime": rfc3339(datetime.now(UTC), "microseconds")}}
             try:
                 await asyncio.to_thread(
                     self._leases.patch_namespaced_lease, self._name, _LEASE_NAMESPACE, renew
@@ -251,10 +252,6 @@ class _ignoring:  # noqa: N801 - reads as contextlib's suppress
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         return isinstance(error, ApiException) and error.status in self._statuses
-
-
-def _micro_time(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _brief(error: Exception) -> str:

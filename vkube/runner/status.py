@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from vkube.runner.container import Container, rfc3339
+from blessings.encoding.times import rfc3339
+from vkube.runner.container import Container
 
 
 def phase_of(containers: Sequence[Container], finished: bool) -> str:
