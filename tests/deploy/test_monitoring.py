@@ -16,6 +16,8 @@ from blessings import Principal
 from tests.cluster_agents import pod_token, running_cluster_agent, with_environment
 from tests.csrs import csr_of
 from tests.otlp_receiver import running_receiver
+from tests.pod_agent.running import eventually, running_pod_agent, short_directory
+from tests.webhook.serving import running_webhook
 
 RULES = Path("deploy/monitoring/prometheus-rules.yaml")
 SELECTOR = re.compile(r"\b(vanadium_\w+)(?:\{([^}]*)\})?")
@@ -29,7 +31,7 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program's /metrics after an issuance and a misused credential."""
+    """The cluster agent's /metrics after an issuance and a misused credential."""
     with running_receiver() as receiver:
         start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
         with running_cluster_agent(tmp_path_factory.mktemp("watched"), start=start) as agent:
@@ -41,10 +43,21 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(scraped: str) -> dict[str, set[str]]:
+def others(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The /metrics of the webhook and of a pod agent that finds no cluster agent."""
+    with running_webhook(tmp_path_factory.mktemp("webhook")) as webhook, webhook.client() as client:
+        texts = [client.get("/metrics").text]
+    with short_directory() as directory, running_pod_agent(directory, "https://127.0.0.1:1") as pod_agent:
+        url = f"{pod_agent.health_url}/metrics"
+        texts.append(eventually("its metrics", lambda: httpx.get(url).text))
+    return "".join(texts)
+
+
+@pytest.fixture(scope="module")
+def shown(scraped: str, others: str) -> dict[str, set[str]]:
     """Each series' name, and the names of its labels, as far as it has samples."""
     names: dict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(scraped):
+    for family in [*text_string_to_metric_families(scraped), *text_string_to_metric_families(others)]:
         names[family.name + ("_total" if family.type == "counter" else "")] |= set()
         for sample in family.samples:
             names[sample.name] |= set(sample.labels)
@@ -62,6 +75,14 @@ def test_every_series_of_an_alert_is_one_that_the_program_shows(
         asked = set(re.findall(r"(\w+)\s*=", matchers))
         # What has no samples yet has no labels to compare with: the fleet is counted once a minute.
         assert asked <= shown[name] or not shown[name], (name, asked, shown[name])
+
+
+@pytest.mark.parametrize("program", ["cluster_agent", "webhook", "pod_agent"])
+def test_a_task_that_fails_or_hangs_alerts_in_every_program(program: str, shown: dict[str, set[str]]) -> None:
+    asked = {name for rule in rules() for name, _ in SELECTOR.findall(rule["expr"])}
+    for series in (f"vanadium_{program}_task_failures_total", f"vanadium_{program}_task_overdue_seconds"):
+        assert series in asked
+        assert shown[series] == {"task"}
 
 
 def test_it_alerts_when_nobody_scrapes_the_agents(scraped: str) -> None:
