@@ -16,7 +16,6 @@ import uvloop
 
 from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
-from cluster_agent.audit.chores import note_heads, write_refusals
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.callers import Administrators
 from cluster_agent.claims.claims import Claiming
@@ -36,7 +35,9 @@ from cluster_agent.program.tasks import (
     housekeeping,
     keeping_roots,
     led,
+    note_heads,
     reloading,
+    write_refusals,
 )
 from cluster_agent.publications import Publications
 from cluster_agent.revocation.gone_pods import GonePods

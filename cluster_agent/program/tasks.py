@@ -8,7 +8,10 @@ from datetime import datetime
 
 import structlog
 
+from blessings import Principal
+from cluster_agent.audit import notes
 from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.kubernetes.pods import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
@@ -126,6 +129,26 @@ def following_mounted(issuers: MountedIssuers, keeper: RootKeeper, note: Callabl
             pending = False
 
     return follow
+
+
+async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool = False) -> None:
+    """Writes the refusals that are due; those that cannot be written are counted with the next. May raise
+    Unavailable."""
+    records = refusals.take(all_of_them=all_of_them)
+    if not records:
+        return
+    try:
+        await store.audit(*records)
+    except Exception:
+        refusals.put_back(records)
+        raise
+
+
+async def note_heads(store: Store, issuing: Principal) -> None:
+    """Notes the heads of this process's chains, signed with `issuing`, in the log, which is kept
+    elsewhere."""
+    for one in await store.audit_notes():
+        _log.info(notes.EVENT, **one.line(issuing))
 
 
 async def attempt(run: Round, failure: str) -> None:

@@ -14,7 +14,6 @@ it waits a fixed time for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -70,11 +69,6 @@ def plan(issuer: Life | None, above: Life, *, now: datetime, ttl: timedelta, lif
 def is_ending(life: Life, now: datetime) -> bool:
     """Whether less than a sixth of its life is left, so that it should have been renewed long ago."""
     return life.left(now) < life.length / _WARNED_SHARE
-
-
-def first_end(lives: Sequence[Life]) -> datetime | None:
-    """The earliest end of these lives."""
-    return min((life.not_after for life in lives), default=None)
 
 
 def _is_due(issuer: Life, now: datetime, ttl: timedelta) -> bool:

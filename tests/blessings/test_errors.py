@@ -382,55 +382,36 @@ def test_a_leaf_as_root_signs_nobody() -> None:
     assert refusal(Blessing((forged.leaf,)), roots=roots) == (Reason.NOT_AN_AUTHORITY, 1, "basicConstraints")
 
 
-def test_a_root_without_room_for_an_application_is_named() -> None:
-    root = certificate(
+def root_like(begin: timedelta, end: timedelta, path_length: int | None = None) -> x509.Certificate:
+    """A certificate of the root's name and key."""
+    return certificate(
         ONE.root.principal,
         ONE.root.certificate.subject,
         ONE.root.principal.public_key,
         subject=ONE.root.certificate.subject,
         ca=True,
-        path_length=0,
+        path_length=path_length,
         usage=SIGNER_USAGE,
         uris=("spiffe://acme",),
-        begin=NOW - DAY,
-        end=NOW + YEAR,
+        begin=NOW + begin,
+        end=NOW + end,
     )
+
+
+def test_a_root_without_room_for_an_application_is_named() -> None:
+    root = root_like(-DAY, YEAR, path_length=0)
     assert refusal(ONE.blessing, roots=Roots.of(root)) == (Reason.PATH_TOO_LONG, 2, "pathLenConstraint")
 
 
 def test_of_two_roots_of_one_key_the_one_that_is_valid_now_counts() -> None:
-    def root(begin: timedelta, end: timedelta) -> x509.Certificate:
-        return certificate(
-            ONE.root.principal,
-            ONE.root.certificate.subject,
-            ONE.root.principal.public_key,
-            subject=ONE.root.certificate.subject,
-            ca=True,
-            usage=SIGNER_USAGE,
-            uris=("spiffe://acme",),
-            begin=NOW + begin,
-            end=NOW + end,
-        )
-
-    past, future = root(-2 * DAY, -DAY), root(DAY, 2 * DAY)
+    past, future = root_like(-2 * DAY, -DAY), root_like(DAY, 2 * DAY)
     assert refusal(ONE.blessing, roots=Roots.of(past, future)) == (Reason.EXPIRED, 2, "notAfter")
     both = Roots.of(past, future, ONE.root.certificate)
     assert str(verify_blessing(ONE.blessing, both, now=NOW)) == LEAF_NAME
 
 
 def test_of_two_roots_of_one_key_the_one_with_room_counts_in_any_order() -> None:
-    narrow = certificate(
-        ONE.root.principal,
-        ONE.root.certificate.subject,
-        ONE.root.principal.public_key,
-        subject=ONE.root.certificate.subject,
-        ca=True,
-        path_length=0,
-        usage=SIGNER_USAGE,
-        uris=("spiffe://acme",),
-        begin=NOW - DAY,
-        end=NOW + YEAR,
-    )
+    narrow = root_like(-DAY, YEAR, path_length=0)
     both = [Root(one, Pattern.parse("acme")) for one in (narrow, ONE.root.certificate)]
     for entries in (both, both[::-1]):
         assert str(verify_blessing(ONE.blessing, Roots(tuple(entries)), now=NOW)) == LEAF_NAME
