@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cluster_agent.callers import Caller
 from cluster_agent.errors import Limit, TooManyRequests
+from service.token_bucket import TokenBucket
 
 BEYOND_RATE = "TooManyRequests"  # the reason of the refusal
 BURST_SECONDS = 20
@@ -47,7 +48,7 @@ class RateLimits:
     def __init__(self, rates: Rates, monotonic: Callable[[], float]) -> None:
         self._rates = rates
         self._monotonic = monotonic
-        self._buckets: OrderedDict[tuple[str, ...], tuple[float, float, Rate]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, ...], TokenBucket] = OrderedDict()
 
     def take_for_caller(self, caller: Caller, address: str, *, administers: bool) -> None:
         """Counts one request. Raises TooManyRequests.
@@ -70,13 +71,13 @@ class RateLimits:
 
     def _take(self, client: tuple[str, ...], rate: Rate, limit: Limit) -> None:
         now = self._monotonic()
-        left, at, _ = self._buckets.pop(client, (rate.burst, now, rate))
-        left = min(rate.burst, left + (now - at) * rate.per_second)
-        allowed = left >= 1
-        self._buckets[client] = (left - 1 if allowed else left, now, rate)
+        bucket = self._buckets.pop(client, None) or TokenBucket.full(rate.per_second, rate.burst, now)
+        bucket.per_second, bucket.burst = rate.per_second, rate.burst
+        self._buckets[client] = bucket
+        seconds = bucket.take(now)
         self._forget(now)
-        if not allowed:
-            wait = math.ceil((1 - left) / rate.per_second)
+        if seconds:
+            wait = math.ceil(seconds)
             raise TooManyRequests(
                 BEYOND_RATE,
                 f"more than {rate.per_second:g} requests a second for a while; wait {wait} s",
@@ -88,9 +89,8 @@ class RateLimits:
         """Drops full buckets, the least recently used first, a few at each call; or any when there are too
         many."""
         for _ in range(2):
-            client, (left, at, rate) = next(iter(self._buckets.items()))
-            full = left + (now - at) * rate.per_second >= rate.burst
-            if full or len(self._buckets) > _MOST_BUCKETS:
+            client, bucket = next(iter(self._buckets.items()))
+            if bucket.is_full(now) or len(self._buckets) > _MOST_BUCKETS:
                 del self._buckets[client]
                 if not self._buckets:
                     return

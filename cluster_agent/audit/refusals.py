@@ -18,6 +18,7 @@ from datetime import datetime
 from cluster_agent.audit.kinds import Kind, refusal_kind
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import Refusal, TooManyRequests
+from service.token_bucket import TokenBucket
 
 RECORDS_A_MINUTE = 10
 BURST = 100
@@ -47,21 +48,17 @@ class Budgets:
     def __init__(self, burst: int, a_second: float) -> None:
         self._burst = float(burst)
         self._a_second = a_second
-        self._left: dict[tuple[str, ...], tuple[float, float]] = {}
+        self._buckets: dict[tuple[str, ...], TokenBucket] = {}
 
     def take(self, key: tuple[str, ...], now: float) -> bool:
         """Takes a token, and returns whether there was one."""
-        if key not in self._left and len(self._left) >= MOST_BUDGETS:
-            self._left = {of: one for of, one in self._left.items() if self._at(one, now) < self._burst}
-            if len(self._left) >= MOST_BUDGETS:
+        if key not in self._buckets and len(self._buckets) >= MOST_BUDGETS:
+            self._buckets = {of: one for of, one in self._buckets.items() if not one.is_full(now)}
+            if len(self._buckets) >= MOST_BUDGETS:
                 key = ()
-        left = self._at(self._left.get(key, (self._burst, now)), now)
-        self._left[key] = (left - 1 if left >= 1 else left, now)
-        return left >= 1
-
-    def _at(self, one: tuple[float, float], now: float) -> float:
-        left, filled_at = one
-        return min(self._burst, left + (now - filled_at) * self._a_second)
+        if key not in self._buckets:
+            self._buckets[key] = TokenBucket.full(self._a_second, self._burst, now)
+        return not self._buckets[key].take(now)
 
 
 class Refusals:
