@@ -25,7 +25,7 @@ _UNREADY_SECONDS = 120.0
 
 
 class Observer(Protocol):
-    """Counts the attempts."""
+    """Counts attempts to get a blessing, by result."""
 
     def sought(self, result: str) -> None: ...
 
@@ -58,7 +58,7 @@ class Keeper:
         self._start_over = self._hurry = True
 
     def task(self) -> Task:
-        """The background task. Without a valid identity, `/readyz` turns independently of it."""
+        """The background task. Without a valid identity `/readyz` turns by itself."""
         return Task(
             "identity",
             self.round,

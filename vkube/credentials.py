@@ -136,5 +136,5 @@ def client_certificate(credentials: DirectoryPrincipal, now: datetime) -> tuple[
 
 def _default(credentials: DirectoryPrincipal) -> Blessing:
     if credentials.blessings.default is None:
-        raise CredentialsError("these credentials have no blessing: they name nobody")
+        raise CredentialsError("these credentials have no blessing, so they prove no name")
     return credentials.blessings.default

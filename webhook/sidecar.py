@@ -26,8 +26,8 @@ from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
 
-# No image that we build from has this user, and most applications run as another one: in a shared process
-# namespace, a process of the same user could read the agent's key from its memory.
+# No base image of ours has this user, and few applications run as it. That matters in a shared process
+# namespace, where a process of the same user could read the agent's key from its memory.
 _USER = 65532
 _TOKEN_SECONDS = 3600
 _ALWAYS = "Always"
@@ -47,7 +47,7 @@ class Configuration:
 
 
 def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
-    """The container. As a native sidecar it also carries `restartPolicy: Always`."""
+    """The pod agent's container. As a native sidecar it also has `restartPolicy: Always`."""
     built: JSONObject = {
         "name": CONTAINER,
         "image": wishes.image or configuration.image,
@@ -87,7 +87,7 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
 
 
 def volumes(configuration: Configuration, service_account: str) -> list[JSONObject]:
-    """The volumes. The one with the bootstrap credential contains only that of `service_account`."""
+    """The container's volumes. Of the bootstrap credentials they contain only that of `service_account`."""
     return [
         {"name": SOCKET_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {

@@ -2,10 +2,11 @@
 
 A refused client must not fill the disk, make issuing wait, or push out older records. So refusals are
 collected in memory, equal ones together, and written within a second, while a budget lasts. Beyond it, and
-for calls that were only told to wait, they are only counted. Each path has a budget. A client must not hide a
-refusal behind others that it can cause at will. So a caller with a certificate of ours has a separate budget,
-which fills slowly because these records are kept for long: one for each bootstrap credential, and, for the
-control plane's names, one for each reason, because some calls of the webhook are refused every day.
+when the answer only asks the client to wait, they are counted without a record. Each path has a budget. A
+client must not hide a refusal behind others that it can cause at will. So callers with a certificate of this
+agent or of the control plane have separate budgets, which fill slowly because these records are kept for
+long: one for each bootstrap credential, and, for the control plane's names, one for each reason, because some
+calls of the webhook are refused every day.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Refusals:
         certificate: str = "",
         address: str = "",
     ) -> None:
-        """`path` and the refusal's reason must have few different values; the other values may be
-        anything."""
+        """Counts a refusal. `path` and the refusal's reason must have few different values; the other values
+        may be anything."""
         kind = _Kind(path, refusal.reason, caller, certificate, address)
         known = self._single.get(kind)
         if known is not None:

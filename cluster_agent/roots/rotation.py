@@ -30,7 +30,7 @@ from cluster_agent.signing.issuer_life import Life
 
 
 class Phase(StrEnum):
-    """Exactly one root is active, at most one prepared."""
+    """The phase of a root. Exactly one root is active, and at most one is prepared."""
 
     PREPARED = "prepared"
     ACTIVE = "active"
@@ -39,10 +39,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class RootState:
-    """A root, its phase with its begin, and the first version of the bundle that contains the root.
+    """A root, its phase and when that began, and the first version of the bundle that contains the root.
 
-    `announced`: the version was counted again after the time when an agent could still answer with an older
-    bundle. A replica with that version keeps the root, whichever agent it asks next.
+    `announced`: the version was incremented once more after the last moment at which any agent could answer
+    with an older bundle. A replica with that version keeps the root, whichever agent it asks next.
     """
 
     certificate: x509.Certificate
