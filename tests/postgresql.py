@@ -83,7 +83,7 @@ def database_name(url: str) -> str:
 @contextmanager
 def running_postgresql() -> Iterator[Postgresql]:
     """Starts a server. Raises PostgresqlUnavailableError, which says what is missing."""
-    programs = _programs()
+    programs = postgresql_programs()
     owned_directory.clean(_PREFIX)
     # Not below pytest's directory: others than its user can't go there, and socket paths must be short.
     owned = OwnedDirectory(_PREFIX, Path("/tmp"))
@@ -115,7 +115,7 @@ def running_postgresql() -> Iterator[Postgresql]:
         owned.remove()
 
 
-def _programs() -> Path:
+def postgresql_programs() -> Path:
     named = os.environ.get("VANADIUM_POSTGRESQL_BIN")
     on_path = shutil.which("postgres")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda one: int(one.parts[4]))
