@@ -26,7 +26,7 @@ from blessings.profile.reader import NamedFacts
 
 @dataclass(frozen=True)
 class Blessing:
-    """A chain as somebody presents it. It proves nothing before `verify` accepts it."""
+    """A chain as it was presented. It proves nothing before `verify` accepts it."""
 
     certificates: tuple[x509.Certificate, ...]
     _facts: dict[int, NamedFacts] = field(init=False, repr=False, compare=False, default_factory=dict)

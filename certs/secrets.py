@@ -33,7 +33,7 @@ class VersionedSecrets:
         """None when there is none.
 
         What is not UTF-8 is read with U+FFFD in its place: no certificate and no credential contains it, so
-        the reader finds that entry unusable, as any other that somebody else wrote.
+        the reader finds that entry unusable, like any other that another program wrote.
         """
         try:
             secret = self._api.read_namespaced_secret(name, namespace)
@@ -79,4 +79,4 @@ class VersionedSecrets:
 
 
 def _conflict(namespace: str, name: str) -> VersionConflict:
-    return VersionConflict(f"Secret {namespace}/{name} was written by somebody else")
+    return VersionConflict(f"Secret {namespace}/{name} was written by another client")

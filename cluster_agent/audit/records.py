@@ -37,8 +37,8 @@ class Record:
         """The record as it is stored, hashed and shown: JSON on one line. Long strings, which a client may
         have chosen, are cut."""
         at = rfc3339(self.at, "milliseconds")
-        said = {"act": self.act, "at": at, "caller": self.caller, **self.details}
-        return json.dumps({key: _cut(value) for key, value in said.items()}, separators=(",", ":"))
+        content = {"act": self.act, "at": at, "caller": self.caller, **self.details}
+        return json.dumps({key: _cut(value) for key, value in content.items()}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

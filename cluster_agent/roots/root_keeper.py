@@ -177,7 +177,7 @@ class RootKeeper:
         }
 
     def _describe(self, root: RootState, share: Share | None) -> dict[str, Any]:
-        said: dict[str, Any] = {
+        description: dict[str, Any] = {
             "key": root.fingerprint,
             "phase": root.phase,
             "since": root.since.isoformat(timespec="seconds"),
@@ -186,11 +186,11 @@ class RootKeeper:
         if root.phase is not Phase.ACTIVE:
             settled = self.state.settled(root.since, self.schedule)
             word = "activeAtTheLatest" if root.phase is Phase.PREPARED else "goneAt"
-            said[word] = settled.isoformat(timespec="seconds")
+            description[word] = settled.isoformat(timespec="seconds")
         if root.phase is Phase.PREPARED and share is not None:
-            said |= {"liveReplicas": share.live, "acknowledged": share.acknowledged}
-            said["shareNeeded"] = self.schedule.share
-        return said
+            description |= {"liveReplicas": share.live, "acknowledged": share.acknowledged}
+            description["shareNeeded"] = self.schedule.share
+        return description
 
     async def _successor(
         self, state: RootSuccession, now: datetime, *, wanted: bool = False

@@ -284,11 +284,11 @@ def changes(before: RootSuccession | None, state: RootSuccession) -> dict[str, A
     changed = {
         key: [was.get(key), is_now.get(key)] for key in {**was, **is_now} if was.get(key) != is_now.get(key)
     }
-    said: dict[str, Any] = {"version": state.version, "roots": changed}
+    details: dict[str, Any] = {"version": state.version, "roots": changed}
     if before is None or before.longest_ttl != state.longest_ttl:
         seconds = (None if one is None else int(one.longest_ttl.total_seconds()) for one in (before, state))
-        said["longestTtlSeconds"] = list(seconds)
-    return said
+        details["longestTtlSeconds"] = list(seconds)
+    return details
 
 
 def _stage(root: RootState) -> str:

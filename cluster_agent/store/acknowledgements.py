@@ -18,7 +18,7 @@ from cluster_agent.store.tables import acknowledgements, issuances, revoked_repl
 
 @dataclass(frozen=True)
 class Share:
-    """Of `live` replicas, `acknowledged` have the version asked for or a later one."""
+    """`live` replicas, of which `acknowledged` have the requested version or a later one."""
 
     live: int
     acknowledged: int

@@ -119,6 +119,6 @@ class _Chain:
             self._committed = doubtful
             return
         # The next record begins another chain; verification shows what is wrong with this one.
-        _log.error("the audit's chain was written to by somebody else", chain=doubtful.head.chain)
+        _log.error("another program wrote to the audit's chain", chain=doubtful.head.chain)
         self._left += [known] if known is not None and known.head.number > known.after else []
         self._committed = None

@@ -66,9 +66,9 @@ class RegisteredApplications:
             for other in map(str, connection.scalars(others)):
                 if f"{row.name}:".startswith(f"{other}:") or f"{other}:".startswith(f"{row.name}:"):
                     return other
-            said = {**_key(row), **_described(row), "before": self._before(connection, _key(row))}
+            details = {**_key(row), **_described(row), "before": self._before(connection, _key(row))}
             connection.execute(adding)
-            self._access.append(connection, record.saying(**said))
+            self._access.append(connection, record.saying(**details))
             return None
 
         return await self._access.write(put)

@@ -171,8 +171,8 @@ class Revocations:
         """Returns `done`; when there was anything to do, writes the records, with the number of
         certificates."""
         if changed or done.certificates:
-            said = [one.saying(certificates=done.certificates) for one in records]
-            self._access.append(connection, *said)
+            complete = [one.saying(certificates=done.certificates) for one in records]
+            self._access.append(connection, *complete)
         return done
 
     def _lock(self, connection: Connection) -> None:

@@ -149,7 +149,7 @@ def _to_bytecode(directory: Path, root: Path, *, keep_sources: bool) -> None:
 
 
 def _copy_shared_libraries(root: Path) -> None:
-    """What ldd says of every program and extension module in `root`, and the loader's list of directories."""
+    """Copies the libraries that ldd lists for every program and extension module, and the loader's cache."""
     for name in ("lib", "lib64"):  # on current Debian merged into /usr: paths below them go through the link
         if Path("/", name).is_symlink():
             (root / name).symlink_to(os.readlink(f"/{name}"))

@@ -67,7 +67,7 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     assert first == Stored({"web": "credential"}, "2")
     secrets.write("shop", "one", {"web": "another"}, first)
     assert first is not None
-    too_late = pytest.raises(VersionConflict, match="Secret shop/one was written by somebody else")
+    too_late = pytest.raises(VersionConflict, match="Secret shop/one was written by another client")
     for over in (first, None):
         with too_late:
             secrets.write("shop", "one", {}, over)

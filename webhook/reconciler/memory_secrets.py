@@ -28,4 +28,4 @@ class MemorySecrets:
 
     def _check(self, namespace: str, over: Stored | None) -> None:
         if self.read(namespace) != over:
-            raise VersionConflict(f"the Secret of {namespace} was written by somebody else")
+            raise VersionConflict(f"the Secret of {namespace} was written by another client")

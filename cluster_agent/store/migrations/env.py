@@ -1,4 +1,4 @@
-"""What Alembic runs around the migrations: they get the connection, lock and transaction of `migrate`."""
+"""The environment that Alembic runs migrations in: the connection, lock and transaction of `migrate`."""
 
 from __future__ import annotations
 
