@@ -80,7 +80,7 @@ class Task:
 
 
 @dataclass
-class Record:
+class TaskRecord:
     """The state of a task. Times are those of the supervisor's clock.
 
     Attributes:
@@ -175,19 +175,19 @@ class Supervisor:
         """All of `problems` in one sentence; None when all is well."""
         return "; ".join(self.problems()) or None
 
-    def _begin(self, task: Task) -> Record:
+    def _begin(self, task: Task) -> TaskRecord:
         start = self._clock()
         due = start if task.at_start else start + task.period
-        return Record(start, due, due)
+        return TaskRecord(start, due, due)
 
-    def _succeeded(self, task: Task, record: Record, pause: float) -> None:
+    def _succeeded(self, task: Task, record: TaskRecord, pause: float) -> None:
         if record.in_a_row:
             _log.info("background task works again", task=task.name, failures=record.in_a_row)
         record.in_a_row = 0
         record.succeeded_at = self._clock()
         record.due_at = record.quiet_until = record.succeeded_at + pause
 
-    def _failed(self, task: Task, record: Record, error: Exception) -> float:
+    def _failed(self, task: Task, record: TaskRecord, error: Exception) -> float:
         record.failures += 1
         record.in_a_row += 1
         asked = getattr(error, "retry_after_seconds", None)

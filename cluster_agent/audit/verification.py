@@ -22,7 +22,7 @@ _NOT_NOTED = 0.1
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRecord:
     """A record in the database."""
 
     number: int
@@ -56,7 +56,7 @@ class Verification:
         self._proved: dict[Kind, array[int]] = {kind: array("q") for kind in Kind}
 
     def verify(
-        self, bases: Iterable[Head], records_of: Callable[[str], Iterable[Stored]], names: Iterable[str]
+        self, bases: Iterable[Head], records_of: Callable[[str], Iterable[StoredRecord]], names: Iterable[str]
     ) -> Report:
         """Reads every record of every chain. `bases` are the heads before the chains' first records,
         `records_of` returns a chain's records in order, `names` are the chains that occur in records."""
@@ -74,7 +74,7 @@ class Verification:
                 self._check_beginning(known[name], notes)
         return self.report
 
-    def _follow(self, base: Head, records: Iterable[Stored]) -> None:
+    def _follow(self, base: Head, records: Iterable[StoredRecord]) -> None:
         """Follows a chain from its base to its end."""
         where, at, notes = f"chain {base.chain}", base, self._notes.get(base.chain, {})
         last_noted = max(notes, default=0)
@@ -126,7 +126,7 @@ def _span(first: int, last: int) -> str:
     return f"record {first} is" if first == last else f"records {first} to {last} are"
 
 
-def _is_at(record: Stored) -> bool:
+def _is_at(record: StoredRecord) -> bool:
     try:
         return seconds_of(record.text) == record.at
     except (ValueError, KeyError, TypeError):

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster_agent.audit.records import Head
-from cluster_agent.audit.verification import Stored
+from cluster_agent.audit.verification import StoredRecord
 from cluster_agent.store.database import connect, database_url, unusable
 from cluster_agent.store.tables import audit_chains, audit_records
 
@@ -28,7 +28,7 @@ class AuditReading:
 
     def records_of(
         self, chain: str, *, since: int = 0, until: int | None = None, at_once: int = _AT_ONCE
-    ) -> Iterator[Stored]:
+    ) -> Iterator[StoredRecord]:
         """The records from second `since` to before `until`."""
         columns, number = audit_records.c, -1
         statement = select(columns.number, columns.at, columns.record, columns.hash)
@@ -38,7 +38,7 @@ class AuditReading:
         statement = statement.order_by(columns.number).limit(at_once)
         while True:
             part = self._connection.execute(statement.where(columns.number > number)).all()
-            yield from (Stored(*row) for row in part)
+            yield from (StoredRecord(*row) for row in part)
             if len(part) < at_once:
                 return
             number = part[-1].number
