@@ -25,6 +25,7 @@ from cluster_agent.errors import Conflict, Forbidden, StoreError, Unavailable
 from cluster_agent.issuing.cluster_agent import ClusterAgent
 from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.signing.room import IdentityAuthority
+from cluster_agent.store.documents import SignedDocument
 from service.errors import SettingsError
 
 LEAST_CODE_CHARACTERS = 32
@@ -90,9 +91,10 @@ class Claiming:
     async def renew(self, chain: str, *, by: Name) -> Claim:
         """The claim with a later chain under the same root, durably; `by` whom is in its record. Raises
         Refusal."""
-        claimed = await self._stored()
-        if claimed is None:
+        stored = await self.agent.store.claim.read()
+        if stored is None:
             raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
+        claimed = self._verified(stored)
         room = self.agent.room
         renewed = claims.renewed(
             claimed,
@@ -102,11 +104,10 @@ class Claiming:
             longest_ttl=self.agent.ttl.default,
             now=self.agent.now(),
         )
-        document = renewed.spelled
-        signature = room.issuing.sign(document.encode())
         details = {**_described(renewed.chain), "before": _described(claimed.chain)}
         record = Record("chain-renewed", self.agent.now(), str(by), details)
-        if not await self.agent.store.claims.replace(claimed.spelled, document, signature, record):
+        following = self._signed(renewed, stored.version + 1)
+        if not await self.agent.store.claim.replace(stored.version, following, record):
             raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
         await self.look()
         return renewed
@@ -126,8 +127,6 @@ class Claiming:
             longest_ttl=self.agent.ttl.default,
             now=now,
         )
-        document = claimed.spelled
-        signature = self.agent.room.issuing.sign(document.encode())
         details = {
             "prefix": str(self.agent.prefix),
             "rootKey": fingerprint(check_public_key(claimed.root.public_key())),
@@ -135,7 +134,7 @@ class Claiming:
             **_described(claimed.chain),
         }
         record = Record("claimed", now, details=details)
-        first = await self.agent.store.claims.add(document, signature, now, record)
+        first = await self.agent.store.claim.begin(self._signed(claimed, version=1), record)
         await self.look()
         if not first:
             self._require_waiting()
@@ -157,16 +156,24 @@ class Claiming:
             )
 
     async def _stored(self) -> Claim | None:
-        stored = await self.agent.store.claims.stored()
-        if stored is None:
-            return None
-        document, signature = stored
+        stored = await self.agent.store.claim.read()
+        return None if stored is None else self._verified(stored)
+
+    def _verified(self, stored: SignedDocument) -> Claim:
         issuing = self.agent.room.issuing
-        if not verify_signature(issuing.public_key, document.encode(), signature):
+        try:
+            signature = bytes.fromhex(stored.signature)
+        except ValueError:
+            signature = b""
+        if not verify_signature(issuing.public_key, stored.document.encode(), signature):
             raise StoreError(
                 "the claim in the store was not put there by a cluster agent with this issuing key"
             )
-        return claims.read(document, issuing, self.agent.prefix)
+        return claims.read(stored.document, issuing, self.agent.prefix)
+
+    def _signed(self, claimed: Claim, version: int) -> SignedDocument:
+        signature = self.agent.room.issuing.sign(claimed.spelled.encode())
+        return SignedDocument(version, claimed.spelled, signature.hex())
 
     def _take_up(self, claimed: Claim) -> None:
         self._sign_with(claimed)

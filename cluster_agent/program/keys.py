@@ -57,7 +57,7 @@ def root_keeper(
         return None
     return RootKeeper(
         room=room,
-        records=store.root_successions,
+        records=store.root_succession,
         fleet=store.acknowledgements,
         keys=issuers or _own_root_keys(settings),
         schedule=settings.root_schedule,

@@ -22,7 +22,7 @@ from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
 from cluster_agent.store.acknowledgements import Acknowledgements, Share
-from cluster_agent.store.root_successions import RootSuccessions
+from cluster_agent.store.documents import Document, SignedDocument
 
 KIND = "roots"
 _TRIES = 5
@@ -62,7 +62,7 @@ class RootKeeper:
     may end at."""
 
     room: SigningRoom
-    records: RootSuccessions
+    records: Document
     fleet: Acknowledgements
     keys: Keys
     schedule: Schedule
@@ -107,7 +107,7 @@ class RootKeeper:
             (root,) = self.room.identity_roots
             first = RootSuccession.begin(root.certificate, begun, self.schedule.longest_ttl)
             record = Record("roots-changed", begun, details=changes(None, first))
-            await self.records.begin(first.version, self._signed(first), record)
+            await self.records.begin(self._signed(first), record)
         await self.look()
         if refusal := self.room.identity.refusal:
             if self.keys.needed_at_start:
@@ -270,7 +270,7 @@ class RootKeeper:
             return True
         read_at = self.now()
         record = Record("roots-changed", read_at, by, {**changes(seen, state), "force": force})
-        if not await self.records.replace(seen.version, state.version, self._signed(state), record):
+        if not await self.records.replace(seen.version, self._signed(state), record):
             return False
         await self._take_up(state, read_at)
         return True
@@ -279,22 +279,22 @@ class RootKeeper:
         row = await self.records.read()
         if row is None:
             raise StoreError("the store has lost the identity roots; restore it")
-        version, (signature, _, document) = row[0], row[1].partition("\n")
         try:
-            signed = _message(version, document)
-            if not verify_signature(self.room.issuing.public_key, signed, bytes.fromhex(signature)):
+            signed, signature = _message(row.version, row.document), bytes.fromhex(row.signature)
+            if not verify_signature(self.room.issuing.public_key, signed, signature):
                 raise StoreError(
                     "the identity roots in the store were not put there by a cluster agent with this issuing "
                     "key; start with the keys that it has, or use another database"
                 )
-            return RootSuccession.from_json(version, document)
+            return RootSuccession.from_json(row.version, row.document)
         except (BlessingsError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the identity roots in the store cannot be read: {error!r}") from error
 
-    def _signed(self, state: RootSuccession) -> str:
+    def _signed(self, state: RootSuccession) -> SignedDocument:
         # The state is signed, so that a program with write access to the database cannot make a root.
         document = state.to_json()
-        return f"{self.room.issuing.sign(_message(state.version, document)).hex()}\n{document}"
+        signature = self.room.issuing.sign(_message(state.version, document))
+        return SignedDocument(state.version, document, signature.hex())
 
     async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
         before = self._state

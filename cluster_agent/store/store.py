@@ -19,8 +19,8 @@ from cluster_agent.store.access import Access, available
 from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.audit_pruning import prune
 from cluster_agent.store.batches import Batches
-from cluster_agent.store.claims import Claims
 from cluster_agent.store.database import Database, connect, database_url
+from cluster_agent.store.documents import Document
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.issuances import Issuances
 from cluster_agent.store.leadership import Leadership
@@ -28,7 +28,6 @@ from cluster_agent.store.migration import migrate
 from cluster_agent.store.published_revocations import PublishedRevocations
 from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import Revocations
-from cluster_agent.store.root_successions import RootSuccessions
 from cluster_agent.store.secrets import Secrets
 from cluster_agent.store.tables import authority_keys
 
@@ -51,14 +50,14 @@ class Store:
         self._leadership = Leadership(database)
         self._access = access = Access(database)
         self.acknowledgements = Acknowledgements(access)
-        self.claims = Claims(access)
+        self.claim = Document(access, "claim")
         self.registered = RegisteredApplications(access)
         self.fleet = Fleet(access)
         self.secrets = Secrets(access, monotonic)
         self.issuances = Issuances(access)
         self.revocations = Revocations(access)
         self.published_revocations = PublishedRevocations(access)
-        self.root_successions = RootSuccessions(access)
+        self.root_succession = Document(access, "root-succession")
         self._batches: Mapping[str, Batches[Any, Any]] = {
             "issuing": self.issuances.asked,
             "secrets": self.secrets.asked,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -68,16 +67,15 @@ acknowledgements = Table(
     PrimaryKeyConstraint("pod_uid", "kind"),
 )
 
-# The content of an administrator's claim: one row or none.
-claims = Table(
-    "claims",
+# The administrator's claim, and the identity roots and their phases; signed by the issuing key, so that write
+# access to the database makes neither an administrator nor a root.
+documents = Table(
+    "documents",
     METADATA,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("version", _WHOLE, nullable=False),
     Column("document", Text, nullable=False),
-    # By the issuing key, so that write access to the database does not make an administrator.
     Column("signature", Text, nullable=False),
-    Column("claimed_at", _WHOLE, nullable=False),
-    CheckConstraint("id = 1", name="claims_only_one"),
 )
 
 # Issuers with valid certificates: each has a revocation list. `not_after` is that of its own certificate.
@@ -126,15 +124,6 @@ revocation_state = Table(
     Column("number", _WHOLE, primary_key=True, autoincrement=False),
     Column("published_at", _WHOLE, nullable=False),
     Column("last_revocation", _WHOLE, nullable=False),
-)
-
-# One row: the identity roots and their phases, a document of cluster_agent.roots.rotation.
-root_succession = Table(
-    "root_succession",
-    METADATA,
-    Column("id", _WHOLE, primary_key=True),
-    Column("version", _WHOLE, nullable=False),
-    Column("document", Text, nullable=False),
 )
 
 # Names that an administrator chose, signed by the issuing key, so that write access to the database gives no

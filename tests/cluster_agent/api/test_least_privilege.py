@@ -89,7 +89,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
     schedule = Schedule(timedelta(days=365), 1, timedelta(days=1), timedelta(minutes=2))
     keeper = RootKeeper(
         room=agent.room,
-        records=under.store.root_successions,
+        records=under.store.root_succession,
         fleet=under.store.acknowledgements,
         keys=RootKeys(directory, agent.prefix.root, timedelta(days=1), makes_keys=True),
         schedule=schedule,

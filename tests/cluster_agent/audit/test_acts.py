@@ -29,6 +29,7 @@ from cluster_agent.roots.rotation import Schedule
 from cluster_agent.signing.room import ROOT_LIFETIME
 from cluster_agent.store import Store
 from cluster_agent.store.database import database_url
+from cluster_agent.store.documents import SignedDocument
 from cluster_agent.store.tables import METADATA
 from tests.claims import ADMINISTRATORS, CODE, Administrator
 from tests.cluster_agent.audit.test_audit import report, shown
@@ -55,7 +56,7 @@ class World(AgentUnderClock):
         self.revoker = Revoker(self.agent, lists)
         self.keeper = RootKeeper(
             room=self.agent.room,
-            records=self.store.root_successions,
+            records=self.store.root_succession,
             fleet=self.store.acknowledgements,
             keys=RootKeys(directory, Name.parse("acme"), ROOT_LIFETIME, makes_keys=True),
             schedule=Schedule(timedelta(days=365), 1.0, timedelta(hours=1), timedelta(minutes=2)),
@@ -258,7 +259,7 @@ ACTS = [
     Act(
         "claimed",
         "",
-        "claims",
+        "documents",
         claiming,
         lambda world: {
             "prefix": "acme:prod",
@@ -268,7 +269,7 @@ ACTS = [
         },
         before_claim=True,
     ),
-    Act("chain-renewed", CHIEF, "claims", renewing_the_chain, renewed),
+    Act("chain-renewed", CHIEF, "documents", renewing_the_chain, renewed),
     Act("registered", CHIEF, "applications", registering, lambda _: {**NEW, "chain": None, "before": None}),
     Act(
         "registered",
@@ -388,7 +389,7 @@ ACTS = [
     Act(
         "roots-changed",
         "",
-        "root_succession",
+        "documents",
         beginning_the_roots,
         lambda world: {
             "version": 1,
@@ -400,7 +401,7 @@ ACTS = [
     Act(
         "roots-changed",
         ADMINISTRATOR,
-        "root_succession",
+        "documents",
         preparing_a_root,
         lambda world: roots(world, [], [None, "prepared"], force=False),
         claimed=False,
@@ -408,7 +409,7 @@ ACTS = [
     Act(
         "roots-changed",
         ADMINISTRATOR,
-        "root_succession",
+        "documents",
         activating_a_root,
         lambda world: roots(world, ["active", "retiring"], ["prepared", "active"], force=True),
         claimed=False,
@@ -416,7 +417,7 @@ ACTS = [
     Act(
         "roots-changed",
         ADMINISTRATOR,
-        "root_succession",
+        "documents",
         withdrawing_a_root,
         lambda world: {"roots": {world.noted["old"]: ["retiring", None]}, "force": True},
         claimed=False,
@@ -424,7 +425,7 @@ ACTS = [
     Act(
         "roots-changed",
         "",
-        "root_succession",
+        "documents",
         a_year_passing,
         lambda world: roots(world, [], [None, "prepared"], force=False),
         claimed=False,
@@ -564,7 +565,7 @@ async def test_a_roots_key_that_cannot_be_deleted_is_not_recorded_again_and_agai
 
 async def test_of_two_claims_one_has_a_record(world: World, store_url: str) -> None:
     other: Store = world.store
-    again = await other.claims.add("{}", b"", world.clock())
+    again = await other.claim.begin(SignedDocument(1, "{}", ""))
     assert not again
     assert [one["act"] for one in shown(store_url)].count("claimed") == 1
     assert world.agent.room.identity_roots == Roots.of(world.root.root.certificate)

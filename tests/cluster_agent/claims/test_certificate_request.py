@@ -57,12 +57,12 @@ async def claimed(tmp_path: Path, store_url: str) -> AsyncIterator[Claimed]:
 
 async def refused(claimed: Claimed, chain: str) -> str:
     """The reason of an import that must be refused, with everything as before."""
-    before, stored = claimed.ends(), await claimed.store.claims.stored()
+    before, stored = claimed.ends(), await claimed.store.claim.read()
     with pytest.raises(Refusal) as caught:
         await claimed.claiming.renew(chain, by=CHIEF)
     await claimed.claiming.look()
     assert claimed.ends() == before
-    assert await claimed.store.claims.stored() == stored
+    assert await claimed.store.claim.read() == stored
     return caught.value.reason
 
 

@@ -83,7 +83,7 @@ async def refused(unclaimed: Claimable, **changes: Any) -> Refusal:
     with pytest.raises(Refusal) as caught:
         await unclaimed.claim(**changes)
     assert unclaimed.agent.room.kind == "unclaimed"
-    assert await unclaimed.store.claims.stored() is None
+    assert await unclaimed.store.claim.read() is None
     assert unclaimed.trusted == []
     return caught.value
 
@@ -324,7 +324,7 @@ async def test_attack_a_claim_written_into_the_database(unclaimed: Claimable) ->
         longest_ttl=timedelta(hours=1),
         now=unclaimed.clock(),
     )
-    statement = update(tables.claims).values(document=forged.spelled)
+    statement = update(tables.documents).values(document=forged.spelled)
     with unclaimed.store._access.database.writing.begin() as connection:
         connection.execute(statement)
     unclaimed.agent.room.given = None

@@ -131,7 +131,7 @@ def _wrong_claim(agent: RunningClusterAgent, url: str, owner: Administrator, *, 
     claimed = int(kind == "claimed")
 
     def look(connection: Connection) -> list[str]:
-        rows = connection.execute(text("SELECT count(*) FROM claims")).scalar_one()
+        rows = connection.execute(text("SELECT count(*) FROM documents WHERE name = 'claim'")).scalar_one()
         return [] if rows == claimed == said else [f"{kind}, with {rows} claims and {said} records"]
 
     problems += look_into(url, look)

@@ -195,7 +195,7 @@ async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: C
         registration.row(claimed.agent.room.issuing, claimed.clock()), Record("registered", claimed.clock())
     )
     with claimed.store._access.database.writing.begin() as connection:
-        connection.execute(update(tables.claims).values(document="another's"))
+        connection.execute(update(tables.documents).values(document="another's"))
     # Each is a background task of its own.
     with pytest.raises(StoreError):
         await Claiming(claimed.agent, claimed.code_file, lambda _: None).look()

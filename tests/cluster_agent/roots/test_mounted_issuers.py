@@ -207,7 +207,7 @@ class Replica:
         self.metrics = MountedMetrics(self.registry)
         self.keeper = RootKeeper(
             room=self.room,
-            records=store.root_successions,
+            records=store.root_succession,
             fleet=store.acknowledgements,
             keys=self.issuers,
             schedule=Schedule(timedelta(days=365), 1.0, TTL, MARGIN),
@@ -559,7 +559,7 @@ async def test_an_agent_with_a_root_of_its_own_changes_to_a_mounted_one(
     keys = RootKeys(tmp_path / "keys", PREFIX.root, ROOT_LIFETIME, makes_keys=True)
     schedule = Schedule(None, 1.0, TTL, MARGIN)
     await RootKeeper(
-        room, store.root_successions, store.acknowledgements, keys, schedule, lambda _: None, clock
+        room, store.root_succession, store.acknowledgements, keys, schedule, lambda _: None, clock
     ).start()
     key = Principal.create().public_key
     before = room.sign_replica(WEB, "web-1", key, now=clock(), ttl=TTL), room.identity_roots

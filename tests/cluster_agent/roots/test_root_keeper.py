@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cluster_agent.roots.rotation import Phase, RootSuccession, Schedule
 from cluster_agent.signing.key_files import make_signing_room, read_signing_room
 from cluster_agent.signing.room import ROOT_LIFETIME
 from cluster_agent.store import Store
+from cluster_agent.store.documents import SignedDocument
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -50,7 +52,7 @@ class Replica:
         self.trusted: list[Roots] = []
         self.keeper = RootKeeper(
             room=self.room,
-            records=store.root_successions,
+            records=store.root_succession,
             fleet=store.acknowledgements,
             keys=RootKeys(directory, ACME, ROOT_LIFETIME, makes_keys=makes_keys),
             schedule=Schedule(timedelta(days=365) if makes_keys else None, 1.0, TTL, MARGIN),
@@ -137,8 +139,8 @@ async def test_of_two_steps_at_once_one_is_taken(store: Store, tmp_path: Path) -
         await other.keeper.prepare(by=CHIEF)
     seen = other.keeper.state
     assert seen == one.keeper.state
-    assert not await store.root_successions.replace(seen.version - 1, 99, "{}", CHANGE)
-    assert not await store.root_successions.replace(seen.version + 1, 99, "{}", CHANGE)
+    assert not await store.root_succession.replace(seen.version - 1, SignedDocument(99, "{}", ""), CHANGE)
+    assert not await store.root_succession.replace(seen.version + 1, SignedDocument(99, "{}", ""), CHANGE)
 
 
 async def test_on_mounted_keys_the_next_root_is_what_an_administrator_puts_there(
@@ -187,12 +189,15 @@ async def test_attack_a_root_written_into_the_database_is_not_believed(store: St
     clock = Clock()
     replica, other = Replica(store, tmp_path, clock), Replica(store, tmp_path / "other", clock)
     await replica.keeper.start()
-    first = await store.root_successions.read()
+    first = await store.root_succession.read()
     assert first is not None
     forged = RootSuccession.begin(other.room.identity.signing.certificate, clock(), TTL)
-    signature = first[1].partition("\n")[0]
-    for version, document in ((2, f"{signature}\n{forged.to_json()}"), (3, first[1]), (4, forged.to_json())):
-        assert await store.root_successions.replace(version - 1, version, document, CHANGE)
+    for put in (
+        replace(first, version=2, document=forged.to_json()),
+        replace(first, version=3),
+        SignedDocument(4, forged.to_json(), "no signature"),
+    ):
+        assert await store.root_succession.replace(put.version - 1, put, CHANGE)
         with pytest.raises(StoreError, match=r"not put there by|cannot be read"):
             await replica.keeper.look()
         with pytest.raises(StoreError, match=r"not put there by|cannot be read"):
@@ -206,19 +211,19 @@ async def test_attack_an_older_state_put_back_into_the_database_is_not_taken_up(
     clock = Clock()
     replica = Replica(store, tmp_path, clock)
     await replica.keeper.start()
-    older = await store.root_successions.read()
+    older = await store.root_succession.read()
     assert older is not None
     clock.turn(days=365)
     await replica.keeper.look()
     await replica.keeper.lead()
     known = replica.keeper.state
-    assert known.version > older[0]
+    assert known.version > older.version
     with structlog.testing.capture_logs() as logged:
-        assert await store.root_successions.replace(known.version, *older, CHANGE)
+        assert await store.root_succession.replace(known.version, older, CHANGE)
         await replica.keeper.look()
     assert replica.keeper.state == known
     assert [(one["log_level"], one["version"], one["known"]) for one in logged] == [
-        ("error", older[0], known.version)
+        ("error", older.version, known.version)
     ]
     clock.turn(days=1)
     await replica.keeper.look()

@@ -35,7 +35,13 @@ def upgrade() -> None:
         sa.Column("at", _WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("pod_uid", "kind"),
     )
-    _claims_and_roots()
+    _table(
+        "documents",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("version", _WHOLE, nullable=False),
+        sa.Column("document", sa.Text, nullable=False),
+        sa.Column("signature", sa.Text, nullable=False),
+    )
     _revocation()
     _table(
         "applications",
@@ -82,23 +88,6 @@ def _secrets_and_issuances() -> None:
         sa.Column("issuing_key", sa.Text),
     )
     op.create_index("issuances_not_after", "issuances", ["not_after"])
-
-
-def _claims_and_roots() -> None:
-    _table(
-        "claims",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("document", sa.Text, nullable=False),
-        sa.Column("signature", sa.Text, nullable=False),
-        sa.Column("claimed_at", _WHOLE, nullable=False),
-        sa.CheckConstraint("id = 1", name="claims_only_one"),
-    )
-    _table(
-        "root_succession",
-        sa.Column("id", _WHOLE, primary_key=True),
-        sa.Column("version", _WHOLE, nullable=False),
-        sa.Column("document", sa.Text, nullable=False),
-    )
 
 
 def _revocation() -> None:
