@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from cluster_agent.api.app import create_app
+from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.callers import Administrators
-from cluster_agent.claims.claims import Claiming
+from cluster_agent.callers import Administrators, warn_of_overlap
+from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import ClusterAgentError
-from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
@@ -40,9 +42,13 @@ from cluster_agent.program.tasks import (
     write_refusals,
 )
 from cluster_agent.publications import Publications
+from cluster_agent.rate_limits import RateLimits
+from cluster_agent.registry.registrar import Registrar
+from cluster_agent.registry.registry import Registry
 from cluster_agent.revocation.gone_pods import GonePods
-from cluster_agent.revocation.list_overlap import warn_of_overlap
 from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoker import Revoker
+from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets
 from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing.key_files import (
@@ -90,23 +96,23 @@ async def _run(settings: Settings) -> None:
         await store.claim_authority(room.lasting_fingerprints)
         async with attestation(settings, _now) as (attestor, tripwires, pods):
             _watch(metrics, store, attestor, room)
-            agent = ClusterAgent(
-                prefix=settings.prefix,
-                administrators=Administrators(
-                    settings.access_list, room.issuing.public_key, settings.secret_keepers_list
-                ),
-                ttl=settings.ttl,
-                room=room,
-                store=store,
-                attestor=attestor,
-                tripwires=(metrics, *tripwires),
-                now=_now,
-                watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
+            administrators = Administrators(
+                settings.access_list, room.issuing.public_key, settings.secret_keepers_list
             )
-            claiming = Claiming(agent, settings.claim_code_file, serving.trust)
+            claims = ClaimKeeper(
+                settings.prefix,
+                room,
+                administrators,
+                store.claim,
+                settings.ttl.default,
+                settings.claim_code_file,
+                serving.trust,
+                _now,
+            )
             warn_of_overlap(settings.access_list, settings.secret_keepers_list)
-            await claiming.start()
-            await agent.read_registry()
+            await claims.start()
+            registry = Registry(store.registered, settings.prefix, room.issuing, administrators)
+            await registry.read()
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
@@ -128,14 +134,48 @@ async def _run(settings: Settings) -> None:
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)
-            routes = routers(claiming, lists, publications, keeper)
+            routes = routers(
+                administrators=administrators,
+                secrets=BootstrapSecrets(administrators, room, registry, store.secrets, _now),
+                issuer=ReplicaIssuer(
+                    room=room,
+                    registry=registry,
+                    secrets=store.secrets,
+                    issuances=store.issuances,
+                    attestor=attestor,
+                    tripwires=(metrics, *tripwires),
+                    ttl=settings.ttl,
+                    now=_now,
+                    watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
+                ),
+                claims=claims,
+                registrar=Registrar(
+                    registry=registry,
+                    administrators=administrators,
+                    room=room,
+                    ttl=settings.ttl,
+                    rows=store.registered,
+                    secrets=store.secrets,
+                    revocations=store.revocations,
+                    now=_now,
+                ),
+                revoker=Revoker(store.revocations, lists, administrators, settings.prefix, _now),
+                publications=publications,
+                keeper=keeper,
+                serving=serving,
+                metrics=metrics,
+            )
+            callers = RequestCallers(
+                serving, room, administrators, RateLimits(settings.rates, time.monotonic), _now
+            )
+            app = create_app(callers, metrics, refusals, routes)
             write = partial(write_refusals, store, refusals)
             note = partial(note_heads, store, room.issuing)
             fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)
             house = housekeeping(store, room, lists, settings.retention, _now)
             tasks = [
-                essential(1, "claim", claiming.look, "claim not read"),
-                essential(1, "registry", agent.read_registry, "registry not read"),
+                essential(1, "claim", claims.look, "claim not read"),
+                essential(1, "registry", registry.read, "registry not read"),
                 # What another replica of the agent revoked is on our lists after this.
                 essential(2, "revocation-lists", lists.refresh, "revocation lists not made"),
                 every(1, "refusals", write, "refusals not recorded yet"),
@@ -165,7 +205,7 @@ async def _run(settings: Settings) -> None:
             gc.freeze()
             async with supervisor.running():
                 try:
-                    await serve(settings, claiming, serving, metrics, tracing, routes, refusals, supervisor)
+                    await serve(settings, app, claims, serving, metrics, tracing, refusals, supervisor)
                 finally:
                     await attempt(partial(write, all_of_them=True), "refusals not recorded at the end")
                     await attempt(note, "heads of the audit not noted at the end")

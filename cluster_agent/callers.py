@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import structlog
+
 from blessings import (
     AccessList,
     Blessing,
@@ -23,6 +25,7 @@ from blessings.profile.fields import public_key_of
 from cluster_agent.errors import Forbidden, NotAuthenticated
 from cluster_agent.signing.room import BOOTSTRAP_ROOT
 
+_log = structlog.get_logger(__name__)
 _MOST_KNOWN = 1024
 NOBODY = AccessList()
 
@@ -109,7 +112,7 @@ def _all_valid(roots: Roots) -> tuple[datetime, datetime] | None:
     return max(one.not_before for one in facts), min(one.not_after for one in facts)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Administrators:
     """The callers who may administer: those whose proven name the access list allows.
 
@@ -122,6 +125,11 @@ class Administrators:
     access_list: AccessList
     issuing_key: PublicKey
     secret_keepers: AccessList = NOBODY
+
+    def admit(self, claimed: AccessList) -> None:
+        """Those whom a claim names administer too."""
+        ours = self.access_list
+        self.access_list = AccessList(ours.allowed + claimed.allowed, ours.refused + claimed.refused)
 
     def allow(self, caller: Caller) -> bool:
         names = [caller.name]
@@ -147,6 +155,19 @@ class Administrators:
     def _named_by_us(self, blessing: Blessing) -> bool:
         ours = fingerprint(self.issuing_key)
         return any(fingerprint(public_key_of(one)) == ours for one in blessing.certificates[1:])
+
+
+def warn_of_overlap(administrators: AccessList, secret_keepers: AccessList) -> None:
+    """Logs each pair of patterns, one of either list, that some name may match both of. Secret keepers do not
+    administer, so a list of theirs that is too wide would keep administrators from it."""
+    for ours in administrators.allowed:
+        for theirs in secret_keepers.allowed:
+            if ours.overlaps(theirs):
+                _log.warning(
+                    "whoever is in both lists keeps secrets, and does not administer",
+                    administrators=str(ours),
+                    secretKeepers=str(theirs),
+                )
 
 
 def require_administrator(caller: Caller, administrators: Administrators) -> None:

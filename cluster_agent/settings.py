@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 
 from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
 from cluster_agent.audit.kinds import Retention
-from cluster_agent.issuing.policy import TtlPolicy
+from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule

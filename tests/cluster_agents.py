@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,10 +26,16 @@ from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import read_file
 from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.callers import Administrators, Caller, identify
+from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import Refusal
-from cluster_agent.issuing.cluster_agent import ClusterAgent
-from cluster_agent.issuing.policy import TtlPolicy
+from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.model import Secret
+from cluster_agent.registry.registrar import Registrar
+from cluster_agent.registry.registry import Registry
+from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.revocation.revoker import Revoker
+from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets
 from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
 from cluster_agent.store import open_store
 from tests.clock import Clock
@@ -71,24 +77,39 @@ class AgentUnderClock:
         self.tripwire = TripwireRecord([])
         (directory / "jwks.json").write_text(self.tokens.jwks())
         keys = key_source(directory / "jwks.json", self.clock)
-        prefix = Name.parse("acme:prod")
+        self.prefix = Name.parse("acme:prod")
         self.store = open_store(store_url)
         if claimable:
-            room = make_claimable_room(directory, now=self.clock())
+            self.room = make_claimable_room(directory, now=self.clock())
         else:
-            room = make_signing_room(directory, prefix.root, now=self.clock())
-        self.agent = ClusterAgent(
-            prefix=prefix,
-            administrators=Administrators(
-                AccessList((Pattern.parse(ADMINISTRATOR),)),
-                room.issuing.public_key,
-                AccessList((Pattern.parse(SECRET_KEEPER),)),
-            ),
-            ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
-            room=room,
-            store=self.store,
+            self.room = make_signing_room(directory, self.prefix.root, now=self.clock())
+        self.administrators = Administrators(
+            AccessList((Pattern.parse(ADMINISTRATOR),)),
+            self.room.issuing.public_key,
+            AccessList((Pattern.parse(SECRET_KEEPER),)),
+        )
+        self.registry = Registry(self.store.registered, self.prefix, self.room.issuing, self.administrators)
+        self.secrets = BootstrapSecrets(
+            self.administrators, self.room, self.registry, self.store.secrets, self.clock
+        )
+        self.issuer = ReplicaIssuer(
+            room=self.room,
+            registry=self.registry,
+            secrets=self.store.secrets,
+            issuances=self.store.issuances,
             attestor=JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=self.clock),
             tripwires=(self.tripwire,),
+            ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
+            now=self.clock,
+        )
+        self.registrar = Registrar(
+            registry=self.registry,
+            administrators=self.administrators,
+            room=self.room,
+            ttl=self.issuer.ttl,
+            rows=self.store.registered,
+            secrets=self.store.secrets,
+            revocations=self.store.revocations,
             now=self.clock,
         )
         self.control_plane = Authority.create_root(
@@ -100,8 +121,23 @@ class AgentUnderClock:
 
     @property
     def roots(self) -> Roots:
-        room = self.agent.room
-        return Roots.of(self.control_plane.certificate) + room.identity_roots + room.bootstrap_roots
+        of_agent = self.room.identity_roots + self.room.bootstrap_roots
+        return Roots.of(self.control_plane.certificate) + of_agent
+
+    def claim_keeper(self, code_file: Path | None, trust: Callable[[Roots], None]) -> ClaimKeeper:
+        return ClaimKeeper(
+            self.prefix,
+            self.room,
+            self.administrators,
+            self.store.claim,
+            self.issuer.ttl.default,
+            code_file,
+            trust,
+            self.clock,
+        )
+
+    def make_revoker(self, lists: CurrentLists) -> Revoker:
+        return Revoker(self.store.revocations, lists, self.administrators, self.prefix, self.clock)
 
     def caller(self, blessing: Blessing) -> Caller:
         """Who the agent takes the holder of `blessing` for. Raises as it would."""

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import structlog
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from cluster_agent.api.contract import Answer, Rfc3339, refuses
+from cluster_agent.api.contract import DNS_NAME, Answer, Body, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.model import Application
-from cluster_agent.registry.registrar import Registering
+from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registration
 
-_DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _log = structlog.get_logger(__name__)
 
 
-class UnregisterRequest(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
-
-    namespace: str = Field(max_length=63, pattern=_DNS_NAME)
-    service_account: str = Field(max_length=253, pattern=_DNS_NAME)
+class UnregisterRequest(Body):
+    namespace: str = Field(max_length=63, pattern=DNS_NAME)
+    service_account: str = Field(max_length=253, pattern=DNS_NAME)
 
 
 class RegisterRequest(UnregisterRequest):
@@ -56,7 +52,7 @@ class UnregisteredAnswer(Answer):
     known: bool = Field(description="whether it was registered")
 
 
-def registry_routes(registering: Registering) -> APIRouter:
+def registry_routes(registrar: Registrar) -> APIRouter:
     """POST /v1/register-application and /v1/unregister-application, GET /v1/applications."""
     router = APIRouter(route_class=CallerFirst)
 
@@ -69,7 +65,7 @@ def registry_routes(registering: Registering) -> APIRouter:
         """For administrators. Forgets the credentials for its previous name, and revokes the certificates
         issued under them. When no answer arrives, a part may have been done: repeat the call."""
         application = Application(body.namespace, body.service_account)
-        registered = await registering.register(caller, application, body.name, body.ttl_seconds, body.chain)
+        registered = await registrar.register(caller, application, body.name, body.ttl_seconds, body.chain)
         described = _described(registered)
         _log.info("application registered", caller=str(caller.name), **described.model_dump(by_alias=True))
         return described
@@ -82,7 +78,7 @@ def registry_routes(registering: Registering) -> APIRouter:
     async def unregister_application(body: UnregisterRequest, caller: Authenticated) -> UnregisteredAnswer:
         """For administrators. Revokes the application's certificates, as a registration does."""
         application = Application(body.namespace, body.service_account)
-        known = await registering.unregister(caller, application)
+        known = await registrar.unregister(caller, application)
         _log.info(
             "application unregistered",
             caller=str(caller.name),
@@ -96,8 +92,8 @@ def registry_routes(registering: Registering) -> APIRouter:
     async def applications(caller: Authenticated) -> ApplicationsAnswer:
         """For administrators. Without the applications whose names follow from namespace and service
         account."""
-        registered = await registering.registered(caller)
-        objections = registering.agent.registered_objections()
+        registered = await registrar.registered(caller)
+        objections = registrar.registry.objections()
         return ApplicationsAnswer(
             applications=[
                 ListedAnswer(**_described(one).model_dump(), objection=objections.get(one.application))

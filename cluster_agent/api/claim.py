@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from cluster_agent.api.app import roots_of
-from cluster_agent.api.contract import Answer, RootAnswer, refuses
+from cluster_agent.api.contract import Answer, Body, RootAnswer, refuses, roots_of
 from cluster_agent.api.request_callers import CallerFirst, anybody
-from cluster_agent.claims.claims import Claiming
+from cluster_agent.claims.claim_keeper import ClaimKeeper
 
 
-class ClaimRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ClaimRequest(Body):
     code: str = Field(max_length=4096, description="the content of the agent's claim code file")
     chain: str = Field(max_length=32768, description="PEM, for the agent's key, without the root")
     root: str = Field(max_length=8192, description="PEM, the root certificate")
@@ -33,26 +30,28 @@ class ClaimedAnswer(Answer):
     administrators: dict[str, list[str]] = Field(description="access list: in, not_in")
 
 
-def claim_routes(claiming: Claiming) -> APIRouter:
+def claim_routes(claims: ClaimKeeper) -> APIRouter:
     """GET /v1/claim describes what there is to claim, or the claim that was made; POST /v1/claim claims."""
     router = APIRouter(route_class=CallerFirst, dependencies=[Depends(anybody)])
-    agent = claiming.agent
 
     @router.get("/v1/claim", summary="What there is to claim, or the claim", responses=refuses())
     async def what_to_claim() -> ClaimableAnswer:
         """Before a claim there are no roots, and the request is for the key to bless."""
         return ClaimableAnswer(
-            root=agent.room.kind, prefix=str(agent.prefix), csr=claiming.csr, roots=roots_of(agent)
+            root=claims.room.kind,
+            prefix=str(claims.prefix),
+            csr=claims.csr,
+            roots=roots_of(claims.room),
         )
 
     @router.post("/v1/claim", summary="Claim the agent, once", responses=refuses(400, 403, 409, 415, 503))
     async def claim(body: ClaimRequest) -> ClaimedAnswer:
         """For an administrator who knows the claim code: gives the agent a root, a chain for its key and its
         prefix, and administrators. Needs no client certificate, because no client can have one yet."""
-        claimed = await claiming.claim(body.code, body.chain, body.root, body.administrators)
+        claimed = await claims.claim(body.code, body.chain, body.root, body.administrators)
         administrators = claimed.administrators.to_value()
         return ClaimedAnswer.model_validate(
-            {"prefix": str(agent.prefix), "roots": roots_of(agent), "administrators": administrators}
+            {"prefix": str(claims.prefix), "roots": roots_of(claims.room), "administrators": administrators}
         )
 
     return router

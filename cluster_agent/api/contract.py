@@ -15,7 +15,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from cluster_agent.signing.room import SigningRoom
+
 MEDIA_TYPE = "application/json"
+# Characters that the database accepts in a text and a person can read in a log.
+PRINTABLE = r"^[!-~]+$"
+DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _SCHEME = "clientCertificate"
 _MEANINGS = {
     400: "What was sent is malformed, or cannot be done; the message says where and why.",
@@ -37,6 +42,12 @@ _WAIT = {
 }
 # FastAPI's own form of a refusal, which no route gives.
 _NOT_OURS = ("HTTPValidationError", "ValidationError")
+
+
+class Body(BaseModel):
+    """What a route is sent; unknown fields are refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 
 class Answer(BaseModel):
@@ -67,6 +78,11 @@ class RootAnswer(Answer):
 
     certificate: str = Field(description="PEM")
     pattern: str = Field(description="pattern of names, acme")
+
+
+def roots_of(room: SigningRoom) -> list[RootAnswer]:
+    """The identity roots, as answers state them."""
+    return [RootAnswer.model_validate(root) for root in room.identity_roots.to_json()]
 
 
 def refuses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -24,14 +24,14 @@ from cluster_agent.errors import Refusal
 
 
 class DirectCalls:
-    """ASGI: handles the good calls of the POST route of `app` at `path`, whose endpoint takes a `body` and an
-    authenticated caller. All others go on to `app`. Reads the body at once: a BodyLimit must be in front."""
+    """ASGI: the good calls of a POST `route` of `app`, whose endpoint takes a `body` and a caller that is
+    authenticated. All others go on to `app`. Reads the body at once: a BodyLimit stands before it."""
 
-    def __init__(self, app: FastAPI, path: str, body: type[BaseModel]) -> None:
+    def __init__(self, app: FastAPI, route: APIRoute, body: type[BaseModel]) -> None:
         self._app = app
-        self._path = path
+        self._path = route.path
         self._body = body
-        (self._route,) = (one for one in app.routes if isinstance(one, APIRoute) and one.path == path)
+        self._route = route
         self._refused: Any = app.exception_handlers[Refusal]
         self._failed: Any = app.exception_handlers[Exception]
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import structlog
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from cluster_agent.api.contract import Answer, Rfc3339, refuses
+from cluster_agent.api.contract import Answer, Body, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
-from cluster_agent.callers import Caller, require_administrator
-from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.callers import Administrators, Caller, require_administrator
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.roots.rotation import Phase
 
 _log = structlog.get_logger("cluster_agent")
 
 
-class RootStep(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class RootStep(Body):
     key: str = Field(max_length=128, description="fingerprint of the root's key, as in the answer to GET")
     force: bool = Field(default=False, description="even if this may cut off replicas")
 
@@ -43,7 +40,7 @@ class IdentityRootsAnswer(Answer):
     roots: list[RootPhase]
 
 
-def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
+def root_routes(keeper: RootKeeper, administrators: Administrators) -> APIRouter:
     """`GET /v1/identity-roots`, and `POST` to `/prepare`, `/activate` and `/withdraw` below it."""
     router = APIRouter(prefix="/v1/identity-roots", route_class=CallerFirst)
 
@@ -58,7 +55,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     )
     async def identity_roots(caller: Authenticated) -> IdentityRootsAnswer:
         """For administrators. These four are served only by an agent that made its root itself."""
-        require_administrator(caller, agent.administrators)
+        require_administrator(caller, administrators)
         return await described()
 
     @router.post(
@@ -69,7 +66,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     )
     async def prepare_root(caller: Authenticated) -> IdentityRootsAnswer:
         """For administrators. It has no body."""
-        require_administrator(caller, agent.administrators)
+        require_administrator(caller, administrators)
         await keeper.prepare(by=caller.name)
         _note("prepare", caller)
         return await described()
@@ -82,7 +79,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     )
     async def activate_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
         """For administrators."""
-        require_administrator(caller, agent.administrators)
+        require_administrator(caller, administrators)
         await keeper.activate(body.key, force=body.force, by=caller.name)
         _note("activate", caller, body)
         return await described()
@@ -95,7 +92,7 @@ def root_routes(agent: ClusterAgent, keeper: RootKeeper) -> APIRouter:
     )
     async def withdraw_root(body: RootStep, caller: Authenticated) -> IdentityRootsAnswer:
         """For administrators. No peer accepts a certificate below it any longer."""
-        require_administrator(caller, agent.administrators)
+        require_administrator(caller, administrators)
         await keeper.withdraw(body.key, force=body.force, by=caller.name)
         _note("withdraw", caller, body)
         return await described()

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from cluster_agent.callers import Caller
+from cluster_agent.callers import Administrators, Caller, KnownCallers
+from cluster_agent.errors import NotAuthenticated
 from cluster_agent.rate_limits import RateLimits
+from cluster_agent.server.certificate import Serving
+from cluster_agent.server.connections import client_blessing
+from cluster_agent.signing.room import SigningRoom
+
+
+@dataclass
+class RequestCallers:
+    """Recognises the callers of all requests, and counts them against their limits."""
+
+    serving: Serving
+    room: SigningRoom
+    administrators: Administrators
+    limits: RateLimits
+    now: Callable[[], datetime]
+    _known: KnownCallers = field(default_factory=KnownCallers)
+
+    def of(self, request: Request) -> Caller:
+        """The caller of this request, counted. Raises NotAuthenticated, TooManyRequests."""
+        roots = (self.serving.control_plane_roots, self.room.bootstrap_roots, self.room.identity_roots)
+        address = address_of(request)
+        try:
+            caller = self._known.identify(client_blessing(request.scope), roots, self.now())
+        except NotAuthenticated:
+            self.limits.take_for_address(address)
+            raise
+        request.state.caller = caller
+        administers = self.administrators.allow_secrets(caller)
+        self.limits.take_for_caller(caller, address, administers=administers)
+        return caller
 
 
 async def authenticated(request: Request) -> Caller:
     """The caller of this request, counted once. Raises NotAuthenticated, TooManyRequests."""
     known: Caller | None = getattr(request.state, "authenticated", None)
     if known is None:
-        caller_of: Callable[[Request], Caller] = request.app.state.caller_of
-        known = request.state.authenticated = caller_of(request)
+        callers: RequestCallers = request.app.state.callers
+        known = request.state.authenticated = callers.of(request)
     return known
 
 
@@ -25,8 +57,8 @@ async def anybody(request: Request) -> None:
     """Counts a request of a client without a name, once. Raises TooManyRequests."""
     if not getattr(request.state, "counted", False):
         request.state.counted = True
-        limits: RateLimits = request.app.state.limits
-        limits.take_for_address(address_of(request))
+        callers: RequestCallers = request.app.state.callers
+        callers.limits.take_for_address(address_of(request))
 
 
 def address_of(request: Request) -> str:

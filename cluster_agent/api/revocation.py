@@ -6,17 +6,15 @@ from typing import Annotated, Any, Self
 
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
 
 from blessings import InvalidName, Name
-from cluster_agent.api.app import PRINTABLE, ForgetSecretRequest, NewSecretRequest
-from cluster_agent.api.contract import Answer, refuses
+from cluster_agent.api.contract import PRINTABLE, Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
+from cluster_agent.api.secrets import NewSecretRequest
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest
 from cluster_agent.model import Application
-from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store.revocations import Revoked
 
@@ -36,14 +34,10 @@ def _not_null(schema: dict[str, Any]) -> None:
     schema |= schema.pop("anyOf")[0]
 
 
-class RevokeRequest(BaseModel):
+class RevokeRequest(Body):
     """Exactly one of the fields."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        json_schema_extra={"minProperties": 1, "maxProperties": 1},
-    )
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     serial: str | None = Field(
         default=None,
@@ -91,10 +85,6 @@ class ReinstatedAnswer(Answer):
     was_revoked: bool
 
 
-class ForgottenAnswer(Answer):
-    """Nothing: an unknown secret is forgotten too."""
-
-
 class ListAnswer(Answer):
     issuer: str = Field(description="blessing name of the application")
     crl: str = Field(description="DER in base64")
@@ -105,9 +95,10 @@ class ListsAnswer(Answer):
     lists: list[ListAnswer]
 
 
-def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
-    """`POST /v1/revoke`, `/v1/reinstate`, `/v1/forget-secret`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
+def revocation_routes(revoker: Revoker) -> APIRouter:
+    """`POST /v1/revoke`, `/v1/reinstate`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
     router = APIRouter(route_class=CallerFirst)
+    lists = revoker.lists
 
     @router.post(
         "/v1/revoke",
@@ -132,21 +123,6 @@ def revocation_routes(revoker: Revoker, lists: CurrentLists) -> APIRouter:
         was = await revoker.reinstate_application(caller, application)
         _log.info("reinstated", caller=str(caller.name), wasRevoked=was, **body.model_dump())
         return ReinstatedAnswer(was_revoked=was)
-
-    @router.post(
-        "/v1/forget-secret",
-        summary="Stop issuing and renewing under a secret",
-        responses=refuses(400, 401, 403, 415, 503),
-    )
-    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
-        """For administrators and secret keepers. Forgetting an unknown secret is no error."""
-        if body.revoke:
-            done = await revoker.forget_secret(caller, body.id)
-            known, revoked = done.known, done.certificates
-        else:
-            known, revoked = await revoker.agent.forget_secret(caller, body.id), 0
-        _log.info("secret forgotten", id=body.id, known=known, certificates=revoked, caller=str(caller.name))
-        return ForgottenAnswer()
 
     @router.get(
         "/v1/crl",

@@ -1,33 +1,52 @@
-"""The list of all routers besides `api.app`: a route that is not here is not served."""
+"""Every route that the cluster agent serves: what is not here is not served."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
 from cluster_agent.api.applications import registry_routes
+from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.claim import claim_routes
 from cluster_agent.api.identity_roots import root_routes
+from cluster_agent.api.public import public_routes
 from cluster_agent.api.revocation import revocation_routes
+from cluster_agent.api.secrets import secret_routes
 from cluster_agent.api.upstream import upstream_routes
 from cluster_agent.api.watch import watch_routes
-from cluster_agent.claims.claims import Claiming
+from cluster_agent.callers import Administrators
+from cluster_agent.claims.claim_keeper import ClaimKeeper
+from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import Publications
-from cluster_agent.registry.registrar import Registering
-from cluster_agent.revocation.lists import CurrentLists
+from cluster_agent.registry.registrar import Registrar
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.roots.root_keeper import RootKeeper
+from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets
+from cluster_agent.server.certificate import Serving
 
 
 def routers(
-    claiming: Claiming, lists: CurrentLists, publications: Publications, keeper: RootKeeper | None
+    *,
+    administrators: Administrators,
+    secrets: BootstrapSecrets,
+    issuer: ReplicaIssuer,
+    claims: ClaimKeeper,
+    registrar: Registrar,
+    revoker: Revoker,
+    publications: Publications,
+    keeper: RootKeeper | None,
+    serving: Serving,
+    metrics: Metrics,
 ) -> list[APIRouter]:
     """`keeper` is None when the agent did not make the root itself."""
-    agent = claiming.agent
     served = [
-        claim_routes(claiming),
-        registry_routes(Registering(agent)),
-        watch_routes(agent, publications),
-        revocation_routes(Revoker(agent, lists), lists),
-        upstream_routes(claiming),
+        public_routes(issuer.room, issuer.attestor),
+        secret_routes(secrets, revoker, registrar.registry, serving),
+        blessing_routes(issuer, metrics),
+        claim_routes(claims),
+        registry_routes(registrar),
+        watch_routes(issuer, publications, administrators),
+        revocation_routes(revoker),
+        upstream_routes(claims),
     ]
-    return served if keeper is None else [*served, root_routes(agent, keeper)]
+    return served if keeper is None else [*served, root_routes(keeper, administrators)]

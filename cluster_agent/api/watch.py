@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from cluster_agent.api.contract import Answer, refuses
+from cluster_agent.api.contract import Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
-from cluster_agent.callers import require_administrator
-from cluster_agent.issuing.cluster_agent import ClusterAgent
+from cluster_agent.callers import Administrators, require_administrator
+from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.publications import Publications
 
 _Kind = Annotated[str, Field(max_length=64)]
 _Version = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class WatchRequest(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
-
+class WatchRequest(Body):
     have: dict[_Kind, _Version] = Field(
         max_length=16, description="kind → the version that the caller has, 0 for none"
     )
@@ -48,7 +45,9 @@ class AcknowledgementsAnswer(Answer):
     kinds: dict[str, Acknowledged]
 
 
-def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
+def watch_routes(
+    issuer: ReplicaIssuer, publications: Publications, administrators: Administrators
+) -> APIRouter:
     """`POST /v1/watch` for replicas, `GET /v1/acknowledgements` for administrators."""
     router = APIRouter(route_class=CallerFirst)
 
@@ -56,7 +55,7 @@ def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
     async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
         """For replicas, with their certificate: they state which versions they have, which is their
         acknowledgement, and get what they lack."""
-        return WatchAnswer.model_validate(await publications.answer(await agent.replica(caller), body.have))
+        return WatchAnswer.model_validate(await publications.answer(await issuer.replica(caller), body.have))
 
     @router.get(
         "/v1/acknowledgements",
@@ -65,7 +64,7 @@ def watch_routes(agent: ClusterAgent, publications: Publications) -> APIRouter:
     )
     async def acknowledgements(caller: Authenticated) -> AcknowledgementsAnswer:
         """For administrators. Counted every half minute."""
-        require_administrator(caller, agent.administrators)
+        require_administrator(caller, administrators)
         return AcknowledgementsAnswer.model_validate({"kinds": publications.describe()})
 
     return router

@@ -2,7 +2,7 @@
 
     {"chain": <PEM>, "root": <PEM>, "administrators": {"in": ["acme:administrator"], "not_in": []}}
 
-What may be claimed is decided here, from values; `claiming` keeps it.
+What may be claimed is decided here, from values; `claim_keeper` keeps it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Claim:
         return json.dumps(document, sort_keys=True)
 
 
-def check(
+def check_claim(
     chain_pem: str,
     root_pem: str,
     administrators: object,
@@ -60,7 +60,7 @@ def check(
     return Claim(chain, root, _access_list(administrators, prefix))
 
 
-def renewed(
+def renewed_claim(
     claim: Claim,
     chain_pem: str,
     *,
@@ -82,7 +82,7 @@ def renewed(
     return replace(claim, chain=chain)
 
 
-def read(document: str, issuing: Principal, prefix: Name) -> Claim:
+def read_claim(document: str, issuing: Principal, prefix: Name) -> Claim:
     """The claim that was stored as `document`. Raises StoreError when it is for another agent."""
     try:
         value = json.loads(document)

@@ -13,7 +13,7 @@ from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import reading
 from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
-from cluster_agent.issuing.cluster_agent import Tripwire
+from cluster_agent.issuing.replica_issuer import Tripwire
 from cluster_agent.kubernetes.api import kubernetes_api
 from cluster_agent.kubernetes.events import NamespaceEvents
 from cluster_agent.kubernetes.pods import KubernetesPods

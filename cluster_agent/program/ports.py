@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from fastapi import APIRouter
+from fastapi import FastAPI
 from prometheus_client import make_asgi_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from cluster_agent.api.app import create_app, served
+from cluster_agent.api.app import served
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.claims.claims import Claiming
+from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import NotAuthenticated
 from cluster_agent.monitoring.metrics import Metrics
-from cluster_agent.rate_limits import RateLimits
 from cluster_agent.server.certificate import Serving
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
@@ -35,11 +32,11 @@ HANDSHAKE = "handshake"  # the path in the record of a refusal before any reques
 
 async def serve(
     settings: Settings,
-    claiming: Claiming,
+    app: FastAPI,
+    claims: ClaimKeeper,
     serving: Serving,
     metrics: Metrics,
     tracing: Tracing | None,
-    routes: Sequence[APIRouter],
     refusals: Refusals,
     supervisor: Supervisor,
 ) -> None:
@@ -58,10 +55,6 @@ async def serve(
     limits = _connection_limits(settings, settings.nameless_share)
     health_limits = _connection_limits(settings, 1)  # no client has a name there
     metrics.watch_connections(limits)
-    agent = claiming.agent
-    app = create_app(agent, serving, metrics, RateLimits(settings.rates, time.monotonic), refusals)
-    for router in routes:
-        app.include_router(router)
 
     def untrusted(address: str, why: str) -> None:
         refusal = NotAuthenticated("HandshakeRefused", why)
@@ -75,7 +68,7 @@ async def serve(
     )
     leaving = asyncio.Event()
     health = AgentServer(
-        uvicorn.Config(_health_app(api, claiming, metrics, supervisor, leaving), **common),
+        uvicorn.Config(_health_app(api, claims, metrics, supervisor, leaving), **common),
         None,
         health_limits,
         metrics.turned_away,
@@ -102,14 +95,14 @@ def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionL
 
 
 def _health_app(
-    api: AgentServer, claiming: Claiming, metrics: Metrics, supervisor: Supervisor, leaving: asyncio.Event
+    api: AgentServer, claims: ClaimKeeper, metrics: Metrics, supervisor: Supervisor, leaving: asyncio.Event
 ) -> Starlette:
     async def healthz(_request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "root": claiming.agent.room.kind})
+        return JSONResponse({"status": "ok", "root": claims.room.kind})
 
     async def readyz(_request: Request) -> JSONResponse:
         serves = api.started and not leaving.is_set()
-        if serves and (reason := claiming.waits or supervisor.problem()):
+        if serves and (reason := claims.waits or supervisor.problem()):
             return JSONResponse({"ready": False, "reason": reason}, 503)
         return JSONResponse({"ready": serves}, 200 if serves else 503)
 

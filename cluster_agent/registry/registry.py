@@ -25,7 +25,7 @@ from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
 from cluster_agent.signing import granted
-from cluster_agent.store.registry import RegisteredRow
+from cluster_agent.store.registry import RegisteredApplications, RegisteredRow
 
 _SIGNED_AS = "vanadium cluster agent, registered application, version 1"
 # RFC 1123, as Kubernetes names namespaces.
@@ -70,38 +70,45 @@ class Registration:
 
 @dataclass
 class Registry:
-    """What is registered, as this process knows it. `unreadable` are the applications whose row is not to be
-    believed: for them nothing is issued."""
+    """What is registered, as this process read it last. `unreadable` are the applications whose row is not to
+    be believed: for them nothing is issued."""
 
+    rows: RegisteredApplications
+    prefix: Name
+    issuing: Principal
+    administrators: Administrators
     entries: dict[Application, Registration] = field(default_factory=dict)
     unreadable: frozenset[Application] = frozenset()
-    _rows: tuple[RegisteredRow, ...] = ()
+    _taken: tuple[RegisteredRow, ...] = ()
 
     def of(self, application: Application) -> Registration | None:
         """None when the name follows from the application. Raises Forbidden."""
         if application in self.unreadable:
             raise Forbidden(
                 "RegistrationInvalid",
-                f"the registration of {application.namespace}/{application.service_account} was not made by "
-                "this cluster agent; register it again",
+                f"the registration of {application} was not made by this cluster agent; register it again",
             )
         return self.entries.get(application)
 
-    def name_of(self, application: Application, prefix: Name) -> Name:
+    def name_of(self, application: Application) -> Name:
         """Raises BadRequest, Forbidden."""
         registered = self.of(application)
-        return application.name_under(prefix) if registered is None else registered.name
+        return application.name_under(self.prefix) if registered is None else registered.name
 
-    def take(self, rows: Iterable[RegisteredRow], issuing: Principal) -> bool:
-        """Knows from now on what these rows say. Answers whether they are others than before."""
+    async def read(self) -> None:
+        """Takes up what was registered at any replica. Raises Unavailable."""
+        self.take(await self.rows.all())
+
+    def take(self, rows: Iterable[RegisteredRow]) -> None:
+        """Knows from now on what these rows state."""
         rows = tuple(rows)
-        if rows == self._rows:
-            return False
+        if rows == self._taken:
+            return
         entries, unreadable = {}, set()
         for row in rows:
             application = Application(row.namespace, row.service_account)
             try:
-                entries[application] = _believed(row, application, issuing)
+                entries[application] = _believed(row, application, self.issuing)
             except (BlessingsError, ValueError) as error:
                 unreadable.add(application)
                 _log.error(
@@ -110,35 +117,58 @@ class Registry:
                     serviceAccount=row.service_account,
                     error=str(error),
                 )
-        self.entries, self.unreadable, self._rows = entries, frozenset(unreadable), rows
-        return True
+        self.entries, self.unreadable, self._taken = entries, frozenset(unreadable), rows
+        for application, objection in self.objections().items():
+            _log.error(
+                "registered name would be refused now; register the application under another",
+                namespace=application.namespace,
+                serviceAccount=application.service_account,
+                name=str(entries[application].name),
+                objection=objection,
+            )
 
+    def objections(self) -> dict[Application, str]:
+        """Why registered names would be refused now: an older version, or another access list, let them in.
+        They stay in force, because taking a name away cuts off who has it; so an administrator is told."""
+        found = {}
+        for one in self.entries.values():
+            try:
+                check_name(one.name, one.application, prefix=self.prefix, administrators=self.administrators)
+            except BadRequest as error:
+                found[one.application] = str(error)
+                continue
+            for other in self.entries.values():
+                if other is not one and _in_the_way(one.name, other.name):
+                    found[one.application] = (
+                        f"{other.application} is {other.name}, and a pod's name can make the one of them the "
+                        "other"
+                    )
+        return found
 
-def check(
-    application: Application,
-    name_text: str,
-    ttl_seconds: int | None,
-    chain_pem: str | None,
-    *,
-    prefix: Name,
-    roots: Roots,
-    issuing: Principal,
-    administrators: Administrators,
-    now: datetime,
-) -> Registration:
-    """The registration that these values are, when all of it holds. Raises BadRequest."""
-    try:
-        name = Name.parse(name_text)
-    except BlessingsError as error:
-        raise BadRequest("InvalidName", str(error)) from error
-    application.name_under(prefix)
-    check_name(name, application, prefix=prefix, administrators=administrators)
-    if chain_pem is None and not name.is_extension_of(prefix):
-        raise BadRequest(
-            "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
-        )
-    chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, issuing, now)
-    return Registration(application, name, ttl_seconds, chain)
+    def check(
+        self,
+        application: Application,
+        name_text: str,
+        ttl_seconds: int | None,
+        chain_pem: str | None,
+        *,
+        roots: Roots,
+        now: datetime,
+    ) -> Registration:
+        """The registration that these values are, when all of it holds. Raises BadRequest."""
+        prefix = self.prefix
+        try:
+            name = Name.parse(name_text)
+        except BlessingsError as error:
+            raise BadRequest("InvalidName", str(error)) from error
+        application.name_under(prefix)
+        check_name(name, application, prefix=prefix, administrators=self.administrators)
+        if chain_pem is None and not name.is_extension_of(prefix):
+            raise BadRequest(
+                "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
+            )
+        chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, self.issuing, now)
+        return Registration(application, name, ttl_seconds, chain)
 
 
 def check_name(name: Name, application: Application, *, prefix: Name, administrators: Administrators) -> None:
@@ -175,6 +205,10 @@ def _check_not_of_another(name: Name, application: Application, prefix: Name) ->
             "NameOfAnother",
             f"{name} is the name of namespace {below[0]}, service account {below[1]}, or below it",
         )
+
+
+def _in_the_way(one: Name, other: Name) -> bool:
+    return one == other or one.is_extension_of(other) or other.is_extension_of(one)
 
 
 def _granted_chain(pem: str, name: Name, roots: Roots, issuing: Principal, now: datetime) -> Blessing:

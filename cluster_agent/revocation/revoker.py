@@ -6,6 +6,7 @@ within seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,90 +14,73 @@ import structlog
 
 from blessings import Name
 from cluster_agent.audit import Record
-from cluster_agent.callers import Caller, require_administrator, require_secret_keeper
+from cluster_agent.callers import Administrators, Caller, require_administrator, require_secret_keeper
 from cluster_agent.errors import BadRequest, Refusal
-from cluster_agent.issuing.cluster_agent import ClusterAgent
 from cluster_agent.model import Application
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.store.revocations import Revoked
+from cluster_agent.store.revocations import Revocations, Revoked
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
 class Revoker:
-    """Every call may raise Refusal."""
+    """Every call may raise Refusal. All but `forget_secret` are an administrator's."""
 
-    agent: ClusterAgent
+    revocations: Revocations
     lists: CurrentLists
+    administrators: Administrators
+    prefix: Name
+    now: Callable[[], datetime]
 
     async def revoke_pod(self, caller: Caller, pod_uid: str) -> Revoked:
-        """The pod is issued nothing any more, even when it was issued nothing before."""
-        require_administrator(caller, self.agent.administrators)
-        revocations = self.agent.store.revocations
-        return await self._published(
-            await revocations.revoke_replica(pod_uid, *self._act(caller, uid=pod_uid))
-        )
+        """Nothing is issued to the pod from now on, even when it was issued nothing before."""
+        act = self._act(caller, uid=pod_uid)
+        return await self._published(await self.revocations.revoke_replica(pod_uid, *act))
 
     async def revoke_serial(self, caller: Caller, serial: str) -> Revoked:
         """The replica that the certificate with that serial number, in hex, was issued to."""
-        require_administrator(caller, self.agent.administrators)
         number = f"{int(serial.replace(':', ''), 16):x}"
-        done = await self.agent.store.revocations.revoke_replica_of_serial(
-            number, *self._act(caller, serial=number)
-        )
+        act = self._act(caller, serial=number)
+        done = await self.revocations.revoke_replica_of_serial(number, *act)
         return await self._found(done, f"no valid certificate has the serial number {serial}")
 
     async def revoke_name(self, caller: Caller, name: Name) -> Revoked:
         """The replica that has that name now."""
-        require_administrator(caller, self.agent.administrators)
-        done = await self.agent.store.revocations.revoke_replica_named(
-            name, *self._act(caller, name=str(name))
-        )
+        act = self._act(caller, name=str(name))
+        done = await self.revocations.revoke_replica_named(name, *act)
         return await self._found(done, f"no live replica has the name {name}")
 
     async def revoke_application(self, caller: Caller, application: Application) -> Revoked:
         """Its secrets are forgotten, and it gets no new ones until it is reinstated."""
-        require_administrator(caller, self.agent.administrators)
-        revocations = self.agent.store.revocations
-        return await self._published(
-            await revocations.revoke_application(
-                application, *self._act(caller, application=self._name(application))
-            )
-        )
+        act = self._act(caller, application=str(application.name_under(self.prefix)))
+        return await self._published(await self.revocations.revoke_application(application, *act))
 
     async def reinstate_application(self, caller: Caller, application: Application) -> bool:
-        """Lets it have secrets again. Answers whether it was revoked."""
-        require_administrator(caller, self.agent.administrators)
-        details = {"application": self._name(application)}
-        record = Record("reinstated", self.agent.now(), str(caller.name), details)
-        return await self.agent.store.revocations.reinstate_application(application, record)
+        """Lets it have secrets again. Returns whether it was revoked."""
+        name = str(application.name_under(self.prefix))
+        _, record = self._act(caller, "reinstated", application=name)
+        return await self.revocations.reinstate_application(application, record)
 
     async def revoke_secret(self, caller: Caller, secret_id: str) -> Revoked:
         """Forgets the secret, and revokes what was issued under it."""
-        require_administrator(caller, self.agent.administrators)
-        done = await self.agent.store.revocations.revoke_secret(
-            secret_id, *self._act(caller, secret=secret_id)
-        )
-        return await self._published(done)
+        act = self._act(caller, secret=secret_id)
+        return await self._published(await self.revocations.revoke_secret(secret_id, *act))
 
     async def forget_secret(self, caller: Caller, secret_id: str) -> Revoked:
-        """The same, for who keeps secrets; of an administrator it is recorded as the same."""
-        require_secret_keeper(caller, self.agent.administrators)
-        if self.agent.administrators.allow(caller):
+        """As `revoke_secret`, for secret keepers too; an administrator's call is recorded as `revoked`."""
+        require_secret_keeper(caller, self.administrators)
+        if self.administrators.allow(caller):
             return await self.revoke_secret(caller, secret_id)
-        now = self.agent.now()
+        now = self.now()
         record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id, "revoked": True})
-        done = await self.agent.store.revocations.revoke_secret(secret_id, now, record)
-        return await self._published(done)
+        return await self._published(await self.revocations.revoke_secret(secret_id, now, record))
 
-    def _act(self, caller: Caller, **what: str) -> tuple[datetime, Record]:
-        """The time of the act, and its record."""
-        now = self.agent.now()
-        return now, Record("revoked", now, str(caller.name), what)
-
-    def _name(self, application: Application) -> str:
-        return str(application.name_under(self.agent.prefix))
+    def _act(self, caller: Caller, act: str = "revoked", **what: str) -> tuple[datetime, Record]:
+        """The time of an administrator's act, and its record."""
+        require_administrator(caller, self.administrators)
+        now = self.now()
+        return now, Record(act, now, str(caller.name), what)
 
     async def _found(self, done: Revoked, otherwise: str) -> Revoked:
         if not done.known:

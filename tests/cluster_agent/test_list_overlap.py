@@ -3,14 +3,13 @@ log says whom that may be."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from blessings import AccessList, Pattern
-from cluster_agent.revocation.list_overlap import warn_of_overlap
+from cluster_agent.callers import warn_of_overlap
 from tests.cluster_agent.claims.test_claim import Claimable
 from tests.cluster_agents import running_cluster_agent
 
@@ -49,8 +48,7 @@ async def test_a_claim_whose_administrators_are_in_the_keepers_list_is_warned_of
     unclaimed = Claimable(tmp_path, store_url)
     try:
         await unclaimed.claiming.start()
-        configured = unclaimed.agent.administrators
-        unclaimed.agent.administrators = replace(configured, secret_keepers=list_of("acme:ops"))
+        unclaimed.administrators.secret_keepers = list_of("acme:ops")
         with capture_logs() as logged:
             await unclaimed.claim(administrators={"in": ["acme:ops:chief", "acme:zeta"]})
         warned = [one for one in logged if "secretKeepers" in one]

@@ -43,9 +43,9 @@ def publications(under: AgentUnderClock, leaflet: Leaflet) -> Publications:
 
 
 async def replica(under: AgentUnderClock, pod: str) -> Blessing:
-    secret = await under.agent.new_secret(under.administrator(), Application("shop", "web"))
+    secret = await under.secrets.make(under.administrator(), Application("shop", "web"))
     caller = under.caller(secret.credential.blessing)
-    issued = await under.agent.seek_blessings(
+    issued = await under.issuer.seek_blessings(
         caller, csr_of(Principal.create()), under.token(pod, lifetime=timedelta(days=1)), None
     )
     return issued.blessing
@@ -53,7 +53,7 @@ async def replica(under: AgentUnderClock, pod: str) -> Blessing:
 
 async def test_a_replica_gets_what_it_lacks_and_nothing_when_it_has_it(under: AgentUnderClock) -> None:
     published = publications(under, Leaflet())
-    asking = await under.agent.replica(under.caller(await replica(under, "web-1")))
+    asking = await under.issuer.replica(under.caller(await replica(under, "web-1")))
     first = await published.answer(asking, {"leaflet": 1, "unknown": 7})
     assert first["publications"] == {"leaflet": {"version": 3, "content": "from 1 to 3"}}
     assert (await published.answer(asking, {"leaflet": 3}))["publications"] == {}
@@ -61,9 +61,9 @@ async def test_a_replica_gets_what_it_lacks_and_nothing_when_it_has_it(under: Ag
 
 
 async def test_a_bootstrap_credential_is_no_replica(under: AgentUnderClock) -> None:
-    secret = await under.agent.new_secret(under.administrator(), Application("shop", "web"))
+    secret = await under.secrets.make(under.administrator(), Application("shop", "web"))
     with pytest.raises(Forbidden, match="this call is a replica's"):
-        await under.agent.replica(under.caller(secret.credential.blessing))
+        await under.issuer.replica(under.caller(secret.credential.blessing))
 
 
 async def test_the_share_counts_live_replicas_that_have_what_is_required(under: AgentUnderClock) -> None:
@@ -73,7 +73,7 @@ async def test_the_share_counts_live_replicas_that_have_what_is_required(under: 
     await published.count()
     assert published.shares["leaflet"] == Share(live=4, acknowledged=0)
     for blessing, version in zip(blessings, (3, 2, 1, 0), strict=True):
-        await published.answer(await under.agent.replica(under.caller(blessing)), {"leaflet": version})
+        await published.answer(await under.issuer.replica(under.caller(blessing)), {"leaflet": version})
     await published.count()
     assert published.shares["leaflet"] == Share(live=4, acknowledged=2)
     assert published.shares["leaflet"].ratio == 0.5
@@ -88,9 +88,9 @@ async def test_a_renewed_replica_is_the_same_and_an_expired_one_no_longer_counts
     published = publications(under, Leaflet())
     staying, leaving = await replica(under, "web-1"), await replica(under, "web-2")
     for blessing in (staying, leaving):
-        await published.answer(await under.agent.replica(under.caller(blessing)), {"leaflet": 3})
+        await published.answer(await under.issuer.replica(under.caller(blessing)), {"leaflet": 3})
     under.clock.turn(minutes=30)
-    await under.agent.seek_blessings(
+    await under.issuer.seek_blessings(
         under.caller(staying), csr_of(Principal.create()), under.token("web-1"), None
     )
     await published.count()
@@ -104,7 +104,7 @@ async def test_a_renewed_replica_is_the_same_and_an_expired_one_no_longer_counts
 async def test_a_version_from_the_future_is_not_believed(under: AgentUnderClock) -> None:
     """A store that came from a backup published less than its replicas have seen."""
     published = publications(under, Leaflet())
-    asking = await under.agent.replica(under.caller(await replica(under, "web-1")))
+    asking = await under.issuer.replica(under.caller(await replica(under, "web-1")))
     answer = await published.answer(asking, {"leaflet": 9})
     assert answer["publications"] == {"leaflet": {"version": 3, "content": "from 0 to 3"}}
     await published.count()

@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Message
 
 from blessings import Blessing, Principal, Roots
 from cluster_agent.api.app import create_app, served
+from cluster_agent.api.blessings import blessing_routes
+from cluster_agent.api.public import public_routes
+from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.model import Application
 from cluster_agent.monitoring.metrics import Metrics
@@ -70,13 +73,18 @@ async def agent(tmp_path: Path) -> AsyncIterator[Served]:
     metrics = Metrics()
     rates = Rates(*(Rate(0.5),) * 4)
     app = create_app(
-        under.agent,
-        _ServingRoots(Roots.of(under.control_plane.certificate)),  # type: ignore[arg-type]  # all that is asked
+        RequestCallers(
+            _ServingRoots(Roots.of(under.control_plane.certificate)),  # type: ignore[arg-type]  # all asked
+            under.room,
+            under.administrators,
+            RateLimits(rates, lambda: under.clock().timestamp()),
+            under.clock,
+        ),
         metrics,
-        RateLimits(rates, lambda: under.clock().timestamp()),
         Refusals(lambda: under.clock().timestamp(), under.clock),
+        [public_routes(under.room, under.issuer.attestor), blessing_routes(under.issuer, metrics)],
     )
-    issued = await under.agent.new_secret(under.administrator(), Application("shop", "web"))
+    issued = await under.secrets.make(under.administrator(), Application("shop", "web"))
     yield Served(under, app, served(app), metrics, issued.credential.blessing)
     await under.store.close()
 
@@ -225,7 +233,7 @@ async def test_a_failure_of_ours_is_answered_once_and_left_to_the_server_to_log(
     async def fails(*_: object) -> None:
         raise RuntimeError("the store is upside down")
 
-    monkeypatch.setattr(agent.under.agent, "seek_blessings", fails)
+    monkeypatch.setattr(agent.under.issuer, "seek_blessings", fails)
     body = mark + json.dumps(agent.good()).encode()
     through, direct = [await call(app, agent.bootstrap, body) for app in (agent.app, agent.direct)]
     assert through.status == 500

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,14 @@ from fastapi.openapi.utils import get_openapi
 
 from blessings import AccessList, Pattern, Principal
 from cluster_agent.api.app import create_app
+from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
 from cluster_agent.audit.refusals import BURST, Refusals
-from cluster_agent.callers import Administrators
-from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import PollingPace, Publications
 from cluster_agent.rate_limits import Rate, RateLimits, Rates
-from cluster_agent.registry.registrar import Registering
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.roots.keys import RootKeys
 from cluster_agent.roots.root_keeper import RootKeeper
@@ -83,28 +80,39 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
     """Method and path of every route that is not anybody's."""
-    agent, clock = under.agent, under.clock
-    lists = CurrentLists(under.store, agent.room, timedelta(hours=1), clock)
+    clock = under.clock
+    lists = CurrentLists(under.store, under.room, timedelta(hours=1), clock)
     pace = PollingPace(polls_per_second=100, shortest_pause=timedelta(seconds=15))
     schedule = Schedule(timedelta(days=365), 1, timedelta(days=1), timedelta(minutes=2))
     keeper = RootKeeper(
-        room=agent.room,
+        room=under.room,
         records=under.store.root_succession,
         fleet=under.store.acknowledgements,
-        keys=RootKeys(directory, agent.prefix.root, timedelta(days=1), makes_keys=True),
+        keys=RootKeys(directory, under.prefix.root, timedelta(days=1), makes_keys=True),
         schedule=schedule,
         trust=lambda _: None,
         now=clock,
     )
     write_serving_files(directory / "serving")
-    serving = Serving(directory / "serving", agent.room.identity_roots)
+    serving = Serving(directory / "serving", under.room.identity_roots)
     rates = Rates(*(Rate(1),) * 4)
-    app = create_app(
-        agent, serving, Metrics(), RateLimits(rates, time.monotonic), Refusals(time.monotonic, clock)
-    )
     publications = Publications(under.store, [lists], pace, clock)
-    for router in routers(Claiming(agent, None, lambda _: None), lists, publications, keeper):
-        app.include_router(router)
+    metrics = Metrics()
+    everything = routers(
+        administrators=under.administrators,
+        secrets=under.secrets,
+        issuer=under.issuer,
+        claims=under.claim_keeper(None, lambda _: None),
+        registrar=under.registrar,
+        revoker=under.make_revoker(lists),
+        publications=publications,
+        keeper=keeper,
+        serving=serving,
+        metrics=metrics,
+    )
+    limits = RateLimits(rates, time.monotonic)
+    callers = RequestCallers(serving, under.room, under.administrators, limits, clock)
+    app = create_app(callers, metrics, Refusals(time.monotonic, clock), everything)
     document = get_openapi(title="", version="", routes=app.routes)
     routes = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert routes > OF_ANYBODY | OF_REPLICAS | OF_SECRET_KEEPERS
@@ -206,22 +214,21 @@ def test_settings_of_before_leave_the_webhook_its_secrets_only(tmp_path: Path) -
 async def test_attack_who_was_named_here_keeps_no_secrets_under_a_list_that_is_too_wide(
     under: AgentUnderClock,
 ) -> None:
-    issued = await under.agent.new_secret(under.secret_keeper(), Application("shop", "web"))
+    issued = await under.secrets.make(under.secret_keeper(), Application("shop", "web"))
     bootstrap = under.caller(issued.credential.blessing)
-    replica = await under.agent.seek_blessings(bootstrap, csr_of(Principal.create()), under.token(), None)
+    replica = await under.issuer.seek_blessings(bootstrap, csr_of(Principal.create()), under.token(), None)
     everybody = AccessList((Pattern.parse("..."),))
-    key = under.agent.room.issuing.public_key
-    under.agent.administrators = Administrators(AccessList(), key, everybody)
+    under.administrators.access_list = AccessList()
+    under.administrators.secret_keepers = everybody
     for caller in (bootstrap, under.caller(replica.blessing)):
         with pytest.raises(Forbidden, match="nor in that of the secret keepers"):
-            await under.agent.secrets(caller)
-    assert len(await under.agent.secrets(under.secret_keeper())) == 1
+            await under.secrets.live(caller)
+    assert len(await under.secrets.live(under.secret_keeper())) == 1
 
 
 async def test_attack_an_application_whose_replicas_would_keep_secrets(under: AgentUnderClock) -> None:
-    keepers = AccessList((Pattern.parse("acme:keeper"),))
-    under.agent.administrators = replace(under.agent.administrators, secret_keepers=keepers)
+    under.administrators.secret_keepers = AccessList((Pattern.parse("acme:keeper"),))
     with pytest.raises(BadRequest, match="or keeps its secrets"):
-        await Registering(under.agent).register(
+        await under.registrar.register(
             under.administrator(), Application("shop", "web"), "acme:keeper", None, None
         )

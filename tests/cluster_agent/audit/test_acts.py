@@ -15,17 +15,14 @@ from sqlalchemy import Engine, create_engine, select, text
 
 from blessings import Blessing, Name, Principal, Roots, fingerprint
 from cluster_agent.callers import Caller, certificate_fingerprint
-from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
-from cluster_agent.issuing.cluster_agent import IssuedSecret
 from cluster_agent.model import Application
-from cluster_agent.registry.registrar import Registering
 from cluster_agent.revocation.gone_pods import GonePods
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.roots.keys import RootKeys
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.roots.rotation import Schedule
+from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
 from cluster_agent.signing.room import ROOT_LIFETIME
 from cluster_agent.store import Store
 from cluster_agent.store.database import database_url
@@ -50,12 +47,11 @@ class World(AgentUnderClock):
         self.noted: dict[str, Any] = {}
         """What `prepare` has to tell `details`."""
         self.root = Administrator(self.clock())
-        self.claiming = Claiming(self.agent, directory / "code", lambda _: None)
-        self.registering = Registering(self.agent)
-        lists = CurrentLists(self.store, self.agent.room, timedelta(hours=1), self.clock)
-        self.revoker = Revoker(self.agent, lists)
+        self.claiming = self.claim_keeper(directory / "code", lambda _: None)
+        lists = CurrentLists(self.store, self.room, timedelta(hours=1), self.clock)
+        self.revoker = self.make_revoker(lists)
         self.keeper = RootKeeper(
-            room=self.agent.room,
+            room=self.room,
             records=self.store.root_succession,
             fleet=self.store.acknowledgements,
             keys=RootKeys(directory, Name.parse("acme"), ROOT_LIFETIME, makes_keys=True),
@@ -65,22 +61,22 @@ class World(AgentUnderClock):
         )
 
     async def claim(self) -> None:
-        await self.claiming.claim(**self.root.claim(self.agent.room.issuing.public_key))
+        await self.claiming.claim(**self.root.claim(self.room.issuing.public_key))
 
     def chief(self) -> Caller:
         return self.caller(self.root.leaf()[1])
 
     def chain(self, extension: str = "prod", **changes: Any) -> str:
-        return self.root.grant(self.agent.room.issuing.public_key, extension, **changes)
+        return self.root.grant(self.room.issuing.public_key, extension, **changes)
 
     async def secret(self) -> IssuedSecret:
-        return await self.agent.new_secret(self.secret_keeper(), WEB)
+        return await self.secrets.make(self.secret_keeper(), WEB)
 
     async def replica(self, secret: IssuedSecret | None = None) -> Blessing:
         """The blessing of web-1, with a new secret or that one."""
         caller = self.caller((secret or await self.secret()).credential.blessing)
         csr = csr_of(Principal.create())
-        return (await self.agent.seek_blessings(caller, csr, self.token(), None)).blessing
+        return (await self.issuer.seek_blessings(caller, csr, self.token(), None)).blessing
 
     def seconds(self, **later: float) -> int:
         return int((self.clock() + timedelta(**later)).timestamp())
@@ -108,14 +104,14 @@ async def claiming(world: World) -> Do:
 
 
 async def renewing_the_chain(world: World) -> Do:
-    world.noted["was"] = world.agent.room.identity.signing.blessing
+    world.noted["was"] = world.room.identity.signing.blessing
     chain = world.chain(lifetime=timedelta(days=700))
     return lambda: world.claiming.renew(chain, by=world.chief().name)
 
 
 def renewed(world: World) -> dict[str, Any]:
     was = world.noted["was"]
-    now = world.agent.room.identity.signing.blessing
+    now = world.room.identity.signing.blessing
     return {
         "certificate": certificate_fingerprint(now),
         "notAfter": world.seconds(days=700),
@@ -124,19 +120,19 @@ def renewed(world: World) -> dict[str, Any]:
 
 
 async def registering(world: World) -> Do:
-    return lambda: world.registering.register(world.chief(), WEB, "acme:prod:Fortuned", 600, None)
+    return lambda: world.registrar.register(world.chief(), WEB, "acme:prod:Fortuned", 600, None)
 
 
 async def registering_again(world: World) -> Do:
-    await world.registering.register(world.chief(), WEB, "acme:prod:Old", 600, None)
-    return lambda: world.registering.register(
+    await world.registrar.register(world.chief(), WEB, "acme:prod:Old", 600, None)
+    return lambda: world.registrar.register(
         world.chief(), WEB, "acme:fortuned", 900, world.chain("fortuned", path_length=0)
     )
 
 
 async def unregistering(world: World) -> Do:
-    await world.registering.register(world.chief(), WEB, "acme:prod:Old", 600, None)
-    return lambda: world.registering.unregister(world.chief(), WEB)
+    await world.registrar.register(world.chief(), WEB, "acme:prod:Old", 600, None)
+    return lambda: world.registrar.unregister(world.chief(), WEB)
 
 
 async def making_a_secret(world: World) -> Do:
@@ -145,7 +141,7 @@ async def making_a_secret(world: World) -> Do:
 
 async def forgetting_a_secret(world: World) -> Do:
     world.noted["id"] = (await world.secret()).secret.id
-    return lambda: world.agent.forget_secret(world.secret_keeper(), world.noted["id"])
+    return lambda: world.secrets.forget(world.secret_keeper(), world.noted["id"])
 
 
 async def forgetting_and_revoking_a_secret(world: World) -> Do:
@@ -375,7 +371,7 @@ ACTS = [
         the_first_certificate_of_an_application,
         lambda world: {
             "name": "acme:prod:shop:web",
-            "key": fingerprint(world.agent.room.issuing.public_key),
+            "key": fingerprint(world.room.issuing.public_key),
             "notAfter": world.seconds(days=30),
         },
     ),
@@ -494,8 +490,8 @@ async def test_what_changed_nothing_has_no_record(world: World, store_url: str) 
     await world.replica()
     known = shown(store_url)
     chief = world.chief()
-    assert not await world.agent.forget_secret(world.secret_keeper(), "unknown")
-    assert not await world.registering.unregister(chief, Application("shop", "api"))
+    assert not await world.secrets.forget(world.secret_keeper(), "unknown")
+    assert not await world.registrar.unregister(chief, Application("shop", "api"))
     assert not await world.revoker.reinstate_application(chief, WEB)
     assert not (await world.revoker.revoke_secret(chief, "unknown")).known
     with pytest.raises(BadRequest):
@@ -516,7 +512,7 @@ async def test_a_pod_that_is_gone_has_one_record_however_often_it_is_looked_for(
 
 async def test_what_a_registration_revokes_is_recorded_too(world: World, store_url: str) -> None:
     await world.replica()
-    await world.registering.register(world.chief(), WEB, "acme:prod:Fortuned", None, None)
+    await world.registrar.register(world.chief(), WEB, "acme:prod:Fortuned", None, None)
     (revoked,) = [one for one in shown(store_url) if one["act"] == "revoked"]
     assert (revoked["caller"], revoked["certificates"]) == (CHIEF, 1)
 
@@ -568,4 +564,4 @@ async def test_of_two_claims_one_has_a_record(world: World, store_url: str) -> N
     again = await other.claim.begin(SignedDocument(1, "{}", ""))
     assert not again
     assert [one["act"] for one in shown(store_url)].count("claimed") == 1
-    assert world.agent.room.identity_roots == Roots.of(world.root.root.certificate)
+    assert world.room.identity_roots == Roots.of(world.root.root.certificate)

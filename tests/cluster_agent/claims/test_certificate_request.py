@@ -15,7 +15,6 @@ from cryptography import x509
 from blessings import Expiry, Name, Principal, Roots, verify_blessing
 from blessings.profile.certificates import to_pem
 from cluster_agent.claims.certificate_request import certificate_request
-from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import Conflict, Refusal
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import AgentUnderClock, running_cluster_agent
@@ -31,20 +30,20 @@ class Claimed(AgentUnderClock):
     def __init__(self, directory: Path, store_url: str) -> None:
         super().__init__(directory, store_url, claimable=True)
         (directory / "code").write_text(CODE)
-        self.claiming = Claiming(self.agent, directory / "code", lambda roots: None)
+        self.claiming = self.claim_keeper(directory / "code", lambda roots: None)
         self.offline = Administrator(self.clock())
 
     async def start(self) -> None:
         await self.claiming.start()
-        await self.claiming.claim(**self.offline.claim(self.agent.room.issuing.public_key))
+        await self.claiming.claim(**self.offline.claim(self.room.issuing.public_key))
         self.clock.turn(days=300)
         self.offline.now = self.clock()
 
     def grant(self, **changes: Any) -> str:
-        return self.offline.grant(**{"key": self.agent.room.issuing.public_key, **changes})
+        return self.offline.grant(**{"key": self.room.issuing.public_key, **changes})
 
     def ends(self) -> datetime:
-        return self.agent.room.identity.signing.blessing.not_after
+        return self.room.identity.signing.blessing.not_after
 
 
 @pytest.fixture
@@ -67,22 +66,22 @@ async def refused(claimed: Claimed, chain: str) -> str:
 
 
 async def test_a_renewed_chain_signs_at_once_and_after_a_restart(claimed: Claimed) -> None:
-    administrators = claimed.agent.administrators
+    administrators = claimed.administrators.access_list
     await claimed.claiming.renew(claimed.grant(), by=CHIEF)
     assert claimed.ends() == claimed.clock() + YEAR
-    assert claimed.agent.administrators == administrators
+    assert claimed.administrators.access_list == administrators
     key = Principal.create().public_key
-    blessing = claimed.agent.room.sign_replica(WEB, "web-1", key, now=claimed.clock(), ttl=timedelta(hours=1))
-    assert str(verify_blessing(blessing, claimed.agent.room.identity_roots, now=claimed.clock())) == (
+    blessing = claimed.room.sign_replica(WEB, "web-1", key, now=claimed.clock(), ttl=timedelta(hours=1))
+    assert str(verify_blessing(blessing, claimed.room.identity_roots, now=claimed.clock())) == (
         "acme:prod:shop:web:web-1"
     )
     stored = await claimed.claiming._stored()
     assert stored is not None
-    assert stored.chain == claimed.agent.room.identity.signing.blessing
+    assert stored.chain == claimed.room.identity.signing.blessing
 
 
 async def test_another_replica_follows(claimed: Claimed) -> None:
-    room = claimed.agent.room
+    room = claimed.room
     before = room.identity
     await claimed.claiming.renew(claimed.grant(), by=CHIEF)
     after = room.identity
@@ -101,9 +100,9 @@ async def test_a_chain_that_has_ended_is_renewed_too(claimed: Claimed) -> None:
 
 
 async def test_attacks_on_an_import(claimed: Claimed) -> None:
-    foreign = Administrator(claimed.clock()).grant(claimed.agent.room.issuing.public_key)
+    foreign = Administrator(claimed.clock()).grant(claimed.room.issuing.public_key)
     leaf = claimed.offline.root.bless(
-        claimed.agent.room.issuing.public_key, "prod", now=claimed.clock(), lifetime=YEAR
+        claimed.room.issuing.public_key, "prod", now=claimed.clock(), lifetime=YEAR
     )
     soon = Expiry(claimed.clock() + YEAR)
     attacks = {
@@ -126,7 +125,7 @@ async def test_attacks_on_an_import(claimed: Claimed) -> None:
 async def test_an_agent_with_a_root_of_its_own_has_no_chain_to_renew(tmp_path: Path, store_url: str) -> None:
     under = AgentUnderClock(tmp_path, store_url)
     try:
-        claiming = Claiming(under.agent, None, lambda roots: None)
+        claiming = under.claim_keeper(None, lambda roots: None)
         await claiming.start()
         with pytest.raises(Conflict, match="no chain of an administrator's to renew"):
             await claiming.renew("", by=CHIEF)
@@ -160,16 +159,16 @@ async def test_a_chain_that_openssl_signs_from_the_request_is_accepted(
     (tmp_path / "root.pem").write_text(to_pem([root.certificate]))
     (tmp_path / "root.key").write_bytes(root.principal.to_pem())
     (tmp_path / "ca.cnf").write_text(_CERT_MANAGER_CA)
-    request = certificate_request(claimed.agent.room.issuing, PREFIX)
+    request = certificate_request(claimed.room.issuing, PREFIX)
     (tmp_path / "agent.csr").write_text(request)
     assert x509.load_pem_x509_csr(request.encode()).subject.rfc4514_string() == "DC=prod,DC=acme"
     signing = "x509 -req -in agent.csr -CA root.pem -CAkey root.key -days 3000 -sha256"
     signed = openssl(tmp_path, signing + " -extfile ca.cnf -extensions ca")
     claimed.clock.time = max(claimed.clock.time, datetime.now(UTC) + timedelta(minutes=1))
     await claimed.claiming.renew(signed, by=CHIEF)
-    assert claimed.agent.room.identity.signing.blessing.to_pem() == signed
+    assert claimed.room.identity.signing.blessing.to_pem() == signed
     key = Principal.create().public_key
-    blessing = claimed.agent.room.sign_replica(WEB, "web-1", key, now=claimed.clock(), ttl=timedelta(hours=1))
+    blessing = claimed.room.sign_replica(WEB, "web-1", key, now=claimed.clock(), ttl=timedelta(hours=1))
     verify_blessing(blessing, Roots.of(root.certificate), now=claimed.clock())
     (tmp_path / "leaf.pem").write_text(to_pem(blessing.certificates[:1]))
     (tmp_path / "between.pem").write_text(to_pem(blessing.certificates[1:]))

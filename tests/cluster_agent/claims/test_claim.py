@@ -30,7 +30,6 @@ from blessings import (
 from blessings.keys import check_public_key
 from blessings.profile.certificates import to_pem
 from cluster_agent.claims import claim
-from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import Conflict, Forbidden, Refusal, StoreError, Unavailable
 from cluster_agent.model import Application
 from cluster_agent.signing.room import IdentityAuthority
@@ -59,12 +58,12 @@ class Claimable(AgentUnderClock):
         code_file = directory / "code"
         code_file.write_text(CODE + "\n")
         self.trusted: list[Roots] = []
-        self.claiming = Claiming(self.agent, code_file, self.trusted.append)
+        self.claiming = self.claim_keeper(code_file, self.trusted.append)
         self.administrator_root = Administrator(self.clock())
 
     @property
     def key(self) -> PublicKey:
-        return self.agent.room.issuing.public_key
+        return self.room.issuing.public_key
 
     async def claim(self, **changes: Any) -> None:
         await self.claiming.claim(**self.administrator_root.claim(self.key, **changes))
@@ -82,7 +81,7 @@ async def refused(unclaimed: Claimable, **changes: Any) -> Refusal:
     """The refusal of a claim that must be refused, with the agent as unclaimed as before."""
     with pytest.raises(Refusal) as caught:
         await unclaimed.claim(**changes)
-    assert unclaimed.agent.room.kind == "unclaimed"
+    assert unclaimed.room.kind == "unclaimed"
     assert await unclaimed.store.claim.read() is None
     assert unclaimed.trusted == []
     return caught.value
@@ -90,22 +89,22 @@ async def refused(unclaimed: Claimable, **changes: Any) -> Refusal:
 
 async def test_an_unclaimed_agent_issues_nothing_and_says_why(unclaimed: Claimable) -> None:
     for call in (
-        unclaimed.agent.new_secret(unclaimed.administrator(), WEB),
-        unclaimed.agent.seek_blessings(
+        unclaimed.secrets.make(unclaimed.administrator(), WEB),
+        unclaimed.issuer.seek_blessings(
             unclaimed.administrator(), csr_of(Principal.create()), unclaimed.token(), None
         ),
     ):
         with pytest.raises(Unavailable, match="nobody has claimed this cluster agent yet"):
             await call
     assert unclaimed.claiming.waits == "unclaimed: it waits for an administrator, vkube claim-cluster-agent"
-    assert len(unclaimed.agent.room.identity_roots) == 0
+    assert len(unclaimed.room.identity_roots) == 0
 
 
 async def test_a_claimed_agent_names_replicas_under_the_administrators_root(unclaimed: Claimable) -> None:
     await unclaimed.claim()
     assert unclaimed.claiming.waits is None
-    issued = await unclaimed.agent.new_secret(unclaimed.administrator(), WEB)
-    answer = await unclaimed.agent.seek_blessings(
+    issued = await unclaimed.secrets.make(unclaimed.administrator(), WEB)
+    answer = await unclaimed.issuer.seek_blessings(
         unclaimed.caller(issued.credential.blessing), csr_of(Principal.create()), unclaimed.token(), None
     )
     roots = Roots.of(unclaimed.administrator_root.root.certificate)
@@ -115,9 +114,9 @@ async def test_a_claimed_agent_names_replicas_under_the_administrators_root(uncl
 
 async def test_the_agent_never_has_the_roots_key(unclaimed: Claimable) -> None:
     await unclaimed.claim()
-    assert sorted(unclaimed.agent.room.fingerprints) == ["bootstrap", "issuing"]
+    assert sorted(unclaimed.room.fingerprints) == ["bootstrap", "issuing"]
     root = fingerprint(unclaimed.administrator_root.root.principal.public_key)
-    assert root not in unclaimed.agent.room.fingerprints.values()
+    assert root not in unclaimed.room.fingerprints.values()
 
 
 async def test_a_second_claim_fails_and_says_whose_it_is(unclaimed: Claimable) -> None:
@@ -139,7 +138,7 @@ async def test_of_claims_at_once_exactly_one_wins(unclaimed: Claimable) -> None:
     ]
     assert [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)] == ["AlreadyClaimed"] * 5
     (winner,) = winners
-    assert unclaimed.agent.room.identity_roots == Roots.of(winner.root.certificate)
+    assert unclaimed.room.identity_roots == Roots.of(winner.root.certificate)
 
 
 async def test_of_claims_of_two_replicas_at_once_exactly_one_wins(
@@ -152,7 +151,7 @@ async def test_of_claims_of_two_replicas_at_once_exactly_one_wins(
         "AlreadyClaimed",
         "won",
     ]
-    assert first.agent.room.identity_roots == second.agent.room.identity_roots
+    assert first.room.identity_roots == second.room.identity_roots
     for one in (first, second):
         await one.store.close()
 
@@ -161,9 +160,9 @@ async def test_another_replica_takes_the_claim_up(tmp_path: Path, postgresql: Po
     url = postgresql.new_database()
     first, second = Claimable(tmp_path, url), Claimable(tmp_path, url)
     await first.claim()
-    assert second.agent.room.kind == "unclaimed"
+    assert second.room.kind == "unclaimed"
     await second.claiming.look()
-    assert second.agent.room.identity_roots == first.agent.room.identity_roots
+    assert second.room.identity_roots == first.room.identity_roots
     for one in (first, second):
         await one.store.close()
 
@@ -261,18 +260,18 @@ async def test_attack_an_access_list_that_lets_replicas_administer(
 async def test_a_claim_names_its_administrators_beside_the_webhook(unclaimed: Claimable) -> None:
     await unclaimed.claim(administrators={"in": ["acme:ops"], "not_in": ["acme:ops:intern"]})
     _, chief = unclaimed.administrator_root.leaf("ops:chief")
-    assert await unclaimed.agent.secrets(unclaimed.caller(chief)) == []
-    assert await unclaimed.agent.secrets(unclaimed.administrator()) == []
+    assert await unclaimed.secrets.live(unclaimed.caller(chief)) == []
+    assert await unclaimed.secrets.live(unclaimed.administrator()) == []
     for extension in ("ops:intern", "administrator", "prod:ops"):
         _, other = unclaimed.administrator_root.leaf(extension)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await unclaimed.agent.secrets(unclaimed.caller(other))
+            await unclaimed.secrets.live(unclaimed.caller(other))
 
 
 async def test_attack_an_administrators_name_signed_by_the_agents_own_key(unclaimed: Claimable) -> None:
     """Even where the access list says everybody, who was named by the agent does not administer it."""
     await unclaimed.claim()
-    room = unclaimed.agent.room
+    room = unclaimed.room
     replica = room.sign_replica(
         Name.parse("acme:prod:shop:web"),
         "web-1",
@@ -280,33 +279,33 @@ async def test_attack_an_administrators_name_signed_by_the_agents_own_key(unclai
         now=unclaimed.clock(),
         ttl=timedelta(hours=1),
     )
-    everybody = unclaimed.agent.administrators.access_list.from_value({"in": ["..."]})
-    unclaimed.agent.administrators = type(unclaimed.agent.administrators)(everybody, unclaimed.key)
+    everybody = unclaimed.administrators.access_list.from_value({"in": ["..."]})
+    unclaimed.administrators.access_list = everybody
     with pytest.raises(Forbidden):
-        await unclaimed.agent.secrets(unclaimed.caller(replica))
+        await unclaimed.secrets.live(unclaimed.caller(replica))
 
 
 async def test_a_claim_is_there_after_a_restart(unclaimed: Claimable) -> None:
     await unclaimed.claim()
     await unclaimed.claiming.start()
-    again = Claiming(unclaimed.agent, None, unclaimed.trusted.append)
-    unclaimed.agent.room.given = None
+    again = unclaimed.claim_keeper(None, unclaimed.trusted.append)
+    unclaimed.room.given = None
     await again.start()
-    assert unclaimed.agent.room.kind == "claimed"
-    assert unclaimed.agent.room.identity_roots == Roots.of(unclaimed.administrator_root.root.certificate)
+    assert unclaimed.room.kind == "claimed"
+    assert unclaimed.room.identity_roots == Roots.of(unclaimed.administrator_root.root.certificate)
 
 
 async def test_a_claim_whose_chain_has_ended_is_still_known_and_signs_nothing(unclaimed: Claimable) -> None:
     await unclaimed.claim()
-    issued = await unclaimed.agent.new_secret(unclaimed.administrator(), WEB)
+    issued = await unclaimed.secrets.make(unclaimed.administrator(), WEB)
     unclaimed.clock.turn(days=80)
     caller = unclaimed.caller(issued.credential.blessing)
     unclaimed.clock.turn(days=300)
-    unclaimed.agent.room.given = None
+    unclaimed.room.given = None
     await unclaimed.claiming.start()
-    assert unclaimed.agent.room.kind == "claimed"
+    assert unclaimed.room.kind == "claimed"
     with pytest.raises(Unavailable, match="too soon to sign with it"):
-        await unclaimed.agent.seek_blessings(
+        await unclaimed.issuer.seek_blessings(
             caller, csr_of(Principal.create()), unclaimed.token(lifetime=timedelta(hours=1)), None
         )
 
@@ -315,29 +314,29 @@ async def test_attack_a_claim_written_into_the_database(unclaimed: Claimable) ->
     await unclaimed.claim()
     attacker = Administrator(unclaimed.clock())
     body = attacker.claim(unclaimed.key)
-    forged = claim.check(
+    forged = claim.check_claim(
         body["chain"],
         body["root"],
         body["administrators"],
-        prefix=unclaimed.agent.prefix,
-        issuing=unclaimed.agent.room.issuing,
+        prefix=unclaimed.prefix,
+        issuing=unclaimed.room.issuing,
         longest_ttl=timedelta(hours=1),
         now=unclaimed.clock(),
     )
     statement = update(tables.documents).values(document=forged.spelled)
     with unclaimed.store._access.database.writing.begin() as connection:
         connection.execute(statement)
-    unclaimed.agent.room.given = None
+    unclaimed.room.given = None
     with pytest.raises(StoreError, match="not put there by a cluster agent with this issuing key"):
         await unclaimed.claiming.start()
-    assert unclaimed.agent.room.kind == "unclaimed"
+    assert unclaimed.room.kind == "unclaimed"
 
 
 async def test_an_agent_with_a_root_of_its_own_is_not_claimed(tmp_path: Path, store_url: str) -> None:
     own = AgentUnderClock(tmp_path, store_url)
-    claiming = Claiming(own.agent, None, lambda _: None)
+    claiming = own.claim_keeper(None, lambda _: None)
     await claiming.start()
-    body = Administrator(own.clock()).claim(own.agent.room.issuing.public_key)
+    body = Administrator(own.clock()).claim(own.room.issuing.public_key)
     with pytest.raises(Conflict, match="root is self-made, so it cannot be claimed"):
         await claiming.claim(**body)
     await own.store.close()
@@ -348,7 +347,7 @@ async def test_attack_a_claimed_agents_store_under_a_root_of_its_own(unclaimed: 
     self_made = Authority.create_root(
         Name.parse("acme"), Principal.create(), now=unclaimed.clock(), lifetime=timedelta(days=9)
     )
-    unclaimed.agent.room.given = IdentityAuthority.of_root(self_made)
+    unclaimed.room.given = IdentityAuthority.of_root(self_made)
     with pytest.raises(StoreError, match="was claimed by an administrator"):
         await unclaimed.claiming.start()
 

@@ -29,8 +29,9 @@ from blessings import (
 )
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, Refusal
-from cluster_agent.issuing.cluster_agent import IssuedBlessing, IssuedSecret
+from cluster_agent.issuing.replica_issuer import IssuedBlessing
 from cluster_agent.model import Application
+from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
 from cluster_agent.store import tables
 from tests.cluster_agents import AgentUnderClock, pod_token
 from tests.csrs import csr_of
@@ -47,7 +48,7 @@ async def under(tmp_path: Path, store_url: str) -> AsyncIterator[AgentUnderClock
 
 
 async def secret_of(under: AgentUnderClock, application: Application = WEB) -> IssuedSecret:
-    return await under.agent.new_secret(under.administrator(), application)
+    return await under.secrets.make(under.administrator(), application)
 
 
 async def seek(
@@ -57,7 +58,7 @@ async def seek(
     principal: Principal | None = None,
     ttl: int | None = None,
 ) -> IssuedBlessing:
-    return await under.agent.seek_blessings(caller, csr_of(principal or Principal.create()), token, ttl)
+    return await under.issuer.seek_blessings(caller, csr_of(principal or Principal.create()), token, ttl)
 
 
 def issuances(under: AgentUnderClock) -> int:
@@ -70,7 +71,7 @@ async def refused(under: AgentUnderClock, caller: Caller, token: str, csr: str |
     """The refusal of a call that must be refused, with nothing issued."""
     before = issuances(under)
     with pytest.raises(Refusal) as caught:
-        await under.agent.seek_blessings(caller, csr or csr_of(Principal.create()), token, None)
+        await under.issuer.seek_blessings(caller, csr or csr_of(Principal.create()), token, None)
     assert issuances(under) == before
     return caught.value
 
@@ -79,7 +80,7 @@ async def test_a_pod_gets_its_own_name_under_its_application(under: AgentUnderCl
     issued = await secret_of(under)
     principal = Principal.create()
     answer = await seek(under, under.caller(issued.credential.blessing), under.token("web-1"), principal)
-    name = verify_blessing(answer.blessing, under.agent.room.identity_roots, now=under.clock())
+    name = verify_blessing(answer.blessing, under.room.identity_roots, now=under.clock())
     assert str(name) == "acme:prod:shop:web:web-1"
     assert fingerprint(answer.blessing.public_key) == fingerprint(principal.public_key)
 
@@ -123,7 +124,7 @@ async def test_a_replica_renews_with_its_certificate_a_fresh_token_and_a_new_key
 async def test_a_replica_renews_for_60_days_while_application_certificates_come_and_go(
     under: AgentUnderClock,
 ) -> None:
-    under.agent.ttl = replace(under.agent.ttl, default=timedelta(hours=24))
+    under.issuer.ttl = replace(under.issuer.ttl, default=timedelta(hours=24))
     current = await seek(under, under.caller((await secret_of(under)).credential.blessing), under.token())
     issuers = set()
     for _ in range(60 * 2):
@@ -135,7 +136,7 @@ async def test_a_replica_renews_for_60_days_while_application_certificates_come_
 
 
 async def test_an_unknown_certificate_of_our_own_root_is_no_entitlement(under: AgentUnderClock) -> None:
-    room = under.agent.room
+    room = under.room
     stranger = room.sign_replica(
         Name.parse("acme:prod:shop:web"),
         "web-1",
@@ -148,7 +149,7 @@ async def test_an_unknown_certificate_of_our_own_root_is_no_entitlement(under: A
 
 
 async def test_a_bootstrap_credential_that_was_never_stored_is_refused(under: AgentUnderClock) -> None:
-    forged = under.agent.room.sign_bootstrap(now=under.clock())
+    forged = under.room.sign_bootstrap(now=under.clock())
     assert (await refused(under, under.caller(forged.blessing), under.token())).reason == "UnknownSecret"
 
 
@@ -260,10 +261,10 @@ async def test_what_a_csr_asks_for_is_not_granted(under: AgentUnderClock) -> Non
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(principal.signing_key, hashes.SHA256())
     )
-    answer = await under.agent.seek_blessings(
+    answer = await under.issuer.seek_blessings(
         caller, csr.public_bytes(Encoding.PEM).decode(), under.token("web-1"), None
     )
-    name = verify_blessing(answer.blessing, under.agent.room.identity_roots, now=under.clock())
+    name = verify_blessing(answer.blessing, under.room.identity_roots, now=under.clock())
     assert str(name) == "acme:prod:shop:web:web-1"
 
 
@@ -279,7 +280,7 @@ async def test_forgetting_a_secret_stops_issuing_and_renewing_at_once(under: Age
     issued = await secret_of(under)
     caller = under.caller(issued.credential.blessing)
     first = await seek(under, caller, under.token())
-    assert await under.agent.forget_secret(under.administrator(), issued.secret.id)
+    assert await under.secrets.forget(under.administrator(), issued.secret.id)
     assert (await refused(under, caller, under.token())).reason == "SecretForgotten"
     assert (await refused(under, under.caller(first.blessing), under.token())).reason == "SecretForgotten"
 
@@ -293,17 +294,17 @@ async def test_a_secret_forgotten_while_a_token_is_under_review_issues_nothing(
         kind = "jwks"
 
         async def attest(self, token: str) -> object:
-            await under.agent.forget_secret(under.administrator(), issued.secret.id)
+            await under.secrets.forget(under.administrator(), issued.secret.id)
             return await attestor.attest(token)
 
-    attestor = under.agent.attestor
-    under.agent.attestor = ForgettingAttestor()  # type: ignore[assignment]  # wraps the real one
+    attestor = under.issuer.attestor
+    under.issuer.attestor = ForgettingAttestor()  # type: ignore[assignment]  # wraps the real one
     refusal = await refused(under, under.caller(issued.credential.blessing), under.token())
     assert refusal.reason == "SecretForgotten"
 
 
 async def test_forgetting_an_unknown_secret_is_no_error(under: AgentUnderClock) -> None:
-    assert not await under.agent.forget_secret(under.administrator(), "unknown")
+    assert not await under.secrets.forget(under.administrator(), "unknown")
 
 
 async def test_a_rotated_credential_works_beside_the_old_one(under: AgentUnderClock) -> None:
@@ -319,11 +320,11 @@ async def test_attack_administration_by_a_replica_or_a_bootstrap_credential(unde
     replica = under.caller((await seek(under, bootstrap, under.token())).blessing)
     for caller in (bootstrap, replica, under.control_plane_caller("cluster-agent")):
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await under.agent.new_secret(caller, WEB)
+            await under.secrets.make(caller, WEB)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await under.agent.forget_secret(caller, issued.secret.id)
+            await under.secrets.forget(caller, issued.secret.id)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await under.agent.secrets(caller)
+            await under.secrets.live(caller)
 
 
 async def test_attack_administration_by_a_bootstrap_credential_under_a_list_that_is_too_wide(
@@ -331,10 +332,9 @@ async def test_attack_administration_by_a_bootstrap_credential_under_a_list_that
 ) -> None:
     bootstrap = under.caller((await secret_of(under)).credential.blessing)
     for pattern in ("...", "vanadium-bootstrap"):
-        wide = AccessList((Pattern.parse(pattern),))
-        under.agent.administrators = replace(under.agent.administrators, access_list=wide)
+        under.administrators.access_list = AccessList((Pattern.parse(pattern),))
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await under.agent.new_secret(bootstrap, WEB)
+            await under.secrets.make(bootstrap, WEB)
 
 
 async def test_attack_an_identity_root_that_claims_the_administrators_name(under: AgentUnderClock) -> None:
@@ -366,7 +366,7 @@ async def test_a_connection_without_a_certificate_is_nobody(under: AgentUnderClo
 async def test_a_bootstrap_credential_proves_nothing_to_a_peer(under: AgentUnderClock) -> None:
     issued = await secret_of(under)
     with pytest.raises(VerificationError, match="no recognised root"):
-        verify_blessing(issued.credential.blessing, under.agent.room.identity_roots, now=under.clock())
+        verify_blessing(issued.credential.blessing, under.room.identity_roots, now=under.clock())
 
 
 async def test_an_expired_root_never_signs(under: AgentUnderClock) -> None:
@@ -394,7 +394,7 @@ def test_an_application_name_follows_from_namespace_and_service_account_alone() 
 
 
 def test_a_chain_is_presented_leaf_first_without_the_root(under: AgentUnderClock) -> None:
-    blessing: Blessing = under.agent.room.sign_replica(
+    blessing: Blessing = under.room.sign_replica(
         Name.parse("acme:prod:shop:web"),
         "web-1",
         Principal.create().public_key,

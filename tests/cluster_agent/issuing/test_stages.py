@@ -53,10 +53,10 @@ async def under(tmp_path: Path, store_url: str) -> AsyncIterator[AgentUnderClock
 
 
 async def test_a_watch_is_told_of_each_stage_and_whom_it_is_for(under: AgentUnderClock) -> None:
-    secret = await under.agent.new_secret(under.administrator(), Application("shop", "web"))
+    secret = await under.secrets.make(under.administrator(), Application("shop", "web"))
     caller = under.caller(secret.credential.blessing)
-    watch = under.agent.watch = WatchRecord()
-    await under.agent.seek_blessings(caller, csr_of(Principal.create()), under.token(), None)
+    watch = under.issuer.watch = WatchRecord()
+    await under.issuer.seek_blessings(caller, csr_of(Principal.create()), under.token(), None)
     assert watch.seen == [
         "entitlement begins",
         "entitlement ends",
@@ -72,11 +72,11 @@ async def test_a_watch_is_told_of_each_stage_and_whom_it_is_for(under: AgentUnde
 
 
 async def test_a_refusal_ends_its_stage_and_no_other_begins(under: AgentUnderClock) -> None:
-    secret = await under.agent.new_secret(under.administrator(), Application("shop", "web"))
+    secret = await under.secrets.make(under.administrator(), Application("shop", "web"))
     caller = under.caller(secret.credential.blessing)
-    watch = under.agent.watch = WatchRecord()
+    watch = under.issuer.watch = WatchRecord()
     with pytest.raises(Refusal):
-        await under.agent.seek_blessings(caller, csr_of(Principal.create()), "", None)
+        await under.issuer.seek_blessings(caller, csr_of(Principal.create()), "", None)
     assert watch.seen[-2:] == ["attestation begins", "attestation refuses: TokenMissing"]
 
 

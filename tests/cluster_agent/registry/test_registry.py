@@ -17,10 +17,8 @@ from structlog.testing import capture_logs
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
-from cluster_agent.claims.claims import Claiming
 from cluster_agent.errors import Forbidden, Refusal, StoreError, Unavailable
 from cluster_agent.model import Application, Secret
-from cluster_agent.registry.registrar import Registering
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables
 from cluster_agent.store.registry import RegisteredRow
@@ -39,11 +37,10 @@ class Claimed(AgentUnderClock):
         self.code_file = directory / "code"
         self.code_file.write_text(CODE)
         self.root = Administrator(self.clock())
-        self.registering = Registering(self.agent)
 
     async def claim(self) -> None:
-        claiming = Claiming(self.agent, self.code_file, lambda _: None)
-        await claiming.claim(**self.root.claim(self.agent.room.issuing.public_key))
+        claiming = self.claim_keeper(self.code_file, lambda _: None)
+        await claiming.claim(**self.root.claim(self.room.issuing.public_key))
 
     def chief(self, extension: str = "administrator") -> Caller:
         _, blessing = self.root.leaf(extension)
@@ -51,19 +48,19 @@ class Claimed(AgentUnderClock):
 
     def grant(self, extension: str, **changes: Any) -> str:
         keywords = {"path_length": 0, **changes}
-        return self.root.grant(self.agent.room.issuing.public_key, extension, **keywords)
+        return self.root.grant(self.room.issuing.public_key, extension, **keywords)
 
     async def register(
         self, name: str, chain: str | None = None, *, application: Application = WEB, ttl: int | None = None
     ) -> Registration:
-        return await self.registering.register(self.chief(), application, name, ttl, chain)
+        return await self.registrar.register(self.chief(), application, name, ttl, chain)
 
     async def issue(self, application: Application = WEB) -> Blessing:
         """A pod's blessing, from a new credential."""
-        issued = await self.agent.new_secret(self.administrator(), application)
+        issued = await self.secrets.make(self.administrator(), application)
         token = self.token(namespace=application.namespace, service_account=application.service_account)
         caller = self.caller(issued.credential.blessing)
-        answer = await self.agent.seek_blessings(caller, csr_of(Principal.create()), token, None)
+        answer = await self.issuer.seek_blessings(caller, csr_of(Principal.create()), token, None)
         return answer.blessing
 
     def proven(self, blessing: Blessing) -> str:
@@ -82,7 +79,7 @@ async def refused(claimed: Claimed, name: str, chain: str | None = None) -> str:
     """The reason of a registration that must be refused, with nothing registered."""
     with pytest.raises(Refusal) as caught:
         await claimed.register(name, chain)
-    assert await claimed.registering.registered(claimed.chief()) == []
+    assert await claimed.registrar.registered(claimed.chief()) == []
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
     return caught.value.reason
 
@@ -106,23 +103,23 @@ async def test_an_application_has_a_life_of_its_own_for_its_certificates(claimed
 async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: Claimed) -> None:
     await claimed.register("acme:prod:One")
     await claimed.register("acme:prod:Two", ttl=600)
-    (registered,) = await claimed.registering.registered(claimed.chief())
+    (registered,) = await claimed.registrar.registered(claimed.chief())
     assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:Two", 600)
-    assert await claimed.registering.unregister(claimed.chief(), WEB)
-    assert not await claimed.registering.unregister(claimed.chief(), WEB)
+    assert await claimed.registrar.unregister(claimed.chief(), WEB)
+    assert not await claimed.registrar.unregister(claimed.chief(), WEB)
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
 
 
 async def test_credentials_of_the_name_before_are_forgotten(claimed: Claimed) -> None:
-    issued = await claimed.agent.new_secret(claimed.administrator(), WEB)
-    other = await claimed.agent.new_secret(claimed.administrator(), Application("shop", "api"))
+    issued = await claimed.secrets.make(claimed.administrator(), WEB)
+    other = await claimed.secrets.make(claimed.administrator(), Application("shop", "api"))
     await claimed.register("acme:prod:Fortuned")
     with pytest.raises(Forbidden) as caught:
-        await claimed.agent.seek_blessings(
+        await claimed.issuer.seek_blessings(
             claimed.caller(issued.credential.blessing), csr_of(Principal.create()), claimed.token(), None
         )
     assert caught.value.reason == "SecretForgotten"
-    assert [one.id for one in await claimed.agent.secrets(claimed.chief())] == [other.secret.id]
+    assert [one.id for one in await claimed.secrets.live(claimed.chief())] == [other.secret.id]
 
 
 async def test_what_was_issued_under_the_name_before_is_revoked(claimed: Claimed) -> None:
@@ -134,7 +131,7 @@ async def test_what_was_issued_under_the_name_before_is_revoked(claimed: Claimed
     after = await claimed.issue()
     await claimed.register("acme:prod:Fortuned", ttl=600)
     assert len(await claimed.store.published_revocations.certificates(claimed.clock())) == 1
-    await claimed.registering.unregister(claimed.chief(), WEB)
+    await claimed.registrar.unregister(claimed.chief(), WEB)
     serials = {one.serial for one in await claimed.store.published_revocations.certificates(claimed.clock())}
     assert serials == {f"{one.leaf.serial_number:x}" for one in (before, after)}
 
@@ -142,7 +139,7 @@ async def test_what_was_issued_under_the_name_before_is_revoked(claimed: Claimed
 async def test_a_renaming_that_ended_half_way_is_finished_by_repeating_it(
     claimed: Claimed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await claimed.agent.new_secret(claimed.administrator(), WEB)
+    await claimed.secrets.make(claimed.administrator(), WEB)
 
     async def away(now: datetime) -> list[Secret]:
         raise Unavailable("StoreUnavailable", "away")
@@ -152,61 +149,58 @@ async def test_a_renaming_that_ended_half_way_is_finished_by_repeating_it(
         with pytest.raises(Unavailable):
             await claimed.register("acme:prod:Fortuned")
     claimed.clock.turn(minutes=1)
-    of_the_new_name = await claimed.agent.new_secret(claimed.administrator(), WEB)
+    of_the_new_name = await claimed.secrets.make(claimed.administrator(), WEB)
     for _ in range(2):
         claimed.clock.turn(minutes=1)
         await claimed.register("acme:prod:Fortuned")
-        live = await claimed.agent.secrets(claimed.chief())
+        live = await claimed.secrets.live(claimed.chief())
         assert [one.id for one in live] == [of_the_new_name.secret.id]
 
 
 async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(claimed: Claimed) -> None:
     """Renamed at another replica, whose forgetting is not in the store yet."""
-    issued = await claimed.agent.new_secret(claimed.administrator(), WEB)
-    attestor = claimed.agent.attestor
+    issued = await claimed.secrets.make(claimed.administrator(), WEB)
+    attestor = claimed.issuer.attestor
 
     class RenamingAttestor:
         kind = "jwks"
 
         async def attest(self, token: str) -> object:
             registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
-            claimed.agent.registry.take(
-                [registration.row(claimed.agent.room.issuing, claimed.clock())], claimed.agent.room.issuing
-            )
+            claimed.registry.take([registration.row(claimed.room.issuing, claimed.clock())])
             return await attestor.attest(token)
 
-    claimed.agent.attestor = RenamingAttestor()  # type: ignore[assignment]  # wraps the real one
-    claimed.agent.registry.take(
+    claimed.issuer.attestor = RenamingAttestor()  # type: ignore[assignment]  # wraps the real one
+    claimed.registry.take(
         [
             Registration(WEB, Name.parse("acme:old"), None, Blessing.from_pem(claimed.grant("old"))).row(
-                claimed.agent.room.issuing, claimed.clock()
+                claimed.room.issuing, claimed.clock()
             )
-        ],
-        claimed.agent.room.issuing,
+        ]
     )
     caller = claimed.caller(issued.credential.blessing)
-    answer = await claimed.agent.seek_blessings(caller, csr_of(Principal.create()), claimed.token(), None)
+    answer = await claimed.issuer.seek_blessings(caller, csr_of(Principal.create()), claimed.token(), None)
     assert str(answer.name) == "acme:prod:Fortuned:web-1"
 
 
 async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: Claimed) -> None:
     registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
     await claimed.store.registered.put(
-        registration.row(claimed.agent.room.issuing, claimed.clock()), Record("registered", claimed.clock())
+        registration.row(claimed.room.issuing, claimed.clock()), Record("registered", claimed.clock())
     )
     with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.documents).values(document="another's"))
     # Each is a background task of its own.
     with pytest.raises(StoreError):
-        await Claiming(claimed.agent, claimed.code_file, lambda _: None).look()
-    await claimed.agent.read_registry()
-    assert claimed.agent.registry.of(WEB) == registration
+        await claimed.claim_keeper(claimed.code_file, lambda _: None).look()
+    await claimed.registry.read()
+    assert claimed.registry.of(WEB) == registration
 
 
 async def test_a_registration_is_there_after_a_restart(claimed: Claimed) -> None:
     await claimed.register("acme:fortuned", claimed.grant("fortuned"))
-    claimed.agent.registry = type(claimed.agent.registry)()
-    await claimed.registering.look()
+    claimed.registry.take([])
+    await claimed.registry.read()
     assert claimed.proven(await claimed.issue()) == "acme:fortuned:web-1"
 
 
@@ -235,7 +229,7 @@ async def test_attack_a_grant_for_another_name_or_key_or_by_another_root(claimed
         claimed.grant("other"): "OtherName",
         claimed.root.grant(Principal.create().public_key, "fortuned", path_length=0): "BlessingForAnotherKey",
         Administrator(claimed.clock()).grant(
-            claimed.agent.room.issuing.public_key, "fortuned", path_length=0
+            claimed.room.issuing.public_key, "fortuned", path_length=0
         ): "ChainInvalid",
         claimed.grant("fortuned", caveats=[Expiry(datetime(2100, 1, 1, tzinfo=UTC))]): "RestrictedBlessing",
         "no PEM": "InvalidChain",
@@ -288,7 +282,7 @@ async def test_attack_a_name_that_pods_would_make_another_registered_one(
 async def test_names_that_were_registered_before_they_were_refused_are_reported(claimed: Claimed) -> None:
     """As an older version wrote them. They stay in force: taking them away would cut off who has them."""
     await claimed.register("acme:prod:Good", application=Application("shop", "good"))
-    issuing = claimed.agent.room.issuing
+    issuing = claimed.room.issuing
     with claimed.store._access.database.writing.begin() as connection:
         for account, name in (
             ("web", "acme:prod:shop"),
@@ -302,8 +296,8 @@ async def test_names_that_were_registered_before_they_were_refused_are_reported(
             values = {**asdict(row.row(issuing, claimed.clock())), "registered_at": 0}
             connection.execute(insert(tables.applications).values(values))
     with capture_logs() as logged:
-        await claimed.agent.read_registry()
-        await claimed.agent.read_registry()
+        await claimed.registry.read()
+        await claimed.registry.read()
     said = {one["serviceAccount"]: one["objection"] for one in logged if "refused now" in one["event"]}
     assert len([one for one in logged if one["log_level"] == "error"]) == len(said) == 5
     assert "is the name of a namespace" in said["web"]
@@ -313,7 +307,7 @@ async def test_names_that_were_registered_before_they_were_refused_are_reported(
     assert "which administers this cluster agent" in said["boss"]
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web-1"
     await claimed.register("acme:prod:Web")
-    assert WEB not in claimed.agent.registered_objections()
+    assert WEB not in claimed.registry.objections()
 
 
 async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_moment(
@@ -340,11 +334,11 @@ async def test_attack_registering_by_who_may_not(claimed: Claimed) -> None:
     replica = claimed.caller(await claimed.issue())
     for caller in (replica, claimed.chief("intern"), claimed.control_plane_caller("cluster-agent")):
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await claimed.registering.register(caller, WEB, "acme:prod:X", None, None)
+            await claimed.registrar.register(caller, WEB, "acme:prod:X", None, None)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await claimed.registering.unregister(caller, WEB)
+            await claimed.registrar.unregister(caller, WEB)
         with pytest.raises(Forbidden, match="not in the administrators' access list"):
-            await claimed.registering.registered(caller)
+            await claimed.registrar.registered(caller)
 
 
 @pytest.mark.parametrize("change", [{"name": "acme:prod:shop:api"}, {"name": "acme:admin"}, {"chain": None}])
@@ -354,7 +348,7 @@ async def test_attack_a_row_changed_in_the_database_names_nobody(
     await claimed.register("acme:fortuned", claimed.grant("fortuned"))
     with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.applications).values(change))
-    await claimed.registering.look()
+    await claimed.registry.read()
     with pytest.raises(Forbidden, match="was not made by this cluster agent"):
         await claimed.issue()
     await claimed.register("acme:prod:Again")
@@ -365,8 +359,8 @@ async def test_attack_an_agent_that_is_taken_over_names_nobody_outside_of_its_gr
     claimed: Claimed,
 ) -> None:
     """With the issuing key in the attacker's hands, and no check in the way, the chain gives it away."""
-    issuing = claimed.agent.room.issuing
-    delegated = claimed.agent.room.identity.signing
+    issuing = claimed.room.issuing
+    delegated = claimed.room.identity.signing
     wide = Authority.create_root(Name.parse("acme"), issuing, now=claimed.clock(), lifetime=timedelta(days=1))
     application = wide.grant(
         issuing.public_key, "admin", now=claimed.clock(), lifetime=timedelta(hours=1)

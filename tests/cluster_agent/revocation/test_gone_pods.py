@@ -50,14 +50,14 @@ class Watching:
     async def run(self, pod: str) -> Blessing:
         """A pod that is there, with its blessing."""
         self.cluster.uids.add(f"uid-of-{pod}")
-        secret = await self.under.agent.new_secret(self.under.administrator(), Application("shop", "web"))
+        secret = await self.under.secrets.make(self.under.administrator(), Application("shop", "web"))
         return await self.issue(secret.credential.blessing, pod)
 
     async def issue(self, blessing: Blessing, pod: str) -> Blessing:
         caller = self.under.caller(blessing)
         token = self.under.token(pod, lifetime=timedelta(days=1))
         return (
-            await self.under.agent.seek_blessings(caller, csr_of(Principal.create()), token, None)
+            await self.under.issuer.seek_blessings(caller, csr_of(Principal.create()), token, None)
         ).blessing
 
     async def revoked(self) -> set[int]:
@@ -94,7 +94,7 @@ async def test_a_pod_that_is_not_listed_any_more_is_revoked(watching: Watching) 
 
 async def test_attack_what_a_cached_token_still_got_after_the_deletion_is_revoked(watching: Watching) -> None:
     """The API server accepts a deleted Pod's token for some seconds more."""
-    secret = await watching.under.agent.new_secret(watching.under.administrator(), Application("shop", "web"))
+    secret = await watching.under.secrets.make(watching.under.administrator(), Application("shop", "web"))
     watching.gone.note_deleted("uid-of-web-1")
     await watching.gone.revoke_noted()
     late = await watching.issue(secret.credential.blessing, "web-1")

@@ -34,10 +34,10 @@ from cluster_agent.errors import (
     TooManyCertificates,
     TooManyRequests,
 )
-from cluster_agent.issuing.cluster_agent import IssuedBlessing, IssuedSecret
+from cluster_agent.issuing.replica_issuer import IssuedBlessing
 from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.revocation.lists import CurrentLists
-from cluster_agent.revocation.revoker import Revoker
+from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
 from cluster_agent.store import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,
@@ -60,23 +60,23 @@ class Revoking:
     def __init__(self, directory: Path, store_url: str, ttl: timedelta = HOUR) -> None:
         self.under = AgentUnderClock(directory, store_url, ttl=ttl)
         self.clock = self.under.clock
-        self.lists = CurrentLists(self.under.store, self.under.agent.room, LIFETIME, self.clock)
-        self.revoker = Revoker(self.under.agent, self.lists)
+        self.lists = CurrentLists(self.under.store, self.under.room, LIFETIME, self.clock)
+        self.revoker = self.under.make_revoker(self.lists)
         self.administrator = self.under.administrator()
 
     async def secret(self, application: Application = WEB) -> IssuedSecret:
-        return await self.under.agent.new_secret(self.administrator, application)
+        return await self.under.secrets.make(self.administrator, application)
 
     async def issue(self, blessing: Blessing, pod: str = "web-1", **claims: str) -> IssuedBlessing:
         token = self.under.token(pod, lifetime=timedelta(days=30), **claims)
         caller = self.under.caller(blessing)
-        return await self.under.agent.seek_blessings(caller, csr_of(Principal.create()), token, None)
+        return await self.under.issuer.seek_blessings(caller, csr_of(Principal.create()), token, None)
 
     def judged(self, blessing: Blessing) -> Reason | None:
         """By a peer that has the current lists, and insists on them."""
         lists = RevocationLists.of(base64.b64decode(one["crl"]) for one in self.listed(0))
         policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
-        roots = self.under.agent.room.identity_roots
+        roots = self.under.room.identity_roots
         try:
             verify_blessing(blessing, roots, now=self.clock(), policy=policy)
         except VerificationError as error:
@@ -119,7 +119,7 @@ async def test_a_revoked_replica_is_listed_and_issued_nothing_more(revoking: Rev
             await revoking.issue(blessing, "web-1")
         assert caught.value.reason == "Revoked"
     with pytest.raises(Forbidden):
-        await revoking.under.agent.replica(revoking.under.caller(replica.blessing))
+        await revoking.under.issuer.replica(revoking.under.caller(replica.blessing))
     await revoking.issue(other.blessing, "web-2")
 
 
@@ -155,7 +155,7 @@ async def test_forgetting_a_secret_revokes_what_was_issued_under_it(revoking: Re
 async def test_a_secret_that_has_a_successor_is_forgotten_without_revoking(revoking: Revoking) -> None:
     secret = await revoking.secret()
     replica = await revoking.issue(secret.credential.blessing)
-    assert await revoking.under.agent.forget_secret(revoking.administrator, secret.secret.id)
+    assert await revoking.under.secrets.forget(revoking.administrator, secret.secret.id)
     await revoking.lists.refresh()
     assert revoking.judged(replica.blessing) is None
 
@@ -264,7 +264,7 @@ async def test_replicas_of_the_agent_publish_the_same(tmp_path: Path, postgresql
     url = postgresql.new_database()
     first = Revoking(tmp_path, url)
     store = open_store(url)
-    second = CurrentLists(store, first.under.agent.room, LIFETIME, first.clock)
+    second = CurrentLists(store, first.under.room, LIFETIME, first.clock)
     replica = await first.issue((await first.secret()).credential.blessing)
     await asyncio.gather(first.lists.refresh(), second.refresh())
     await first.revoker.revoke_pod(first.administrator, "uid-of-web-1")
@@ -324,7 +324,7 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
     assert revoking.lists.of("acme:prod:shop:web") == [of_web]
     assert revoking.judged(first.blessing) is Reason.REVOKED
 
-    started = CurrentLists(revoking.under.store, revoking.under.agent.room, LIFETIME, revoking.clock)
+    started = CurrentLists(revoking.under.store, revoking.under.room, LIFETIME, revoking.clock)
     await started.refresh()
     assert started.of("acme:prod:shop:web") == []
     assert [len(one.serials) for one in started.of("acme:prod:shop:api")] == [1]

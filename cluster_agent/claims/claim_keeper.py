@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import AccessList, Authority, Blessing, Name, Roots, fingerprint, verify_signature
+from blessings import Authority, Blessing, Name, Roots, fingerprint, verify_signature
 from blessings.keys import check_public_key
 from cluster_agent.audit import Record
-from cluster_agent.callers import certificate_fingerprint
-from cluster_agent.claims import claim as claims
-from cluster_agent.claims.claim import Claim
+from cluster_agent.callers import Administrators, certificate_fingerprint, warn_of_overlap
+from cluster_agent.claims.claim import Claim, check_claim, read_claim, renewed_claim
 from cluster_agent.errors import Conflict, Forbidden, StoreError, Unavailable
-from cluster_agent.issuing.cluster_agent import ClusterAgent
-from cluster_agent.revocation.list_overlap import warn_of_overlap
-from cluster_agent.signing.room import IdentityAuthority
-from cluster_agent.store.documents import SignedDocument
+from cluster_agent.signing.room import IdentityAuthority, SigningRoom
+from cluster_agent.store.documents import Document, SignedDocument
 from service.errors import SettingsError
 
 LEAST_CODE_CHARACTERS = 32
@@ -34,27 +32,32 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass
-class Claiming:
+class ClaimKeeper:
     """The claim of one agent. `trust` is called with the root's certificate once there is one."""
 
-    agent: ClusterAgent
+    prefix: Name
+    room: SigningRoom
+    administrators: Administrators
+    records: Document
+    longest_ttl: timedelta
     code_file: Path | None
     trust: Callable[[Roots], None]
+    now: Callable[[], datetime]
 
     def __post_init__(self) -> None:
-        self.csr = self.agent.room.issuing.csr().public_bytes(Encoding.PEM).decode()
+        self.csr = self.room.issuing.csr().public_bytes(Encoding.PEM).decode()
 
     @property
     def waits(self) -> str | None:
         """Why the agent is not ready, if it is because nobody claimed it."""
-        if self.agent.room.kind != "unclaimed":
+        if self.room.kind != "unclaimed":
             return None
         return "unclaimed: it waits for an administrator, vkube claim-cluster-agent"
 
     async def start(self) -> None:
         """Takes up the claim that is in the store. Raises StoreError, SettingsError."""
         claimed = await self._stored()
-        if not self.agent.room.claimable:
+        if not self.room.claimable:
             if claimed is not None:
                 raise StoreError(
                     "this store's cluster agent was claimed by an administrator; start it with "
@@ -72,42 +75,42 @@ class Claiming:
             ) from error
         _log.warning(
             "unclaimed, nothing is issued",
-            prefix=str(self.agent.prefix),
-            issuingKey=fingerprint(self.agent.room.issuing.public_key),
+            prefix=str(self.prefix),
+            issuingKey=fingerprint(self.room.issuing.public_key),
         )
 
     async def look(self) -> None:
         """Takes up a claim or a chain that another replica was given. Raises StoreError, Unavailable."""
-        if not self.agent.room.claimable:
+        if not self.room.claimable:
             return
         claimed = await self._stored()
         if claimed is None:
             return
         if self.waits:
             self._take_up(claimed)
-        elif claimed.chain != self.agent.room.identity.signing.blessing:
+        elif claimed.chain != self.room.identity.signing.blessing:
             self._sign_with(claimed)
 
     async def renew(self, chain: str, *, by: Name) -> Claim:
         """The claim with a later chain under the same root, durably; `by` whom is in its record. Raises
         Refusal."""
-        stored = await self.agent.store.claim.read()
+        stored = await self.records.read()
         if stored is None:
             raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
         claimed = self._verified(stored)
-        room = self.agent.room
-        renewed = claims.renewed(
+        room = self.room
+        renewed = renewed_claim(
             claimed,
             chain,
-            prefix=self.agent.prefix,
+            prefix=self.prefix,
             issuing=room.issuing,
-            longest_ttl=self.agent.ttl.default,
-            now=self.agent.now(),
+            longest_ttl=self.longest_ttl,
+            now=self.now(),
         )
         details = {**_described(renewed.chain), "before": _described(claimed.chain)}
-        record = Record("chain-renewed", self.agent.now(), str(by), details)
+        record = Record("chain-renewed", self.now(), str(by), details)
         following = self._signed(renewed, stored.version + 1)
-        if not await self.agent.store.claim.replace(stored.version, following, record):
+        if not await self.records.replace(stored.version, following, record):
             raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
         await self.look()
         return renewed
@@ -117,31 +120,31 @@ class Claiming:
         self._require_waiting()
         if not hmac.compare_digest(code.encode(), self._code().encode()):
             raise Forbidden("WrongClaimCode", "this is not the code in the agent's claim code file")
-        now = self.agent.now()
-        claimed = claims.check(
+        now = self.now()
+        claimed = check_claim(
             chain,
             root,
             administrators,
-            prefix=self.agent.prefix,
-            issuing=self.agent.room.issuing,
-            longest_ttl=self.agent.ttl.default,
+            prefix=self.prefix,
+            issuing=self.room.issuing,
+            longest_ttl=self.longest_ttl,
             now=now,
         )
         details = {
-            "prefix": str(self.agent.prefix),
+            "prefix": str(self.prefix),
             "rootKey": fingerprint(check_public_key(claimed.root.public_key())),
             "administrators": claimed.administrators.to_value(),
             **_described(claimed.chain),
         }
         record = Record("claimed", now, details=details)
-        first = await self.agent.store.claim.begin(self._signed(claimed, version=1), record)
+        first = await self.records.begin(self._signed(claimed, version=1), record)
         await self.look()
         if not first:
             self._require_waiting()
         return claimed
 
     def _require_waiting(self) -> None:
-        room = self.agent.room
+        room = self.room
         if not room.claimable:
             raise Conflict(
                 "NotClaimable",
@@ -152,15 +155,15 @@ class Claiming:
             key = fingerprint(room.identity_roots.entries[0].facts.public_key)
             raise Conflict(
                 "AlreadyClaimed",
-                f"this cluster agent was claimed by the root {self.agent.prefix.root} with the key {key}",
+                f"this cluster agent was claimed by the root {self.prefix.root} with the key {key}",
             )
 
     async def _stored(self) -> Claim | None:
-        stored = await self.agent.store.claim.read()
+        stored = await self.records.read()
         return None if stored is None else self._verified(stored)
 
     def _verified(self, stored: SignedDocument) -> Claim:
-        issuing = self.agent.room.issuing
+        issuing = self.room.issuing
         try:
             signature = bytes.fromhex(stored.signature)
         except ValueError:
@@ -169,33 +172,30 @@ class Claiming:
             raise StoreError(
                 "the claim in the store was not put there by a cluster agent with this issuing key"
             )
-        return claims.read(stored.document, issuing, self.agent.prefix)
+        return read_claim(stored.document, issuing, self.prefix)
 
     def _signed(self, claimed: Claim, version: int) -> SignedDocument:
-        signature = self.agent.room.issuing.sign(claimed.spelled.encode())
+        signature = self.room.issuing.sign(claimed.spelled.encode())
         return SignedDocument(version, claimed.spelled, signature.hex())
 
     def _take_up(self, claimed: Claim) -> None:
         self._sign_with(claimed)
-        room = self.agent.room
-        configured = self.agent.administrators
-        self.agent.administrators = replace(
-            configured, access_list=_both(configured.access_list, claimed.administrators)
-        )
-        warn_of_overlap(claimed.administrators, configured.secret_keepers)
+        room = self.room
+        self.administrators.admit(claimed.administrators)
+        warn_of_overlap(claimed.administrators, self.administrators.secret_keepers)
         self.trust(room.identity_roots)
         _log.info(
             "claimed",
-            root=str(self.agent.prefix.root),
+            root=str(self.prefix.root),
             rootKey=fingerprint(room.identity_roots.entries[0].facts.public_key),
-            prefix=str(self.agent.prefix),
+            prefix=str(self.prefix),
             administrators=claimed.administrators.to_value(),
             notAfter=claimed.chain.not_after.isoformat(),
         )
 
     def _sign_with(self, claimed: Claim) -> None:
-        signing = Authority(self.agent.room.issuing, claimed.chain)
-        self.agent.room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
+        signing = Authority(self.room.issuing, claimed.chain)
+        self.room.follow(IdentityAuthority(signing, Roots.of(claimed.root)))
         _log.info("signs with a chain", notAfter=claimed.chain.not_after.isoformat())
 
     def _code(self) -> str:
@@ -217,7 +217,3 @@ class Claiming:
 
 def _described(chain: Blessing) -> dict[str, Any]:
     return {"certificate": certificate_fingerprint(chain), "notAfter": int(chain.not_after.timestamp())}
-
-
-def _both(one: AccessList, other: AccessList) -> AccessList:
-    return AccessList(one.allowed + other.allowed, one.refused + other.refused)

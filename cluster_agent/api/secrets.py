@@ -1,0 +1,141 @@
+"""The routes of secrets, for administrators and secret keepers."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter
+from pydantic import Field
+
+from blessings.encoding.times import rfc3339
+from cluster_agent.api.contract import DNS_NAME, PRINTABLE, Answer, Body, Rfc3339, refuses
+from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.model import Application
+from cluster_agent.registry.registry import Registry
+from cluster_agent.revocation.revoker import Revoker
+from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets, IssuedSecret
+from cluster_agent.server.certificate import Serving
+
+CREDENTIAL_VERSION = 1
+_log = structlog.get_logger(__name__)
+
+
+class NewSecretRequest(Body):
+    namespace: str = Field(max_length=63, pattern=DNS_NAME)
+    service_account: str = Field(max_length=253, pattern=DNS_NAME)
+
+
+class Credential(Answer):
+    """A bootstrap credential, in the form of the Kubernetes Secret's entry for the application."""
+
+    version: int = Field(description="of this format")
+    id: str = Field(description="of the secret")
+    application: str = Field(description="its name")
+    certificate_chain: str = Field(description="PEM, the client certificate first")
+    private_key: str = Field(description="PEM, PKCS #8; only this answer contains it")
+    cluster_agent_roots: str = Field(description="PEM, to verify the cluster agent's certificate")
+    not_after: Rfc3339
+
+
+class NewSecretAnswer(Answer):
+    id: str = Field(description="to forget the secret by")
+    application: str = Field(description="the application's name")
+    not_after: Rfc3339 = Field(description="when the credential ends")
+    credential: Credential
+
+
+class SecretAnswer(Answer):
+    id: str
+    namespace: str
+    service_account: str
+    application: str = Field(description="its current name")
+    created_at: Rfc3339
+    not_after: Rfc3339
+
+
+class SecretsAnswer(Answer):
+    secrets: list[SecretAnswer]
+
+
+class ForgetSecretRequest(Body):
+    id: str = Field(min_length=1, max_length=64, pattern=PRINTABLE)
+    revoke: bool = Field(
+        default=False, description="also what was issued under it; false for a secret that has a successor"
+    )
+
+
+class ForgottenAnswer(Answer):
+    """Nothing: an unknown secret is forgotten too."""
+
+
+def secret_routes(
+    kept: BootstrapSecrets, revoker: Revoker, registry: Registry, serving: Serving
+) -> APIRouter:
+    """`POST /v1/new-secret`, `GET /v1/secrets`, `POST /v1/forget-secret`."""
+    router = APIRouter(route_class=CallerFirst)
+
+    @router.post(
+        "/v1/new-secret",
+        summary="Make a bootstrap credential for an application",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def new_secret(body: NewSecretRequest, caller: Authenticated) -> NewSecretAnswer:
+        """For administrators and secret keepers. The agent keeps the credential's fingerprint only."""
+        issued = await kept.make(caller, Application(body.namespace, body.service_account))
+        _log.info("secret made", id=issued.secret.id, application=str(issued.name), caller=str(caller.name))
+        return NewSecretAnswer(
+            id=issued.secret.id,
+            application=str(issued.name),
+            not_after=rfc3339(issued.secret.not_after),
+            credential=_credential(issued, serving),
+        )
+
+    @router.get(
+        "/v1/secrets",
+        summary="The secrets that are neither forgotten nor expired",
+        responses=refuses(401, 403, 503),
+    )
+    async def secrets(caller: Authenticated) -> SecretsAnswer:
+        """For administrators and secret keepers. Each entry names the secret's application, and never
+        contains the credential."""
+        return SecretsAnswer(
+            secrets=[
+                SecretAnswer(
+                    id=secret.id,
+                    namespace=secret.application.namespace,
+                    service_account=secret.application.service_account,
+                    application=str(registry.name_of(secret.application)),
+                    created_at=rfc3339(secret.created_at),
+                    not_after=rfc3339(secret.not_after),
+                )
+                for secret in await kept.live(caller)
+            ]
+        )
+
+    @router.post(
+        "/v1/forget-secret",
+        summary="Stop issuing and renewing under a secret",
+        responses=refuses(400, 401, 403, 415, 503),
+    )
+    async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
+        """For administrators and secret keepers. Forgetting an unknown secret is no error."""
+        if body.revoke:
+            done = await revoker.forget_secret(caller, body.id)
+            known, revoked = done.known, done.certificates
+        else:
+            known, revoked = await kept.forget(caller, body.id), 0
+        _log.info("secret forgotten", id=body.id, known=known, certificates=revoked, caller=str(caller.name))
+        return ForgottenAnswer()
+
+    return router
+
+
+def _credential(issued: IssuedSecret, serving: Serving) -> Credential:
+    return Credential(
+        version=CREDENTIAL_VERSION,
+        id=issued.secret.id,
+        application=str(issued.name),
+        certificate_chain=issued.credential.blessing.to_pem(),
+        private_key=issued.credential.principal.to_pem().decode(),
+        cluster_agent_roots=serving.control_plane_roots.to_pem(),
+        not_after=rfc3339(issued.secret.not_after),
+    )

@@ -1,0 +1,183 @@
+"""SeekBlessings: names a replica's key after its pod. No HTTP here.
+
+Every check comes before the signature, and the record of what was signed before the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from blessings import Blessing, Name, PublicKey, fingerprint
+from cluster_agent.attestation import AttestedPod, Attestor
+from cluster_agent.audit import Record
+from cluster_agent.callers import Caller, certificate_fingerprint
+from cluster_agent.errors import Forbidden, Refusal, TooManyCertificates
+from cluster_agent.issuing import checks
+from cluster_agent.issuing.checks import Known, ProvenPod, RequestedKey, requested_key, require
+from cluster_agent.issuing.stages import IssuanceWatch, NobodyWatches
+from cluster_agent.issuing.ttl_policy import TtlPolicy
+from cluster_agent.model import Issuance, IssuedCertificate, Secret
+from cluster_agent.registry.registry import Registration, Registry
+from cluster_agent.signing.room import SigningRoom
+from cluster_agent.store import MOST_LIVE_OF_POD, MOST_OF_FULL_LIFE
+from cluster_agent.store.issuances import Issuances
+from cluster_agent.store.secrets import Secrets
+
+
+class Tripwire(Protocol):
+    """Is told that a bootstrap credential was misused."""
+
+    def report(self, secret: Secret, refusal: Refusal) -> None: ...
+
+
+@dataclass(frozen=True)
+class IssuedBlessing:
+    """An answer to SeekBlessings. `renew_at` is the half of its life, without the replica's jitter."""
+
+    name: Name
+    blessing: Blessing
+    renew_at: datetime
+
+
+@dataclass
+class ReplicaIssuer:
+    """Issues replica blessings to callers that prove to be a pod of their application."""
+
+    room: SigningRoom
+    registry: Registry
+    secrets: Secrets
+    issuances: Issuances
+    attestor: Attestor
+    tripwires: tuple[Tripwire, ...]
+    ttl: TtlPolicy
+    now: Callable[[], datetime]
+    watch: IssuanceWatch = field(default_factory=NobodyWatches)
+
+    async def seek_blessings(
+        self, caller: Caller, csr_pem: str, token: str, ttl_seconds: int | None
+    ) -> IssuedBlessing:
+        """Names the key of the CSR after the pod that the token is bound to. Raises Refusal."""
+        self.room.require_identity()
+        with self.watch.stage("entitlement"):
+            secret, earlier = await self._entitlement(caller)
+        self.watch.is_for(secret.application)
+        key = requested_key(csr_pem)
+        require(checks.KEY, RequestedKey(key, caller.blessing.public_key))
+        with self.watch.stage("attestation"):
+            pod = await self._attested(caller, secret, earlier, token)
+
+        # Not before the attestation, which may take long: what is registered by now counts.
+        ttl = self._ttl_of(self.registry.of(secret.application)).choose(ttl_seconds)
+        sign = partial(self._sign_and_record, caller, secret, pod, key, self.now())
+        try:
+            issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
+        except TooManyCertificates:
+            # It starts again and again. It gets on, and what it leaves behind ends soon.
+            issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
+        self.watch.issued(issued.name)
+        return issued
+
+    async def replica(self, caller: Caller) -> Issuance:
+        """What the caller was issued as a replica, when it still may renew. Raises Refusal."""
+        _, issuance = await self._entitlement(caller)
+        if issuance is None:
+            raise Forbidden(
+                "NotAReplica", f"{caller.name} is a bootstrap credential; this call is a replica's"
+            )
+        return issuance
+
+    async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
+        """The secret that the caller's certificate entitles it under, and, for a renewal, what it was
+        issued before."""
+        known: tuple[Issuance | None, Secret | None] | None
+        if caller.holds_bootstrap_credential:
+            known = None, await self.secrets.of_certificate(caller.certificate_fingerprint)
+        else:
+            known = await self.issuances.with_secret(caller.certificate_fingerprint)
+        earlier, secret = known or (None, None)
+        require(checks.ENTITLEMENT, Known(caller, secret, earlier))
+        assert secret is not None  # noqa: S101 - for mypy; it was required
+        return secret, earlier
+
+    async def _attested(
+        self, caller: Caller, secret: Secret, earlier: Issuance | None, token: str
+    ) -> AttestedPod:
+        """The pod that the token proves, when it is the caller's."""
+        try:
+            require(checks.TOKEN, token)
+            pod = await self.attestor.attest(token)
+            require(checks.POD, ProvenPod(pod, secret, earlier))
+        except Forbidden as refusal:
+            if caller.holds_bootstrap_credential:
+                for tripwire in self.tripwires:
+                    tripwire.report(secret, refusal)
+            raise
+        return pod
+
+    async def _sign_and_record(
+        self,
+        caller: Caller,
+        secret: Secret,
+        pod: AttestedPod,
+        key: PublicKey,
+        now: datetime,
+        ttl: timedelta,
+        *,
+        most_live: int,
+    ) -> IssuedBlessing:
+        """The pod's blessing, recorded. Raises Refusal."""
+        registered = self.registry.of(secret.application)
+        application = self.registry.name_of(secret.application)
+        with self.watch.stage("signing"):
+            if registered is not None and registered.chain is not None:
+                blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
+            else:
+                blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
+        issuance = Issuance(
+            certificate_fingerprint=certificate_fingerprint(blessing),
+            secret_id=secret.id,
+            pod_name=pod.name,
+            pod_uid=pod.uid,
+            public_key_fingerprint=fingerprint(key),
+            not_after=blessing.not_after,
+            certificate=_certificate(blessing),
+        )
+        name = application.extend(pod.name)
+        record = _issued(caller, name, issuance, now)
+        with self.watch.stage("store"):
+            await self.issuances.add(issuance, record, now=now, most_live=most_live)
+        return IssuedBlessing(name, blessing, _half_way(now, blessing.not_after))
+
+    def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
+        if registered is None or registered.ttl_seconds is None:
+            return self.ttl
+        return replace(self.ttl, default=timedelta(seconds=registered.ttl_seconds))
+
+
+def _certificate(blessing: Blessing) -> IssuedCertificate:
+    issuer = blessing.facts(1)
+    return IssuedCertificate(
+        serial=f"{blessing.leaf.serial_number:x}",
+        issuer=str(issuer.name),
+        issuing_key=issuer.key_fingerprint,
+        issuer_not_after=issuer.not_after,
+    )
+
+
+def _issued(caller: Caller, name: Name, issuance: Issuance, now: datetime) -> Record:
+    details = {
+        "name": str(name),
+        "uid": issuance.pod_uid,
+        "secret": issuance.secret_id,
+        "certificate": issuance.certificate_fingerprint,
+        "notAfter": int(issuance.not_after.timestamp()),
+    }
+    return Record("blessing-issued", now, str(caller.name), details)
+
+
+def _half_way(begin: datetime, end: datetime) -> datetime:
+    return begin + max((end - begin) / 2, timedelta(0))

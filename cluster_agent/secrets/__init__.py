@@ -1,0 +1,1 @@
+"""Bootstrap credentials: made, listed and forgotten for the applications of labelled namespaces."""

@@ -1,0 +1,80 @@
+"""NewSecret and ForgetSecret. The agent keeps a credential's fingerprint, and never the credential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from blessings import Name
+from cluster_agent.audit import Record
+from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
+from cluster_agent.errors import Unavailable
+from cluster_agent.model import Application, Secret
+from cluster_agent.registry.registry import Registry
+from cluster_agent.signing.room import BootstrapCredential, SigningRoom
+from cluster_agent.store.secrets import Secrets
+
+
+@dataclass(frozen=True)
+class IssuedSecret:
+    """An answer to NewSecret: the record, the application's name, and the credential itself."""
+
+    secret: Secret
+    name: Name
+    credential: BootstrapCredential
+
+
+@dataclass
+class BootstrapSecrets:
+    """Every call is for secret keepers and administrators, and may raise Refusal."""
+
+    administrators: Administrators
+    room: SigningRoom
+    registry: Registry
+    records: Secrets
+    now: Callable[[], datetime]
+
+    async def make(self, caller: Caller, application: Application) -> IssuedSecret:
+        """A new bootstrap credential for `application`."""
+        require_secret_keeper(caller, self.administrators)
+        self.room.require_identity()
+        await self.registry.read()
+        name = self.registry.name_of(application)
+        now = self.now()
+        credential = self.room.sign_bootstrap(now=now)
+        secret = Secret(
+            id=credential.id,
+            application=application,
+            certificate_fingerprint=certificate_fingerprint(credential.blessing),
+            created_at=now,
+            not_after=credential.blessing.not_after,
+            forgotten=False,
+        )
+        details = {
+            "id": secret.id,
+            "application": str(name),
+            "certificate": secret.certificate_fingerprint,
+            "notAfter": int(secret.not_after.timestamp()),
+        }
+        await self.records.add(secret, Record("secret-made", now, str(caller.name), details))
+        await self.registry.read()
+        if self.registry.name_of(application) != name:
+            # The administrator who registered it meanwhile has forgotten only the secrets that there were.
+            why = {"id": secret.id, "why": "Renamed"}
+            await self.records.forget(secret.id, now, Record("secret-forgotten", now, str(caller.name), why))
+            raise Unavailable("Renamed", f"{name} is registered under another name since just now; try again")
+        return IssuedSecret(secret, name, credential)
+
+    async def forget(self, caller: Caller, secret_id: str) -> bool:
+        """Stops issuing and renewing for the secret; what was issued under it stays valid. Returns whether
+        it was known."""
+        require_secret_keeper(caller, self.administrators)
+        now = self.now()
+        record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})
+        return await self.records.forget(secret_id, now, record)
+
+    async def live(self, caller: Caller) -> list[Secret]:
+        """The secrets that are neither forgotten nor expired."""
+        require_secret_keeper(caller, self.administrators)
+        return await self.records.live(self.now())
