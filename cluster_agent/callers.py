@@ -164,7 +164,7 @@ def warn_of_overlap(administrators: AccessList, secret_keepers: AccessList) -> N
         for theirs in secret_keepers.allowed:
             if ours.overlaps(theirs):
                 _log.warning(
-                    "whoever is in both lists keeps secrets, and does not administer",
+                    "a caller in both lists keeps secrets, and does not administer",
                     administrators=str(ours),
                     secretKeepers=str(theirs),
                 )

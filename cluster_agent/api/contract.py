@@ -1,7 +1,7 @@
-"""What the OpenAPI document says of every route: which refusals it gives, and in what form.
+"""The contract of the routes in the OpenAPI document, with the refusals of each.
 
-A route says its own refusals with `refuses`; `describe` makes the whole of it one document, that of the
-program as it runs. https://spec.openapis.org/oas/v3.1.0
+A route lists its own refusals with `refuses`; `describe` makes the document of all routes of the running
+program. https://spec.openapis.org/oas/v3.1.0
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ PRINTABLE = r"^[!-~]+$"
 DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _SCHEME = "clientCertificate"
 _MEANINGS = {
-    400: "What was sent is malformed, or cannot be done; the message says where and why.",
+    400: "The request is malformed, or cannot be done; the message states where and why.",
     401: "No client certificate, or one that proves no name here.",
     403: "The caller is known, and may not do this.",
-    404: "Nothing is served at this path; of some, only by agents of another kind.",
-    409: "Not as things are now; asking again does not help.",
+    404: "There is no such path; some exist only in agents with another kind of root.",
+    409: "The current state does not allow it; a second try does not help.",
     413: "The body is longer than 64 KiB. The connection ends; after a much longer one, without this answer.",
-    415: f"The body is not said to be {MEDIA_TYPE}.",
-    429: "More than this caller, or all together, may ask at once.",
-    503: "Something that is needed for it does not answer now, or nobody has claimed this cluster agent.",
+    415: f"The body is not declared to be {MEDIA_TYPE}.",
+    429: "More calls than this client, or all clients together, may make at once.",
+    503: "A service that is needed for it does not answer now, or this cluster agent is not claimed yet.",
 }
 _WAIT = {
     "Retry-After": {
-        "description": "Seconds after which it makes sense to ask again.",
+        "description": "Seconds after which a new try makes sense.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
 }
-# FastAPI's own form of a refusal, which no route gives.
+# FastAPI's own format of a refusal, which no route returns.
 _NOT_OURS = ("HTTPValidationError", "ValidationError")
 
 
@@ -51,7 +51,7 @@ class Body(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a route answers."""
+    """The answer of a route."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -64,7 +64,7 @@ class RefusalDetail(BaseModel):
 
 
 class RefusalAnswer(BaseModel):
-    """The one form of every refusal."""
+    """The format of every refusal."""
 
     error: RefusalDetail
 
@@ -113,15 +113,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for operation in operations.values():
             operation["responses"].pop("422", None)
             for status in operation["responses"].keys() - {"200"}:
-                # FastAPI says the media type of a route's good answers.
+                # FastAPI already states the media type of a route's good answers.
                 operation["responses"][status]["content"] = refused
-            # Whoever may be refused for having no certificate needs one.
+            # A route that may refuse clients without a certificate requires one.
             operation["security"] = [{_SCHEME: []}] if "401" in operation["responses"] else []
     return document
 
 
 def described(app: FastAPI) -> bytes:
-    """The document in JSON, made once: by the first who asks, when every route is there."""
+    """The document in JSON, made once, at the first request, when all routes exist."""
     if not hasattr(app.state, "described"):
         app.state.described = json.dumps(describe(app), separators=(",", ":")).encode()
     document: bytes = app.state.described

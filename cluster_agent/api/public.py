@@ -1,4 +1,4 @@
-"""The routes that show what the agent is, to anybody."""
+"""The routes that describe the agent, for every client."""
 
 from __future__ import annotations
 

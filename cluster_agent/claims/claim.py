@@ -24,7 +24,8 @@ _SIGNED_AS = "vanadium cluster agent, claim, version 1"
 
 @dataclass(frozen=True)
 class Claim:
-    """What an administrator gave the agent: its chain, the root that it ends in, and who may administer."""
+    """The content of an administrator's claim: the agent's chain, the root at which it ends, and the access
+    list of administrators."""
 
     chain: Blessing
     root: x509.Certificate
@@ -32,7 +33,7 @@ class Claim:
 
     @property
     def spelled(self) -> str:
-        """As it is stored, and signed by the agent so that nobody else can have stored it."""
+        """The stored form. The agent signs it, so that write access to the database makes no claim."""
         document = {
             "for": _SIGNED_AS,
             "chain": self.chain.to_pem(),
@@ -52,7 +53,7 @@ def check_claim(
     longest_ttl: timedelta,
     now: datetime,
 ) -> Claim:
-    """The claim that these values are, when all of it holds. Raises BadRequest."""
+    """The claim made of these values, if every check passes. Raises BadRequest."""
     root = granted.parse_root(root_pem, prefix.root)
     chain = granted.parse_chain(chain_pem, root)
     granted.check_chain(chain, root, prefix, issuing=issuing, room_below=True, now=now)
@@ -69,7 +70,7 @@ def renewed_claim(
     longest_ttl: timedelta,
     now: datetime,
 ) -> Claim:
-    """`claim` with another chain under the same root, when all of it holds. Raises BadRequest."""
+    """`claim` with another chain under the same root, if every check passes. Raises BadRequest."""
     chain = granted.parse_chain(chain_pem, claim.root)
     granted.check_chain(chain, claim.root, prefix, issuing=issuing, room_below=True, now=now)
     granted.check_time_left(chain, max(LEAST_LIFETIME, 2 * longest_ttl), now)
@@ -83,12 +84,12 @@ def renewed_claim(
 
 
 def read_claim(document: str, issuing: Principal, prefix: Name) -> Claim:
-    """The claim that was stored as `document`. Raises StoreError when it is for another agent."""
+    """The claim in the stored `document`. Raises StoreError when it is another agent's."""
     try:
         value = json.loads(document)
         (root,) = Blessing.from_pem(value["root"]).certificates
         claim = Claim(Blessing.from_pem(value["chain"]), root, AccessList.from_value(value["administrators"]))
-        # A chain that has ended since still says whose agent this is; nothing is signed with it.
+        # An expired chain still states which root claimed this agent; nothing is signed with it.
         held = claim.chain.not_after - timedelta(seconds=1)
         granted.check_chain(claim.chain, root, prefix, issuing=issuing, room_below=True, now=held)
     except (BlessingsError, BadRequest, ValueError, KeyError, TypeError) as error:

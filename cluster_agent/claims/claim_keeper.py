@@ -1,7 +1,8 @@
-"""The way from an unclaimed agent to a claimed one, once, and on every replica.
+"""The keeper of the claim: makes an unclaimed agent a claimed one, once, on every replica.
 
-Who may claim: whoever knows the code in the file that the agent's owner mounted. In the original it was
-whoever came first; between an agent's start and its owner's claim that could be anybody who reaches it.
+An administrator may claim the agent with the code in the file that the agent's owner mounted. In the original
+Vanadium, the first client to call could claim it; between an agent's start and its owner's claim, that could
+be any client that reaches the port.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class ClaimKeeper:
 
     @property
     def waits(self) -> str | None:
-        """Why the agent is not ready, if it is because nobody claimed it."""
+        """The reason why the agent is not ready, if that is the missing claim."""
         if self.room.kind != "unclaimed":
             return None
         return "unclaimed: it waits for an administrator, vkube claim-cluster-agent"
 
     async def start(self) -> None:
-        """Takes up the claim that is in the store. Raises StoreError, SettingsError."""
+        """Reads the claim in the store, and follows it. Raises StoreError, SettingsError."""
         claimed = await self._stored()
         if not self.room.claimable:
             if claimed is not None:
@@ -80,7 +81,7 @@ class ClaimKeeper:
         )
 
     async def look(self) -> None:
-        """Takes up a claim or a chain that another replica was given. Raises StoreError, Unavailable."""
+        """Follows a claim or a chain that another replica received. Raises StoreError, Unavailable."""
         if not self.room.claimable:
             return
         claimed = await self._stored()
@@ -92,8 +93,8 @@ class ClaimKeeper:
             self._sign_with(claimed)
 
     async def renew(self, chain: str, *, by: Name) -> Claim:
-        """The claim with a later chain under the same root, durably; `by` whom is in its record. Raises
-        Refusal."""
+        """Replaces the chain by a later one under the same root, durably. The audit record contains `by`.
+        Raises Refusal."""
         stored = await self.records.read()
         if stored is None:
             raise Conflict("NotClaimed", "this cluster agent has no chain of an administrator's to renew")
@@ -111,12 +112,14 @@ class ClaimKeeper:
         record = Record("chain-renewed", self.now(), str(by), details)
         following = self._signed(renewed, stored.version + 1)
         if not await self.records.replace(stored.version, following, record):
-            raise Conflict("ChainChanged", "somebody else renewed the chain at the same time; look again")
+            raise Conflict(
+                "ChainChanged", "another administrator renewed the chain at the same time; look again"
+            )
         await self.look()
         return renewed
 
     async def claim(self, code: str, chain: str, root: str, administrators: object) -> Claim:
-        """The first claim that holds, durably. Raises Refusal."""
+        """Stores the first valid claim, durably. Raises Refusal."""
         self._require_waiting()
         if not hmac.compare_digest(code.encode(), self._code().encode()):
             raise Forbidden("WrongClaimCode", "this is not the code in the agent's claim code file")

@@ -27,8 +27,8 @@ Check = Callable[[_Value], Refusal | None]
 
 @dataclass(frozen=True)
 class Known:
-    """What the store knows of the caller's certificate: the secret that entitles the caller, and `earlier`,
-    what was issued with that certificate, if it is a replica's."""
+    """What the store knows about the caller's certificate: the secret that entitles the caller, and
+    `earlier`, the issuance of that certificate if it is a replica's."""
 
     caller: Caller
     secret: Secret | None
@@ -37,7 +37,7 @@ class Known:
 
 @dataclass(frozen=True)
 class RequestedKey:
-    """The key to certify, and that of the certificate that came with the request."""
+    """The key to certify, and the key of the client certificate."""
 
     key: PublicKey
     presented: PublicKey
@@ -45,7 +45,7 @@ class RequestedKey:
 
 @dataclass(frozen=True)
 class ProvenPod:
-    """The pod that a token is bound to, and what it must be the pod of."""
+    """The pod that a token is bound to, and the application and replica that it must belong to."""
 
     pod: AttestedPod
     secret: Secret
@@ -53,7 +53,7 @@ class ProvenPod:
 
 
 def require(checks: tuple[Check[_Value], ...], value: _Value) -> None:
-    """Raises the refusal of the first check that has one."""
+    """Raises the refusal of the first check that returns one."""
     for check in checks:
         refusal = check(value)
         if refusal is not None:
@@ -61,9 +61,9 @@ def require(checks: tuple[Check[_Value], ...], value: _Value) -> None:
 
 
 def requested_key(csr_pem: str) -> PublicKey:
-    """The key that a CSR proves possession of; whatever else it asks for is not looked at.
+    """The key that a CSR proves possession of; everything else in the CSR is ignored.
 
-    Raises BadRequest for no CSR, a signature that does not hold, or a key that is not accepted.
+    Raises BadRequest for a malformed CSR, a wrong signature, or a key that is not accepted.
     """
     try:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
@@ -145,13 +145,13 @@ def _token_of_other_pod(proven: ProvenPod) -> Refusal | None:
     )
 
 
-# The order. After the store was asked whose certificate the caller's is:
+# The order. After the store was asked for the caller's certificate:
 ENTITLEMENT: tuple[Check[Known], ...] = (_not_a_replica, _unknown_secret, _secret_forgotten, _revoked)
 # After the certificate request was read (`requested_key`: InvalidCsr, InvalidKey, CsrSignatureInvalid):
 KEY: tuple[Check[RequestedKey], ...] = (_key_reused,)
 # Before the token costs a review:
 TOKEN: tuple[Check[str], ...] = (_token_missing,)
-# After the attestor believed the token, which it may refuse for reasons of its own:
+# After the attestor accepted the token, which it may also refuse:
 POD: tuple[Check[ProvenPod], ...] = (
     _token_of_other_namespace,
     _token_of_other_service_account,

@@ -1,6 +1,6 @@
-"""SeekBlessings: names a replica's key after its pod. No HTTP here.
+"""SeekBlessings: blesses a replica's key with the name of its pod. No HTTP here.
 
-Every check comes before the signature, and the record of what was signed before the answer.
+Every check comes before the signature, and the certificate is recorded before the answer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from cluster_agent.store.secrets import Secrets
 
 
 class Tripwire(Protocol):
-    """Is told that a bootstrap credential was misused."""
+    """Called when a bootstrap credential was misused."""
 
     def report(self, secret: Secret, refusal: Refusal) -> None: ...
 
 
 @dataclass(frozen=True)
 class IssuedBlessing:
-    """An answer to SeekBlessings. `renew_at` is the half of its life, without the replica's jitter."""
+    """The answer to SeekBlessings. `renew_at` is after half of its life, without the replica's jitter."""
 
     name: Name
     blessing: Blessing
@@ -60,7 +60,7 @@ class ReplicaIssuer:
     async def seek_blessings(
         self, caller: Caller, csr_pem: str, token: str, ttl_seconds: int | None
     ) -> IssuedBlessing:
-        """Names the key of the CSR after the pod that the token is bound to. Raises Refusal."""
+        """Blesses the key of the CSR with the name of the pod that the token is bound to. Raises Refusal."""
         self.room.require_identity()
         with self.watch.stage("entitlement"):
             secret, earlier = await self._entitlement(caller)
@@ -70,19 +70,19 @@ class ReplicaIssuer:
         with self.watch.stage("attestation"):
             pod = await self._attested(caller, secret, earlier, token)
 
-        # Not before the attestation, which may take long: what is registered by now counts.
+        # Read after the attestation, which may take long, so that the current registration counts.
         ttl = self._ttl_of(self.registry.of(secret.application)).choose(ttl_seconds)
         sign = partial(self._sign_and_record, caller, secret, pod, key, self.now())
         try:
             issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
         except TooManyCertificates:
-            # It starts again and again. It gets on, and what it leaves behind ends soon.
+            # The pod restarts again and again. It still gets a certificate, with a short life.
             issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
         self.watch.issued(issued.name)
         return issued
 
     async def replica(self, caller: Caller) -> Issuance:
-        """What the caller was issued as a replica, when it still may renew. Raises Refusal."""
+        """The issuance of the caller's certificate, if it is a replica that may renew. Raises Refusal."""
         _, issuance = await self._entitlement(caller)
         if issuance is None:
             raise Forbidden(
@@ -91,8 +91,7 @@ class ReplicaIssuer:
         return issuance
 
     async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
-        """The secret that the caller's certificate entitles it under, and, for a renewal, what it was
-        issued before."""
+        """The secret that entitles the caller, and, for a renewal, the issuance of its certificate."""
         known: tuple[Issuance | None, Secret | None] | None
         if caller.holds_bootstrap_credential:
             known = None, await self.secrets.of_certificate(caller.certificate_fingerprint)
@@ -106,7 +105,7 @@ class ReplicaIssuer:
     async def _attested(
         self, caller: Caller, secret: Secret, earlier: Issuance | None, token: str
     ) -> AttestedPod:
-        """The pod that the token proves, when it is the caller's."""
+        """The pod that the token proves, if it is the caller's."""
         try:
             require(checks.TOKEN, token)
             pod = await self.attestor.attest(token)
@@ -129,7 +128,7 @@ class ReplicaIssuer:
         *,
         most_live: int,
     ) -> IssuedBlessing:
-        """The pod's blessing, recorded. Raises Refusal."""
+        """Signs and records the pod's blessing. Raises Refusal."""
         registered = self.registry.of(secret.application)
         application = self.registry.name_of(secret.application)
         with self.watch.stage("signing"):

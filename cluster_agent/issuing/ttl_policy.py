@@ -1,4 +1,4 @@
-"""How long a replica certificate lives."""
+"""The policy for the TTL of replica certificates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cluster_agent.errors import BadRequest
 
 @dataclass(frozen=True)
 class TtlPolicy:
-    """What is given by default, and the least that a replica may ask for."""
+    """The default TTL, and the shortest that a replica may ask for."""
 
     default: timedelta
     minimum: timedelta

@@ -1,4 +1,5 @@
-"""Registering applications, by administrators, with the store as the one truth of all replicas."""
+"""Registration of applications by administrators. The store is the single truth for all replicas of the
+agent."""
 
 from __future__ import annotations
 
@@ -41,10 +42,10 @@ class Registrar:
         ttl_seconds: int | None,
         chain: str | None,
     ) -> Registration:
-        """Names the application from now on; credentials for its name before are forgotten, and what was
-        issued under them revoked.
+        """Gives the application this name, forgets the credentials for its previous name, and revokes the
+        certificates issued under them.
 
-        Without an answer it may have happened in part: do it again.
+        When no answer arrives, a part may have been done: repeat the call.
         """
         require_administrator(caller, self.administrators)
         self.room.require_identity()
@@ -83,7 +84,7 @@ class Registrar:
         return known
 
     async def registered(self, caller: Caller) -> list[Registration]:
-        """Those to be believed."""
+        """The registrations that this agent made."""
         require_administrator(caller, self.administrators)
         await self.registry.read()
         return list(self.registry.entries.values())
@@ -94,8 +95,8 @@ class Registrar:
         return next((row for row in rows if (row.namespace, row.service_account) == of_it), None)
 
     async def _revoke(self, caller: Caller, application: Application, *, until: datetime | None) -> None:
-        """The application's secrets that were made until then, or all, and what was issued under them."""
-        # A credential says its application's name, and a pod agent believes no other.
+        """Revokes the application's secrets made until then, or all, with the certificates under them."""
+        # A credential contains its application's name, and a pod agent accepts no other.
         now = self.now()
         for secret in await self.secrets.live(now):
             if secret.application == application and (until is None or secret.created_at <= until):

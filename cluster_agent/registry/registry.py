@@ -35,8 +35,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Registration:
-    """The name of an application, the life of its certificates if it has one of its own, and, for a name that
-    is not below the prefix, the administrator's blessing."""
+    """The name of an application, the TTL of its certificates if it has its own, and, for a name that is not
+    below the prefix, the administrator's blessing."""
 
     application: Application
     name: Name
@@ -45,7 +45,7 @@ class Registration:
 
     @property
     def spelled(self) -> str:
-        """As the agent signs it, so that writing to the database gives nobody a name."""
+        """The form that the agent signs, so that write access to the database gives no name."""
         document = {
             "for": _SIGNED_AS,
             "namespace": self.application.namespace,
@@ -70,8 +70,8 @@ class Registration:
 
 @dataclass
 class Registry:
-    """What is registered, as this process read it last. `unreadable` are the applications whose row is not to
-    be believed: for them nothing is issued."""
+    """The registered applications, as this process last read them. `unreadable` are the applications with a
+    row that this agent did not sign: nothing is issued for them."""
 
     rows: RegisteredApplications
     prefix: Name
@@ -82,7 +82,8 @@ class Registry:
     _taken: tuple[RegisteredRow, ...] = ()
 
     def of(self, application: Application) -> Registration | None:
-        """None when the name follows from the application. Raises Forbidden."""
+        """The application's registration; None when its name follows from namespace and service account.
+        Raises Forbidden."""
         if application in self.unreadable:
             raise Forbidden(
                 "RegistrationInvalid",
@@ -91,16 +92,16 @@ class Registry:
         return self.entries.get(application)
 
     def name_of(self, application: Application) -> Name:
-        """Raises BadRequest, Forbidden."""
+        """The application's name. Raises BadRequest, Forbidden."""
         registered = self.of(application)
         return application.name_under(self.prefix) if registered is None else registered.name
 
     async def read(self) -> None:
-        """Takes up what was registered at any replica. Raises Unavailable."""
+        """Reads the registrations that any replica of the agent stored. Raises Unavailable."""
         self.take(await self.rows.all())
 
     def take(self, rows: Iterable[RegisteredRow]) -> None:
-        """Knows from now on what these rows state."""
+        """Replaces the known registrations by these rows."""
         rows = tuple(rows)
         if rows == self._taken:
             return
@@ -128,8 +129,12 @@ class Registry:
             )
 
     def objections(self) -> dict[Application, str]:
-        """Why registered names would be refused now: an older version, or another access list, let them in.
-        They stay in force, because taking a name away cuts off who has it; so an administrator is told."""
+        """Why registered names would be refused now, although an older version or another access list
+        accepted them.
+
+        They stay in force, because taking a name away would cut off its replicas; so an administrator is
+        told.
+        """
         found = {}
         for one in self.entries.values():
             try:
@@ -155,7 +160,7 @@ class Registry:
         roots: Roots,
         now: datetime,
     ) -> Registration:
-        """The registration that these values are, when all of it holds. Raises BadRequest."""
+        """The registration made of these values, if every check passes. Raises BadRequest."""
         prefix = self.prefix
         try:
             name = Name.parse(name_text)
@@ -172,8 +177,8 @@ class Registry:
 
 
 def check_name(name: Name, application: Application, *, prefix: Name, administrators: Administrators) -> None:
-    """That no replica of `name` has the name of an administrator, of the agent, or of another application by
-    its own. Raises BadRequest."""
+    """Checks that no replica's name under `name` is that of an administrator, of the agent, or of another
+    application. Raises BadRequest."""
     for pattern in (*administrators.access_list.allowed, *administrators.secret_keepers.allowed):
         if granted.may_match_below(pattern, name):
             raise BadRequest(
@@ -190,8 +195,12 @@ def check_name(name: Name, application: Application, *, prefix: Name, administra
 
 
 def _check_not_of_another(name: Name, application: Application, prefix: Name) -> None:
-    """Below the prefix, `<namespace>:<service account>` and what extends it is that application's. What a
-    namespace may be called is nobody's: the names of pods would make it its applications'."""
+    """Checks that the name belongs to no other application.
+
+    Below the prefix, `<namespace>:<service account>` and its extensions belong to that application. A
+    possible name of a namespace cannot be registered, because its extensions by pod names could be names of
+    that namespace's applications.
+    """
     own = (application.namespace, application.service_account)
     below = name.components[len(prefix.components) :]
     if len(below) == 1 and _DNS_LABEL.fullmatch(below[0]):

@@ -1,7 +1,7 @@
-"""Revocation, as administrators ask for it: of a replica, an application, or a secret.
+"""The revoker: revokes a replica, an application or a secret for an administrator.
 
-What is answered is durable, and on the lists of the replica that answers; other replicas of the agent have it
-within seconds.
+When the answer arrives, the revocation is durable, and on the lists of the replica that answered. Other
+replicas of the agent have it on theirs within seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Revoker:
-    """Every call may raise Refusal. All but `forget_secret` are an administrator's."""
+    """Every call may raise Refusal. All but `forget_secret` need an administrator."""
 
     revocations: Revocations
     lists: CurrentLists
@@ -34,36 +34,36 @@ class Revoker:
     now: Callable[[], datetime]
 
     async def revoke_pod(self, caller: Caller, pod_uid: str) -> Revoked:
-        """Nothing is issued to the pod from now on, even when it was issued nothing before."""
+        """Revokes the pod's certificates, and issues none to it from now on, even if it had none before."""
         act = self._act(caller, uid=pod_uid)
         return await self._published(await self.revocations.revoke_replica(pod_uid, *act))
 
     async def revoke_serial(self, caller: Caller, serial: str) -> Revoked:
-        """The replica that the certificate with that serial number, in hex, was issued to."""
+        """Revokes the replica with the certificate of that serial number (in hex)."""
         number = f"{int(serial.replace(':', ''), 16):x}"
         act = self._act(caller, serial=number)
         done = await self.revocations.revoke_replica_of_serial(number, *act)
         return await self._found(done, f"no valid certificate has the serial number {serial}")
 
     async def revoke_name(self, caller: Caller, name: Name) -> Revoked:
-        """The replica that has that name now."""
+        """Revokes the replica that has that name now."""
         act = self._act(caller, name=str(name))
         done = await self.revocations.revoke_replica_named(name, *act)
         return await self._found(done, f"no live replica has the name {name}")
 
     async def revoke_application(self, caller: Caller, application: Application) -> Revoked:
-        """Its secrets are forgotten, and it gets no new ones until it is reinstated."""
+        """Revokes the application: forgets its secrets, and gives it no new ones until it is reinstated."""
         act = self._act(caller, application=str(application.name_under(self.prefix)))
         return await self._published(await self.revocations.revoke_application(application, *act))
 
     async def reinstate_application(self, caller: Caller, application: Application) -> bool:
-        """Lets it have secrets again. Returns whether it was revoked."""
+        """Allows the application secrets again. Returns whether it was revoked."""
         name = str(application.name_under(self.prefix))
         _, record = self._act(caller, "reinstated", application=name)
         return await self.revocations.reinstate_application(application, record)
 
     async def revoke_secret(self, caller: Caller, secret_id: str) -> Revoked:
-        """Forgets the secret, and revokes what was issued under it."""
+        """Forgets the secret, and revokes the certificates issued under it."""
         act = self._act(caller, secret=secret_id)
         return await self._published(await self.revocations.revoke_secret(secret_id, *act))
 
@@ -91,6 +91,7 @@ class Revoker:
         try:
             await self.lists.refresh()
         except Refusal as error:
-            # It is recorded, and that is what was asked for; the next attempt is a moment away.
+            # The revocation is recorded, which is what the caller asked for; the lists are tried again in a
+            # moment.
             _log.error("revocation lists not made", reason=error.reason, error=str(error))
         return done

@@ -1,1 +1,1 @@
-"""Bootstrap credentials: made, listed and forgotten for the applications of labelled namespaces."""
+"""The secrets: bootstrap credentials of applications, made, listed and forgotten."""

@@ -1,4 +1,4 @@
-"""NewSecret and ForgetSecret. The agent keeps a credential's fingerprint, and never the credential."""
+"""The calls NewSecret and ForgetSecret. The agent stores a credential's fingerprint, never the credential."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cluster_agent.store.secrets import Secrets
 
 @dataclass(frozen=True)
 class IssuedSecret:
-    """An answer to NewSecret: the record, the application's name, and the credential itself."""
+    """The answer to NewSecret: the record, the application's name, and the credential itself."""
 
     secret: Secret
     name: Name
@@ -63,12 +63,12 @@ class BootstrapSecrets:
             # The administrator who registered it meanwhile has forgotten only the secrets that there were.
             why = {"id": secret.id, "why": "Renamed"}
             await self.records.forget(secret.id, now, Record("secret-forgotten", now, str(caller.name), why))
-            raise Unavailable("Renamed", f"{name} is registered under another name since just now; try again")
+            raise Unavailable("Renamed", f"{name} has just been registered under another name; try again")
         return IssuedSecret(secret, name, credential)
 
     async def forget(self, caller: Caller, secret_id: str) -> bool:
-        """Stops issuing and renewing for the secret; what was issued under it stays valid. Returns whether
-        it was known."""
+        """Stops issuing and renewing under the secret; certificates issued under it stay valid. Returns
+        whether it was known."""
         require_secret_keeper(caller, self.administrators)
         now = self.now()
         record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})

@@ -208,7 +208,7 @@ def test_settings_of_before_leave_the_webhook_its_secrets_only(tmp_path: Path) -
             assert client.post("/v1/revoke", json={"podUid": "uid"}).status_code == 403
         with agent.control_plane_client("chief") as client:
             client.post("/v1/revoke", json={"podUid": "uid"}).raise_for_status()
-        assert "is in both lists keeps secrets, and does not administer" in agent.log()
+        assert "a caller in both lists keeps secrets, and does not administer" in agent.log()
 
 
 async def test_attack_who_was_named_here_keeps_no_secrets_under_a_list_that_is_too_wide(
