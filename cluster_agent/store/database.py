@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cluster_agent.errors import StoreError
@@ -110,21 +110,3 @@ def _insist_on_durability(connection: Any, _record: object) -> None:
         if cursor.fetchone()[0] == "off":
             cursor.execute("SET synchronous_commit = on")
     connection.commit()
-
-
-def lock_for_migration(connection: Connection) -> None:
-    """Waits until no other replica changes the schema, and keeps the lock until the transaction's end. On
-    SQLite the write lock is already held."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL statement_timeout = '5min'"))
-        connection.execute(text("SET LOCAL lock_timeout = '5min'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-
-
-# Advisory locks are numbers that the users of a database agree on; these encode "VanMigra", "VanLeadr" and so
-# on.
-MIGRATION_LOCK = int.from_bytes(b"VanMigra")
-LEADER_LOCK = int.from_bytes(b"VanLeadr")
-REVOCATION_LOCK = int.from_bytes(b"VanRevok")
-# Locks with two numbers are separate from those with one; here the second number stands for the pod.
-POD_LOCKS = int.from_bytes(b"VPod")

@@ -22,9 +22,9 @@ from cluster_agent.errors import (
 from cluster_agent.model import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches, pause_seconds
-from cluster_agent.store.pod_locks import hold_pods
+from cluster_agent.store.locks import hold_off_revocations, hold_pods
 from cluster_agent.store.published_revocations import publish_anew
-from cluster_agent.store.revocations import hold_off_revocations, revoked_among
+from cluster_agent.store.revocations import revoked_among
 from cluster_agent.store.secrets import secret_of
 from cluster_agent.store.tables import issuances, issuers, revoked_replicas, secrets
 

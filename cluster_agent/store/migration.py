@@ -15,7 +15,8 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster_agent.errors import StoreError
-from cluster_agent.store.database import Database, lock_for_migration, unusable
+from cluster_agent.store.database import Database, unusable
+from cluster_agent.store.locks import lock_for_migration
 
 # Version 0.1.0 had no migrations, and wrote this into its SQLite file. The first migration writes another
 # value, so that version 0.1.0 does not use the file.

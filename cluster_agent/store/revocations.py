@@ -18,7 +18,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
     update,
 )
 
@@ -26,7 +25,7 @@ from blessings import Name
 from cluster_agent.audit.records import Record
 from cluster_agent.model import Application
 from cluster_agent.store.access import Access, seconds
-from cluster_agent.store.database import REVOCATION_LOCK
+from cluster_agent.store.locks import hold_off_issuing
 from cluster_agent.store.tables import (
     issuances,
     revocation_state,
@@ -59,7 +58,7 @@ class Revocations:
         """Revokes this pod's certificates, and issues none to it from now on, even if it had none before."""
 
         def revoke(connection: Connection) -> Revoked:
-            self._lock(connection)
+            hold_off_issuing(connection)
             of_it = issuances.c.pod_uid == pod_uid
             known = connection.execute(select(issuances.c.pod_uid).where(of_it)).first() is not None
             refused = self._refuse(connection, [pod_uid], now, gone=False)
@@ -74,7 +73,7 @@ class Revocations:
         revoked before, the record is written, with the pod and the number of its valid certificates."""
 
         def revoke(connection: Connection) -> Revoked:
-            self._lock(connection)
+            hold_off_issuing(connection)
             revoked, known = 0, False
             for part in _parts(pod_uids):
                 of_part = issuances.c.pod_uid.in_(part)
@@ -102,7 +101,7 @@ class Revocations:
         """Forgets the secret, and revokes the certificates issued under it."""
 
         def revoke(connection: Connection) -> Revoked:
-            self._lock(connection)
+            hold_off_issuing(connection)
             known = forget_secrets(connection, secrets.c.id == secret_id, now)
             done = Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
             return self._recorded(connection, done, records, known)
@@ -114,7 +113,7 @@ class Revocations:
         secrets."""
 
         def revoke(connection: Connection) -> Revoked:
-            self._lock(connection)
+            hold_off_issuing(connection)
             row = {**_key(application), "revoked_at": seconds(now)}
             adding = self._access.insert(revoked_applications).values(row).on_conflict_do_nothing()
             new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
@@ -155,7 +154,7 @@ class Revocations:
 
     async def _revoke_found(self, condition: ColumnElement[bool], now: datetime, *records: Record) -> Revoked:
         def revoke(connection: Connection) -> Revoked:
-            self._lock(connection)
+            hold_off_issuing(connection)
             live = and_(condition, issuances.c.not_after > seconds(now))
             found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
             self._refuse(connection, found, now, gone=False)
@@ -174,11 +173,6 @@ class Revocations:
             complete = [one.saying(certificates=done.certificates) for one in records]
             self._access.append(connection, *complete)
         return done
-
-    def _lock(self, connection: Connection) -> None:
-        """Waits for issuances that have begun, and makes later ones wait. SQLite has one writer."""
-        if self._access.database.is_shared:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REVOCATION_LOCK})
 
     def _refuse(
         self, connection: Connection, pod_uids: Collection[str], now: datetime, *, gone: bool
@@ -241,12 +235,6 @@ def forget_secrets(connection: Connection, condition: ColumnElement[bool], now: 
     """Forgets the secrets that match `condition`; returns whether there were any."""
     forgetting = update(secrets).where(condition, secrets.c.forgotten_at.is_(None))
     return connection.execute(forgetting.values(forgotten_at=seconds(now))).rowcount > 0
-
-
-def hold_off_revocations(connection: Connection) -> None:
-    """Makes revocations wait until the transaction's end, so that they include what it records."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REVOCATION_LOCK})
 
 
 _REVOKED_AMONG = select(revoked_replicas.c.pod_uid).where(

@@ -13,8 +13,9 @@ from cluster_agent.errors import ApplicationRevoked
 from cluster_agent.model import Application, Secret
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
+from cluster_agent.store.locks import hold_off_revocations
 from cluster_agent.store.recently_read import RecentlyRead
-from cluster_agent.store.revocations import forget_secrets, hold_off_revocations, is_revoked
+from cluster_agent.store.revocations import forget_secrets, is_revoked
 from cluster_agent.store.tables import secrets
 
 

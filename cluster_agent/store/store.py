@@ -23,7 +23,7 @@ from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.documents import Document
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.issuances import Issuances
-from cluster_agent.store.leadership import Leadership
+from cluster_agent.store.locks import Leadership
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.published_revocations import PublishedRevocations
 from cluster_agent.store.registry import RegisteredApplications

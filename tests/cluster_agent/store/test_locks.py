@@ -12,7 +12,7 @@ import httpx
 from blessings import Principal
 from cluster_agent.errors import PodBusy
 from cluster_agent.store.database import connect, database_url
-from cluster_agent.store.pod_locks import hold_pods
+from cluster_agent.store.locks import hold_pods
 from tests.cluster_agent.issuing.test_stages import overload_of
 from tests.cluster_agent.store.test_store import SECRET, issuance, opened
 from tests.cluster_agents import pod_token, running_cluster_agent
