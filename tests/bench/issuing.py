@@ -142,7 +142,9 @@ def _measure_with(live: int, arguments: argparse.Namespace, signatures: float) -
         }
         url = f"sqlite:///{directory / 'data' / 'cluster-agent.sqlite3'}"
         if arguments.store == "postgresql":
-            settings["database_url"] = url = stack.enter_context(running_postgresql()).new_database()
+            settings["database_url"] = url = stack.enter_context(
+                running_postgresql(survives_power_cut=True)
+            ).new_database()
         agent = stack.enter_context(_agent(directory, **settings))
         pool = stack.enter_context(_client_processes())
         secret = agent.new_secret()
