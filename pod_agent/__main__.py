@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -29,6 +25,7 @@ from pod_agent.watcher import Watcher
 from pod_agent.workload.server import WorkloadAPI
 from service import logs
 from service.errors import SettingsError
+from service.listening import Server, listen, options, stop_on_signal
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 
@@ -63,15 +60,14 @@ async def _run(settings: Settings) -> None:
         (_server(AgentProtocol(current).app()), listen_unix(agent_path)),
         (
             _server(health.create_app(current, metrics, supervisor)),
-            _listen(settings.health_host, settings.health_port),
+            listen(settings.health_host, settings.health_port, "--health-host, --health-port"),
         ),
     ]
     await workload.start(sock=listen_unix(workload_path))
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
 
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop_on_signal(stop)
     async with supervisor.running():
         serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
         stopping = asyncio.create_task(stop.wait())
@@ -89,37 +85,8 @@ async def _run(settings: Settings) -> None:
         task.result()  # a task that ended before it was told to raises its error here
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to `_run`."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(app: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        )
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"--health-host, --health-port: cannot listen on {host} port {port}: {error.strerror}"
-        ) from error
+def _server(app: ASGIApp) -> Server:
+    return Server(uvicorn.Config(app, http="h11", **options(_SHUTDOWN_SECONDS)))
 
 
 def _now() -> datetime:

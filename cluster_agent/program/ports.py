@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,8 +20,9 @@ from cluster_agent.errors import NotAuthenticated
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.server.certificate import Serving
 from cluster_agent.server.connection_limits import ConnectionLimits
-from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer, listen, serve_until_signal
+from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer
 from cluster_agent.settings import Settings
+from service.listening import listen, options, serve_until, stop_on_signal
 from service.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -41,16 +42,7 @@ async def serve(
     supervisor: Supervisor,
 ) -> None:
     """Serves both until SIGTERM, and what was begun until it is answered."""
-    common: dict[str, Any] = {
-        "lifespan": "off",
-        "access_log": False,
-        "log_config": None,
-        "server_header": False,
-        # There is no proxy before us: the client's address is that of the connection, whatever a header
-        # contains.
-        "proxy_headers": False,
-        "timeout_graceful_shutdown": DRAIN_SECONDS,
-    }
+    common = options(DRAIN_SECONDS)
     # Each port has its own limits: a client that fills one leaves room at the other.
     limits = _connection_limits(settings, settings.nameless_share)
     health_limits = _connection_limits(settings, 1)  # no client has a name there
@@ -74,12 +66,13 @@ async def serve(
         metrics.turned_away,
         untrusted,
     )
-    await serve_until_signal(
+    stop_on_signal(leaving)
+    await serve_until(
+        leaving,
         [
             (api, listen(settings.host, settings.port)),
             (health, listen(settings.host, settings.health_port)),
         ],
-        leaving=leaving,
         delay_seconds=settings.shutdown_delay_seconds,
     )
 

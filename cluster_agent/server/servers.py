@@ -1,14 +1,12 @@
-"""The servers in one event loop: they accept connections until SIGTERM or SIGINT, then answer what was
-begun."""
+"""A server that accepts connections within limits, and answers what was begun when it stops."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import uvicorn
@@ -16,7 +14,7 @@ import uvicorn
 from cluster_agent.errors import Limit
 from cluster_agent.server.connection_limits import ConnectionLimits, Place
 from cluster_agent.server.connections import BoundedProtocol
-from service.errors import SettingsError
+from service.listening import Server
 
 DRAIN_SECONDS = 10
 _ACCEPT_AGAIN_SECONDS = 0.5
@@ -24,7 +22,7 @@ _ACCEPT_AGAIN_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
 
 
-class AgentServer(uvicorn.Server):
+class AgentServer(Server):
     """Accepts connections within `limits`, with TLS unless `context` is None.
 
     `turned_away` is called with the limit's name for each connection that a limit costs, and `untrusted` with
@@ -46,10 +44,6 @@ class AgentServer(uvicorn.Server):
         self._untrusted = untrusted
         self._accepting: list[asyncio.Task[None]] = []
         self._handshakes: set[asyncio.Task[None]] = set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []  # uvicorn's own list, which stays empty
@@ -134,35 +128,3 @@ class AgentServer(uvicorn.Server):
         finally:
             if not protocol.made:
                 self._limits.release(place)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises SettingsError when the address is not available."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-
-
-async def serve_until_signal(
-    servers: Sequence[tuple[AgentServer, socket.socket]],
-    *,
-    leaving: asyncio.Event,
-    delay_seconds: float,
-) -> None:
-    """Serves on all sockets. The first signal sets `leaving`. After `delay_seconds` no more connections are
-    accepted, and requests that were begun are answered within DRAIN_SECONDS."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leaving.set)
-    tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-    signalled = asyncio.create_task(leaving.wait())
-    await asyncio.wait([*tasks, signalled], return_when=asyncio.FIRST_COMPLETED)
-    if signalled.done():
-        await asyncio.wait(tasks, timeout=delay_seconds, return_when=asyncio.FIRST_COMPLETED)
-    signalled.cancel()
-    leaving.set()
-    for server, _ in servers:
-        server.should_exit = True
-    await asyncio.gather(*tasks)
