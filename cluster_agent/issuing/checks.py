@@ -1,7 +1,7 @@
 """The checks before a signature, each named as its refusal; their order is the lists at the end.
 
-A check is a function of values that returns its refusal or None. Each has the attack that it stops as a test
-in tests/cluster_agent/issuing/test_issuing.py. What may change until the certificate is recorded (a secret
+A check is a function of values that returns its refusal or None. Each has the attack that it stops in
+tests/cluster_agent/issuing/test_checks.py. What may change until the certificate is recorded (a secret
 forgotten, a replica revoked, a key certified) the store compares again, in the transaction that records it.
 """
 
