@@ -10,8 +10,7 @@ ClusterAgentError
     ├── NotServed           404  there is no such path or method
     ├── Forbidden           403  the name is proven, but may not do this
     │   ├── SecretForgotten
-    │   ├── ReplicaRevoked
-    │   └── ApplicationRevoked
+    │   └── ReplicaRevoked
     ├── Conflict            409  the current state does not allow it; a second try does not help
     ├── UnsupportedMediaType 415 the body is not declared to be JSON
     ├── TooManyRequests     429  more than we accept at once, or from one client; try again
@@ -102,13 +101,6 @@ class ReplicaRevoked(Forbidden):
     def __init__(self, pod_name: str, pod_uid: str) -> None:
         super().__init__(
             "Revoked", f"pod {pod_name!r} (uid {pod_uid}) was revoked; nothing more is issued to it"
-        )
-
-
-class ApplicationRevoked(Forbidden):
-    def __init__(self, application: str) -> None:
-        super().__init__(
-            "ApplicationRevoked", f"{application} was revoked; it gets no secret until it is reinstated"
         )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from blessings import Name
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
-from cluster_agent.errors import Unavailable
+from cluster_agent.errors import Forbidden, Unavailable
 from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registry import Registry
 from cluster_agent.signing.room import BootstrapCredential, SigningRoom
@@ -57,7 +57,10 @@ class BootstrapSecrets:
             "certificate": secret.certificate_fingerprint,
             "notAfter": int(secret.not_after.timestamp()),
         }
-        await self.records.add(secret, Record("secret-made", now, str(caller.name), details))
+        if not await self.records.add(secret, Record("secret-made", now, str(caller.name), details)):
+            raise Forbidden(
+                "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
+            )
         await self.registry.read()
         if self.registry.name_of(application) != name:
             # The administrator who registered it meanwhile has forgotten only the secrets that there were.

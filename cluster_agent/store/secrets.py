@@ -9,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from cluster_agent.audit.records import Record
-from cluster_agent.errors import ApplicationRevoked
 from cluster_agent.model import Application, Secret
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
@@ -28,8 +27,8 @@ class Secrets:
         self.asked = Batches(access.reader, self._of_certificates)
         self._recent = RecentlyRead[Secret](monotonic, lambda: access.writes)
 
-    async def add(self, secret: Secret, *records: Record) -> None:
-        """Stores a secret, durably. Raises ApplicationRevoked."""
+    async def add(self, secret: Secret, *records: Record) -> bool:
+        """Stores a secret, durably, and returns whether it did: not for a revoked application."""
         row = {
             "id": secret.id,
             "namespace": secret.application.namespace,
@@ -39,14 +38,15 @@ class Secrets:
             "not_after": seconds(secret.not_after),
         }
 
-        def add(connection: Connection) -> None:
+        def add(connection: Connection) -> bool:
             hold_off_revocations(connection)
             if is_revoked(connection, secret.application):
-                raise ApplicationRevoked(str(secret.application))
+                return False
             connection.execute(insert(secrets), row)
             self._access.append(connection, *records)
+            return True
 
-        await self._access.write(add)
+        return await self._access.write(add)
 
     async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
         """Forgets a secret, durably, and returns whether it existed."""

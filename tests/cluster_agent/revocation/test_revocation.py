@@ -170,7 +170,7 @@ async def test_a_revoked_application_gets_nothing_until_it_is_reinstated(revokin
     assert revoking.judged(others.blessing) is None
     with pytest.raises(Forbidden, match="forgotten"):
         await revoking.issue(secret.credential.blessing)
-    with pytest.raises(Forbidden, match="reinstated"):
+    with pytest.raises(Forbidden, match="acme:prod:shop:web was revoked; it gets no secret"):
         await revoking.secret()
     assert await revoking.revoker.reinstate_application(revoking.administrator, WEB)
     fresh = await revoking.issue((await revoking.secret()).credential.blessing)
