@@ -12,6 +12,7 @@ ClusterAgentError
     │   ├── SecretForgotten
     │   └── ReplicaRevoked
     ├── Conflict            409  the current state does not allow it; a second try does not help
+    ├── BodyTooLarge        413  the body is longer than we accept
     ├── UnsupportedMediaType 415 the body is not declared to be JSON
     ├── TooManyRequests     429  more than we accept at once, or from one client; try again
     │   ├── TooManyCertificates
@@ -106,6 +107,10 @@ class ReplicaRevoked(Forbidden):
 
 class Conflict(Refusal):
     status = 409
+
+
+class BodyTooLarge(Refusal):
+    status = 413
 
 
 class UnsupportedMediaType(Refusal):

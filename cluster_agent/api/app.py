@@ -17,7 +17,7 @@ from cluster_agent.api.direct_calls import DirectCalls
 from cluster_agent.api.error_answers import answer_errors
 from cluster_agent.api.request_callers import CallerFirst, RequestCallers, anybody
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.errors import BadRequest
+from cluster_agent.errors import BodyTooLarge
 from cluster_agent.monitoring.metrics import SEEK_BLESSINGS, Metrics
 
 OPENAPI = "/openapi.json"
@@ -44,7 +44,7 @@ def create_app(
     )
     app.router.route_class = CallerFirst
     app.state.callers = callers
-    app.state.note = answer_errors(app, metrics, callers.limits, refusals)
+    app.state.answer = answer_errors(app, metrics, callers.limits, refusals)
 
     @app.get(OPENAPI, include_in_schema=False, dependencies=[Depends(anybody)])
     async def openapi() -> Response:
@@ -62,8 +62,10 @@ def create_app(
 def served(app: FastAPI) -> ASGIApp:
     """`app` as it is served: no body is longer than MAX_BODY_BYTES."""
 
-    def too_large(scope: Scope) -> None:
-        app.state.note(Request(scope), BadRequest("BodyTooLarge", f"more than {MAX_BODY_BYTES} bytes"))
+    def too_large(scope: Scope) -> Response:
+        refusal = BodyTooLarge("BodyTooLarge", f"a request may have {MAX_BODY_BYTES} bytes")
+        answer: Response = app.state.answer(Request(scope), refusal)
+        return answer
 
     direct = DirectCalls(app, app.state.direct, SeekBlessingsRequest)
     return BodyLimit(direct, max_bytes=MAX_BODY_BYTES, refused=too_large)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware: reads at most `max_bytes` before the application gets a request, else answers 413.
+    """ASGI middleware: reads at most `max_bytes` before the application gets a request, else answers with
+    what `refused` returns, and the connection ends."""
 
-    `refused` is called for each refused request.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int, refused: Callable[[Scope], None]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, refused: Callable[[Scope], Response]) -> None:
         self._app = app
         self._refused = refused
         self._max_bytes = max_bytes
@@ -30,8 +28,9 @@ class BodyLimit:
                 return
             body += message.get("body", b"")
             if len(body) > self._max_bytes:
-                self._refused(scope)
-                await _too_large(send, self._max_bytes)
+                answer = self._refused(scope)
+                answer.headers["connection"] = "close"
+                await answer(scope, receive, send)
                 return
             if not message.get("more_body", False):
                 break
@@ -51,10 +50,3 @@ def replaying(message: Message, receive: Receive) -> Receive:
         return message
 
     return replay
-
-
-async def _too_large(send: Send, max_bytes: int) -> None:
-    error = {"error": {"reason": "BodyTooLarge", "message": f"a request may have {max_bytes} bytes"}}
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(error).encode()})

@@ -21,16 +21,16 @@ from cluster_agent.rate_limits import RateLimits
 
 _MOST_DETAILS = 5
 _MOST_CHARACTERS = 1000
-Note = Callable[[Request, Refusal], None]
+Answering = Callable[[Request, Refusal], JSONResponse]
 
 _log = structlog.get_logger(__name__)
 
 
-def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: Refusals) -> Note:
+def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: Refusals) -> Answering:
     """Makes `app` answer, count and record every refusal in one way. The returned function does the same for
     refusals from elsewhere."""
 
-    def note(request: Request, refusal: Refusal) -> None:
+    def answer(request: Request, refusal: Refusal) -> JSONResponse:
         request.state.refused = refusal.reason
         path = _path(request, refusal)
         metrics.refused(path, refusal)
@@ -42,10 +42,12 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
             certificate="" if caller is None else caller.certificate_fingerprint,
             address=address_of(request),
         )
+        again = refusal.retry_after_seconds
+        headers = None if again is None else {"Retry-After": str(again)}
+        return _error(refusal.status, refusal.reason, str(refusal), headers)
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
-        note(request, refusal)
         # A client that is told to wait may call again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
         caller = _caller(request)
@@ -57,9 +59,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
             caller="" if caller is None else str(caller.name),
             address=address_of(request),
         )
-        again = refusal.retry_after_seconds
-        headers = None if again is None else {"Retry-After": str(again)}
-        return _error(refusal.status, refusal.reason, str(refusal), headers)
+        return answer(request, refusal)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -73,8 +73,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
             told = [f"{_field(one['loc'])}: {one['msg']}" for one in errors[:_MOST_DETAILS]]
             more = [f"and {len(errors) - len(told)} more"] if len(errors) > len(told) else []
             refusal = BadRequest("MalformedRequest", _printable("; ".join(told + more)))
-        note(request, refusal)
-        return _error(refusal.status, refusal.reason, str(refusal))
+        return answer(request, refusal)
 
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> JSONResponse:
@@ -86,16 +85,18 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
         kind = BadRequest if error.status_code == 400 else NotServed
         reason = "MalformedRequest" if error.status_code == 400 else "NotServed"
         message = _printable(f"{request.method} {request.scope['path']}: {error.detail}")
-        note(request, kind(reason, message))
+        answered = answer(request, kind(reason, message))
+        answered.status_code = error.status_code
         # For 405, the header that lists the allowed methods.
-        return _error(error.status_code, reason, message, error.headers)
+        answered.headers.update(error.headers or {})
+        return answered
 
     @app.exception_handler(Exception)
     async def failed(_request: Request, _error_of_ours: Exception) -> JSONResponse:
         # The server that runs the application logs what it was.
         return _error(500, "Failed", "the cluster agent failed at this; its log says how")
 
-    return note
+    return answer
 
 
 def _caller(request: Request) -> Caller | None:
