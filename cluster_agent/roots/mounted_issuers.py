@@ -34,7 +34,7 @@ _log = structlog.get_logger("cluster_agent")
 @dataclass
 class MountedIssuers:
     """The mounted issuer, and earlier ones under other roots. Implements
-    `cluster_agent.roots.root_keeper.Keys`.
+    `cluster_agent.roots.held_keys.Keys`.
 
     `ttl` is the life of what is signed; an issuer that ends within it is not accepted. `made` are the keys of
     the roots that the agent made before anything was mounted, if it may delete them.

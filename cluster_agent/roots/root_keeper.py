@@ -6,18 +6,17 @@ administrators take steps by command.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from cryptography import x509
 
 from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
+from cluster_agent.roots.held_keys import HeldKeys, Keys
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
@@ -26,34 +25,7 @@ from cluster_agent.store.documents import Document, SignedDocument
 
 KIND = "roots"
 _TRIES = 5
-_NOT_HERE = (
-    "what signs under it is not here; bring it back, or withdraw the root (POST /v1/identity-roots/withdraw)"
-)
 _log = structlog.get_logger("cluster_agent")
-
-
-class Keys(Protocol):
-    """The keys that sign under each root here. `needed_at_start`: no agent starts without the active root's
-    key."""
-
-    @property
-    def makes_keys(self) -> bool: ...
-
-    @property
-    def needed_at_start(self) -> bool: ...
-
-    @property
-    def why_no_successor(self) -> str: ...
-
-    def held(self) -> dict[str, HeldRoot]: ...
-
-    def make(self, now: datetime) -> Authority: ...
-
-    def to_delete(self, key: str) -> bool: ...
-
-    def delete(self, key: str) -> None: ...
-
-    def why_missing(self, key: str) -> str: ...
 
 
 @dataclass
@@ -69,13 +41,10 @@ class RootKeeper:
     trust: Callable[[Roots], None]
     now: Callable[[], datetime]
     _state: RootSuccession | None = None
-    _held: dict[str, HeldRoot] = field(default_factory=dict)
-    _deleting: set[str] = field(default_factory=set)
-    # Keys of roots that are gone; each is looked for once.
-    _not_here: set[str] = field(default_factory=set)
-    # The prepared root that cannot sign here.
-    _waiting: str = ""
     kind: str = KIND
+
+    def __post_init__(self) -> None:
+        self._held = HeldKeys(self.keys)
 
     @property
     def state(self) -> RootSuccession:
@@ -121,18 +90,20 @@ class RootKeeper:
 
     async def take_keys(self) -> None:
         """Follows the keys that can sign here now. Raises Unavailable, StoreError, DataDirectoryError."""
-        self._held = await asyncio.to_thread(self.keys.held)
+        await self._held.read()
         await self.look()
 
     async def lead(self) -> None:
         """Takes the step that is due, if one is. Only the leader calls it. Raises Unavailable, BadRequest,
         DataDirectoryError."""
         state, now = self.state, self.now()
-        await self._delete_gone(state)
-        if state.prepared is None and (new := await self._successor(state, now)) is not None:
-            await self._change(state, state.prepare(new, now))
-            return
-        reached, can_sign = await self._reached(state), await self._can_sign_prepared(state)
+        await self._held.delete_gone(state.gone, self.records.note, now)
+        if state.prepared is None:
+            wanted = state.needs_successor(now, self.schedule)
+            if (new := await self._held.successor(state, now, wanted=wanted)) is not None:
+                await self._change(state, state.prepare(new, now))
+                return
+        reached, can_sign = await self._reached(state), await self._held.can_sign(state.prepared)
         await self._change(state, state.advance(now, self.schedule, reached, can_sign=can_sign))
 
     async def prepare(self, *, by: Name) -> RootSuccession:
@@ -140,7 +111,7 @@ class RootKeeper:
 
         async def step(state: RootSuccession) -> RootSuccession:
             now = self.now()
-            new = await self._successor(state, now, wanted=state.prepared is None)
+            new = await self._held.successor(state, now, wanted=state.prepared is None)
             if state.prepared is None and new is None:
                 raise BadRequest("NoNewRootKey", self.keys.why_no_successor)
             return state.prepare(new or self.room.identity.signing.certificate, now)
@@ -192,64 +163,12 @@ class RootKeeper:
             description["shareNeeded"] = self.schedule.share
         return description
 
-    async def _successor(
-        self, state: RootSuccession, now: datetime, *, wanted: bool = False
-    ) -> x509.Certificate | None:
-        """The next root: one that already exists here, or, when it is due or wanted, a new one."""
-        if not self.keys.makes_keys:
-            self._held = await asyncio.to_thread(self.keys.held)
-            return self._unused(state)
-        if not wanted and not state.needs_successor(now, self.schedule):
-            return None
-        # A root that was made before a crash, and never recorded, is as good as a new one.
-        self._held = await asyncio.to_thread(self.keys.held)
-        unused = self._unused(state)
-        return unused or (await asyncio.to_thread(self.keys.make, now)).certificate
-
-    def _unused(self, state: RootSuccession) -> x509.Certificate | None:
-        known = {*state.gone, *(one.fingerprint for one in state.roots)}
-        return next((one.certificate for key, one in self._held.items() if key not in known), None)
-
-    async def _delete_gone(self, state: RootSuccession) -> None:
-        for key in state.gone:
-            if key in self._not_here:
-                continue
-            # Both before and after, because a file and the database cannot share a transaction.
-            if key not in self._deleting:
-                if not await asyncio.to_thread(self.keys.to_delete, key):
-                    self._not_here.add(key)
-                    continue
-                await self.records.note(Record("root-key-deleting", self.now(), details={"key": key}))
-                self._deleting.add(key)
-            await asyncio.to_thread(self.keys.delete, key)
-            await self.records.note(Record("root-key-deleted", self.now(), details={"key": key}))
-            self._held.pop(key, None)
-            self._deleting.remove(key)
-            self._not_here.add(key)
-            _log.info("key of a root deleted", key=key)
-
     async def _reached(self, state: RootSuccession) -> Reached:
         prepared = state.prepared
         if prepared is None:
             return lambda _version: None
         share = await self.fleet.share(KIND, prepared.version, self.now())
         return lambda version: share.ratio if version == prepared.version else None
-
-    async def _can_sign_prepared(self, state: RootSuccession) -> bool:
-        """Whether the prepared root can sign here. If not, logs it once for each root."""
-        prepared = state.prepared
-        if prepared is None:
-            self._waiting = ""
-            return True
-        key = prepared.fingerprint
-        self._held = await asyncio.to_thread(self.keys.held)
-        if key in self._held:
-            self._waiting = ""
-            return True
-        if self._waiting != key:
-            self._waiting = key
-            _log.warning("prepared root is not activated", key=key, reason=_NOT_HERE)
-        return False
 
     async def _command(
         self, step: Callable[[RootSuccession], Any], by: Name, *, force: bool = False
@@ -304,18 +223,15 @@ class RootKeeper:
             _log.error("older identity roots not taken up", version=state.version, known=before.version)
             return
         self._state = state
-        active = state.active
-        if active.fingerprint not in self._held:
-            self._held = await asyncio.to_thread(self.keys.held)
+        held = await self._held.of(state.active.fingerprint)
         if before is None or before.bundle != state.bundle:
             self.trust(state.bundle)
-        self.room.follow(self._identity(state, read_at))
+        self.room.follow(self._identity(state, held, read_at))
         if before is not None:
             _say_what_changed(before, state)
 
-    def _identity(self, state: RootSuccession, read_at: datetime) -> IdentityAuthority:
+    def _identity(self, state: RootSuccession, held: HeldRoot | None, read_at: datetime) -> IdentityAuthority:
         active = state.active
-        held = self._held.get(active.fingerprint)
         terms: dict[str, Any] = {
             "until": read_at + self.schedule.view,
             "longest_ttl": state.longest_ttl,
