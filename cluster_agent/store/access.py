@@ -51,6 +51,17 @@ class Access:
         finally:
             self.writes += 1
 
+    async def change(self, work: Callable[[Connection], bool], *records: Record) -> bool:
+        """Whether `work` changed anything; if so, the records are added to the audit in its transaction."""
+
+        def change(connection: Connection) -> bool:
+            changed = work(connection)
+            if changed:
+                self.append(connection, *records)
+            return changed
+
+        return await self.write(change)
+
     async def read(self, statement: Select[*tuple[Any, ...]]) -> Sequence[Row[*tuple[Any, ...]]]:
         return await asyncio.get_running_loop().run_in_executor(self.reader, self.rows, statement)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, Executable, select, update
+from sqlalchemy import Executable, select, update
 
 from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access
@@ -52,10 +52,6 @@ class Document:
         await self._access.write(lambda connection: self._access.append(connection, record))
 
     async def _change(self, statement: Executable, records: tuple[Record, ...]) -> bool:
-        def change(connection: Connection) -> bool:
-            done = connection.execute(statement).first() is not None
-            if done:
-                self._access.append(connection, *records)
-            return done
-
-        return await self._access.write(change)
+        return await self._access.change(
+            lambda connection: connection.execute(statement).first() is not None, *records
+        )

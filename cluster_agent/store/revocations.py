@@ -131,14 +131,9 @@ class Revocations:
             revoked_applications.c.namespace == application.namespace,
             revoked_applications.c.service_account == application.service_account,
         )
-
-        def reinstate(connection: Connection) -> bool:
-            was = connection.execute(statement).rowcount == 1
-            if was:
-                self._access.append(connection, *records)
-            return was
-
-        return await self._access.write(reinstate)
+        return await self._access.change(
+            lambda connection: connection.execute(statement).rowcount == 1, *records
+        )
 
     async def live_pods(self, now: datetime) -> frozenset[str]:
         """The UIDs of the Pods that have a valid certificate and are not revoked."""

@@ -50,14 +50,9 @@ class Secrets:
 
     async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
         """Forgets a secret, durably, and returns whether it existed."""
-
-        def forget(connection: Connection) -> bool:
-            known = forget_secrets(connection, secrets.c.id == secret_id, now)
-            if known:
-                self._access.append(connection, *records)
-            return known
-
-        return await self._access.write(forget)
+        return await self._access.change(
+            lambda connection: forget_secrets(connection, secrets.c.id == secret_id, now), *records
+        )
 
     async def of_certificate(self, certificate_fingerprint: str) -> Secret | None:
         """The secret, at most a second old: `Issuances.add` checks again whether it was forgotten since."""
