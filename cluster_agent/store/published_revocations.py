@@ -18,7 +18,7 @@ from cluster_agent.store.tables import issuers, revocation_state, revoked_certif
 _GONE_REPLICAS_KEPT = timedelta(hours=25)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Issuer:
     """The issuer of a list: an application's name, and the fingerprint of the key that signs for it."""
 
@@ -53,14 +53,8 @@ class PublishedRevocations:
 
     async def state(self) -> Published:
         """The current publication."""
-        ((number, at, last_revocation),) = await self._access.read(
-            select(
-                revocation_state.c.number,
-                revocation_state.c.published_at,
-                revocation_state.c.last_revocation,
-            )
-        )
-        return Published(number, from_seconds(at), last_revocation)
+        (row,) = await self._access.read(select(revocation_state))
+        return Published(row.number, from_seconds(row.published_at), row.last_revocation)
 
     async def publish_if_older(self, age: timedelta, now: datetime) -> None:
         """Increments the number when nothing was published for that long. Only one of several replicas does
@@ -92,10 +86,7 @@ class PublishedRevocations:
     async def issuers(self, since: datetime) -> list[Issuer]:
         """The issuers with certificates that had not expired at `since`."""
         statement = select(issuers.c.name, issuers.c.issuing_key).where(issuers.c.not_after >= seconds(since))
-        return sorted(
-            (Issuer(name, key) for name, key in await self._access.read(statement)),
-            key=lambda one: (one.name, one.issuing_key),
-        )
+        return sorted(Issuer(*row) for row in await self._access.read(statement))
 
     async def drop_expired(self, before: datetime, now: datetime) -> None:
         """Removes revocations that are on no list any longer, because the certificates expired before

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, delete, or_, select, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, delete, not_, select, text
 
 from cluster_agent.audit.records import Record
 from cluster_agent.store.access import Access, from_seconds, seconds
@@ -42,31 +42,26 @@ class RegisteredApplications:
         extension too. The record gets the new and the previous registration.
         """
         values = {**asdict(row), "registered_at": seconds(row.registered_at)}
-        keys = ("namespace", "service_account")
+        key = {"namespace": row.namespace, "serviceAccount": row.service_account}
         adding = self._access.insert(applications).values(values)
         adding = adding.on_conflict_do_update(
-            index_elements=keys,
+            index_elements=["namespace", "service_account"],
             set_={
-                **{key: value for key, value in values.items() if key not in keys},
+                **values,
                 "registered_at": case(
                     (applications.c.name == row.name, applications.c.registered_at),
                     else_=seconds(row.registered_at),
                 ),
             },
         )
-        others = select(applications.c.name).where(
-            or_(
-                applications.c.namespace != row.namespace,
-                applications.c.service_account != row.service_account,
-            ),
-        )
+        others = select(applications.c.name).where(not_(_is(key)))
 
         def put(connection: Connection) -> str | None:
             self._lock(connection)
             for other in map(str, connection.scalars(others)):
                 if f"{row.name}:".startswith(f"{other}:") or f"{other}:".startswith(f"{row.name}:"):
                     return other
-            details = {**_key(row), **_described(row), "before": self._before(connection, _key(row))}
+            details = {**key, **_described(row), "before": self._before(connection, key)}
             connection.execute(adding)
             self._access.append(connection, record.saying(**details))
             return None
@@ -111,10 +106,6 @@ class RegisteredApplications:
 
 def _row(found: RowMapping) -> RegisteredRow:
     return RegisteredRow(**{**found, "registered_at": from_seconds(found["registered_at"])})
-
-
-def _key(row: RegisteredRow) -> dict[str, str]:
-    return {"namespace": row.namespace, "serviceAccount": row.service_account}
 
 
 def _is(key: dict[str, str]) -> ColumnElement[bool]:
