@@ -3,14 +3,14 @@ secret."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
     bindparam,
     case,
@@ -56,17 +56,14 @@ class Revocations:
 
     async def revoke_replica(self, pod_uid: str, now: datetime, *records: Record) -> Revoked:
         """Revokes this pod's certificates, and issues none to it from now on, even if it had none before."""
+        of_it = issuances.c.pod_uid == pod_uid
 
-        def revoke(connection: Connection) -> Revoked:
-            hold_off_issuing(connection)
-            of_it = issuances.c.pod_uid == pod_uid
+        def revoke(connection: Connection) -> tuple[Revoked, bool]:
             known = connection.execute(select(issuances.c.pod_uid).where(of_it)).first() is not None
             refused = self._refuse(connection, [pod_uid], now, gone=False)
-            return self._recorded(
-                connection, Revoked(self._revoke(connection, of_it, now), known), records, bool(refused)
-            )
+            return Revoked(self._revoke(connection, of_it, now), known), bool(refused)
 
-        return await self._access.write(revoke)
+        return await self._recorded(revoke, records)
 
     async def revoke_gone(self, pod_uids: Collection[str], now: datetime, record: Record) -> Revoked:
         """Revokes the certificates of these pods, which were deleted. For each pod that had any, and was not
@@ -88,49 +85,48 @@ class Revocations:
 
     async def revoke_replica_of_serial(self, serial: str, now: datetime, *records: Record) -> Revoked:
         """Revokes the replica with the certificate of that serial number (in hex)."""
-        return await self._revoke_found(issuances.c.serial == serial, now, *records)
+        return await self._revoke_found(issuances.c.serial == serial, now, records)
 
     async def revoke_replica_named(self, name: Name, now: datetime, *records: Record) -> Revoked:
         """Revokes the replicas that have that name now. A later pod with that name is another replica."""
         *application, pod = name.components
         issuer = ":".join(application)
         found = and_(issuances.c.issuer == issuer, issuances.c.pod_name == pod)
-        return await self._revoke_found(found, now, *records)
+        return await self._revoke_found(found, now, records)
 
     async def revoke_secret(self, secret_id: str, now: datetime, *records: Record) -> Revoked:
         """Forgets the secret, and revokes the certificates issued under it."""
 
-        def revoke(connection: Connection) -> Revoked:
-            hold_off_issuing(connection)
+        def revoke(connection: Connection) -> tuple[Revoked, bool]:
             known = forget_secrets(connection, secrets.c.id == secret_id, now)
-            done = Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known)
-            return self._recorded(connection, done, records, known)
+            return Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known), known
 
-        return await self._access.write(revoke)
+        return await self._recorded(revoke, records)
 
     async def revoke_application(self, application: Application, now: datetime, *records: Record) -> Revoked:
         """Forgets the application's secrets, revokes the certificates issued under them, and refuses new
         secrets."""
 
-        def revoke(connection: Connection) -> Revoked:
-            hold_off_issuing(connection)
-            row = {**_key(application), "revoked_at": seconds(now)}
-            adding = self._access.insert(revoked_applications).values(row).on_conflict_do_nothing()
-            new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
-            known = forget_secrets(connection, _is_of(application), now)
-            of_it = select(secrets.c.id).where(_is_of(application))
-            done = Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
-            return self._recorded(connection, done, records, new or known)
+        adding = self._access.insert(revoked_applications).values(
+            namespace=application.namespace,
+            service_account=application.service_account,
+            revoked_at=seconds(now),
+        )
+        adding = adding.on_conflict_do_nothing()
 
-        return await self._access.write(revoke)
+        def revoke(connection: Connection) -> tuple[Revoked, bool]:
+            new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
+            known = forget_secrets(connection, _is_of(secrets, application), now)
+            of_it = select(secrets.c.id).where(_is_of(secrets, application))
+            done = Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
+            return done, new or known
+
+        return await self._recorded(revoke, records)
 
     async def reinstate_application(self, application: Application, *records: Record) -> bool:
         """Allows the application secrets again; revoked certificates stay revoked. Returns whether it was
         revoked."""
-        statement = delete(revoked_applications).where(
-            revoked_applications.c.namespace == application.namespace,
-            revoked_applications.c.service_account == application.service_account,
-        )
+        statement = delete(revoked_applications).where(_is_of(revoked_applications, application))
         return await self._access.change(
             lambda connection: connection.execute(statement).rowcount == 1, *records
         )
@@ -147,27 +143,34 @@ class Revocations:
         )
         return await self._access.count(lambda connection: frozenset(connection.scalars(statement)))
 
-    async def _revoke_found(self, condition: ColumnElement[bool], now: datetime, *records: Record) -> Revoked:
-        def revoke(connection: Connection) -> Revoked:
-            hold_off_issuing(connection)
+    async def _revoke_found(
+        self, condition: ColumnElement[bool], now: datetime, records: Sequence[Record]
+    ) -> Revoked:
+        def revoke(connection: Connection) -> tuple[Revoked, bool]:
             live = and_(condition, issuances.c.not_after > seconds(now))
             found = set(connection.scalars(select(issuances.c.pod_uid).where(live).distinct()))
             self._refuse(connection, found, now, gone=False)
             parts = [issuances.c.pod_uid.in_(part) for part in _parts(found)]
-            done = Revoked(sum(self._revoke(connection, of_part, now) for of_part in parts), bool(found))
-            return self._recorded(connection, done, records, bool(found))
+            certificates = sum(self._revoke(connection, of_part, now) for of_part in parts)
+            return Revoked(certificates, bool(found)), bool(found)
+
+        return await self._recorded(revoke, records)
+
+    async def _recorded(
+        self, work: Callable[[Connection], tuple[Revoked, bool]], records: Sequence[Record]
+    ) -> Revoked:
+        """The result of `work`, while no issuance is recorded. If it changed anything, the records are added,
+        with the number of certificates."""
+
+        def revoke(connection: Connection) -> Revoked:
+            hold_off_issuing(connection)
+            done, changed = work(connection)
+            if changed or done.certificates:
+                complete = [one.saying(certificates=done.certificates) for one in records]
+                self._access.append(connection, *complete)
+            return done
 
         return await self._access.write(revoke)
-
-    def _recorded(
-        self, connection: Connection, done: Revoked, records: Sequence[Record], changed: bool
-    ) -> Revoked:
-        """Returns `done`; when there was anything to do, writes the records, with the number of
-        certificates."""
-        if changed or done.certificates:
-            complete = [one.saying(certificates=done.certificates) for one in records]
-            self._access.append(connection, *complete)
-        return done
 
     def _refuse(
         self, connection: Connection, pod_uids: Collection[str], now: datetime, *, gone: bool
@@ -244,10 +247,7 @@ def revoked_among(connection: Connection, pod_uids: Collection[str]) -> set[str]
 
 def is_revoked(connection: Connection, application: Application) -> bool:
     """Whether the application may get no secret."""
-    statement = select(revoked_applications.c.revoked_at).where(
-        revoked_applications.c.namespace == application.namespace,
-        revoked_applications.c.service_account == application.service_account,
-    )
+    statement = select(revoked_applications.c.revoked_at).where(_is_of(revoked_applications, application))
     return connection.execute(statement).first() is not None
 
 
@@ -256,12 +256,7 @@ def _parts(pod_uids: Collection[str]) -> list[list[str]]:
     return [ordered[at : at + _PODS_AT_ONCE] for at in range(0, len(ordered), _PODS_AT_ONCE)]
 
 
-def _key(application: Application) -> dict[str, Any]:
-    return {"namespace": application.namespace, "service_account": application.service_account}
-
-
-def _is_of(application: Application) -> ColumnElement[bool]:
+def _is_of(table: Table, application: Application) -> ColumnElement[bool]:
     return and_(
-        secrets.c.namespace == application.namespace,
-        secrets.c.service_account == application.service_account,
+        table.c.namespace == application.namespace, table.c.service_account == application.service_account
     )
