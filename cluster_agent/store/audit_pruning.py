@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from cluster_agent.audit.kinds import Kind, Limit
+from cluster_agent.store.audit_reading import in_parts
 from cluster_agent.store.tables import audit_chains, audit_records
 
 REMOVED_AT_ONCE = 2000
@@ -75,15 +76,6 @@ def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]
 def _records(connection: Connection, first: Row[*tuple[Any, ...]]) -> Iterator[Row[*tuple[Any, ...]]]:
     """A chain's records in order. The first one is known already, and is not read again."""
     yield first
-    number = first.number
-    while True:
-        part = connection.execute(
-            select(_RECORDS.chain, _RECORDS.number, _RECORDS.at, _RECORDS.hash)
-            .where(_RECORDS.chain == first.chain, _RECORDS.number > number)
-            .order_by(_RECORDS.number)
-            .limit(_READ_AT_ONCE)
-        ).all()
-        yield from part
-        if len(part) < _READ_AT_ONCE:
-            return
-        number = part[-1].number
+    statement = select(_RECORDS.chain, _RECORDS.number, _RECORDS.at, _RECORDS.hash)
+    of_chain = statement.where(_RECORDS.chain == first.chain)
+    yield from in_parts(connection, of_chain, _READ_AT_ONCE, first.number)

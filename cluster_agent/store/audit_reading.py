@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cluster_agent.audit.records import Head
@@ -30,22 +31,29 @@ class AuditReading:
         self, chain: str, *, since: int = 0, until: int | None = None, at_once: int = _AT_ONCE
     ) -> Iterator[StoredRecord]:
         """The records from second `since` to before `until`."""
-        columns, number = audit_records.c, -1
+        columns = audit_records.c
         statement = select(columns.number, columns.at, columns.record, columns.hash)
         statement = statement.where(columns.chain == chain, columns.at >= since)
         if until is not None:
             statement = statement.where(columns.at < until)
-        statement = statement.order_by(columns.number).limit(at_once)
-        while True:
-            part = self._connection.execute(statement.where(columns.number > number)).all()
-            yield from (StoredRecord(*row) for row in part)
-            if len(part) < at_once:
-                return
-            number = part[-1].number
+        yield from (StoredRecord(*row) for row in in_parts(self._connection, statement, at_once))
 
     def names(self) -> list[str]:
         """The chains that occur in records."""
         return list(self._connection.scalars(select(audit_records.c.chain).distinct()))
+
+
+def in_parts(
+    connection: Connection, statement: Select[*tuple[Any, ...]], at_once: int, number: int = -1
+) -> Iterator[Row[*tuple[Any, ...]]]:
+    """The rows of `statement`, which selects records of one chain, in order and after `number`."""
+    ordered = statement.order_by(audit_records.c.number).limit(at_once)
+    while True:
+        part = connection.execute(ordered.where(audit_records.c.number > number)).all()
+        yield from part
+        if len(part) < at_once:
+            return
+        number = part[-1].number
 
 
 @contextmanager
