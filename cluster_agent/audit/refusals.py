@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from cluster_agent.audit.kinds import Kind, refusal_kind
@@ -31,15 +30,6 @@ CALLERS_TOGETHER_SECONDS = 3600
 MOST_TOGETHER = 500
 OTHER_PATH = "other"
 MOST_BUDGETS = 100
-
-
-@dataclass(frozen=True)
-class _Kind:
-    path: str
-    reason: str
-    caller: str
-    certificate: str
-    address: str
 
 
 class Budgets:
@@ -74,7 +64,8 @@ class Refusals:
             Kind.TRIPWIRES: Budgets(CREDENTIAL_BURST, slowly),
             Kind.CONTROL_PLANE: Budgets(CREDENTIAL_BURST, slowly),
         }
-        self._single: dict[_Kind, tuple[Record, int]] = {}
+        # By path, reason, caller, certificate and address.
+        self._single: dict[tuple[str, ...], tuple[Record, int]] = {}
         self._together: Counter[tuple[str, str]] = Counter()
         self._of_callers: Counter[str] = Counter()
         self._together_at = self._callers_at = monotonic()
@@ -90,48 +81,41 @@ class Refusals:
     ) -> None:
         """Counts a refusal. `path` and the refusal's reason must have few different values; the other values
         may be anything."""
-        kind = _Kind(path, refusal.reason, caller, certificate, address)
-        known = self._single.get(kind)
-        if known is not None:
-            self._single[kind] = (known[0], known[1] + 1)
+        key = (path, refusal.reason, caller, certificate, address)
+        if key in self._single:
+            first, count = self._single[key]
+            self._single[key] = (first, count + 1)
         elif isinstance(refusal, TooManyRequests):
             self._count_together(path, refusal.reason, 1)
         elif not self._take(path, refusal.reason, caller):
             self._count(path, refusal.reason, caller, 1)
         else:
-            details = {
-                "path": path,
-                "reason": refusal.reason,
-                "message": str(refusal),
-                "certificate": certificate,
-                "address": address,
-            }
-            self._single[kind] = (Record("refused", self._now(), caller, details), 1)
+            record = self._record(
+                caller,
+                path=path,
+                reason=refusal.reason,
+                message=str(refusal),
+                certificate=certificate,
+                address=address,
+            )
+            self._single[key] = (record, 1)
 
     def take(self, *, all_of_them: bool = False) -> list[Record]:
         """Takes out the records that are due to be written."""
-        records = [
-            Record(record.act, record.at, record.caller, {**record.details, "count": count})
-            for record, count in self._single.values()
-        ]
+        records = [record.saying(count=count) for record, count in self._single.values()]
         self._single.clear()
         now = self._monotonic()
         if all_of_them or now - self._together_at >= TOGETHER_SECONDS:
             self._together_at = now
             records += [
-                Record("refused", self._now(), details={"path": path, "reason": reason, "count": count})
+                self._record("", path=path, reason=reason, count=count)
                 for (path, reason), count in sorted(self._together.items())
             ]
             self._together.clear()
         if all_of_them or now - self._callers_at >= CALLERS_TOGETHER_SECONDS:
             self._callers_at = now
             records += [
-                Record(
-                    "refused",
-                    self._now(),
-                    caller,
-                    {"path": OTHER_PATH, "reason": OTHER_PATH, "count": count},
-                )
+                self._record(caller, path=OTHER_PATH, reason=OTHER_PATH, count=count)
                 for caller, count in sorted(self._of_callers.items())
             ]
             self._of_callers.clear()
@@ -142,6 +126,9 @@ class Refusals:
         for record in records:
             details = record.details
             self._count(details["path"], details["reason"], record.caller, details["count"])
+
+    def _record(self, caller: str, **details: str | int) -> Record:
+        return Record("refused", self._now(), caller, details)
 
     def _count(self, path: str, reason: str, caller: str, count: int) -> None:
         """Adds to a count of this caller, if its name must not get lost, or of all callers."""

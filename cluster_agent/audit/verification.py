@@ -63,13 +63,13 @@ class Verification:
         known = {base.chain: base for base in bases}
         for base in known.values():
             self._follow(base, records_of(base.chain))
-        self._problems(
-            f"chain {name}: there are records, and no beginning" for name in names if name not in known
-        )
+        for name in names:
+            if name not in known:
+                self._problem(f"chain {name}: there are records, and no beginning")
         self._proved = {kind: array("q", sorted(times)) for kind, times in self._proved.items()}
         for name, notes in self._notes.items():
             if name not in known:
-                self._problems([f"chain {name}: it is gone, the log noted {max(notes)} records"])
+                self._problem(f"chain {name}: it is gone, the log noted {max(notes)} records")
             else:
                 self._check_beginning(known[name], notes)
         return self.report
@@ -83,18 +83,18 @@ class Verification:
         for record in records:
             self.report.records += 1
             if record.number != at.number + 1:
-                self._problems([f"{where}: {_span(at.number + 1, record.number - 1)} missing"])
+                self._problem(f"{where}: {_span(at.number + 1, record.number - 1)} missing")
             elif record.hash != next_hash(at, record.text) or not _is_at(record):
-                self._problems([f"{where}: record {record.number} was changed, or another put in its place"])
+                self._problem(f"{where}: record {record.number} was changed, or another put in its place")
             at = Head(base.chain, record.number, record.hash)
             if (note := notes.get(at.number)) is not None and note.head != at:
-                self._problems([f"{where}: the log noted another record {at.number}"])
+                self._problem(f"{where}: the log noted another record {at.number}")
             if at.number <= last_noted:
                 proved.append(record.at)
             elif record.at < old:
                 unproved += 1
         if at.number < last_noted:
-            self._problems([f"{where}: {_span(at.number + 1, last_noted)} missing at its end"])
+            self._problem(f"{where}: {_span(at.number + 1, last_noted)} missing at its end")
         if unproved:
             self.report.unproved.append(
                 f"{where}: {unproved} records, up to {at.number}, come after the last noted head"
@@ -106,7 +106,7 @@ class Verification:
         if early:
             first = min(note.after for note in early) + 1
             last = min(max(note.head.number for note in early), base.number)
-            self._problems([f"chain {base.chain}: {_span(first, last)} missing at its beginning, too early"])
+            self._problem(f"chain {base.chain}: {_span(first, last)} missing at its beginning, too early")
 
     def _may_be_gone(self, note: Note) -> bool:
         """Whether the first record that the note covers is old enough to be removed, or its kind has as many
@@ -118,8 +118,8 @@ class Verification:
         newer = len(times) - bisect_left(times, note.since - int(_LEEWAY.total_seconds()))
         return limit.most is not None and newer >= limit.most * (1 - _NOT_NOTED)
 
-    def _problems(self, found: Iterable[str]) -> None:
-        self.report.problems += found
+    def _problem(self, found: str) -> None:
+        self.report.problems.append(found)
 
 
 def _span(first: int, last: int) -> str:
