@@ -79,9 +79,9 @@ class Publications:
             for kind, one in self.by_kind.items()
             if kind in have
         }
-        known = await self._store.acknowledgements.of_replica(replica.pod_uid)
+        known = await self._store.fleet.acknowledged(replica.pod_uid)
         news = {kind: version for kind, version in believed.items() if known.get(kind, 0) != version}
-        await self._store.acknowledgements.record(replica.pod_uid, news, self._now())
+        await self._store.fleet.acknowledge(replica.pod_uid, news, self._now())
         live = max((share.live for share in self._shares.values()), default=0)
         return {
             "publications": {
@@ -95,7 +95,7 @@ class Publications:
     async def count(self) -> None:
         """Counts again which replicas have which version. May raise Unavailable."""
         self._shares = {
-            kind: await self._store.acknowledgements.share(kind, one.required, self._now())
+            kind: await self._store.fleet.share(kind, one.required, self._now())
             for kind, one in self.by_kind.items()
         }
 

@@ -58,7 +58,7 @@ def root_keeper(
     return RootKeeper(
         room=room,
         records=store.root_succession,
-        fleet=store.acknowledgements,
+        fleet=store.fleet,
         keys=issuers or _own_root_keys(settings),
         schedule=settings.root_schedule,
         trust=serving.trust,

@@ -82,7 +82,7 @@ def housekeeping(
 
     async def drop_expired() -> None:
         _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
-        await store.acknowledgements.drop_gone(now())
+        await store.fleet.drop_gone(now())
         await lists.drop_expired()
         _log.debug("audit records dropped", count=await store.prune_audit(retention, now()))
 

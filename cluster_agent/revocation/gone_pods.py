@@ -64,7 +64,7 @@ class GonePods:
     async def _compare(self) -> str:
         """Revokes the certificates of Pods missing in the list, and returns the list's version. The lists are
         as long as the fleet, and are freed when this returns."""
-        known = await self._store.revocations.live_pods(self._now())
+        known = await self._store.fleet.live_pods(self._now())
         listed = await self._pods.list()
         await self.revoke_absent(known, listed.uids)
         return listed.resource_version

@@ -20,8 +20,8 @@ from cluster_agent.roots.held_keys import HeldKeys, Keys
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
-from cluster_agent.store.acknowledgements import Acknowledgements, Share
 from cluster_agent.store.documents import Document, SignedDocument
+from cluster_agent.store.fleet import Fleet, Share
 
 KIND = "roots"
 _TRIES = 5
@@ -35,7 +35,7 @@ class RootKeeper:
 
     room: SigningRoom
     records: Document
-    fleet: Acknowledgements
+    fleet: Fleet
     keys: Keys
     schedule: Schedule
     trust: Callable[[Roots], None]

@@ -6,7 +6,7 @@
 The same statements run on SQLite, for one replica of the agent, and on PostgreSQL, for several.
 """
 
-from cluster_agent.store.acknowledgements import Share
+from cluster_agent.store.fleet import Share
 from cluster_agent.store.issuances import (
     MOST_LIVE_OF_POD,
     MOST_OF_FULL_LIFE,

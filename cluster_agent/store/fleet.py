@@ -1,37 +1,54 @@
-"""The fleet: live replicas, counted by the ends of their certificates."""
+"""The fleet: the live replicas, and the version of each publication (revocation lists, roots) that every
+replica has acknowledged.
+
+A replica is identified by its pod's UID: renewals and container restarts do not change it. It is live while
+it has a valid certificate and was not revoked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, distinct, func, select
 
 from cluster_agent.store.access import Access, seconds
-from cluster_agent.store.tables import issuances, revoked_replicas
+from cluster_agent.store.tables import acknowledgements, issuances, revoked_replicas
 
 STEP_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class Share:
+    """`live` replicas, of which `acknowledged` have the requested version or a later one."""
+
+    live: int
+    acknowledged: int
+
+    @property
+    def ratio(self) -> float:
+        """0 to 1. It is 1 when there is no live replica, because then none lacks the version."""
+        return self.acknowledged / self.live if self.live else 1.0
+
+
 class Fleet:
-    """Reads every live record, in a thread that no call waits for. Every call may raise Unavailable."""
+    """Every call may raise Unavailable. `live_pods`, `lives` and `share` read the record of every live
+    replica (half a second for 100 000), in a thread that no call waits for."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
+    async def live_pods(self, now: datetime) -> frozenset[str]:
+        """The UIDs of the live replicas."""
+        statement = select(issuances.c.pod_uid).where(_is_live(now)).distinct()
+        return await self._access.count(lambda connection: frozenset(connection.scalars(statement)))
+
     async def lives(self, now: datetime) -> Sequence[tuple[int, int]]:
-        """Pairs of the seconds that replicas have left, in steps and in order, and the number of replicas
-        with that time. A replica is a pod with a certificate that has neither expired nor been revoked; its
-        last one counts."""
-        ends = (
-            select(func.max(issuances.c.not_after).label("at"))
-            .where(
-                issuances.c.not_after > seconds(now),
-                issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
-            )
-            .group_by(issuances.c.pod_uid)
-            .subquery()
-        )
+        """Pairs of the seconds that live replicas have left, in steps and in order, and the number of
+        replicas with that time. A replica's last certificate counts."""
+        last = func.max(issuances.c.not_after).label("at")
+        ends = select(last).where(_is_live(now)).group_by(issuances.c.pod_uid).subquery()
         step = ((ends.c.at - seconds(now)) // STEP_SECONDS).label("step")
         statement = select(step, func.count()).group_by(step).order_by(step)
 
@@ -39,3 +56,49 @@ class Fleet:
             return [(int(row[0]) * STEP_SECONDS, int(row[1])) for row in connection.execute(statement)]
 
         return await self._access.count(count)
+
+    async def acknowledged(self, pod_uid: str) -> dict[str, int]:
+        """The versions that the replica has, by kind."""
+        statement = select(acknowledgements).where(acknowledgements.c.pod_uid == pod_uid)
+        return {row.kind: row.version for row in await self._access.read(statement)}
+
+    async def acknowledge(self, pod_uid: str, versions: Mapping[str, int], now: datetime) -> None:
+        """Records that the replica has these versions, by kind. Durable when it returns."""
+        rows = [
+            {"kind": kind, "pod_uid": pod_uid, "version": version, "at": seconds(now)}
+            for kind, version in versions.items()
+        ]
+        if not rows:
+            return
+        adding = self._access.insert(acknowledgements)
+        adding = adding.on_conflict_do_update(
+            index_elements=["pod_uid", "kind"],
+            set_={"version": adding.excluded.version, "at": adding.excluded.at},
+        )
+        await self._access.write(lambda connection: connection.execute(adding, rows))
+
+    async def share(self, kind: str, version: int, now: datetime) -> Share:
+        """How many of the live replicas have `version` of that kind, or a later one."""
+        have = select(acknowledgements.c.pod_uid).where(
+            acknowledgements.c.kind == kind, acknowledgements.c.version >= version
+        )
+        live = select(func.count(distinct(issuances.c.pod_uid))).where(_is_live(now))
+        acknowledged = live.where(issuances.c.pod_uid.in_(have))
+
+        def count(connection: Connection) -> Share:
+            return Share(connection.execute(live).scalar_one(), connection.execute(acknowledged).scalar_one())
+
+        return await self._access.count(count)
+
+    async def drop_gone(self, now: datetime) -> int:
+        """Removes the acknowledgements of replicas without a valid certificate; returns how many."""
+        live = select(issuances.c.pod_uid).where(issuances.c.not_after > seconds(now))
+        statement = acknowledgements.delete().where(acknowledgements.c.pod_uid.not_in(live))
+        return await self._access.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _is_live(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        issuances.c.not_after > seconds(now),
+        issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
+    )

@@ -131,18 +131,6 @@ class Revocations:
             lambda connection: connection.execute(statement).rowcount == 1, *records
         )
 
-    async def live_pods(self, now: datetime) -> frozenset[str]:
-        """The UIDs of the Pods that have a valid certificate and are not revoked."""
-        statement = (
-            select(issuances.c.pod_uid)
-            .where(
-                issuances.c.not_after > seconds(now),
-                issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
-            )
-            .distinct()
-        )
-        return await self._access.count(lambda connection: frozenset(connection.scalars(statement)))
-
     async def _revoke_found(
         self, condition: ColumnElement[bool], now: datetime, records: Sequence[Record]
     ) -> Revoked:

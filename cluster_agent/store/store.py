@@ -16,7 +16,6 @@ from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import StoreError
 from cluster_agent.store.access import Access, available
-from cluster_agent.store.acknowledgements import Acknowledgements
 from cluster_agent.store.audit_pruning import prune
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import Database, connect, database_url
@@ -49,7 +48,6 @@ class Store:
     def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._leadership = Leadership(database)
         self._access = access = Access(database)
-        self.acknowledgements = Acknowledgements(access)
         self.claim = Document(access, "claim")
         self.registered = RegisteredApplications(access)
         self.fleet = Fleet(access)

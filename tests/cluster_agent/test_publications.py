@@ -98,7 +98,7 @@ async def test_a_renewed_replica_is_the_same_and_an_expired_one_no_longer_counts
     under.clock.turn(minutes=45)
     await published.count()
     assert published.shares["leaflet"] == Share(live=1, acknowledged=1)
-    assert await under.store.acknowledgements.drop_gone(under.clock()) == 1
+    assert await under.store.fleet.drop_gone(under.clock()) == 1
 
 
 async def test_a_version_from_the_future_is_not_believed(under: AgentUnderClock) -> None:

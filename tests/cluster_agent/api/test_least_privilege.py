@@ -87,7 +87,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
     keeper = RootKeeper(
         room=under.room,
         records=under.store.root_succession,
-        fleet=under.store.acknowledgements,
+        fleet=under.store.fleet,
         keys=RootKeys(directory, under.prefix.root, timedelta(days=1), makes_keys=True),
         schedule=schedule,
         trust=lambda _: None,

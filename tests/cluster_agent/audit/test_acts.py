@@ -53,7 +53,7 @@ class World(AgentUnderClock):
         self.keeper = RootKeeper(
             room=self.room,
             records=self.store.root_succession,
-            fleet=self.store.acknowledgements,
+            fleet=self.store.fleet,
             keys=RootKeys(directory, Name.parse("acme"), ROOT_LIFETIME, makes_keys=True),
             schedule=Schedule(timedelta(days=365), 1.0, timedelta(hours=1), timedelta(minutes=2)),
             trust=lambda _: None,

@@ -115,7 +115,7 @@ async def test_an_api_server_that_is_away_revokes_nobody(watching: Watching) -> 
 
 async def test_a_pod_that_came_after_the_list_began_is_not_absent(watching: Watching) -> None:
     await watching.run("web-1")
-    known = await watching.under.store.revocations.live_pods(watching.under.clock())
+    known = await watching.under.store.fleet.live_pods(watching.under.clock())
     await watching.run("web-2")
     await watching.gone.revoke_absent(known, frozenset({"uid-of-web-1"}))
     assert await watching.revoked() == set()

@@ -208,7 +208,7 @@ class Replica:
         self.keeper = RootKeeper(
             room=self.room,
             records=store.root_succession,
-            fleet=store.acknowledgements,
+            fleet=store.fleet,
             keys=self.issuers,
             schedule=Schedule(timedelta(days=365), 1.0, TTL, MARGIN),
             trust=lambda _: None,
@@ -521,7 +521,7 @@ async def test_restarted_during_a_change_of_root_it_tells_replicas_of_the_new_on
     with pytest.raises(Unavailable, match="until its own root"):
         restarted.sign()
     assert len(told(restarted, restarted.keeper.version - 1)) == 2
-    await store.acknowledgements.record("uid-1", {"roots": restarted.keeper.version}, clock())
+    await store.fleet.acknowledge("uid-1", {"roots": restarted.keeper.version}, clock())
     await restarted.round()
     assert list(restarted.phases().values()) == [Phase.RETIRING, Phase.ACTIVE]
     restarted.sign()
@@ -558,9 +558,7 @@ async def test_an_agent_with_a_root_of_its_own_changes_to_a_mounted_one(
     room = make_signing_room(tmp_path / "keys", PREFIX.root, now=clock())
     keys = RootKeys(tmp_path / "keys", PREFIX.root, ROOT_LIFETIME, makes_keys=True)
     schedule = Schedule(None, 1.0, TTL, MARGIN)
-    await RootKeeper(
-        room, store.root_succession, store.acknowledgements, keys, schedule, lambda _: None, clock
-    ).start()
+    await RootKeeper(room, store.root_succession, store.fleet, keys, schedule, lambda _: None, clock).start()
     key = Principal.create().public_key
     before = room.sign_replica(WEB, "web-1", key, now=clock(), ttl=TTL), room.identity_roots
     swap(volume, CertificateAuthority.create(clock()).issue(clock()))

@@ -53,7 +53,7 @@ class Replica:
         self.keeper = RootKeeper(
             room=self.room,
             records=store.root_succession,
-            fleet=store.acknowledgements,
+            fleet=store.fleet,
             keys=RootKeys(directory, ACME, ROOT_LIFETIME, makes_keys=makes_keys),
             schedule=Schedule(timedelta(days=365) if makes_keys else None, 1.0, TTL, MARGIN),
             trust=self.trusted.append,
