@@ -10,7 +10,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    PrimaryKeyConstraint,
     Table,
     Text,
 )
@@ -60,11 +59,10 @@ authority_keys = Table(
 acknowledgements = Table(
     "acknowledgements",
     METADATA,
-    Column("kind", Text, nullable=False),
-    Column("pod_uid", Text, nullable=False),
+    Column("pod_uid", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
     Column("version", _WHOLE, nullable=False),
     Column("at", _WHOLE, nullable=False),
-    PrimaryKeyConstraint("pod_uid", "kind"),
 )
 
 # The administrator's claim, and the identity roots and their phases; signed by the issuing key, so that write
@@ -82,21 +80,19 @@ documents = Table(
 issuers = Table(
     "issuers",
     METADATA,
-    Column("name", Text, nullable=False),
-    Column("issuing_key", Text, nullable=False),
+    Column("name", Text, primary_key=True),
+    Column("issuing_key", Text, primary_key=True),
     Column("not_after", _WHOLE, nullable=False),
-    PrimaryKeyConstraint("name", "issuing_key"),
 )
 
 revoked_certificates = Table(
     "revoked_certificates",
     METADATA,
-    Column("issuer", Text, nullable=False),
-    Column("issuing_key", Text, nullable=False),
-    Column("serial", Text, nullable=False),
+    Column("issuer", Text, primary_key=True),
+    Column("issuing_key", Text, primary_key=True),
+    Column("serial", Text, primary_key=True),
     Column("revoked_at", _WHOLE, nullable=False),
     Column("not_after", _WHOLE, nullable=False),
-    PrimaryKeyConstraint("issuer", "issuing_key", "serial"),
 )
 
 # `gone` is 1 when the pod was deleted: its record is needed for a day only.
@@ -111,10 +107,9 @@ revoked_replicas = Table(
 revoked_applications = Table(
     "revoked_applications",
     METADATA,
-    Column("namespace", Text, nullable=False),
-    Column("service_account", Text, nullable=False),
+    Column("namespace", Text, primary_key=True),
+    Column("service_account", Text, primary_key=True),
     Column("revoked_at", _WHOLE, nullable=False),
-    PrimaryKeyConstraint("namespace", "service_account"),
 )
 
 # One row.
@@ -131,14 +126,13 @@ revocation_state = Table(
 applications = Table(
     "applications",
     METADATA,
-    Column("namespace", Text, nullable=False),
-    Column("service_account", Text, nullable=False),
+    Column("namespace", Text, primary_key=True),
+    Column("service_account", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("ttl_seconds", _WHOLE),
     Column("chain", Text),
     Column("signature", Text, nullable=False),
     Column("registered_at", _WHOLE, nullable=False),
-    PrimaryKeyConstraint("namespace", "service_account"),
 )
 
 # `base_*` is the last record that was removed from the chain's beginning; cluster_agent/audit explains it.

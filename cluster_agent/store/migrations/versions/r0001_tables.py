@@ -29,11 +29,10 @@ def upgrade() -> None:
     )
     _table(
         "acknowledgements",
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("pod_uid", sa.Text, nullable=False),
+        sa.Column("pod_uid", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
         sa.Column("version", _WHOLE, nullable=False),
         sa.Column("at", _WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("pod_uid", "kind"),
     )
     _table(
         "documents",
@@ -45,14 +44,13 @@ def upgrade() -> None:
     _revocation()
     _table(
         "applications",
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("service_account", sa.Text, nullable=False),
+        sa.Column("namespace", sa.Text, primary_key=True),
+        sa.Column("service_account", sa.Text, primary_key=True),
         sa.Column("name", sa.Text, nullable=False, unique=True),
         sa.Column("ttl_seconds", _WHOLE),
         sa.Column("chain", sa.Text),
         sa.Column("signature", sa.Text, nullable=False),
         sa.Column("registered_at", _WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("namespace", "service_account"),
     )
     _audit()
     if op.get_context().dialect.name == "sqlite":
@@ -93,19 +91,17 @@ def _secrets_and_issuances() -> None:
 def _revocation() -> None:
     _table(
         "issuers",
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("issuing_key", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("issuing_key", sa.Text, primary_key=True),
         sa.Column("not_after", _WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("name", "issuing_key"),
     )
     _table(
         "revoked_certificates",
-        sa.Column("issuer", sa.Text, nullable=False),
-        sa.Column("issuing_key", sa.Text, nullable=False),
-        sa.Column("serial", sa.Text, nullable=False),
+        sa.Column("issuer", sa.Text, primary_key=True),
+        sa.Column("issuing_key", sa.Text, primary_key=True),
+        sa.Column("serial", sa.Text, primary_key=True),
         sa.Column("revoked_at", _WHOLE, nullable=False),
         sa.Column("not_after", _WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("issuer", "issuing_key", "serial"),
     )
     _table(
         "revoked_replicas",
@@ -115,10 +111,9 @@ def _revocation() -> None:
     )
     _table(
         "revoked_applications",
-        sa.Column("namespace", sa.Text, nullable=False),
-        sa.Column("service_account", sa.Text, nullable=False),
+        sa.Column("namespace", sa.Text, primary_key=True),
+        sa.Column("service_account", sa.Text, primary_key=True),
         sa.Column("revoked_at", _WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("namespace", "service_account"),
     )
     _table(
         "revocation_state",
