@@ -47,11 +47,7 @@ def read_signing_room(directory: Path, root_name: Name) -> SigningRoom:
             f"{path} is the root {root.name}, the name prefix asks for {root_name}; "
             "use another data directory, or the prefix that this one was made for"
         )
-    return SigningRoom(
-        given=IdentityAuthority.of_root(root),
-        issuing=_principal(directory / ISSUING),
-        bootstrap=read_authority(directory / BOOTSTRAP),
-    )
+    return _room(directory, IdentityAuthority.of_root(root))
 
 
 def make_claimable_room(directory: Path, *, now: datetime) -> SigningRoom:
@@ -72,9 +68,7 @@ def read_claimable_room(directory: Path) -> SigningRoom:
     Raises DataDirectoryError when a file is missing or cannot be used, or there is a root.
     """
     _check_no_root(directory)
-    return SigningRoom(
-        given=None, issuing=_principal(directory / ISSUING), bootstrap=read_authority(directory / BOOTSTRAP)
-    )
+    return _room(directory, None)
 
 
 def mounted_room(
@@ -87,12 +81,12 @@ def mounted_room(
     if makes_keys:
         make_directory(directory)
         _make_own_keys(directory, now)
-    return SigningRoom(
-        given=identity,
-        issuing=_principal(directory / ISSUING),
-        bootstrap=read_authority(directory / BOOTSTRAP),
-        mounted=True,
-    )
+    return _room(directory, identity, mounted=True)
+
+
+def _room(directory: Path, given: IdentityAuthority | None, *, mounted: bool = False) -> SigningRoom:
+    issuing, bootstrap = _principal(directory / ISSUING), read_authority(directory / BOOTSTRAP)
+    return SigningRoom(given, issuing, bootstrap, mounted)
 
 
 def _check_no_root(directory: Path) -> None:

@@ -9,6 +9,8 @@ mistaken for a replica.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -19,7 +21,7 @@ from blessings import Authority, Blessing, CannotBless, Name, Principal, Roots, 
 from blessings.keys import PublicKey
 from blessings.profile.certificates import CLIENT
 from cluster_agent.errors import Forbidden, Unavailable
-from cluster_agent.signing.issuer_life import Life, is_ending, plan
+from cluster_agent.signing.issuer_life import Life, Plan, is_ending, plan
 
 BOOTSTRAP_ROOT = Name.parse("vanadium-bootstrap")
 ROOT_LIFETIME = timedelta(days=3650)
@@ -159,23 +161,14 @@ class SigningRoom:
                 "NotGranted", f"this agent may name what is under {above.name}, not {application}"
             )
         self.check_terms(now)
-        what = plan(
-            None if grant is None else Life.of(grant.blessing),
-            Life.of(above.blessing),
-            now=now,
-            ttl=min(ttl, self.identity.longest_ttl or ttl),
-            lifetime=GRANT_LIFETIME,
-        )
-        if not what.ttl:
-            raise _ending(above.name, what.ends)
-        try:
+        ttl = min(ttl, self.identity.longest_ttl or ttl)
+        life = None if grant is None else Life.of(grant.blessing)
+        with _signing(above.name, life, Life.of(above.blessing), now, ttl, GRANT_LIFETIME) as what:
             if grant is None or what.renew:
                 extension = ":".join(application.components[len(above.name.components) :])
                 blessing = above.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
                 grant = self._grants[application] = Authority(self.issuing, blessing)
             return grant.bless(key, pod_name, now=now, lifetime=what.ttl)
-        except CannotBless as error:
-            raise Unavailable("CannotSign", str(error)) from error
 
     def check_terms(self, now: datetime) -> None:
         """Raises Unavailable when the authority may not sign at `now`."""
@@ -204,33 +197,17 @@ class SigningRoom:
         self.check_terms(now)
         life = Life.of(chain)
         ttl = min(ttl, self.identity.longest_ttl or ttl)
-        what = plan(life, life, now=now, ttl=ttl, lifetime=GRANT_LIFETIME)
-        if not what.ttl:
-            raise _ending(chain.presented, what.ends)
-        try:
+        with _signing(chain.presented, life, life, now, ttl, GRANT_LIFETIME) as what:
             return Authority(self.issuing, chain).bless(key, pod_name, now=now, lifetime=what.ttl)
-        except CannotBless as error:
-            raise Unavailable("CannotSign", str(error)) from error
 
     def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
         """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""
-        what = plan(
-            None,
-            Life.of(self.bootstrap.blessing),
-            now=now,
-            ttl=BOOTSTRAP_LIFETIME,
-            lifetime=BOOTSTRAP_LIFETIME,
-        )
-        if not what.ttl:
-            raise _ending(self.bootstrap.name, what.ends)
-        identifier = secrets.token_hex(16)
-        principal = Principal.create()
-        try:
+        life = Life.of(self.bootstrap.blessing)
+        with _signing(self.bootstrap.name, None, life, now, BOOTSTRAP_LIFETIME, BOOTSTRAP_LIFETIME) as what:
+            identifier, principal = secrets.token_hex(16), Principal.create()
             blessing = self.bootstrap.bless(
                 principal.public_key, identifier, now=now, lifetime=what.ttl, usages=[CLIENT]
             )
-        except CannotBless as error:
-            raise Unavailable("CannotSign", str(error)) from error
         return BootstrapCredential(identifier, principal, blessing)
 
 
@@ -248,9 +225,20 @@ def warn_of_ending(room: SigningRoom, now: datetime) -> None:
             )
 
 
-def _ending(name: Name, ends: datetime) -> Unavailable:
-    return Unavailable(
-        "IssuerEnding",
-        f"the signing certificate of {name} ends at {ends.isoformat()}, too soon to sign with it; "
-        "it must be renewed (docs/operations.md, Rotate and revoke)",
-    )
+@contextmanager
+def _signing(
+    name: Name, issuer: Life | None, above: Life, now: datetime, ttl: timedelta, lifetime: timedelta
+) -> Iterator[Plan]:
+    """Around a signature under `name`: how to sign, from `plan`. Raises Unavailable when the issuer ends too
+    soon, or cannot bless."""
+    what = plan(issuer, above, now=now, ttl=ttl, lifetime=lifetime)
+    if not what.ttl:
+        raise Unavailable(
+            "IssuerEnding",
+            f"the signing certificate of {name} ends at {what.ends.isoformat()}, too soon to sign with it; "
+            "it must be renewed (docs/operations.md, Rotate and revoke)",
+        )
+    try:
+        yield what
+    except CannotBless as error:
+        raise Unavailable("CannotSign", str(error)) from error
