@@ -1,2 +1,20 @@
-"""Libraries for an application beside a pod agent: a client of the agent protocol, the pod's principal behind
-that client, and discharges over HTTP."""
+"""What an application's program uses to speak with the pod agent beside it.
+
+from agent_client import AgentClient
+
+AgentClient().names()   # [Name('acme:prod:shop:web:web-1')]
+"""
+
+from agent_client.client import AgentClient, AgentError, ServedBlessing, Signature
+from agent_client.discharge_fetcher import DischargeFetcher, DischargeUnavailable
+from agent_client.remote_principal import RemotePrincipal
+
+__all__ = [
+    "AgentClient",
+    "AgentError",
+    "DischargeFetcher",
+    "DischargeUnavailable",
+    "RemotePrincipal",
+    "ServedBlessing",
+    "Signature",
+]

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from stolen_secret import refusal, seek
 
-from agent_client.client import AgentClient, AgentError
+from agent_client import AgentClient, AgentError
 from vkube.errors import VkubeError
 from vkube.local.cluster import LocalCluster, LocalSettings, Started, local_cluster
 from vkube.local.manifests import read

@@ -1,6 +1,7 @@
-"""The keeper of the identity: gets a blessing at start, renews it at half of its life, and never gives up.
+"""The keeper of the identity: gets a blessing at start, renews it at about half of its life, never gives up.
 
-While the cluster agent is away it waits, and the current blessing is served until it expires.
+While the cluster agent cannot be reached, the keeper tries again and again, and the current blessing is
+served until it expires.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from service.supervisor import Task
 _log = structlog.get_logger("pod_agent")
 
 _LONGEST_SLEEP_SECONDS = 30.0
-# Longer than several calls of the cluster agent, which take ten seconds at most.
+# Longer than several calls to the cluster agent; each takes at most ten seconds.
 _UNREADY_SECONDS = 120.0
 
 
@@ -53,12 +54,12 @@ class Keeper:
         self._hurry = False
 
     def start_over(self) -> None:
-        """Gets a new identity soon with the bootstrap credential, because the current one is no longer
-        accepted."""
+        """Makes the next round get a new identity with the bootstrap credential. Call it when the current
+        identity is no longer accepted."""
         self._start_over = self._hurry = True
 
     def task(self) -> Task:
-        """The background task. Without a valid identity `/readyz` turns by itself."""
+        """The background task. A SeekError does not make `/readyz` fail; an expired identity does."""
         return Task(
             "identity",
             self.round,
@@ -75,7 +76,7 @@ class Keeper:
         if self._renew_at is None or self._renew_at <= self._now() or self._hurry:
             self._renew_at = await self._renew()
             self._hurry = False
-        # In short steps: when a suspended machine's clock jumps, a long sleep would not notice.
+        # Never sleeps long: after a suspend the clock jumps, and one long sleep would miss the renewal.
         return min(max(0.0, (self._renew_at - self._now()).total_seconds()), _LONGEST_SLEEP_SECONDS)
 
     async def _renew(self) -> datetime:
@@ -84,9 +85,9 @@ class Keeper:
             answer = await self._seeker.seek(None if self._start_over else self._current.value)
         except SeekError as error:
             self._observer.sought(error.reason)
-            # The cluster agent no longer knows the replica certificate, but may still accept the bootstrap
-            # credential. The flag stays until a blessing comes, because a later attempt without an answer
-            # does not contradict it.
+            # `error.start_over`: the cluster agent no longer knows the replica certificate, but may still
+            # accept the bootstrap credential. The flag stays until a blessing arrives: a later attempt that
+            # gets no answer does not prove that the certificate is known again.
             self._start_over = self._start_over or error.start_over
             raise
         self._start_over = False

@@ -1,4 +1,4 @@
-"""Background work: a task is one value, and one supervisor runs all tasks of a program.
+"""Background work: each piece of work is one `Task`, and one `Supervisor` runs all of a program's.
 
     supervisor = Supervisor([Task("fleet", count_fleet, period=60.0, failure="fleet not counted")])
     async with supervisor.running():
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-# The longest error text in a log line: it may quote what a tenant wrote.
+# Error texts are cut to this length, because they may quote a long text of a tenant.
 _LONGEST_TEXT = 500
 
 _CHANCE = random.SystemRandom().random
@@ -31,8 +31,8 @@ _log = structlog.get_logger(__name__)
 class BackOff:
     """Exponential back-off after failures in a row.
 
-    At least half of each pause is waited. The rest is random, so that replicas that failed together do not
-    try again together.
+    A pause is half of the calculated time and a random part of the other half, so that replicas that failed
+    together do not try again together.
     """
 
     first_seconds: float = 0.5
@@ -40,7 +40,7 @@ class BackOff:
 
     def pause(self, failures: int, chance: float, asked_seconds: float | None = None) -> float:
         """The seconds to wait after `failures` (1 or more) in a row. `chance` is from 0 to 1; `asked_seconds`
-        is a server's Retry-After, respected up to the longest pause."""
+        is a server's Retry-After: the pause is at least this, but never longer than `longest_seconds`."""
         # At most twenty doublings: more would only overflow.
         ceiling = min(self.first_seconds * 2.0 ** min(failures - 1, 20), self.longest_seconds)
         return max(ceiling * (0.5 + chance / 2), min(asked_seconds or 0.0, self.longest_seconds))
@@ -54,16 +54,15 @@ class Task:
         name: for the log, the metrics and `/readyz`.
         run: one round. It may return the seconds until the next round, in place of `period`. It must not
             block the event loop: see `service.threads`.
-        period: seconds from the end of a round to the begin of the next.
-        failure: what a failed round means; the event of the log line.
+        period: seconds from the end of a round to the start of the next.
+        failure: the log event of a failed round, such as 'fleet not counted'.
         expected: errors that mean that something outside of the program is away or refuses. Their text is
-            logged without a traceback, and they do not turn `/readyz`: what is away is away for every
-            replica,
-            and it would help nobody if all of them left their Service.
+            logged without a traceback, and they do not make `/readyz` fail: the other program is away for
+            every replica, so it would not help if all of them left their Service.
         unready_after_seconds: how long a round may hang, or rounds may fail with unexpected errors, before
-            `/readyz` turns. It must exceed the longest good round. None: `/readyz` never turns.
-        at_start: whether the first round is at once. If not, it is after one period, because the program
-            has just done the same work.
+            `/readyz` fails. It must exceed the longest good round. None: this task never makes it fail.
+        at_start: whether the first round is at once. False: it is after one period, for work that the
+            program has just done itself.
         back_off: the pauses between failures.
         context: more values for the log line of a failure.
     """
@@ -84,9 +83,9 @@ class TaskRecord:
     """The state of a task. Times are those of the supervisor's clock.
 
     Attributes:
-        succeeded_at: the end of the last good round; before one, the start.
-        due_at: when the next round after it was due.
-        quiet_until: likewise for the last round that succeeded or failed as expected.
+        succeeded_at: the end of the last good round; until the first one, the start.
+        due_at: when the round after that good round was due.
+        quiet_until: the same, but a round that failed with an expected error counts as good.
         failures: since the start.
         in_a_row: failures since the last success.
     """

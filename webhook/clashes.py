@@ -1,7 +1,8 @@
 """Clashes between a Pod's own parts and the parts to inject. A clash is refused, and nothing is overwritten.
 
-Only containers that would get the socket are checked, so leaving a container out with the
-`vanadium.io/containers` annotation always resolves its clash.
+Mount paths and variables are checked only in containers that would get the socket: the annotation
+`vanadium.io/containers` can leave such a container out. Clashes of container names, volumes and ports concern
+the whole Pod, and that annotation does not resolve them.
 """
 
 from __future__ import annotations

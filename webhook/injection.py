@@ -6,9 +6,9 @@
     >>> [operation["path"] for operation in injection.operations][-1]
     '/spec/initContainers'
 
-It is a pure function of raw JSON: it reads nothing else, so a dry run gives the same patch, and unknown
-fields stay unchanged. It changes nothing in its own result, so it can be called again after other webhooks
-(`reinvocationPolicy: IfNeeded`) to give the sockets to the containers that they added.
+`inject` is a pure function of the Pod's raw JSON and the configuration, so a dry run gives the same patch,
+and unknown fields stay unchanged. On a Pod that it has already injected it changes nothing. If other webhooks
+added containers meanwhile, a second call (`reinvocationPolicy: IfNeeded`) gives only those the sockets.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def inject(raw: JSONObject, configuration: Configuration) -> Injection:
     """The patch that gives an identity to the Pod `raw`. It does not change `raw` itself.
 
     Raises:
-        RefusalError: a part of the Pod is where an injected part would go, an annotation cannot be used, or
-        `raw` is not a Pod. The message states what to change.
+        RefusalError: the Pod already uses a name, path, port or variable that an injected part needs, an
+        annotation cannot be used, or `raw` is not a Pod. The message states what to change.
     """
     try:
         return _inject(Pod(raw), configuration)
@@ -62,8 +62,8 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     clashes.refuse_port_clash(others)
     wishes = read_wishes(pod.annotations, configuration.resources)
 
-    # The order matters. Our container comes last: as the first of the init containers, it moves the index of
-    # each init container that the earlier operations name.
+    # The operation that inserts our container must be the last one: it inserts at the head of initContainers
+    # and shifts every index there, and the other operations use the old indexes.
     operations = [
         operation
         for container in others
@@ -77,10 +77,10 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     volumes = append(pod.spec, ["spec"], "volumes", sidecar.volumes(configuration, pod.service_account))
     agent = sidecar.container(configuration, wishes)
     if configuration.native_sidecar:
-        # First, so that it has started when the user's init containers start.
+        # Our container goes first, so that it has started when the user's init containers start.
         insertion = prepend(pod.spec, ["spec"], "initContainers", agent)
     else:
-        # Last, so that `kubectl logs` and `kubectl exec` still mean the user's container by default.
+        # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, ["spec"], "containers", [agent])
     return Injection([*volumes, *operations, *insertion], AdmissionReason.INJECTED, warnings)
 
@@ -88,7 +88,8 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
 def _give_socket(container: Container, pod: Pod) -> list[Operation]:
     where = ["spec", container.place, container.index]
     mounts = [] if clashes.has_socket(container, pod.volumes) else [sidecar.socket_mount()]
-    # After the user's own: Kubernetes expands $(NAME) only from earlier variables.
+    # Our variables go after the user's. Kubernetes expands $(NAME) only from earlier variables, so no value
+    # that the user set changes.
     variables = clashes.missing_variables(container)
     return [
         *append(container.raw, where, "volumeMounts", mounts),
@@ -102,7 +103,7 @@ def _warnings(
     warnings = list(wishes.warnings)
     unknown = (wishes.containers or frozenset()) - {container.name for container in others}
     if unknown:
-        # Not refused: another webhook may add the container later, and then this one is called again.
+        # This is not refused: another webhook may add the container later, and then ours is called again.
         warnings.append(
             f"annotation {CONTAINERS} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
         )

@@ -1,8 +1,13 @@
 """The checks of a chain that do not depend on the recognised roots.
 
-They are: the length; each certificate's key, critical extensions and time; for each certificate and its
-issuer the signature, and that name and time nest; the roles. Each check raises VerificationError. `place` is
-a certificate's place in the chain, 0 for the leaf.
+- Shape: not empty, not too long, no certificate twice.
+- Each certificate alone: its key, critical extensions and validity.
+- Each certificate with its issuer: the signature; its name extends the issuer's; its validity is within the
+  issuer's.
+- Roles: delegates, one leaf, signers.
+
+Each `check_…` raises VerificationError when it fails. `place` is a certificate's place in the chain, 0 for
+the first, which is a delegate or the leaf.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ def check_shape(chain: tuple[x509.Certificate, ...], policy: Policy) -> None:
 
 
 def check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Policy) -> None:
-    """Checks what needs no other certificate: key, critical extensions, time."""
+    """Checks one certificate without the others: key, critical extensions, validity."""
     if facts.key_kind not in policy.key_kinds:
         raise VerificationError(
             Reason.KEY_NOT_ACCEPTED,
@@ -69,8 +74,8 @@ def check_alone(facts: CertificateFacts, place: int, now: datetime, policy: Poli
 
 
 def check_roles(facts: list[NamedFacts], policy: Policy) -> None:
-    """Checks the order of roles: delegates, then one leaf, then signing certificates within their path
-    lengths."""
+    """Checks the order of roles: delegates, then one leaf, then signing certificates, none with more of them
+    below it than its path length allows."""
     delegates = 0
     while delegates < len(facts) and facts[delegates].role is Role.DELEGATE:
         delegates += 1
@@ -100,7 +105,7 @@ def check_roles(facts: list[NamedFacts], policy: Policy) -> None:
 
 
 def check_signer(facts: CertificateFacts, signers_below: int, place: int) -> None:
-    """Checks that it may sign, with `signers_below` signing certificates below it."""
+    """Checks that this certificate may sign, with `signers_below` signing certificates below it."""
     if facts.role is not Role.SIGNER:
         raise VerificationError(
             Reason.NOT_AN_AUTHORITY,
@@ -131,9 +136,10 @@ def check_signature(facts: list[NamedFacts], place: int) -> None:
 
 
 def check_order(facts: list[NamedFacts]) -> None:
-    """Raises the reason why certificates with wrong signatures are in the wrong order, if they are.
+    """After a wrong signature: raises a more exact reason if the names show a wrong order, a circle, an
+    unknown root or a wrong issuer.
 
-    Only for a chain that has already failed: equal names prove nothing.
+    Only for a chain that has already failed: it compares names, and equal names prove nothing.
     """
     subjects = [one.parts.subject for one in facts]
     issuers = [one.parts.issuer for one in facts]
@@ -184,7 +190,7 @@ def check_nested(subject: NamedFacts, issuer: CertificateFacts, place: int) -> N
 
 
 def is_signed_by(subject: CertificateFacts, issuer: CertificateFacts) -> bool:
-    """Whether `issuer` has the name that `subject` gives for its issuer, and the key that signed it."""
+    """Whether `subject` names `issuer` as its issuer, and the key of `issuer` signed `subject`."""
     return (
         subject.parts.issuer == issuer.parts.subject
         and subject.parts.outer_algorithm == SIGNATURE_ALGORITHMS[issuer.key_kind]
@@ -193,7 +199,6 @@ def is_signed_by(subject: CertificateFacts, issuer: CertificateFacts) -> bool:
 
 
 def as_verification_error(error: InvalidCertificate) -> VerificationError:
-    """Converts the error about a certificate outside of the profile to a reason why a chain proves
-    nothing."""
+    """The VerificationError for a chain that contains an invalid certificate."""
     reason = Reason.WEAK_KEY if isinstance(error, UnacceptableKey) else Reason.MALFORMED
     return VerificationError(reason, error.problem, certificate=error.certificate, field=error.field)

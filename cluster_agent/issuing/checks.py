@@ -1,8 +1,9 @@
-"""The checks before a signature, each named as its refusal; their order is the lists at the end.
+"""The checks before a signature. Each has the name of its refusal; the tuples at the end give the order.
 
-A check is a function of values that returns its refusal or None. Each has the attack that it stops in
-tests/cluster_agent/issuing/test_checks.py. What may change until the certificate is recorded (a secret
-forgotten, a replica revoked, a key certified) the store compares again, in the transaction that records it.
+A check is a function of values that returns its refusal or None. For each of them, the attack that it stops
+is in tests/cluster_agent/issuing/test_checks.py. Some facts may change before the certificate is recorded:
+the secret may be forgotten, the replica revoked, the key certified. The store checks these again, in the
+transaction that records the certificate.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ Check = Callable[[_Value], Refusal | None]
 
 @dataclass(frozen=True)
 class Known:
-    """What the store knows about the caller's certificate: the secret that entitles the caller, and
-    `earlier`, the issuance of that certificate if it is a replica's."""
+    """What the store knows about the caller's certificate.
+
+    Attributes:
+        secret: what gives the caller its right to a certificate; None when unknown.
+        earlier: the issuance of the caller's certificate; None for a bootstrap credential, or when unknown.
+    """
 
     caller: Caller
     secret: Secret | None
@@ -45,7 +50,12 @@ class RequestedKey:
 
 @dataclass(frozen=True)
 class ProvenPod:
-    """The pod that a token is bound to, and the application and replica that it must belong to."""
+    """The pod that a token is bound to.
+
+    Attributes:
+        secret: the pod must be one of its application.
+        earlier: the pod must be the one that this was issued to; None at the first call.
+    """
 
     pod: AttestedPod
     secret: Secret
@@ -145,16 +155,19 @@ def _token_of_other_pod(proven: ProvenPod) -> Refusal | None:
     )
 
 
-# The order. After the store was asked for the caller's certificate:
+# The order. First, whether the agent has an identity to sign with (`require_identity` of the signing room:
+# Unclaimed).
+# After the store has looked up the caller's certificate:
 ENTITLEMENT: tuple[Check[Known], ...] = (_not_a_replica, _unknown_secret, _secret_forgotten, _revoked)
 # After the certificate request was read (`requested_key`: InvalidCsr, InvalidKey, CsrSignatureInvalid):
 KEY: tuple[Check[RequestedKey], ...] = (_key_reused,)
-# Before the token costs a review:
+# Before the token goes to the attestor, which may cost a call to the API server:
 TOKEN: tuple[Check[str], ...] = (_token_missing,)
-# After the attestor accepted the token, which it may also refuse:
+# After the attestor accepted the token (it may raise refusals of its own):
 POD: tuple[Check[ProvenPod], ...] = (
     _token_of_other_namespace,
     _token_of_other_service_account,
     _token_of_other_pod,
 )
-# Then the TTL is chosen (TtlTooShort), and the certificate is signed and recorded.
+# Then the TTL is chosen (TtlTooShort), the certificate is signed (`signing/room.py` refuses what its keys or
+# an administrator's grant do not allow: NotGranted, IssuerEnding, …), and it is recorded.

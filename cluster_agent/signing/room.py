@@ -1,4 +1,4 @@
-"""The signing room. Code outside of it decides what may be signed (`issuing.policy`).
+"""The signing room. What may be signed is decided outside of it (`issuing.checks`, `issuing.ttl_policy`).
 
 It has three keys: the identity authority's (in quick start that of a root of its own; once claimed, the
 issuing key itself), the issuing key that applications are granted to, and the bootstrap root. The bootstrap
@@ -120,7 +120,7 @@ class SigningRoom:
 
     @property
     def identity_roots(self) -> Roots:
-        """The published roots, at which replicas' chains end. None while the agent is unclaimed."""
+        """The published roots, at which replicas' chains end. Empty while the agent is unclaimed."""
         return Roots(()) if self.given is None else self.given.roots
 
     @cached_property

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from agent_client.discharge_fetcher import DischargeFetcher, DischargeUnavailable
+from agent_client import DischargeFetcher, DischargeUnavailable
 from blessings import (
     Call,
     DischargeCache,

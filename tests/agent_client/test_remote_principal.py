@@ -13,8 +13,7 @@ import pytest
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent_client.client import AgentClient, AgentError
-from agent_client.remote_principal import RemotePrincipal
+from agent_client import AgentClient, AgentError, RemotePrincipal
 from blessings import (
     WITH_DELEGATION,
     BlessedPrincipal,

@@ -292,7 +292,7 @@ def test_a_server_side_dry_run_is_injected_and_writes_nothing(
 def test_a_job_has_an_identity_from_its_init_containers_on_and_finishes(
     installed: Installation, shop: list[dict[str, Any]]
 ) -> None:
-    show = "from agent_client.client import AgentClient; print(*AgentClient().names())"
+    show = "from agent_client import AgentClient; print(*AgentClient().names())"
     container = {"image": "none", "command": ["python", "-c", show]}
     spec = {
         "restartPolicy": "Never",

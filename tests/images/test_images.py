@@ -225,7 +225,7 @@ def test_the_image_has_the_typed_client_of_the_agent_protocol(
 ) -> None:
     """Of the sample application's: what docs/ tells applications to import."""
     code, output = Container(built_images["fortune"], tmp_path).run(
-        entrypoint=["python", "-c", "import spiffe; from agent_client.client import AgentClient"]
+        entrypoint=["python", "-c", "import spiffe; from agent_client import AgentClient"]
     )
     assert code == 0, output
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import httpx
 
-from agent_client.client import AgentClient, AgentError
+from agent_client import AgentClient, AgentError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, pod_token
 from tests.waiting import PATIENCE_SECONDS, wait_for
 

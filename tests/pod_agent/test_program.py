@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from spiffe import WorkloadApiClient, X509Source
 from spiffe.workloadapi.errors import FetchX509SvidError
 
-from agent_client.client import AgentError
+from agent_client import AgentError
 from blessings import fingerprint, verify_signature
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory

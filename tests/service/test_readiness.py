@@ -24,8 +24,8 @@ from webhook.server import create_app
 
 async def of_cluster_agent(supervisor: Supervisor) -> ASGIApp:
     api = cast(Any, SimpleNamespace(started=True))
-    claiming = cast(Any, SimpleNamespace(waits=None, agent=SimpleNamespace(room=SimpleNamespace(kind="own"))))
-    return ports._health_app(api, claiming, Metrics(), supervisor, asyncio.Event())
+    claims = cast(Any, SimpleNamespace(waits=None, room=SimpleNamespace(kind="own")))
+    return ports._health_app(api, claims, Metrics(), supervisor, asyncio.Event())
 
 
 async def of_webhook(supervisor: Supervisor) -> ASGIApp:

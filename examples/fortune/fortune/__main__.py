@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from agent_client.client import AgentError
+from agent_client import AgentError
 from blessings import BlessingsError, Pattern
 from fortune.client import FortuneError, call, description, identify
 from fortune.identity import ReplicaIdentity, own_application

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 from spiffe import X509Source
 
-from agent_client.client import AgentClient
+from agent_client import AgentClient
 from blessings import Blessing, Name, Pattern, Policy, Principal, Roots, verify_blessing
 from blessings.tls import client_context, load_identity, require_peer_blessing, server_context
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from agent_client.client import AgentError
+from agent_client import AgentError
 from blessings import BlessingsError, Name, Pattern
 from fortune.identity import ReplicaIdentity, peer_name
 
