@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography import x509
 
@@ -36,11 +37,12 @@ class RootKeys:
     """The root keys in `directory`, all for the root `name`. `makes_keys` is false when the directory is
     mounted."""
 
+    needed_at_start: ClassVar = True
+
     directory: Path
     name: Name
     lifetime: timedelta
     makes_keys: bool
-    needed_at_start: bool = True
 
     def held(self) -> dict[str, HeldRoot]:
         """The roots by the fingerprints of their keys. Raises DataDirectoryError for a file that cannot be

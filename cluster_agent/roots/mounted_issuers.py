@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import structlog
 
@@ -40,12 +41,13 @@ class MountedIssuers:
     the roots that the agent made before anything was mounted, if it may delete them.
     """
 
+    makes_keys: ClassVar = False
+    needed_at_start: ClassVar = False
+
     directory: Path
     prefix: Name
     ttl: timedelta
     now: Callable[[], datetime]
-    makes_keys: bool = False
-    needed_at_start: bool = False
     made: RootKeys | None = None
     _held: dict[str, HeldRoot] = field(default_factory=dict)
     _taken: bytes = b""
