@@ -8,6 +8,7 @@ ClusterAgentError
     │   └── KeyReused
     ├── NotAuthenticated    401  no client certificate, or one that proves no name
     ├── NotServed           404  there is no such path or method
+    ├── NotFound            404  the call names something that this agent does not know
     ├── Forbidden           403  the name is proven, but may not do this
     │   ├── SecretForgotten
     │   └── ReplicaRevoked
@@ -80,6 +81,10 @@ class KeyReused(BadRequest):
 
 
 class NotServed(Refusal):
+    status = 404
+
+
+class NotFound(Refusal):
     status = 404
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blessings import InvalidName, Name
-from cluster_agent.errors import BadRequest
+from cluster_agent.errors import BadRequest, NotFound
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,11 @@ class Issuance:
     not_after: datetime
     certificate: IssuedCertificate | None = None
     revoked: bool = False
+
+
+def unknown_application(application: Application) -> NotFound:
+    return NotFound("UnknownApplication", f"{application} has no registration, and never had a secret")
+
+
+def unknown_secret(secret_id: str) -> NotFound:
+    return NotFound("UnknownSecret", f"no secret has the id {secret_id}")

@@ -73,10 +73,11 @@ def registry_routes(registrar: Registrar) -> APIRouter:
     @router.post(
         "/v1/unregister-application",
         summary="Let an application's name follow from its namespace again",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
     )
     async def unregister_application(body: UnregisterRequest, caller: Authenticated) -> UnregisteredAnswer:
-        """For administrators. Revokes the application's certificates, as a registration does."""
+        """For administrators. Revokes the application's certificates, as a registration does. An unknown
+        application is 404."""
         application = Application(body.namespace, body.service_account)
         known = await registrar.unregister(caller, application)
         _log.info(

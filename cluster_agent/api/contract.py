@@ -26,7 +26,7 @@ _MEANINGS = {
     400: "The request is malformed, or cannot be done; the message states where and why.",
     401: "No client certificate, or one that proves no name here.",
     403: "The caller is known, and may not do this.",
-    404: "There is no such path; some exist only in agents with another kind of root.",
+    404: "What the call names is not known, or there is no such path in an agent with this kind of root.",
     409: "The current state does not allow it; a second try does not help.",
     413: "The body is longer than 64 KiB. The connection ends; after a much longer one, without this answer.",
     415: f"The body is not declared to be {MEDIA_TYPE}.",

@@ -13,7 +13,7 @@ from cluster_agent.api.contract import PRINTABLE, Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
 from cluster_agent.api.secrets import NewSecretRequest
 from cluster_agent.callers import Caller
-from cluster_agent.errors import BadRequest
+from cluster_agent.errors import BadRequest, NotFound
 from cluster_agent.model import Application
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store.revocations import Revoked
@@ -35,9 +35,9 @@ def _not_null(schema: dict[str, Any]) -> None:
 
 
 class RevokeRequest(Body):
-    """Exactly one of the fields."""
+    """Exactly one of serial, name, podUid, secret, application; with `ahead` only podUid or application."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 2})
 
     serial: str | None = Field(
         default=None,
@@ -68,11 +68,17 @@ class RevokeRequest(Body):
     application: NewSecretRequest | None = Field(
         default=None, description="all pods of a service account", json_schema_extra=_not_null
     )
+    ahead: bool = Field(
+        default=False, description="revoke it although it is not known here: it will get nothing"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if len(self.model_fields_set) != 1 or None in (getattr(self, one) for one in self.model_fields_set):
+        named = self.model_fields_set - {"ahead"}
+        if len(named) != 1 or None in (getattr(self, one) for one in named):
             raise ValueError("expected exactly one of serial, name, podUid, secret, application")
+        if self.ahead and not named <= {"pod_uid", "application"}:
+            raise ValueError("only a podUid or an application can be revoked ahead")
         return self
 
 
@@ -103,11 +109,11 @@ def revocation_routes(revoker: Revoker) -> APIRouter:
     @router.post(
         "/v1/revoke",
         summary="Revoke a replica, a secret or an application",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
     )
     async def revoke(body: RevokeRequest, caller: Authenticated) -> RevokedAnswer:
         """For administrators. When the answer arrives, the revocation is durable, and on the lists of the
-        agent that answered."""
+        agent that answered. What is not known here is 404, and nothing is revoked."""
         done = await _revoke(revoker, caller, body)
         _log.info("revoked", caller=str(caller.name), certificates=done.certificates, **_what(body))
         return RevokedAnswer(certificates=done.certificates, crl_version=lists.version)
@@ -115,10 +121,10 @@ def revocation_routes(revoker: Revoker) -> APIRouter:
     @router.post(
         "/v1/reinstate",
         summary="Let a revoked application have secrets again",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
     )
     async def reinstate(body: NewSecretRequest, caller: Authenticated) -> ReinstatedAnswer:
-        """For administrators. Certificates that were revoked stay revoked."""
+        """For administrators. Certificates that were revoked stay revoked. An unknown application is 404."""
         application = Application(body.namespace, body.service_account)
         was = await revoker.reinstate_application(caller, application)
         _log.info("reinstated", caller=str(caller.name), wasRevoked=was, **body.model_dump())
@@ -150,7 +156,7 @@ def revocation_routes(revoker: Revoker) -> APIRouter:
         """The list, as a certificate's distribution point would serve it."""
         found = lists.of(issuer)
         if key >= len(found):
-            raise BadRequest("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")
+            raise NotFound("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")
         return DerList(found[key].to_der())
 
     return router
@@ -166,12 +172,12 @@ async def _revoke(revoker: Revoker, caller: Caller, body: RevokeRequest) -> Revo
             raise BadRequest("MalformedRequest", f"name: {error}") from error
         return await revoker.revoke_name(caller, name)
     if body.pod_uid is not None:
-        return await revoker.revoke_pod(caller, body.pod_uid)
+        return await revoker.revoke_pod(caller, body.pod_uid, ahead=body.ahead)
     if body.secret is not None:
         return await revoker.revoke_secret(caller, body.secret)
     assert body.application is not None  # noqa: S101 - for mypy; exactly one is there
     application = Application(body.application.namespace, body.application.service_account)
-    return await revoker.revoke_application(caller, application)
+    return await revoker.revoke_application(caller, application, ahead=body.ahead)
 
 
 def _what(body: RevokeRequest) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class ForgetSecretRequest(Body):
 
 
 class ForgottenAnswer(Answer):
-    """Nothing: an unknown secret is forgotten too."""
+    """Nothing more: the status states it."""
 
 
 def secret_routes(
@@ -114,16 +114,17 @@ def secret_routes(
     @router.post(
         "/v1/forget-secret",
         summary="Stop issuing and renewing under a secret",
-        responses=refuses(400, 401, 403, 415, 503),
+        responses=refuses(400, 401, 403, 404, 415, 503),
     )
     async def forget_secret(body: ForgetSecretRequest, caller: Authenticated) -> ForgottenAnswer:
-        """For administrators and secret keepers. Forgetting an unknown secret is no error."""
+        """For administrators and secret keepers. A secret that was forgotten before is no error; one that
+        never was is 404."""
         if body.revoke:
-            done = await revoker.forget_secret(caller, body.id)
-            known, revoked = done.known, done.certificates
+            revoked = (await revoker.forget_secret(caller, body.id)).certificates
         else:
-            known, revoked = await kept.forget(caller, body.id), 0
-        _log.info("secret forgotten", id=body.id, known=known, certificates=revoked, caller=str(caller.name))
+            await kept.forget(caller, body.id)
+            revoked = 0
+        _log.info("secret forgotten", id=body.id, certificates=revoked, caller=str(caller.name))
         return ForgottenAnswer()
 
     return router

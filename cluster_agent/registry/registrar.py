@@ -11,7 +11,7 @@ from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, require_administrator
 from cluster_agent.errors import BadRequest, Conflict
 from cluster_agent.issuing.ttl_policy import TtlPolicy
-from cluster_agent.model import Application
+from cluster_agent.model import Application, unknown_application
 from cluster_agent.registry.registry import Registration, Registry
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store.registry import RegisteredApplications, RegisteredRow
@@ -80,6 +80,8 @@ class Registrar:
         record = Record("unregistered", self.now(), str(caller.name))
         known = await self.rows.remove(application.namespace, application.service_account, record)
         await self.registry.read()
+        if not known and not await self.revocations.knows_application(application):
+            raise unknown_application(application)
         await self._revoke(caller, application, until=None)
         return known
 

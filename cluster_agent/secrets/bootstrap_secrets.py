@@ -10,7 +10,7 @@ from blessings import Name
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
 from cluster_agent.errors import Forbidden, Unavailable
-from cluster_agent.model import Application, Secret
+from cluster_agent.model import Application, Secret, unknown_secret
 from cluster_agent.registry.registry import Registry
 from cluster_agent.signing.room import BootstrapCredential, SigningRoom
 from cluster_agent.store.secrets import Secrets
@@ -69,13 +69,13 @@ class BootstrapSecrets:
             raise Unavailable("Renamed", f"{name} has just been registered under another name; try again")
         return IssuedSecret(secret, name, credential)
 
-    async def forget(self, caller: Caller, secret_id: str) -> bool:
-        """Stops issuing and renewing under the secret; certificates issued under it stay valid. Returns
-        whether it was known."""
+    async def forget(self, caller: Caller, secret_id: str) -> None:
+        """Stops issuing and renewing under the secret; certificates issued under it stay valid."""
         require_secret_keeper(caller, self.administrators)
         now = self.now()
         record = Record("secret-forgotten", now, str(caller.name), {"id": secret_id})
-        return await self.records.forget(secret_id, now, record)
+        if not await self.records.forget(secret_id, now, record):
+            raise unknown_secret(secret_id)
 
     async def live(self, caller: Caller) -> list[Secret]:
         """The secrets that are neither forgotten nor expired."""

@@ -27,6 +27,7 @@ from cluster_agent.model import Application
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.locks import hold_off_issuing
 from cluster_agent.store.tables import (
+    applications,
     issuances,
     revocation_state,
     revoked_applications,
@@ -54,12 +55,18 @@ class Revocations:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def revoke_replica(self, pod_uid: str, now: datetime, *records: Record) -> Revoked:
-        """Revokes this pod's certificates, and issues none to it from now on, even if it had none before."""
+    async def revoke_replica(
+        self, pod_uid: str, now: datetime, *records: Record, ahead: bool = False
+    ) -> Revoked:
+        """Revokes this pod's certificates, and issues none to it from now on. A pod that had none before is
+        unknown, and revoked only with `ahead`."""
         of_it = issuances.c.pod_uid == pod_uid
+        refused_before = revoked_replicas.c.pod_uid == pod_uid
 
         def revoke(connection: Connection) -> tuple[Revoked, bool]:
-            known = connection.execute(select(issuances.c.pod_uid).where(of_it)).first() is not None
+            known = exists(connection, of_it) or exists(connection, refused_before)
+            if not known and not ahead:
+                return Revoked(0, known=False), False
             refused = self._refuse(connection, [pod_uid], now, gone=False)
             return Revoked(self._revoke(connection, of_it, now), known), bool(refused)
 
@@ -98,14 +105,18 @@ class Revocations:
         """Forgets the secret, and revokes the certificates issued under it."""
 
         def revoke(connection: Connection) -> tuple[Revoked, bool]:
-            known = forget_secrets(connection, secrets.c.id == secret_id, now)
-            return Revoked(self._revoke(connection, issuances.c.secret_id == secret_id, now), known), known
+            known = exists(connection, secrets.c.id == secret_id)
+            forgotten = forget_secrets(connection, secrets.c.id == secret_id, now)
+            revoked = self._revoke(connection, issuances.c.secret_id == secret_id, now)
+            return Revoked(revoked, known), forgotten
 
         return await self._recorded(revoke, records)
 
-    async def revoke_application(self, application: Application, now: datetime, *records: Record) -> Revoked:
+    async def revoke_application(
+        self, application: Application, now: datetime, *records: Record, ahead: bool = False
+    ) -> Revoked:
         """Forgets the application's secrets, revokes the certificates issued under them, and refuses new
-        secrets."""
+        secrets. An unknown application is revoked only with `ahead`."""
 
         adding = self._access.insert(revoked_applications).values(
             namespace=application.namespace,
@@ -115,11 +126,14 @@ class Revocations:
         adding = adding.on_conflict_do_nothing()
 
         def revoke(connection: Connection) -> tuple[Revoked, bool]:
+            known = _is_known(connection, application)
+            if not known and not ahead:
+                return Revoked(0, known=False), False
             new = connection.execute(adding.returning(revoked_applications.c.namespace)).first() is not None
-            known = forget_secrets(connection, _is_of(secrets, application), now)
+            forgotten = forget_secrets(connection, _is_of(secrets, application), now)
             of_it = select(secrets.c.id).where(_is_of(secrets, application))
             done = Revoked(self._revoke(connection, issuances.c.secret_id.in_(of_it), now), known)
-            return done, new or known
+            return done, new or forgotten
 
         return await self._recorded(revoke, records)
 
@@ -130,6 +144,10 @@ class Revocations:
         return await self._access.change(
             lambda connection: connection.execute(statement).rowcount == 1, *records
         )
+
+    async def knows_application(self, application: Application) -> bool:
+        """Whether the application was registered, was revoked, or ever had a secret."""
+        return await self._access.count(lambda connection: _is_known(connection, application))
 
     async def _revoke_found(
         self, condition: ColumnElement[bool], now: datetime, records: Sequence[Record]
@@ -215,6 +233,16 @@ def _gone(connection: Connection, pod_uids: Collection[str], now: datetime, reco
         )
         for row in connection.execute(statement)
     ]
+
+
+def _is_known(connection: Connection, application: Application) -> bool:
+    tables = (secrets, applications, revoked_applications)
+    return any(exists(connection, _is_of(table, application)) for table in tables)
+
+
+def exists(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    """Whether any row matches."""
+    return connection.execute(select(literal(1)).where(condition).limit(1)).first() is not None
 
 
 def forget_secrets(connection: Connection, condition: ColumnElement[bool], now: datetime) -> bool:

@@ -14,7 +14,7 @@ from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.locks import hold_off_revocations
 from cluster_agent.store.recently_read import RecentlyRead
-from cluster_agent.store.revocations import forget_secrets, is_revoked
+from cluster_agent.store.revocations import exists, forget_secrets, is_revoked
 from cluster_agent.store.tables import secrets
 
 
@@ -49,10 +49,16 @@ class Secrets:
         return await self._access.write(add)
 
     async def forget(self, secret_id: str, now: datetime, *records: Record) -> bool:
-        """Forgets a secret, durably, and returns whether it existed."""
-        return await self._access.change(
-            lambda connection: forget_secrets(connection, secrets.c.id == secret_id, now), *records
-        )
+        """Forgets a secret, durably, and returns whether it exists, forgotten or not."""
+        of_it = secrets.c.id == secret_id
+
+        def forget(connection: Connection) -> bool:
+            if not forget_secrets(connection, of_it, now):
+                return exists(connection, of_it)
+            self._access.append(connection, *records)
+            return True
+
+        return await self._access.write(forget)
 
     async def of_certificate(self, certificate_fingerprint: str) -> Secret | None:
         """The secret, at most a second old: `Issuances.add` checks again whether it was forgotten since."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from blessings import Roots
 from service.cluster_agent_client import ClusterAgentClient
+from service.errors import CallRefused
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,13 @@ class AgentSecrets:
     def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
         """Stops issuing and renewing under that secret; with `revoke` also revokes what it issued.
 
-        An unknown secret is no error. Raises CallError.
+        A secret that the cluster agent does not know is forgotten as well as it can be. Raises CallError.
         """
-        self._agent.call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
+        try:
+            self._agent.call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
+        except CallRefused as error:
+            if error.reason != "UnknownSecret":
+                raise
 
     def secrets(self) -> list[KnownSecret]:
         """The secrets that are neither forgotten nor expired. Raises CallError."""

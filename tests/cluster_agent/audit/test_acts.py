@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, select, text
 
 from blessings import Blessing, Name, Principal, Roots, fingerprint
 from cluster_agent.callers import Caller, certificate_fingerprint
-from cluster_agent.errors import BadRequest, DataDirectoryError, Unavailable
+from cluster_agent.errors import DataDirectoryError, NotFound, Unavailable
 from cluster_agent.model import Application
 from cluster_agent.revocation.gone_pods import GonePods
 from cluster_agent.revocation.lists import CurrentLists
@@ -184,6 +184,7 @@ async def revoking_an_application(world: World) -> Do:
 
 
 async def reinstating(world: World) -> Do:
+    await world.secret()
     await world.revoker.revoke_application(world.chief(), WEB)
     return lambda: world.revoker.reinstate_application(world.chief(), WEB)
 
@@ -490,13 +491,21 @@ async def test_what_changed_nothing_has_no_record(world: World, store_url: str) 
     await world.replica()
     known = shown(store_url)
     chief = world.chief()
-    assert not await world.secrets.forget(world.secret_keeper(), "unknown")
-    assert not await world.registrar.unregister(chief, Application("shop", "api"))
+    api = Application("shop", "api")
     assert not await world.revoker.reinstate_application(chief, WEB)
-    assert not (await world.revoker.revoke_secret(chief, "unknown")).known
-    with pytest.raises(BadRequest):
+    with pytest.raises(NotFound):
+        await world.secrets.forget(world.secret_keeper(), "unknown")
+    with pytest.raises(NotFound):
+        await world.registrar.unregister(chief, api)
+    with pytest.raises(NotFound):
+        await world.revoker.revoke_secret(chief, "unknown")
+    with pytest.raises(NotFound):
+        await world.revoker.revoke_application(chief, api)
+    with pytest.raises(NotFound):
+        await world.revoker.revoke_pod(chief, "unknown")
+    with pytest.raises(NotFound):
         await world.revoker.revoke_serial(chief, "ab")
-    with pytest.raises(BadRequest):
+    with pytest.raises(NotFound):
         await world.revoker.revoke_name(chief, Name.parse("acme:prod:shop:web:web-7"))
     assert len(shown(store_url)) == len(known)
 

@@ -28,7 +28,7 @@ from blessings import (
     verify_blessing,
 )
 from cluster_agent.callers import Caller
-from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, Refusal
+from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, Refusal
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
 from cluster_agent.model import Application
 from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
@@ -280,7 +280,7 @@ async def test_forgetting_a_secret_stops_issuing_and_renewing_at_once(under: Age
     issued = await secret_of(under)
     caller = under.caller(issued.credential.blessing)
     first = await seek(under, caller, under.token())
-    assert await under.secrets.forget(under.administrator(), issued.secret.id)
+    await under.secrets.forget(under.administrator(), issued.secret.id)
     assert (await refused(under, caller, under.token())).reason == "SecretForgotten"
     assert (await refused(under, under.caller(first.blessing), under.token())).reason == "SecretForgotten"
 
@@ -303,8 +303,9 @@ async def test_a_secret_forgotten_while_a_token_is_under_review_issues_nothing(
     assert refusal.reason == "SecretForgotten"
 
 
-async def test_forgetting_an_unknown_secret_is_no_error(under: AgentUnderClock) -> None:
-    assert not await under.secrets.forget(under.administrator(), "unknown")
+async def test_an_unknown_secret_cannot_be_forgotten(under: AgentUnderClock) -> None:
+    with pytest.raises(NotFound, match="no secret has the id unknown"):
+        await under.secrets.forget(under.administrator(), "unknown")
 
 
 async def test_a_rotated_credential_works_beside_the_old_one(under: AgentUnderClock) -> None:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
-from cluster_agent.errors import Forbidden, Refusal, StoreError, Unavailable
+from cluster_agent.errors import Forbidden, NotFound, Refusal, StoreError, Unavailable
 from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables
@@ -106,7 +106,8 @@ async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: C
     (registered,) = await claimed.registrar.registered(claimed.chief())
     assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:Two", 600)
     assert await claimed.registrar.unregister(claimed.chief(), WEB)
-    assert not await claimed.registrar.unregister(claimed.chief(), WEB)
+    with pytest.raises(NotFound, match="shop/web has no registration"):
+        await claimed.registrar.unregister(claimed.chief(), WEB)
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
 
 

@@ -27,8 +27,8 @@ from blessings import (
 )
 from cluster_agent.audit import Record
 from cluster_agent.errors import (
-    BadRequest,
     Forbidden,
+    NotFound,
     PodBusy,
     ReplicaRevoked,
     TooManyCertificates,
@@ -155,7 +155,7 @@ async def test_forgetting_a_secret_revokes_what_was_issued_under_it(revoking: Re
 async def test_a_secret_that_has_a_successor_is_forgotten_without_revoking(revoking: Revoking) -> None:
     secret = await revoking.secret()
     replica = await revoking.issue(secret.credential.blessing)
-    assert await revoking.under.secrets.forget(revoking.administrator, secret.secret.id)
+    await revoking.under.secrets.forget(revoking.administrator, secret.secret.id)
     await revoking.lists.refresh()
     assert revoking.judged(replica.blessing) is None
 
@@ -193,10 +193,10 @@ async def test_only_administrators_revoke(revoking: Revoking) -> None:
 
 
 async def test_what_is_not_there_to_revoke_is_said(revoking: Revoking) -> None:
-    with pytest.raises(BadRequest, match="no valid certificate"):
+    with pytest.raises(NotFound, match="no valid certificate"):
         await revoking.revoker.revoke_serial(revoking.administrator, "0a:bc")
     name = (await revoking.issue((await revoking.secret()).credential.blessing)).name
-    with pytest.raises(BadRequest, match="no live replica"):
+    with pytest.raises(NotFound, match="no live replica"):
         await revoking.revoker.revoke_name(revoking.administrator, name.extend("nobody"))
 
 
@@ -461,7 +461,7 @@ def test_over_tls_a_list_is_read_without_a_certificate(agent: RunningClusterAgen
         assert der.headers["content-type"] == "application/pkix-crl"
         assert blessing.leaf.serial_number in RevocationList.from_der(der.content).serials
         assert client.get("/v1/crl").json()["version"] >= 1
-        assert client.get("/v1/crl/acme:unknown").status_code == 400
+        assert client.get("/v1/crl/acme:unknown").status_code == 404
     with agent.client(principal, blessing) as client:
         body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens, "listed")}
         for path, content in (("/v1/seek-blessings", body), ("/v1/watch", {"have": {}})):
@@ -502,3 +502,51 @@ def test_an_answered_revocation_survives_kill_9(tmp_path: Path) -> None:
         with second.client(principal, blessing) as client:
             refused = client.post("/v1/watch", json={"have": {}})
         assert refused.json()["error"]["reason"] == "Revoked"
+
+
+def test_what_is_unknown_is_not_found_and_nothing_is_revoked(tmp_path: Path) -> None:
+    """A mistyped name answered 200, and the replica that was meant went on."""
+    unknown = Application("shop", "wbe")
+    body = {"namespace": unknown.namespace, "serviceAccount": unknown.service_account}
+    with running_cluster_agent(tmp_path) as agent, agent.control_plane_client() as client:
+        for path, asked in (
+            ("/v1/revoke", {"podUid": "uid-of-wbe"}),
+            ("/v1/revoke", {"secret": "unknown"}),
+            ("/v1/revoke", {"serial": "ab"}),
+            ("/v1/revoke", {"name": "acme:prod:shop:web:wbe"}),
+            ("/v1/revoke", {"application": body}),
+            ("/v1/reinstate", body),
+            ("/v1/unregister-application", body),
+            ("/v1/forget-secret", {"id": "unknown"}),
+            ("/v1/forget-secret", {"id": "unknown", "revoke": True}),
+        ):
+            answer = client.post(path, json=asked)
+            assert answer.status_code == 404, (path, asked, answer.text)
+        agent.new_secret(unknown.namespace, unknown.service_account)
+        _replica(agent, "wbe")
+
+
+def test_what_is_unknown_is_revoked_ahead_when_the_caller_says_so(agent: RunningClusterAgent) -> None:
+    body = {"namespace": "shop", "serviceAccount": "ahead"}
+    with agent.control_plane_client() as client:
+        for asked in ({"podUid": "uid-of-ahead"}, {"application": body}):
+            answer = client.post("/v1/revoke", json={**asked, "ahead": True})
+            assert answer.json()["certificates"] == 0
+            assert client.post("/v1/revoke", json=asked).status_code == 200, "it is known now"
+        for asked in ({"secret": "unknown"}, {"serial": "ab"}, {"name": "acme:prod:shop:web:ahead"}, {}):
+            assert client.post("/v1/revoke", json={**asked, "ahead": True}).status_code == 400
+        assert client.post("/v1/new-secret", json=body).status_code == 403
+        assert client.post("/v1/reinstate", json=body).json()["wasRevoked"]
+        assert client.post("/v1/new-secret", json=body).status_code == 200
+    with agent.credential_client(agent.new_secret()["credential"]) as client:
+        pod = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens, "ahead")}
+        assert client.post("/v1/seek-blessings", json=pod).json()["error"]["reason"] == "Revoked"
+
+
+def test_what_was_forgotten_or_revoked_before_is_known(agent: RunningClusterAgent) -> None:
+    """A call without an answer is repeated."""
+    secret = agent.new_secret()["id"]
+    with agent.control_plane_client() as client:
+        for asked in ({"id": secret}, {"id": secret}, {"id": secret, "revoke": True}):
+            assert client.post("/v1/forget-secret", json=asked).status_code == 200
+        assert client.post("/v1/revoke", json={"secret": secret}).status_code == 200

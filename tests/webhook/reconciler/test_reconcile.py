@@ -85,6 +85,12 @@ def test_what_was_issued_is_revoked_with_its_namespace_or_account(
     assert chain.leaf.serial_number in RevocationList.from_der(der).serials
 
 
+def test_a_secret_that_the_cluster_agent_does_not_know_is_forgotten(agent: AgentSecrets) -> None:
+    """Another replica of the webhook was first at a cluster agent whose store was emptied."""
+    for revoke in (False, True):
+        agent.forget_secret("unknown", revoke=revoke)
+
+
 def test_the_loser_of_a_race_leaves_no_secret_behind(agent: AgentSecrets) -> None:
     class RacedSecrets(MemorySecrets):
         """Another replica writes between our read and our write."""
