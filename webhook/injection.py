@@ -23,6 +23,8 @@ from webhook.patch import Operation, append, prepend
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
+from webhook.resources import raised
+from webhook.shared_processes import readers_of_memory
 from webhook.sidecar import Configuration
 
 
@@ -74,6 +76,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     if present:
         reason = AdmissionReason.SOCKET_ADDED if operations else AdmissionReason.ALREADY_INJECTED
         return Injection(operations, reason, warnings)
+    resources = raised(pod.resources, wishes.resources)
     volumes = append(pod.spec, ["spec"], "volumes", sidecar.volumes(configuration, pod.service_account))
     agent = sidecar.container(configuration, wishes)
     if configuration.native_sidecar:
@@ -82,7 +85,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, ["spec"], "containers", [agent])
-    return Injection([*volumes, *operations, *insertion], AdmissionReason.INJECTED, warnings)
+    return Injection([*volumes, *operations, *resources, *insertion], AdmissionReason.INJECTED, warnings)
 
 
 def _give_socket(container: Container, pod: Pod) -> list[Operation]:
@@ -115,8 +118,12 @@ def _warnings(
             f"the Pod does not resolve the names of Services, and the pod agent would not find the cluster "
             f"agent: set dnsPolicy: {policy}"
         )
-    if pod.shares_processes:
-        warnings.append("with a shared process namespace, a privileged container can read the identity's key")
+    if readers := readers_of_memory(pod, others, sidecar.USER):
+        warnings.append(
+            f"with a shared process namespace, processes of user {sidecar.USER}, of root, or with more "
+            f"privileges can read the identity's key from the pod agent's memory; state another runAsUser "
+            f"and no such privilege: {', '.join(readers)[:100]}"
+        )
     if not configuration.native_sidecar:
         if any(container.place == "initContainers" for container in others):
             warnings.append(

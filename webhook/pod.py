@@ -43,6 +43,10 @@ class Container:
         return objects_at(self.raw, "env", self.field)
 
     @property
+    def security_context(self) -> JSONObject:
+        return object_at(self.raw, "securityContext", self.field)
+
+    @property
     def ports(self) -> list[JSONObject]:
         return objects_at(self.raw, "ports", self.field)
 
@@ -80,6 +84,15 @@ class Pod:
     @property
     def operating_system(self) -> str:
         return string_at(object_at(self.spec, "os", "spec"), "name", "spec.os")
+
+    @property
+    def security_context(self) -> JSONObject:
+        return object_at(self.spec, "securityContext", "spec")
+
+    @property
+    def resources(self) -> JSONObject:
+        """The whole Pod's resources, beside those of its containers."""
+        return object_at(self.spec, "resources", "spec")
 
     @property
     def host_network(self) -> bool:

@@ -14,6 +14,7 @@ from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
 from webhook.pod import Pod
 from webhook.reasons import AdmissionReason
 from webhook.review import AdmissionRequest
+from webhook.windows import windows_field
 
 # The cluster itself needs Pods of these namespaces to start: an identity must never prevent that.
 CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
@@ -72,9 +73,11 @@ def skip_pod(pod: Pod) -> Skip | None:
             AdmissionReason.INVALID_LABEL,
             f"label {INJECT_LABEL}: {label!r}: expected {ENABLED} or {DISABLED}, or no such label",
         )
-    if pod.operating_system == "windows":
+    if (field := windows_field(pod)) is not None:
         return Skip(
-            AdmissionReason.WINDOWS_POD, "os.name is windows: there is no pod agent for Windows", warning=True
+            AdmissionReason.WINDOWS_POD,
+            f"the Pod is for Windows, as its {field} states: there is no pod agent for Windows",
+            warning=True,
         )
     if pod.host_network and label != ENABLED:
         return Skip(

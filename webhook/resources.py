@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from webhook import quantities
-from webhook.rawjson import JSONObject
+from webhook.patch import Operation, add, pointer
+from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
 
 class ResourceError(ValueError):
@@ -67,6 +69,49 @@ class Resources:
             "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
             "limits": {"cpu": self.cpu_limit, "memory": self.memory_limit},
         }
+
+
+def raised(of_pod: JSONObject, added: Resources) -> list[Operation]:
+    """Operations that raise the whole Pod's resources by those of the `added` container.
+
+    The API server refuses a Pod whose containers request more than `spec.resources` states, or of which one
+    may use more; and what the pod author gave to the application stays the application's. Where request and
+    limit are equal, they stay so: that is how Kubernetes knows a Guaranteed Pod.
+    https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/
+
+    Raises:
+        WrongTypeError: `of_pod`, which is `spec.resources`, contains something else than quantities.
+    """
+    operations = []
+    for kind in ("cpu", "memory"):
+        stated = {field: _quantity(of_pod, field, kind) for field in ("requests", "limits")}
+        more = added.as_json()
+        if stated["requests"] == stated["limits"]:
+            more["requests"] = more["limits"]
+        for field, amount in stated.items():
+            if amount is not None:
+                value = _written(kind, amount + quantities.parse(more[field][kind]))
+                operations.append(add(pointer("spec", "resources", field, kind), value))
+    return operations
+
+
+def _quantity(of_pod: JSONObject, field: str, kind: str) -> Fraction | None:
+    where = f"spec.resources.{field}"
+    value = object_at(of_pod, field, "spec.resources").get(kind)
+    if value is None:
+        return None
+    # A manifest that no API server has processed may contain a number.
+    if not isinstance(value, (str, int, float)):
+        raise WrongTypeError(f"{where}.{kind} is not a quantity")
+    try:
+        return quantities.parse(str(value))
+    except ValueError as error:
+        raise WrongTypeError(f"{where}.{kind}: {error}") from error
+
+
+def _written(kind: str, amount: Fraction) -> str:
+    """A quantity in whole bytes, or in thousandths of a core: Kubernetes accepts nothing finer."""
+    return str(math.ceil(amount)) if kind == "memory" else f"{math.ceil(amount * 1000)}m"
 
 
 def _check(field: str, value: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from webhook.annotations import Wishes
 from webhook.layout import (
@@ -26,9 +26,10 @@ from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
 
-# No base image of ours has this user, and few applications run as it. That matters in a shared process
-# namespace, where a process of the same user could read the agent's key from its memory.
-_USER = 65532
+# No common base image has this user: 65532, for one, is that of distroless images. That matters in a shared
+# process namespace, where a process of the same user can read the agent's key from its memory. It is below
+# 65536, because a Pod with a user namespace has no more.
+USER: Final = 58193
 _TOKEN_SECONDS = 3600
 _ALWAYS = "Always"
 
@@ -72,8 +73,8 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         "livenessProbe": {**_probe("/healthz"), "periodSeconds": 10, "failureThreshold": 3},
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
+            "runAsUser": USER,
+            "runAsGroup": USER,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},

@@ -1,6 +1,6 @@
 """Assembles the content of a final image, within the build stage of its container file.
 
-    python root.py interpreter ENVIRONMENT ROOT [--without MODULE]...
+    python root.py interpreter ENVIRONMENT ROOT [--without MODULE]... [--user UID]
     python root.py program ENVIRONMENT ROOT PACKAGE...
 
 The first writes into ROOT the interpreter that runs this, the standard library, the virtual environment
@@ -46,7 +46,6 @@ _NOT_NEEDED_PACKAGES = frozenset(("test", "tests", "_testcapi", "_virtualenv", "
 _NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
 # Our own packages consist of modules and JSON Schemas. A developer's checkout may contain other files too.
 _OF_OURS = (".py", ".json")
-_USER = "vanadium:x:65532:65532::/:/sbin/nologin\n"
 
 
 def main() -> None:
@@ -56,16 +55,17 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("packages", type=Path, nargs="*")
     parser.add_argument("--without", action="append", default=[])
+    parser.add_argument("--user", type=int, default=65532)
     given = parser.parse_args()
     if given.what == "interpreter":
-        _interpreter(given.environment, given.root, frozenset(given.without))
+        _interpreter(given.environment, given.root, frozenset(given.without), given.user)
     else:
         _program(given.environment, given.root, given.packages)
     for path in (given.root, *given.root.rglob("*")):
         os.utime(path, (0, 0), follow_symlinks=False)
 
 
-def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None:
+def _interpreter(environment: Path, root: Path, without: frozenset[str], user: int) -> None:
     interpreter = Path(sys.executable).resolve()
     library = Path(sysconfig.get_path("stdlib"))
     _copy(interpreter, root)
@@ -83,8 +83,8 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str]) -> None
     for name in ("os-release", "debian_version"):
         _copy(Path("/etc", name), root)
     etc = root / "etc"
-    (etc / "passwd").write_text(_USER)
-    (etc / "group").write_text("vanadium:x:65532:\n")
+    (etc / "passwd").write_text(f"vanadium:x:{user}:{user}::/:/sbin/nologin\n")
+    (etc / "group").write_text(f"vanadium:x:{user}:\n")
     (etc / "nsswitch.conf").write_text("hosts: files dns\n")
     (root / "tmp").mkdir()
     (root / "tmp").chmod(0o1777)

@@ -143,7 +143,7 @@ def test_the_sidecar_runs_as_nobody_with_a_read_only_root_and_no_api_token(
     pod_name = name_of(shop[0])
     identity = "import os; print(os.getuid(), os.access('/', os.W_OK), os.access('/tmp', os.W_OK))"
     code, printed = execute(installed.kubectl, "shop", pod_name, POD_AGENT, PYTHON, "-c", identity)
-    assert (code, printed.strip()) == (0, "65532 False False")
+    assert (code, printed.strip()) == (0, "58193 False False")
     code, printed = execute(installed.kubectl, "shop", pod_name, POD_AGENT, PYTHON, *LOOK_FOR_API_TOKEN[1:])
     assert (code, printed.strip()) == (0, "False")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM
 from tests.mounting import CertificateAuthority
+from tests.operating_systems import FOR_WINDOWS, PERHAPS_FOR_LINUX
+from tests.pods import pod
 from tests.waiting import wait_for
+from tests.webhook.applying import injected
 
 WEBHOOK = f"system:serviceaccount:{SYSTEM}:webhook"
 CLUSTER_AGENT = f"system:serviceaccount:{SYSTEM}:cluster-agent"
@@ -311,3 +314,56 @@ def test_a_pod_that_was_asked_for_and_not_injected_is_refused_where_the_namespac
     assert "label the Pod vanadium.io/inject=disabled" in denied
     opted_out = {**POD, "metadata": {"name": "out", "labels": {"vanadium.io/inject": "disabled"}}}
     assert create(opted_out) == ""
+
+
+@pytest.fixture(scope="module")
+def denying(applied: ControlPlane) -> Iterator[Callable[[dict[str, Any], str], bool]]:
+    """Whether the policy denies a Pod of a namespace in which it refuses what was not injected."""
+    places = ("denying", "kube-system")
+    applied.kubectl("create", "namespace", "denying")
+    applied.kubectl("label", "namespace", *places, "vanadium.io/inject=enabled", "vanadium.io/enforce=deny")
+
+    def denies(pod: dict[str, Any], namespace: str = "denying") -> bool:
+        made = applied.kubectl(
+            "create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(pod), check=False
+        )
+        assert made.returncode == 0 or "this Pod has none" in made.stderr, made.stderr
+        return made.returncode != 0
+
+    wait_for("the policy to be in force", lambda: denies(POD))
+    yield denies
+    applied.kubectl("label", "namespace", *places, "vanadium.io/inject-", "vanadium.io/enforce-")
+    applied.kubectl("delete", "namespace", "denying", "--wait=false")
+
+
+def test_the_policy_agrees_with_the_webhook_about_pods_for_windows(
+    denying: Callable[[dict[str, Any], str], bool],
+) -> None:
+    refused = [stated for subject, stated in FOR_WINDOWS if denying(subject, "denying")]
+    assert refused == []
+    passed = [subject["spec"] for subject in PERHAPS_FOR_LINUX if not denying(subject, "denying")]
+    assert passed == []
+
+
+def test_the_policy_refuses_nothing_that_the_webhook_leaves_alone_on_purpose(
+    denying: Callable[[dict[str, Any], str], bool],
+) -> None:
+    assert not denying(pod(hostNetwork=True), "denying")
+    assert denying(pod(hostNetwork=True, labels={"vanadium.io/inject": "enabled"}), "denying")
+    assert denying(pod(hostNetwork=False), "denying")
+    assert not denying(POD, "kube-system")
+
+
+def test_a_pods_own_resources_are_accepted_after_the_injection(applied: ControlPlane, namespace: str) -> None:
+    def create(subject: dict[str, Any]) -> dict[str, Any]:
+        made = applied.kubectl(
+            "create", "--dry-run=server", "-n", namespace, "-o", "json", "-f", "-", stdin=json.dumps(subject)
+        )
+        created: dict[str, Any] = json.loads(made.stdout)
+        return created
+
+    few = {"cpu": "20m", "memory": "32Mi"}
+    for resources in ({"requests": few}, {"limits": few}, {"requests": few, "limits": few}):
+        # The webhook gets the Pod with the API server's defaults.
+        defaulted = create(pod(resources=resources))
+        assert create(injected({**defaulted, "metadata": {"name": "web-1"}}))["spec"]["resources"]

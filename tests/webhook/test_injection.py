@@ -13,6 +13,7 @@ import pytest
 
 from tests.pods import container, pod
 from tests.webhook.applying import CONFIGURATION, injected, named
+from webhook.errors import RefusalError
 from webhook.injection import inject
 from webhook.layout import CONTAINER
 from webhook.reasons import AdmissionReason
@@ -260,3 +261,38 @@ def test_a_pod_that_could_not_find_the_cluster_agent_is_warned_of(
     subject["spec"].update(spec)
     warnings = inject(subject, CONFIGURATION).warnings
     assert [one.rpartition(": ")[2] for one in warnings if "cluster agent" in one] == expected
+
+
+def test_the_pods_own_resources_grow_by_the_agents_so_that_the_api_server_accepts_the_sum() -> None:
+    """https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/"""
+    subject = pod(
+        resources={
+            "requests": {"cpu": "1", "memory": "100Mi", "hugepages-2Mi": "10Mi"},
+            "limits": {"memory": "200Mi"},
+        }
+    )
+    assert injected(subject)["spec"]["resources"] == {
+        "requests": {"cpu": "1010m", "memory": str((100 + 80) * 1024**2), "hugepages-2Mi": "10Mi"},
+        "limits": {"memory": str((200 + 128) * 1024**2)},
+    }
+
+
+def test_a_guaranteed_pod_by_its_own_resources_stays_guaranteed() -> None:
+    both = {"cpu": "250m", "memory": "64Mi"}
+    resources = injected(pod(resources={"requests": both, "limits": both}))["spec"]["resources"]
+    assert resources["requests"] == resources["limits"] == {"cpu": "750m", "memory": str(192 * 1024**2)}
+
+
+def test_a_pods_own_resources_grow_once_and_only_where_they_are_stated() -> None:
+    subject = injected(pod(resources={"limits": {"cpu": "2"}}))
+    assert subject["spec"]["resources"] == {"limits": {"cpu": "2500m"}}
+    assert inject(subject, CONFIGURATION).operations == []
+    for empty in ({}, {"requests": None}, None):
+        assert injected(pod(resources=empty))["spec"]["resources"] == empty
+
+
+@pytest.mark.parametrize("resources", [3, {"requests": 3}, {"limits": {"cpu": "x"}}, {"limits": {"cpu": []}}])
+def test_a_pods_own_resources_that_cannot_be_read_are_refused_with_their_field(resources: object) -> None:
+    with pytest.raises(RefusalError, match=r"spec\.resources") as refusal:
+        inject(pod(resources=resources), CONFIGURATION)
+    assert refusal.value.reason is AdmissionReason.MALFORMED_POD

@@ -37,7 +37,7 @@ def test_the_agent_does_not_take_over_what_the_pod_says_for_its_containers(conte
     assert not [problem for problem in restricted(result) if problem.startswith(CONTAINER)]
     agent = result["spec"]["initContainers"][0]["securityContext"]
     assert agent["runAsNonRoot"] is True
-    assert agent["runAsUser"] == agent["runAsGroup"] == 65532
+    assert agent["runAsUser"] == agent["runAsGroup"] == 58193
     assert agent["readOnlyRootFilesystem"] is True
 
 

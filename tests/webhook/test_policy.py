@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.operating_systems import FOR_WINDOWS, PERHAPS_FOR_LINUX
 from tests.pods import container, pod, review
-from tests.webhook.applying import CONFIGURATION, injected, patch_of
+from tests.webhook.applying import CONFIGURATION, injected, named, patch_of
 from webhook.admission import Admission, admit
 from webhook.reasons import AdmissionReason
 
@@ -82,16 +83,18 @@ def test_the_clusters_namespaces_and_our_own_are_left_alone(namespace: str) -> N
     )
 
 
-def test_windows_pods_are_skipped_and_their_author_hears_of_it() -> None:
-    admission = admitted(pod(os={"name": "windows"}))
+@pytest.mark.parametrize(("subject", "stated"), FOR_WINDOWS)
+def test_windows_pods_are_skipped_and_their_author_hears_of_it(subject: JSONObject, stated: str) -> None:
+    admission = admitted(subject)
     assert_untouched(admission, AdmissionReason.WINDOWS_POD)
-    assert admission.answer["response"]["warnings"] == [
-        "no identity: os.name is windows: there is no pod agent for Windows"
-    ]
+    (warning,) = admission.answer["response"]["warnings"]
+    assert warning.startswith("no identity: the Pod is for Windows")
+    assert stated in warning
 
 
-def test_pods_that_say_linux_are_injected() -> None:
-    assert admitted(pod(os={"name": "linux"})).reason is AdmissionReason.INJECTED
+@pytest.mark.parametrize("subject", PERHAPS_FOR_LINUX)
+def test_pods_that_may_run_on_linux_are_injected(subject: JSONObject) -> None:
+    assert admitted(subject).reason is AdmissionReason.INJECTED
 
 
 def test_pods_on_the_nodes_network_are_skipped_unless_they_ask() -> None:
@@ -101,11 +104,58 @@ def test_pods_on_the_nodes_network_are_skipped_unless_they_ask() -> None:
     assert "port 8194 of the node" in asked.answer["response"]["warnings"][0]
 
 
-def test_other_host_namespaces_are_no_obstacle_but_a_shared_process_namespace_is_worth_a_warning() -> None:
-    assert admitted(pod(hostIPC=True)).reason is AdmissionReason.INJECTED
-    admission = admitted(pod(shareProcessNamespace=True))
+def test_other_host_namespaces_are_no_obstacle() -> None:
+    admission = admitted(pod(hostIPC=True))
     assert admission.reason is AdmissionReason.INJECTED
-    assert "shared process namespace" in admission.answer["response"]["warnings"][0]
+    assert "warnings" not in admission.answer["response"]
+
+
+AGENT_USER = named(injected(pod())["spec"]["initContainers"], "vanadium-pod-agent")["securityContext"][
+    "runAsUser"
+]
+OTHER_USER = {"runAsUser": 1000}
+
+
+@pytest.mark.parametrize("shared", ["shareProcessNamespace", "hostPID"])
+@pytest.mark.parametrize(
+    ("of_pod", "of_container"),
+    [
+        ({}, {}),  # the image's user, which may be root or the agent's
+        ({"runAsUser": AGENT_USER}, {}),
+        ({}, {"runAsUser": AGENT_USER}),
+        (OTHER_USER, {"runAsUser": AGENT_USER}),
+        (OTHER_USER, {"runAsUser": 0}),
+        (OTHER_USER, {"privileged": True}),
+        (OTHER_USER, {"capabilities": {"add": ["SYS_PTRACE"]}}),
+        (OTHER_USER, {"capabilities": {"add": ["SETUID"]}}),
+        (OTHER_USER, {"capabilities": {"add": ["CAP_SYS_ADMIN"]}}),
+        (OTHER_USER, {"capabilities": {"add": ["ALL"]}}),
+    ],
+)
+def test_a_shared_process_namespace_is_warned_of_with_each_container_that_can_read_the_agents_memory(
+    shared: str, of_pod: JSONObject, of_container: JSONObject
+) -> None:
+    subject = pod(
+        container("web", securityContext=of_container),
+        container("other", securityContext={"runAsUser": 1001}),
+        securityContext=of_pod,
+    )
+    subject["spec"][shared] = True
+    (warning,) = admitted(subject).answer["response"]["warnings"]
+    assert "shared process namespace" in warning
+    assert f"user {AGENT_USER}" in warning
+    assert warning.endswith(": web")
+
+
+def test_a_shared_process_namespace_of_other_users_is_no_warning() -> None:
+    subject = pod(container("web"), securityContext=OTHER_USER, shareProcessNamespace=True)
+    assert "warnings" not in admitted(subject).answer["response"]
+
+
+def test_the_agents_user_is_none_that_common_images_have() -> None:
+    # root; nobody; distroless' nonroot and chainguard's; Istio's and Linkerd's proxies; the usual first user.
+    assert AGENT_USER not in {0, 65534, 65532, 65533, 1337, 2102, 1000, 1001, 10001}
+    assert AGENT_USER < 65536  # a Pod with a user namespace has no more
 
 
 def test_nothing_left_to_do_has_a_reason_of_its_own() -> None:
