@@ -14,8 +14,10 @@ from cluster_agent.audit.kinds import Kind, Retention, kind_of_chain
 from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Head, next_hash, seconds_of
 
-# The clocks of agents and verifier may differ by this much; records that are newer need not be noted yet.
+# The clocks of agents and verifier may differ by this much.
 _LEEWAY = timedelta(hours=1)
+# Notes come each minute. What differs more from the verifier's clock was noted, or no agent wrote it.
+_NOTED_WITHIN = timedelta(minutes=5)
 # The share of a kind's limit that may be taken by records that are not noted yet, or were not before a `kill
 # -9`.
 _NOT_NOTED = 0.1
@@ -79,7 +81,7 @@ class Verification:
         where, at, notes = f"chain {base.chain}", base, self._notes.get(base.chain, {})
         last_noted = max(notes, default=0)
         proved = self._proved[kind_of_chain(base.chain)]
-        old, unproved = (self._now - _LEEWAY).timestamp(), 0
+        unproved = 0
         for record in records:
             self.report.records += 1
             if record.number != at.number + 1:
@@ -91,7 +93,9 @@ class Verification:
                 self._problem(f"{where}: the log noted another record {at.number}")
             if at.number <= last_noted:
                 proved.append(record.at)
-            elif record.at < old:
+            elif record.at > (self._now + _LEEWAY).timestamp():
+                self._problem(f"{where}: record {at.number} is dated more than an hour in the future")
+            elif abs(record.at - self._now.timestamp()) > _NOTED_WITHIN.total_seconds():
                 unproved += 1
         if at.number < last_noted:
             self._problem(f"{where}: {_span(at.number + 1, last_noted)} missing at its end")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import create_engine, insert, select, text, update
 
 from blessings import Principal, fingerprint
 from cluster_agent.audit.kinds import Retention, kind_of_chain
@@ -204,15 +204,59 @@ async def test_attack_a_chain_is_replaced_by_another(store_url: str) -> None:
     assert any("the log noted another record 6" in one for one in report(store_url, notes).problems)
 
 
-async def test_attack_records_are_added_that_no_agent_wrote(store_url: str) -> None:
-    """An agent that was killed leaves such ones of its last minute too, so they are shown apart."""
+MINUTE = timedelta(minutes=1)
+
+
+def forge(url: str, at: datetime) -> None:
+    """Adds a record to the chain, as fits its head: for that nobody needs a key."""
+    engine, columns = create_engine(database_url(url)), audit_records.c
+    newest = select(columns.chain, columns.number, columns.hash).order_by(columns.number.desc()).limit(1)
+    with engine.begin() as connection:
+        head = Head(*connection.execute(newest).one())
+        content = record(7, at).text()
+        row = {"at": int(at.timestamp()), "record": content, "hash": next_hash(head, content)}
+        connection.execute(insert(audit_records).values(chain=head.chain, number=head.number + 1, **row))
+    engine.dispose()
+
+
+UNPROVED = "1 records, up to 7, come after the last noted head"
+FROM_THE_FUTURE = "record 7 is dated more than an hour in the future"
+
+
+@pytest.mark.parametrize(
+    ("age", "unproved", "problem"),
+    [
+        pytest.param(2 * HOUR, UNPROVED, None, id="old"),
+        pytest.param(6 * MINUTE, UNPROVED, None, id="minutes ago"),
+        pytest.param(-6 * MINUTE, UNPROVED, None, id="soon"),
+        pytest.param(-61 * MINUTE, None, FROM_THE_FUTURE, id="future"),
+        pytest.param(-10 * 365 * 24 * HOUR, None, FROM_THE_FUTURE, id="far future"),
+    ],
+)
+async def test_attack_records_are_added_that_no_agent_wrote(
+    store_url: str, age: timedelta, unproved: str | None, problem: str | None
+) -> None:
+    """An agent that was killed leaves such records from its last minute too, so they are reported apart."""
     notes = await written(store_url)
-    added = "SELECT chain, 7, at, record, hash FROM audit_records WHERE number = 6"
-    tamper(store_url, f"INSERT INTO audit_records {added}")
-    make_hashes_anew(store_url)
-    found = report(store_url, notes, now=NOW + 2 * HOUR)
-    assert found.problems == []
-    assert any("1 records, up to 7, come after the last noted head" in one for one in found.unproved)
+    now = NOW + 2 * HOUR
+    forge(store_url, now - age)
+    found = report(store_url, notes, now=now)
+    assert [one.partition(": ")[2] for one in found.problems] == ([problem] if problem else [])
+    assert [one.partition(": ")[2] for one in found.unproved] == ([unproved] if unproved else [])
+
+
+async def test_attack_a_record_is_added_just_now(store_url: str) -> None:
+    """It could be one that is not noted yet; a few minutes later it could not."""
+    notes = await written(store_url)
+    forge(store_url, NOW)
+    assert report(store_url, notes, now=NOW + MINUTE) == Report(records=7)
+    (unproved,) = report(store_url, notes, now=NOW + 6 * MINUTE).unproved
+    assert UNPROVED in unproved
+
+
+async def test_noted_records_of_an_agent_with_a_fast_clock_are_proved(store_url: str) -> None:
+    notes = await written(store_url)
+    assert report(store_url, notes, now=NOW - 2 * HOUR) == Report(records=6)
 
 
 async def test_attack_an_older_state_is_put_back(store_url: str) -> None:
