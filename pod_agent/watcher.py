@@ -7,6 +7,7 @@ does not know the route; it is tried again from time to time.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,14 +114,14 @@ class Watcher:
         if news.version == self._version:
             return
         await self._current.set_lists(self._current.lists.merged(news.lists, self._now()))
-        _log.info("revocation lists", version=news.version, lists=len(self._current.lists.entries))
         self._version = news.version
+        _log.info("revocation lists", version=news.version, lists=len(self._current.lists.entries))
 
 
 def parse_news(document: Mapping[str, Any], version: int) -> News:
     """The news in an answer to a replica with that `version` of the lists. Raises Untrustworthy."""
     try:
-        pause = float(document["askAgainAfterSeconds"])
+        pause = _finite(document["askAgainAfterSeconds"])
         publications = document["publications"]
         roots_version, roots = _parse_roots(publications.get("roots"))
         crl = publications.get("crl")
@@ -128,8 +129,15 @@ def parse_news(document: Mapping[str, Any], version: int) -> News:
             return News(version, RevocationLists(), pause, roots_version, roots)
         ders = [base64.b64decode(one["crl"], validate=True) for one in crl["content"]]
         return News(int(crl["version"]), RevocationLists.of(ders), pause, roots_version, roots)
-    except (BlessingsError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (BlessingsError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise Untrustworthy("AnswerMalformed", f"the news cannot be read: {error!r}") from error
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):  # Python's JSON accepts NaN, which min and max let pass
+        raise ValueError(f"{number} is not finite")
+    return number
 
 
 def _parse_roots(publication: Mapping[str, Any] | None) -> tuple[int, Roots | None]:

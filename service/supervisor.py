@@ -4,18 +4,21 @@
     async with supervisor.running():
         await serve()
 
-A round that fails is logged, counted and tried again with back-off. It ends neither its own task nor another.
+A round that fails is counted, logged and tried again with back-off. It ends neither its own task nor another,
+also when the line of the log cannot be written. A task that ends nevertheless is a problem at once.
 `records` and `problems` contain the state of the tasks for `/metrics` and `/readyz`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -23,6 +26,10 @@ import structlog
 _LONGEST_TEXT = 500
 
 _CHANCE = random.SystemRandom().random
+
+# Around each line of the log, and what is made only for it: a full disk under stderr must not end a task. The
+# metrics and `/readyz` show the failure all the same.
+_LOG_MAY_FAIL = suppress(Exception)
 
 _log = structlog.get_logger(__name__)
 
@@ -52,8 +59,8 @@ class Task:
 
     Attributes:
         name: for the log, the metrics and `/readyz`.
-        run: one round. It may return the seconds until the next round, in place of `period`. It must not
-            block the event loop: see `service.threads`.
+        run: one round. It may return the seconds until the next round, in place of `period`; a pause that is
+            negative or not finite is a failed round. It must not block the event loop: see `service.threads`.
         period: seconds from the end of a round to the start of the next.
         failure: the log event of a failed round, such as 'fleet not counted'.
         expected: errors that mean that something outside of the program is away or refuses. Their text is
@@ -77,6 +84,10 @@ class Task:
     back_off: BackOff = field(default_factory=BackOff)
     context: Callable[[], Mapping[str, object]] = dict
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a period that would never end."""
+        _check_pause(self.period)
+
 
 @dataclass
 class TaskRecord:
@@ -88,6 +99,7 @@ class TaskRecord:
         quiet_until: the same, but a round that failed with an expected error counts as good.
         failures: since the start.
         in_a_row: failures since the last success.
+        ended: whether the task ended while the program runs; there are no further rounds.
     """
 
     succeeded_at: float
@@ -95,6 +107,7 @@ class TaskRecord:
     quiet_until: float
     failures: int = 0
     in_a_row: int = 0
+    ended: bool = False
 
 
 class Supervisor:
@@ -123,11 +136,16 @@ class Supervisor:
     async def running(self) -> AsyncIterator[None]:
         """Runs the tasks inside of the context."""
         self.records.update({task.name: self._begin(task) for task in self.tasks})
-        running = [asyncio.create_task(self.repeat(task), name=task.name) for task in self.tasks]
+        running = {}
+        for task in self.tasks:
+            one = asyncio.create_task(self.repeat(task), name=task.name)
+            running[one] = partial(self._ended, self.records[task.name])
+            one.add_done_callback(running[one])
         try:
             yield
         finally:
-            for one in running:
+            for one, ended in running.items():
+                one.remove_done_callback(ended)
                 one.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
@@ -137,19 +155,7 @@ class Supervisor:
         pause = 0.0 if task.at_start else task.period
         while True:
             await self._sleep(pause)
-            try:
-                asked = await task.run()
-            except asyncio.CancelledError as error:
-                current = asyncio.current_task()
-                if current is None or current.cancelling():
-                    raise
-                # This task was not cancelled, but something that the round waited for.
-                pause = self._failed(task, record, RuntimeError(f"the round was cancelled {error}".strip()))
-            except Exception as error:  # noqa: BLE001 - an unforeseen error must not end a task in silence
-                pause = self._failed(task, record, error)
-            else:
-                pause = task.period if asked is None else asked
-                self._succeeded(task, record, pause)
+            pause = await self._round(task, record)
 
     def seconds_since_success(self, name: str) -> float:
         """The seconds since the end of that task's last good round; before one, since the start."""
@@ -163,12 +169,15 @@ class Supervisor:
     def problems(self) -> list[str]:
         """The tasks that do not recover, for `/readyz`; empty when all is well."""
         now = self._clock()
-        return [
-            f"the background task {task.name} has not worked for {round(silent)} s"
-            for task in self.tasks
-            if task.unready_after_seconds is not None
-            and (silent := now - self.records[task.name].quiet_until) > task.unready_after_seconds
-        ]
+        found = []
+        for task in self.tasks:
+            record = self.records[task.name]
+            silent = now - record.quiet_until
+            if record.ended:
+                found.append(f"the background task {task.name} has ended")
+            elif task.unready_after_seconds is not None and silent > task.unready_after_seconds:
+                found.append(f"the background task {task.name} has not worked for {round(silent)} s")
+        return found
 
     def problem(self) -> str | None:
         """All of `problems` in one sentence; None when all is well."""
@@ -179,33 +188,69 @@ class Supervisor:
         due = start if task.at_start else start + task.period
         return TaskRecord(start, due, due)
 
+    async def _round(self, task: Task, record: TaskRecord) -> float:
+        """Runs one round, and returns the seconds until the next."""
+        try:
+            asked = await task.run()
+            pause = task.period if asked is None else asked
+            _check_pause(pause)
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            # This task was not cancelled, but something that the round waited for.
+            return self._failed(task, record, RuntimeError(f"the round was cancelled {error}".strip()))
+        except Exception as error:  # noqa: BLE001 - an unforeseen error must not end a task in silence
+            return self._failed(task, record, error)
+        self._succeeded(task, record, pause)
+        return pause
+
     def _succeeded(self, task: Task, record: TaskRecord, pause: float) -> None:
-        if record.in_a_row:
-            _log.info("background task works again", task=task.name, failures=record.in_a_row)
-        record.in_a_row = 0
+        failures, record.in_a_row = record.in_a_row, 0
         record.succeeded_at = self._clock()
         record.due_at = record.quiet_until = record.succeeded_at + pause
+        if failures:
+            with _LOG_MAY_FAIL:
+                _log.info("background task works again", task=task.name, failures=failures)
 
     def _failed(self, task: Task, record: TaskRecord, error: Exception) -> float:
+        """Counts and logs a failed round, and returns the pause after it. Raises nothing."""
         record.failures += 1
         record.in_a_row += 1
         asked = getattr(error, "retry_after_seconds", None)
         pause = task.back_off.pause(record.in_a_row, self._chance(), asked)
-        reason = getattr(error, "reason", None)
-        line: dict[str, object] = {
-            "task": task.name,
-            **({} if reason is None else {"reason": str(reason)}),
-            "error": self._describe(error),
-            "failures": record.in_a_row,
-            "retrySeconds": round(pause, 1),
-            **task.context(),
-        }
-        if isinstance(error, task.expected):
+        expected = isinstance(error, task.expected)
+        if expected:
             record.quiet_until = self._clock() + pause
-            _log.warning(task.failure, **line)
-        else:
-            _log.error(task.failure, **line, exc_info=error)
+        with _LOG_MAY_FAIL:
+            reason = getattr(error, "reason", None)
+            line: dict[str, object] = {
+                "task": task.name,
+                **({} if reason is None else {"reason": str(reason)}),
+                "error": self._describe(error),
+                "failures": record.in_a_row,
+                "retrySeconds": round(pause, 1),
+                **task.context(),
+            }
+            if expected:
+                _log.warning(task.failure, **line)
+            else:
+                _log.error(task.failure, **line, exc_info=error)
         return pause
+
+    def _ended(self, record: TaskRecord, ended: asyncio.Task[None]) -> None:
+        """Notes that a task ended although nobody stopped it. Nothing in it should be able to."""
+        record.ended = True
+        record.failures += 1
+        error = None if ended.cancelled() else ended.exception()
+        with _LOG_MAY_FAIL:
+            _log.error("background task ended", task=ended.get_name(), exc_info=error)
+
+
+def _check_pause(seconds: float) -> None:
+    # sleep(nan) never returns, and no comparison with nan finds the task overdue.
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"a pause of {seconds} s")
 
 
 def described(error: Exception) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -239,3 +240,22 @@ def test_roots_in_an_answer_are_read_or_the_answer_is_not_believed() -> None:
     for content in ([], [{"certificate": "", "pattern": "acme"}], None, [{"pattern": "acme"}]):
         with pytest.raises(Untrustworthy, match="the news cannot be read"):
             parse_news(answer(content), 4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"askAgainAfterSeconds": float("nan")},
+        {"askAgainAfterSeconds": float("inf")},
+        {"askAgainAfterSeconds": -float("inf")},
+        {"askAgainAfterSeconds": "nan"},
+        {"askAgainAfterSeconds": 10**400},
+        {"publications": {"crl": {"version": float("inf"), "content": []}}},
+        {"publications": {"crl": {"version": float("nan"), "content": []}}},
+        {"publications": {"roots": {"version": float("inf"), "content": REALM.roots.to_json()}}},
+    ],
+)
+def test_attack_news_with_a_number_that_is_not_finite_are_not_believed(changes: dict[str, Any]) -> None:
+    """Python's JSON knows NaN and Infinity, and 1e999 is one too."""
+    with pytest.raises(Untrustworthy):
+        parse_news({"askAgainAfterSeconds": 15, "publications": {}, **changes}, 0)

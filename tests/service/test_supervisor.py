@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from service.supervisor import BackOff, Supervisor, Task, described
 from service.task_metrics import TaskMetrics
 from service.threads import in_daemon_thread
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,7 @@ class Seconds:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
+        assert 0 <= seconds < math.inf
         if self.now + seconds > self.end:
             raise asyncio.CancelledError
         self.slept.append(seconds)
@@ -247,6 +250,75 @@ async def test_a_cancellation_inside_of_a_round_is_a_failure_and_one_of_the_task
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize("pause", [math.nan, math.inf, -math.inf, -1.0])
+async def test_attack_a_pause_that_would_never_end_is_a_failed_round(pause: float) -> None:
+    """A cluster agent that answers `askAgainAfterSeconds: NaN` stopped a pod agent's watch for ever."""
+    back_off = BackOff(1.0, 5.0)
+    one = task(rounds(pause), back_off=back_off, unready_after_seconds=60.0)
+    supervisor, clock = await repeated(one, 100)
+    assert clock.slept[:5] == [0, 1, 2, 4, 5]
+    assert supervisor.records["work"].failures == len(clock.slept)
+    assert supervisor.problem() is not None
+    with pytest.raises(ValueError, match="a pause of"):
+        task(rounds(None), period=pause)
+
+
+class FullDisk:
+    """A log of which no line can be written."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def write(*_arguments: object, **_values: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        return write
+
+
+@pytest.mark.parametrize("error", [Away("away"), RuntimeError("a defect")])
+async def test_a_log_that_cannot_be_written_ends_no_task(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.supervisor._log", FullDisk())
+    one = task(rounds(error, error, None), back_off=BackOff(1.0, 5.0))
+    supervisor, clock = await repeated(one, 25)
+    assert clock.slept == [0, 1, 2, 10, 10]
+    assert supervisor.records["work"].failures == 2
+    assert supervisor.records["work"].in_a_row == 0
+
+
+async def test_what_is_only_for_the_log_ends_no_task() -> None:
+    def broken() -> dict[str, object]:
+        raise KeyError("nothing")
+
+    supervisor, clock = await repeated(
+        task(rounds(Away("away"), None), context=broken, back_off=BackOff(1.0, 5.0)), 15
+    )
+    assert clock.slept == [0, 1, 10]
+    assert supervisor.records["work"].failures == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_task_that_ends_nevertheless_is_a_problem_at_once_and_counted(
+    full: bool, lines: list[MutableMapping[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if full:
+        monkeypatch.setattr("service.supervisor._log", FullDisk())
+
+    class Ends(BaseException):
+        """Not an Exception, so that nothing catches it."""
+
+    async def end() -> None:
+        raise Ends
+
+    supervisor = Supervisor([task(end), Task("goes on", rounds(None), 0.0, "no")])
+    async with supervisor.running():
+        await until("the problem", supervisor.problem)
+        assert supervisor.problem() == "the background task work has ended"
+        assert supervisor.records["work"].failures == 1
+    assert supervisor.records["goes on"].failures == 0
+    assert not supervisor.records["goes on"].ended
+    assert full or [line["event"] for line in lines] == ["background task ended"]
 
 
 async def test_the_end_of_the_program_is_no_failure() -> None:
