@@ -135,7 +135,10 @@ def believe(
 
 def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext:
     who = current or credential
-    return mutual_tls(who.principal, who.blessing, credential.cluster_agent_roots)
+    try:
+        return mutual_tls(who.principal, who.blessing, credential.cluster_agent_roots)
+    except ssl.SSLError as error:
+        raise NotMounted("BadCredential", f"the credential cannot be used for TLS: {error}") from error
 
 
 def _read(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from pod_agent.keeper import Keeper
 from pod_agent.renewal import renewal_time
 from pod_agent.seeker import Answer, believe
 from service.supervisor import Supervisor
-from tests.chains import NOW
+from tests.chains import NOW, realm
 from tests.clock import Clock
 
 TTL = timedelta(hours=1)
@@ -248,3 +249,23 @@ def test_a_damaged_credential_is_named_without_its_content(text: str) -> None:
     with pytest.raises(NotMounted, match="credential") as caught:
         parse_credential(text)
     assert not isinstance(caught.value, BlessingsError)
+
+
+def test_a_credential_whose_key_does_not_match_is_named() -> None:
+    chain, other = realm(), Principal.create()
+    document = {
+        "version": 1,
+        "application": str(chain.application.name),
+        "privateKey": other.to_pem().decode(),
+        "certificateChain": chain.application.blessing.to_pem(),
+        "clusterAgentRoots": chain.roots.to_pem(),
+    }
+    with pytest.raises(NotMounted, match="do not belong together") as caught:
+        parse_credential(json.dumps(document))
+    assert caught.value.reason == "BadCredential"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"version":' * 50_000])
+def test_attack_a_deeply_nested_credential_is_one_that_cannot_be_used(text: str) -> None:
+    with pytest.raises(NotMounted, match="cannot be used"):
+        parse_credential(text)
