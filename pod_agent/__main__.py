@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import sys
 from datetime import UTC, datetime
 
 import structlog
 import uvicorn
-from grpclib.server import Server as GRPCServer
 from starlette.types import ASGIApp
 
 from pod_agent import health
@@ -18,18 +18,22 @@ from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.errors import PodAgentError
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
+from pod_agent.listener import BoundedListener, BoundedServer
 from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
+from pod_agent.workload.bounds import WorkloadServer
 from pod_agent.workload.server import WorkloadAPI
 from service import logs
 from service.errors import SettingsError
-from service.listening import Server, listen, options, stop_on_signal
+from service.listening import listen, options, stop_on_signal
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 
 _SHUTDOWN_SECONDS = 1
+# In all far fewer than the 1024 descriptors that a container has at least: a renewal always finds one.
+_MOST_CONNECTIONS = 100
 
 _log = structlog.get_logger("pod_agent")
 
@@ -55,29 +59,33 @@ async def _run(settings: Settings) -> None:
     TaskMetrics(metrics.registry, "pod_agent", supervisor)
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
-    workload = GRPCServer([WorkloadAPI(current)])
+    workload = BoundedListener(
+        listen_unix(workload_path),
+        _MOST_CONNECTIONS,
+        WorkloadServer(WorkloadAPI(current)).protocol,
+        lambda connection: connection.is_busy,
+    )
+    health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     servers = [
-        (_server(AgentProtocol(current).app()), listen_unix(agent_path)),
-        (
-            _server(health.create_app(current, metrics, supervisor)),
-            listen(settings.health_host, settings.health_port, "--health-host, --health-port"),
-        ),
+        _server(AgentProtocol(current).app(), listen_unix(agent_path)),
+        _server(health.create_app(current, metrics, supervisor), health_port, brief=True),
     ]
-    await workload.start(sock=listen_unix(workload_path))
+    metrics.count_refused({"agent": servers[0].listener, "health": servers[1].listener, "workload": workload})
+    workload.start()
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
 
     stop = asyncio.Event()
     stop_on_signal(stop)
     async with supervisor.running():
-        serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+        serving = [asyncio.create_task(server.serve(sockets=[])) for server in servers]
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
     await current.close()
-    workload.close()
-    for server, _ in servers:
+    await workload.stop()
+    workload.end_all()
+    for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
-    await workload.wait_closed()
     for path in (agent_path, workload_path):
         remove_socket(path)
     _log.info("stopped")
@@ -85,8 +93,9 @@ async def _run(settings: Settings) -> None:
         task.result()  # a task that ended before it was told to raises its error here
 
 
-def _server(app: ASGIApp) -> Server:
-    return Server(uvicorn.Config(app, http="h11", **options(_SHUTDOWN_SECONDS)))
+def _server(app: ASGIApp, listening: socket.socket, *, brief: bool = False) -> BoundedServer:
+    config = uvicorn.Config(app, http="h11", **options(_SHUTDOWN_SECONDS))
+    return BoundedServer(config, listening, _MOST_CONNECTIONS, brief=brief)
 
 
 def _now() -> datetime:

@@ -14,6 +14,7 @@ Before the first blessing, and after the last one has expired: 503 NotYetBlessed
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -34,6 +35,9 @@ from blessings.keys import parse_public_key
 from pod_agent.identity import CurrentIdentity, Identity
 
 MAX_BODY_BYTES = 64 * 1024
+MOST_BODY_SECONDS = 10
+# Python refuses to convert thousands of them.
+_MOST_DIGITS = 18
 
 
 class AgentProtocol:
@@ -74,7 +78,7 @@ class AgentProtocol:
         principal = self._identity().principal
         try:
             message = base64.b64decode(json.loads(await _body(request))["message"], validate=True)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _ProtocolError(400, "MalformedRequest", 'expected {"message": "<base64>"}') from error
         return JSONResponse(
             {
@@ -113,7 +117,7 @@ class AgentProtocol:
 
     async def watch(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")
-        if not after.isdecimal():
+        if not after.isdecimal() or len(after) > _MOST_DIGITS:
             raise _ProtocolError(400, "MalformedRequest", "after must be a version, a whole number")
         return StreamingResponse(self._lines(int(after)), media_type="application/x-ndjson")
 
@@ -158,8 +162,14 @@ async def _answer(_request: Request, error: Exception) -> Response:
 
 async def _body(request: Request) -> bytes:
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_BODY_BYTES:
-            raise _ProtocolError(413, "BodyTooLarge", f"a request may have at most {MAX_BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(MOST_BODY_SECONDS):
+            async for part in request.stream():
+                content += part
+                if len(content) > MAX_BODY_BYTES:
+                    message = f"a request may have at most {MAX_BODY_BYTES} bytes"
+                    raise _ProtocolError(413, "BodyTooLarge", message)
+    except TimeoutError as error:
+        message = f"the body did not arrive within {MOST_BODY_SECONDS} s"
+        raise _ProtocolError(408, "BodyTooSlow", message) from error
     return bytes(content)

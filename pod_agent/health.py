@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,6 +17,28 @@ from starlette.routing import Route
 
 from pod_agent.identity import CurrentIdentity
 from service.supervisor import Supervisor
+
+
+class Listener(Protocol):
+    """Knows how many connections its limit ended."""
+
+    @property
+    def refused(self) -> int: ...
+
+
+class _Refused(Collector):
+    def __init__(self, listeners: Mapping[str, Listener]) -> None:
+        self._listeners = listeners
+
+    def collect(self) -> Iterator[Metric]:
+        counter = CounterMetricFamily(
+            "vanadium_pod_agent_connections_turned_away",
+            "Connections closed because there were too many, by listener.",
+            labels=["listener"],
+        )
+        for name, listener in self._listeners.items():
+            counter.add_metric([name], listener.refused)
+        yield counter
 
 
 class Metrics:
@@ -44,6 +69,10 @@ class Metrics:
 
         left.set_function(seconds_left)
         version.set_function(lambda: float(current.value.version) if current.value else 0.0)
+
+    def count_refused(self, listeners: Mapping[str, Listener]) -> None:
+        """Adds the counter of connections that a limit ended; `listeners` are read at each scrape."""
+        self.registry.register(_Refused(listeners))
 
     def sought(self, result: str) -> None:
         self._seeks.labels(result).inc()

@@ -10,6 +10,7 @@ from service.errors import SettingsError
 
 # sockaddr_un.sun_path, with its closing zero byte.
 _LONGEST_PATH_BYTES = 107
+_BACKLOG = 2048
 
 
 def listen_unix(path: Path) -> socket.socket:
@@ -27,7 +28,7 @@ def listen_unix(path: Path) -> socket.socket:
         remove_socket(path)
         listener.bind(str(path))
         path.chmod(0o666)
-        listener.listen(128)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise SettingsError(f"--socket-directory: cannot listen on {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from grpclib.server import Stream
 
 from blessings import RevocationLists
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.workload.bounds import receive
 from pod_agent.workload.protocol.workload_grpc import SpiffeWorkloadAPIBase
 from pod_agent.workload.protocol.workload_pb2 import (
     X509SVID,
@@ -51,7 +52,7 @@ class WorkloadAPI(SpiffeWorkloadAPIBase):
             raise GRPCError(
                 Status.INVALID_ARGUMENT, f"security header missing: send metadata {_SECURITY_HEADER}: true"
             )
-        await stream.recv_message()
+        await receive(stream)
         if self._current.value is None:
             # Workload API, section 5.2.1: the client has no identity (yet); clients try again.
             raise GRPCError(Status.PERMISSION_DENIED, "no identity issued yet")

@@ -21,6 +21,8 @@ from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, po
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 _T = TypeVar("_T")
+# Renewed at half of it: so long may a test take between two questions.
+TTL_SECONDS = 10
 
 
 @dataclass

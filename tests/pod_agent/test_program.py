@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -25,34 +24,11 @@ from spiffe.workloadapi.errors import FetchX509SvidError
 from agent_client import AgentError
 from blessings import fingerprint, verify_signature
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
-from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent, short_directory
+from tests.pod_agent.running import TTL_SECONDS, RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS
 
-# Renewed at half of it: so long may a test take between two questions.
-TTL_SECONDS = 10
 # Kubernetes' own, before a container is killed.
 TERMINATION_SECONDS = 30
-
-
-@pytest.fixture(scope="module")
-def cluster_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
-    directory = tmp_path_factory.mktemp("agent")
-    with running_cluster_agent(directory, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent:
-        yield agent
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as made:
-        yield made
-
-
-@pytest.fixture
-def blessed(cluster_agent: RunningClusterAgent, directory: Path) -> Iterator[RunningPodAgent]:
-    mount(directory, cluster_agent)
-    with running_pod_agent(directory, cluster_agent.url) as running:
-        running.wait_until_blessed()
-        yield running
 
 
 def test_the_agent_protocol_serves_names_chain_roots_and_signatures(blessed: RunningPodAgent) -> None:
@@ -245,12 +221,25 @@ def test_attack_something_else_in_the_sockets_place_is_neither_followed_nor_remo
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"", 400), (b"[]", 400), (b'{"message": "%"}', 400), (b'{"message": 7}', 400), (b"x" * 70_000, 413)],
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b'{"message": "%"}', 400),
+        (b'{"message": 7}', 400),
+        (b"[" * 60_000, 400),
+        (b'{"message":' * 5000, 400),
+        (b"x" * 70_000, 413),
+    ],
 )
-def test_a_malformed_request_to_sign_is_refused(blessed: RunningPodAgent, body: bytes, status: int) -> None:
+@pytest.mark.parametrize("route", ["sign", "bless"])
+def test_a_malformed_request_is_refused(
+    blessed: RunningPodAgent, route: str, body: bytes, status: int
+) -> None:
     transport = httpx.HTTPTransport(uds=str(blessed.agent_socket))
     with httpx.Client(transport=transport, base_url="http://agent") as client:
-        assert client.post("/v1/sign", content=body).status_code == status
+        assert client.post(f"/v1/{route}", content=body).status_code == status
+        assert client.get("/v1/watch", params={"after": "1" * 5000}).status_code == 400
+        assert "Traceback" not in blessed.log()
         good = {"message": base64.b64encode(b"still here").decode()}
         assert client.post("/v1/sign", json=good).is_success
 

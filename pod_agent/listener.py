@@ -1,0 +1,185 @@
+"""A listener with a limit: how many connections it has at once, and which one ends when there is one more.
+
+The oldest idle connection of the address that has most of them makes room, so that connections which are only
+held open keep out neither a client nor the kubelet's probes. When all are busy, the new one is closed, or,
+where clients need only moments, the oldest one is. All connections of a Unix socket have one address: the
+Pod's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.listening import Server
+from service.token_bucket import TokenBucket
+
+_ACCEPT_AGAIN_SECONDS = 0.5
+_LINES_PER_SECOND, _LINES_AT_ONCE = 1 / 60, 1
+
+_log = structlog.get_logger("pod_agent")
+_P = TypeVar("_P", bound=asyncio.Protocol)
+
+
+class BoundedListener(Generic[_P]):
+    """Accepts at most `most` connections at once on `listening`.
+
+    `make` makes the protocol of one connection, and `is_busy` returns whether it does something for its
+    client. With `brief`, even a busy connection makes room.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        most: int,
+        make: Callable[[], _P],
+        is_busy: Callable[[_P], bool],
+        *,
+        brief: bool = False,
+    ) -> None:
+        self._listening = listening
+        self._most = most
+        self._make = make
+        self._is_busy = is_busy
+        self._brief = brief
+        # A dict, because it keeps the order: oldest first.
+        self._open: dict[_Connection[_P], None] = {}
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
+        self._lines = TokenBucket.full(_LINES_PER_SECOND, _LINES_AT_ONCE, time.monotonic())
+        # Connections that were closed because of the limit.
+        self.refused = 0
+
+    @property
+    def open(self) -> int:
+        return len(self._open)
+
+    def start(self) -> None:
+        self._listening.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept())
+
+    async def stop(self) -> None:
+        """Accepts no more connections. Those that are open stay."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, *self._beginning, return_exceptions=True)
+        self._listening.close()
+
+    def end_all(self) -> None:
+        """Ends all connections, after what was written to them."""
+        for connection in self._open:
+            if connection.transport is not None:
+                connection.transport.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(self._listening)
+            except OSError as error:
+                # The process has no descriptors or memory left, or the client is already gone.
+                self._say("connections not accepted", error=str(error))
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+            else:
+                self._admit(accepted, str(address[0]) if address else "")
+                # sock_accept does not yield while connections wait, and everything else must go on.
+                await asyncio.sleep(0)
+
+    def _admit(self, accepted: socket.socket, address: str) -> None:
+        if len(self._open) >= self._most:
+            self.refused += 1
+            self._say("too many connections", most=self._most, refused=self.refused)
+            unneeded = self._unneeded()
+            if unneeded is None:
+                accepted.close()
+                return
+            del self._open[unneeded]
+            unneeded.abort()
+        connection = _Connection(self._make(), address, self._ended)
+        self._open[connection] = None
+        task = asyncio.create_task(self._begin(accepted, connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, accepted: socket.socket, connection: _Connection[_P]) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
+        except OSError:
+            accepted.close()
+            self._ended(connection)
+
+    def _unneeded(self) -> _Connection[_P] | None:
+        made = [one for one in self._open if one.transport is not None]
+        idle = [one for one in made if not self._is_busy(one.protocol)]
+        candidates = idle or (made if self._brief else [])
+        held = Counter(one.address for one in candidates)
+        most = max(held.values(), default=0)
+        return next((one for one in candidates if held[one.address] == most), None)
+
+    def _ended(self, connection: _Connection[_P]) -> None:
+        self._open.pop(connection, None)
+
+    def _say(self, event: str, **values: object) -> None:
+        """At most a line a minute: connections cost their client nothing."""
+        if not self._lines.take(time.monotonic()):
+            name = self._listening.getsockname()
+            _log.warning(event, listener=name if isinstance(name, str) else f"port {name[1]}", **values)
+
+
+class _Connection(asyncio.Protocol, Generic[_P]):
+    """One connection, whose `protocol` does everything."""
+
+    def __init__(self, protocol: _P, address: str, ended: Callable[[_Connection[_P]], None]) -> None:
+        self.protocol = protocol
+        self.address = address
+        self.transport: asyncio.Transport | None = None
+        self._notify = ended
+        self.data_received = protocol.data_received  # type: ignore[method-assign]  # nothing between them
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.protocol.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._notify(self)
+        self.protocol.connection_lost(error)
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class BoundedServer(Server):
+    """An HTTP/1.1 server on one listener, with at most `most` connections."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, most: int, *, brief: bool) -> None:
+        super().__init__(config)
+        self.listener = BoundedListener(listening, most, self._protocol, _is_answering, brief=brief)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = []  # uvicorn's own list, which stays empty
+        self.listener.start()
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.listener.stop()
+        await super().shutdown(None)
+
+    def _protocol(self) -> H11Protocol:
+        return H11Protocol(self.config, self.server_state, {})
+
+
+def _is_answering(protocol: H11Protocol) -> bool:
+    # uvicorn's annotation leaves out that there is no cycle before the first request.
+    return protocol.cycle is not None and not protocol.cycle.response_complete
