@@ -43,6 +43,19 @@ class TokenRefused(Forbidden):
     """The token proves no pod that we accept."""
 
 
+class TokenOutOfTime(TokenRefused):
+    """The token has expired or is not valid yet: a clock is wrong or a file was read late, which is no theft
+    and trips no wire."""
+
+
+def expired() -> TokenOutOfTime:
+    return TokenOutOfTime("TokenExpired", "the token has expired; read it again from its file")
+
+
+def not_yet_valid() -> TokenOutOfTime:
+    return TokenOutOfTime("TokenNotYetValid", "the token is not valid yet; are the clocks right?")
+
+
 def attested_pod(
     username: str, pod_name: str | None, pod_uid: str | None, *, namespace: str | None = None
 ) -> AttestedPod:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,17 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
-from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
+from cluster_agent.attestation import (
+    AttestedPod,
+    TokenRefused,
+    attested_pod,
+    expired,
+    not_yet_valid,
+)
 from cluster_agent.attestation.key_source import KeySource
 
+# The issuer's clock is another machine's. The API server itself allows as much.
+LEEWAY = timedelta(seconds=60)
 # Unknown header parameters are ignored (RFC 7515, section 4); critical ones are refused below.
 _SIGNATURES = JWSRegistry(algorithms=["RS256", "ES256"], strict_check_header=False)
 # The library's own limits, 512 and 1024, have no room for an identifier of 1024 characters, or for an RSA key
@@ -29,7 +37,8 @@ _SIGNATURES.max_signature_length = 2048
 
 
 class JwksAttestor:
-    """Accepts tokens of `issuer` for `audience` that one of its keys signed and that have not expired."""
+    """Accepts tokens of `issuer` for `audience` that one of its keys signed and that are valid, give
+    or take LEEWAY."""
 
     kind = "jwks"
 
@@ -96,10 +105,11 @@ def pod_of_claims(claims: Mapping[str, Any], now: datetime) -> AttestedPod:
     expires, begins = claims.get("exp"), claims.get("nbf", claims.get("iat", 0))
     if not isinstance(expires, int | float) or not isinstance(begins, int | float):
         raise TokenRefused("TokenNotAuthenticated", "the token's times are not numbers")
-    if not now.timestamp() < expires:  # also refuses NaN, which is a number
-        raise TokenRefused("TokenExpired", "the token has expired; read it again from its file")
-    if not now.timestamp() >= begins:
-        raise TokenRefused("TokenNotYetValid", "the token is not valid yet; are the clocks right?")
+    leeway = LEEWAY.total_seconds()
+    if not now.timestamp() < expires + leeway:  # also refuses NaN, which is a number
+        raise expired()
+    if not now.timestamp() >= begins - leeway:
+        raise not_yet_valid()
     bound = claims.get("kubernetes.io")
     bound = bound if isinstance(bound, dict) else {}
     pod = bound.get("pod")

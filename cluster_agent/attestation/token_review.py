@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cluster_agent.attestation import AttestedPod, TokenRefused, attested_pod
+from cluster_agent.attestation import (
+    AttestedPod,
+    TokenOutOfTime,
+    TokenRefused,
+    attested_pod,
+    expired,
+    not_yet_valid,
+)
 from cluster_agent.errors import Unavailable
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
 
@@ -45,6 +52,9 @@ class TokenReviewAttestor:
 def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
     """The pod that a TokenReview's status proves, for `audience`. Raises TokenRefused."""
     if status.get("authenticated") is not True:
+        untimely = _out_of_time(str(status.get("error")))
+        if untimely is not None:
+            raise untimely
         raise TokenRefused(
             "TokenNotAuthenticated",
             f"the API server refused the token: {status.get('error') or 'not authenticated'}",
@@ -55,6 +65,14 @@ def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
     user = status.get("user") or {}
     extra = user.get("extra") or {}
     return attested_pod(str(user.get("username", "")), _only(extra, _POD_NAME), _only(extra, _POD_UID))
+
+
+def _out_of_time(error: str) -> TokenOutOfTime | None:
+    """The refusal of a token of the API server's own that came too late or too early. Only the error's text
+    states it (pkg/serviceaccount/claims.go of Kubernetes); another text is a token that proves nothing."""
+    if "service account token has expired" in error:
+        return expired()
+    return not_yet_valid() if "service account token is not valid yet" in error else None
 
 
 def _only(extra: Mapping[str, Any], key: str) -> str | None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from blessings import Blessing, Name, PublicKey, fingerprint
-from cluster_agent.attestation import AttestedPod, Attestor
+from cluster_agent.attestation import AttestedPod, Attestor, TokenOutOfTime
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller, certificate_fingerprint
 from cluster_agent.errors import Forbidden, Refusal, TooManyCertificates
@@ -111,7 +111,7 @@ class ReplicaIssuer:
             pod = await self.attestor.attest(token)
             require(checks.POD, ProvenPod(pod, secret, earlier))
         except Forbidden as refusal:
-            if caller.holds_bootstrap_credential:
+            if caller.holds_bootstrap_credential and not isinstance(refusal, TokenOutOfTime):
                 for tripwire in self.tripwires:
                     tripwire.report(secret, refusal)
             raise

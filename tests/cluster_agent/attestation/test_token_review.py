@@ -12,6 +12,10 @@ from cluster_agent.attestation.token_review import pod_of_review
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"
 
+# Kubernetes, pkg/serviceaccount/claims.go
+EXPIRED = "service account token has expired"
+EARLY = "service account token is not valid yet"
+
 
 def status(**changes: Any) -> dict[str, Any]:
     return {
@@ -33,6 +37,8 @@ def test_a_pod_bound_token_proves_its_pod() -> None:
     ("changes", "reason"),
     [
         ({"authenticated": False, "error": "expired"}, "TokenNotAuthenticated"),
+        ({"error": f"[invalid bearer token, {EXPIRED}]", "authenticated": False}, "TokenExpired"),
+        ({"error": f"[invalid bearer token, {EARLY}]", "authenticated": False}, "TokenNotYetValid"),
         ({"authenticated": "true"}, "TokenNotAuthenticated"),
         ({"audiences": []}, "TokenOfOtherAudience"),
         ({"audiences": None}, "TokenOfOtherAudience"),

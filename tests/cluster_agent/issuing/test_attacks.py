@@ -125,7 +125,7 @@ def test_a_stolen_secret_without_a_token(agent: RunningClusterAgent, replica: Re
         ({"namespace": "evil"}, "TokenOfOtherNamespace"),
         ({"service_account": "evil"}, "TokenOfOtherServiceAccount"),
         ({"audience": "https://kubernetes.default.svc"}, "TokenOfOtherAudience"),
-        ({"lifetime": timedelta(seconds=-60)}, "TokenExpired"),
+        ({"lifetime": timedelta(seconds=-120)}, "TokenExpired"),
         ({"pod_uid": ""}, "TokenNotBoundToPod"),
     ],
 )
@@ -136,9 +136,9 @@ def test_a_stolen_secret_with_another_token(
     attack(agent, client, reason, token=pod_token(agent.tokens, **claims))
 
 
-def test_a_token_from_60_seconds_ahead(agent: RunningClusterAgent, replica: Replica) -> None:
+def test_a_token_from_two_minutes_ahead(agent: RunningClusterAgent, replica: Replica) -> None:
     client = agent.credential_client(replica.secret["credential"])
-    attack(agent, client, "TokenNotYetValid", token=future_token(agent, 60))
+    attack(agent, client, "TokenNotYetValid", token=future_token(agent, 120))
 
 
 def test_a_forged_certificate_request(agent: RunningClusterAgent, replica: Replica) -> None:

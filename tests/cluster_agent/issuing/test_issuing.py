@@ -168,7 +168,6 @@ async def test_attack_a_copied_secret_without_a_token_trips_the_wire(under: Agen
         ({"namespace": "evil"}, "TokenOfOtherNamespace"),
         ({"service_account": "other"}, "TokenOfOtherServiceAccount"),
         ({"audience": "https://kubernetes.default.svc"}, "TokenOfOtherAudience"),
-        ({"lifetime": timedelta(seconds=-1)}, "TokenExpired"),
         ({"pod_name": ""}, "TokenNotBoundToPod"),
         ({"pod_uid": ""}, "TokenNotBoundToPod"),
     ],
@@ -179,6 +178,32 @@ async def test_attack_a_copied_secret_with_another_token_trips_the_wire(
     caller = under.caller((await secret_of(under)).credential.blessing)
     assert (await refused(under, caller, under.token(**claims))).reason == reason
     assert [refusal.reason for _, refusal in under.tripwire.reports] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("turned", "lifetime", "reason"),
+    [
+        (timedelta(seconds=-61), timedelta(hours=1), "TokenNotYetValid"),
+        (timedelta(seconds=660), timedelta(minutes=10), "TokenExpired"),
+    ],
+)
+async def test_a_token_that_is_too_early_or_too_late_is_refused_and_trips_no_wire(
+    under: AgentUnderClock, turned: timedelta, lifetime: timedelta, reason: str
+) -> None:
+    """A wrong clock is no theft."""
+    caller = under.caller((await secret_of(under)).credential.blessing)
+    token = under.token(lifetime=lifetime)
+    under.clock.turn(seconds=turned.total_seconds())
+    assert (await refused(under, caller, token)).reason == reason
+    assert under.tripwire.reports == []
+
+
+@pytest.mark.parametrize("seconds", [-60, -3, 659])
+async def test_a_clock_may_be_a_minute_off(under: AgentUnderClock, seconds: int) -> None:
+    caller = under.caller((await secret_of(under)).credential.blessing)
+    token = under.token(lifetime=timedelta(minutes=10))
+    under.clock.turn(seconds=seconds)
+    await seek(under, caller, token)
 
 
 async def test_attack_a_token_signed_by_a_key_of_the_attackers_own(under: AgentUnderClock) -> None:
