@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Self
 import httpx
 
 from blessings import Blessing, Principal, Roots
-from blessings.tls import client_context
+from blessings.tls import client_context, trust
 from service.addresses import https_address
 from service.errors import CallRefused, CallUnanswered, UnusableAnswer
 from service.supervisor import described
@@ -58,8 +58,9 @@ def mutual_tls(principal: Principal, blessing: Blessing, roots: Roots) -> ssl.SS
 
 def server_only_tls(roots: Roots) -> ssl.SSLContext:
     """Presents nothing, and demands a server certificate under `roots`, for the server's DNS name."""
-    context = ssl.create_default_context(cadata=roots.to_pem())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    trust(context, roots)
     return context
 
 

@@ -161,6 +161,18 @@ async def test_attack_a_server_under_another_name_or_root_gets_nothing(
     assert PATHS == []
 
 
+def test_attack_without_roots_nobody_is_trusted() -> None:
+    """Python's default context trusts the system's certificate authorities when it is given no others."""
+    principal, now = Principal.create(), datetime.now(UTC)
+    root = Authority.create_root(Name.parse("acme"), Principal.create(), now=now, lifetime=timedelta(days=1))
+    blessing = root.bless(principal.public_key, "me", now=now, lifetime=timedelta(hours=1))
+    for context in (server_only_tls(Roots(())), mutual_tls(principal, blessing, Roots(()))):
+        assert context.cert_store_stats()["x509_ca"] == 0
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+
+
 def test_attack_an_address_without_tls_is_none() -> None:
     with pytest.raises(ValueError, match="expected https://"):
         ClusterAgentAddress("http://localhost:8193")
