@@ -48,6 +48,8 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
+        # Counted and recorded first: a log that cannot be written must not hide a refusal.
+        answered = answer(request, refusal)
         # A client that is told to wait may call again and again; that is counted, and need not fill the log.
         log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
         caller = _caller(request)
@@ -59,7 +61,7 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
             caller="" if caller is None else str(caller.name),
             address=address_of(request),
         )
-        return answer(request, refusal)
+        return answered
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Served:
     direct: ASGIApp
     metrics: Metrics
     bootstrap: Blessing
+    recorded: Refusals
 
     def good(self) -> dict[str, Any]:
         return {"csr": csr_of(Principal.create()), "token": self.under.token("web-1")}
@@ -72,6 +74,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Served]:
     under = AgentUnderClock(tmp_path, f"sqlite:///{tmp_path}/cluster-agent.sqlite3")
     metrics = Metrics()
     rates = Rates(*(Rate(0.5),) * 4)
+    refusals = Refusals(lambda: under.clock().timestamp(), under.clock)
     app = create_app(
         RequestCallers(
             _ServingRoots(Roots.of(under.control_plane.certificate)),  # type: ignore[arg-type]  # all asked
@@ -81,11 +84,11 @@ async def agent(tmp_path: Path) -> AsyncIterator[Served]:
             under.clock,
         ),
         metrics,
-        Refusals(lambda: under.clock().timestamp(), under.clock),
+        refusals,
         [public_routes(under.room, under.issuer.attestor), blessing_routes(under.issuer, metrics)],
     )
     issued = await under.secrets.make(under.administrator(), Application("shop", "web"))
-    yield Served(under, app, served(app), metrics, issued.credential.blessing)
+    yield Served(under, app, served(app), metrics, issued.credential.blessing, refusals)
     await under.store.close()
 
 
@@ -240,3 +243,26 @@ async def test_a_failure_of_ours_is_answered_once_and_left_to_the_server_to_log(
     assert len(through.raised) == 1
     assert b"upside down" not in through.body
     assert direct.told() == through.told()
+
+
+async def test_attack_a_log_that_cannot_be_written_costs_no_count_and_no_record(
+    agent: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief's presented credential would otherwise leave no trace while the disk under stderr is full."""
+
+    class FullDisk:
+        def __getattr__(self, name: str) -> Any:
+            def write(*_arguments: object, **_values: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            return write
+
+    monkeypatch.setattr("cluster_agent.api.error_answers._log", FullDisk())
+    body = json.dumps({**agent.good(), "token": agent.under.token("web-1", namespace="elsewhere")}).encode()
+    for app in (agent.app, agent.direct):
+        with suppress(OSError):  # the server's to answer with 500
+            await call(app, agent.bootstrap, body)
+    assert agent.refusals() == 2
+    (record,) = agent.recorded.take()
+    assert record.caller == str(agent.bootstrap.presented)
+    assert record.details["count"] == 2
