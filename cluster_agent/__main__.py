@@ -131,6 +131,7 @@ async def _run(settings: Settings) -> None:
                 await attempt(mounted, "mounted issuer not followed yet")
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
+            metrics.watch_lists(lambda: lists.not_made)
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)

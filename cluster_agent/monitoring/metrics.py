@@ -114,6 +114,12 @@ class Metrics:
         self._connections.set_function(lambda: limits.open)
         self._nameless.set_function(lambda: limits.nameless)
 
+    def watch_lists(self, not_made: Callable[[], int]) -> None:
+        """Adds the gauge of revocation lists that cannot be made; `not_made` is called at each scrape."""
+        name = "vanadium_cluster_agent_revocation_lists_not_made"
+        text = "Issuers whose current revocation list cannot be made; the log names them."
+        Gauge(name, text, registry=self.registry).set_function(not_made)
+
     def watch_publications(self, publications: Publications) -> None:
         """Adds the gauges of publications, which follow `publications`."""
         ratio = Gauge(

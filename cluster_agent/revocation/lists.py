@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from blessings import BlessingsError, Name, RevocationList
+from blessings import BlessingsError, Name, Principal, RevocationList
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store
 from cluster_agent.store.published_revocations import Issuer, Published, RevokedCertificate
@@ -24,7 +24,11 @@ _log = structlog.get_logger(__name__)
 
 
 class CurrentLists:
-    """A publication of kind `crl`. The successor of a list comes within `lifetime`."""
+    """A publication of kind `crl`. The successor of a list comes within `lifetime`.
+
+    Attributes:
+        not_made: how many issuers' lists could not be made at the last attempt; the log names them.
+    """
 
     kind = "crl"
 
@@ -32,6 +36,7 @@ class CurrentLists:
         self, store: Store, room: SigningRoom, lifetime: timedelta, now: Callable[[], datetime]
     ) -> None:
         self._store = store
+        self.not_made = 0
         self._room = room
         self._lifetime = lifetime
         self._now = now
@@ -93,40 +98,56 @@ class CurrentLists:
     def _make(
         self, published: Published, issuers: list[Issuer], certificates: list[RevokedCertificate]
     ) -> dict[Issuer, RevocationList]:
-        revoked: dict[Issuer, dict[int, datetime]] = {issuer: {} for issuer in issuers}
+        revoked: dict[Issuer, list[RevokedCertificate]] = {issuer: [] for issuer in issuers}
         for one in certificates:
-            revoked.setdefault(one.issuer, {})[int(one.serial, 16)] = one.revoked_at
-        made = {}
-        for issuer, entries in revoked.items():
+            revoked.setdefault(one.issuer, []).append(one)
+        made, failed = {}, 0
+        for issuer, of_issuer in revoked.items():
             key = self._room.issuing_key(issuer.issuing_key)
             if key is None:
+                failed += 1
                 _log.error("no revocation list: the issuing key is not here", issuer=issuer.name)
                 continue
             earlier = self._lists.get(issuer)
-            if (
-                earlier is not None
-                and earlier.serials == entries.keys()
-                and earlier.next_update - published.at > self._lifetime / 2
-            ):
-                made[issuer] = earlier
-                continue
             try:
-                made[issuer] = RevocationList.sign(
-                    Name.parse(issuer.name),
-                    key.signing_key,
-                    entries,
-                    number=published.number,
-                    this_update=published.at,
-                    lifetime=self._lifetime,
-                )
-            except BlessingsError as error:
+                made[issuer] = self._list(issuer, key, of_issuer, earlier, published)
+            # A ValueError: a serial number that is none, written by somebody with access to the database.
+            except (BlessingsError, ValueError) as error:
                 # This failure must not delay other applications' lists.
+                failed += 1
                 _log.error(
                     "revocation list not made, the old one stays",
                     issuer=issuer.name,
-                    certificates=len(entries),
+                    certificates=len(of_issuer),
                     error=str(error),
                 )
                 if earlier is not None:
                     made[issuer] = earlier
+        self.not_made = failed
         return made
+
+    def _list(
+        self,
+        issuer: Issuer,
+        key: Principal,
+        revoked: list[RevokedCertificate],
+        earlier: RevocationList | None,
+        published: Published,
+    ) -> RevocationList:
+        """The issuer's list: the earlier one, if that still contains the same and is young. Raises
+        BlessingsError or ValueError."""
+        entries = {int(one.serial, 16): one.revoked_at for one in revoked}
+        if (
+            earlier is not None
+            and earlier.serials == entries.keys()
+            and earlier.next_update - published.at > self._lifetime / 2
+        ):
+            return earlier
+        return RevocationList.sign(
+            Name.parse(issuer.name),
+            key.signing_key,
+            entries,
+            number=published.number,
+            this_update=published.at,
+            lifetime=self._lifetime,
+        )

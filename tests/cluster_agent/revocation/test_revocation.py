@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 import blessings.revocation
 from blessings import (
@@ -45,6 +47,7 @@ from cluster_agent.store import (
     open_store,
 )
 from cluster_agent.store.issuances import Asked
+from cluster_agent.store.tables import revoked_certificates
 from tests.clock import Clock
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -333,6 +336,31 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
     revoking.clock.turn(minutes=31)
     await revoking.lists.refresh()
     assert [len(one.serials) for one in revoking.lists.of("acme:prod:shop:web")] == [20]
+
+
+@pytest.mark.parametrize("written", ["zz", "", "-1"])
+async def test_attack_a_serial_number_that_is_none_stops_only_its_issuer_s_list(
+    revoking: Revoking, written: str
+) -> None:
+    """Whoever can write into the database could turn the readiness of every replica."""
+    web, api = await revoking.secret(), await revoking.secret(Application("shop", "api"))
+    await revoking.issue(web.credential.blessing)
+    other = await revoking.issue(api.credential.blessing, "api-1", service_account="api")
+    await revoking.lists.refresh()
+    before = revoking.lists.of("acme:prod:shop:web")
+    await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-web-1")
+    access = revoking.under.store.published_revocations._access
+    forged = update(revoked_certificates).values(serial=written)
+    await access.write(lambda connection: connection.execute(forged))
+    started = CurrentLists(revoking.under.store, revoking.under.room, LIFETIME, revoking.clock)
+    await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-api-1")
+    with capture_logs() as lines:
+        await started.refresh()
+    assert started.of("acme:prod:shop:web") == []
+    assert [one.serials for one in started.of("acme:prod:shop:api")] == [{other.blessing.leaf.serial_number}]
+    assert started.not_made == 1
+    assert [line["issuer"] for line in lines if line["log_level"] == "error"] == ["acme:prod:shop:web"]
+    assert len(before) == 1
 
 
 async def test_a_list_is_encoded_once_and_again_when_it_says_something_else(revoking: Revoking) -> None:
