@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     )
     longest_ttl_seconds: int = Field(
         default=_LONGEST_TTL_SECONDS,
+        ge=1,
         le=_LONGEST_TTL_SECONDS,
         description="no application's may be longer; a phase of a root's rotation takes that long",
     )
@@ -222,6 +223,11 @@ class Settings(BaseSettings):
         if self.ttl_seconds < self.minimum_ttl_seconds:
             raise ValueError(
                 f"ttl_seconds ({self.ttl_seconds}) is below minimum_ttl_seconds ({self.minimum_ttl_seconds})"
+            )
+        if self.longest_ttl_seconds < self.ttl_seconds:
+            raise ValueError(
+                f"--longest-ttl-seconds ({self.longest_ttl_seconds}) is below --ttl-seconds "
+                f"({self.ttl_seconds}); no replica's certificate may live longer than the first"
             )
         if self.attestor == "jwks" and not (self.jwks_location and self.jwks_issuer):
             raise ValueError("attestor jwks needs jwks_location and jwks_issuer")

@@ -35,6 +35,8 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         (["--name-prefix", "acme", "--attestor", "jwks"], "needs jwks_location and jwks_issuer"),
         (["--name-prefix", "acme", "--ttl-seconds", "60"], "below minimum_ttl_seconds"),
         (["--name-prefix", "acme", "--ttl-seconds", "90000"], "--ttl-seconds"),
+        (["--name-prefix", "acme", "--longest-ttl-seconds", "-1"], "--longest-ttl-seconds"),
+        (["--name-prefix", "acme", "--longest-ttl-seconds", "3599"], "is below --ttl-seconds (3600)"),
         (["--name-prefix", "acme", "--administrators", "a::b"], "--administrators"),
         (["--name-prefix", "acme", "--secret-keepers", "a::b"], "--secret-keepers"),
     ],
