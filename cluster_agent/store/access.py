@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Row, Select, Table
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import Unavailable
@@ -18,6 +19,8 @@ from cluster_agent.store.audit_trail import AuditTrail
 from cluster_agent.store.database import Database
 
 _T = TypeVar("_T")
+_LONGEST_CAUSE = 300
+_log = structlog.get_logger(__name__)
 
 
 class Access:
@@ -109,8 +112,17 @@ def available(work: Callable[[], _T]) -> _T:
     try:
         return work()
     except SQLAlchemyError as error:
+        _log.error("the store does not answer", error=_cause(error))
         # The message goes to the client, so it leaves out the statement and its values.
         raise Unavailable("StoreUnavailable", f"the store does not answer: {type(error).__name__}") from error
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """The database's own words: full, locked or read-only. The first line only, without statement and values:
+    PostgreSQL's further lines quote them."""
+    words = str(error.orig) if isinstance(error, DBAPIError) else ""
+    first = next(iter(words.splitlines()), "")
+    return f"{type(error).__name__}: {first}".removesuffix(": ")[:_LONGEST_CAUSE]
 
 
 def seconds(time: datetime) -> int:

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from structlog.testing import capture_logs
 
 from cluster_agent.errors import KeyReused, SecretForgotten, StoreError, TooManyRequests, Unavailable
 from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.store import Store, open_store
+from cluster_agent.store.access import available
 from cluster_agent.store.batches import Batches, pause_seconds
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.issuances import Asked
@@ -475,3 +477,21 @@ async def test_two_replicas_asked_for_the_same_keys_certify_each_once(postgresql
         outcomes = await asyncio.gather(*ours, *theirs, return_exceptions=True)
         assert {type(one) for one in outcomes} == {type(None), KeyReused}
         assert sum(one is None for one in outcomes) == len(numbers)
+
+
+def test_the_log_states_why_the_store_does_not_answer(tmp_path: Path) -> None:
+    """Full, locked and read-only were all OperationalError."""
+    file = tmp_path / "store.sqlite3"
+    sqlite3.connect(file).close()
+    engine = create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE secret_of_a_client (x INTEGER)"))
+
+    with capture_logs() as logs, pytest.raises(Unavailable) as caught:
+        available(write)
+    engine.dispose()
+    (logged,) = logs
+    assert logged["error"] == "OperationalError: attempt to write a readonly database"
+    assert "secret_of_a_client" not in f"{logged} {caught.value}"
