@@ -55,7 +55,7 @@ async def _run(settings: Settings) -> None:
     seeker, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     watcher = Watcher(seeker, current, keeper, now=_now, chance=chance)
-    supervisor = Supervisor([keeper.task(), watcher.task()], chance=chance)
+    supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
     TaskMetrics(metrics.registry, "pod_agent", supervisor)
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"

@@ -52,6 +52,11 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self._expiries = Counter(
+            "vanadium_pod_agent_expiries",
+            "Identities that expired while they were served, because none was renewed in time.",
+            registry=self.registry,
+        )
         left = Gauge(
             "vanadium_pod_agent_blessing_seconds_left",
             "Seconds until the blessing that is served ends; 0 without one.",
@@ -76,6 +81,9 @@ class Metrics:
 
     def sought(self, result: str) -> None:
         self._seeks.labels(result).inc()
+
+    def expired(self) -> None:
+        self._expiries.inc()
 
 
 def create_app(current: CurrentIdentity, metrics: Metrics, supervisor: Supervisor) -> Starlette:

@@ -53,6 +53,14 @@ class CurrentIdentity:
             self._revision += 1
             self._changed.notify_all()
 
+    async def expire(self) -> Identity | None:
+        """Withdraws the identity if it has expired: every `revisions` ends. Returns it, once."""
+        expired = self._identity
+        if expired is None or self._now() < expired.not_after:
+            return None
+        await self.set(None)
+        return expired
+
     @property
     def lists(self) -> RevocationLists:
         """The revocation lists for verifying peers."""
@@ -86,17 +94,17 @@ class CurrentIdentity:
             yield identity
 
     async def revisions(self) -> AsyncIterator[Identity]:
-        """The current identity, again whenever it or the revocation lists change, until `close`."""
+        """The current identity, again whenever it or the revocation lists change, until it expires or
+        `close`."""
         seen = -1
         while True:
             async with self._changed:
-                while not self._closed and (self._revision == seen or self.value is None):
+                while not self._closed and self._revision == seen:
                     await self._changed.wait()
-                if self._closed:
-                    return
                 seen, identity = self._revision, self.value
-            if identity is not None:
-                yield identity
+                if self._closed or identity is None:
+                    return
+            yield identity
 
     async def _next(self, after: int) -> Identity | None:
         async with self._changed:

@@ -21,14 +21,18 @@ from service.supervisor import Task
 _log = structlog.get_logger("pod_agent")
 
 _LONGEST_SLEEP_SECONDS = 30.0
+# So long may a client that holds a stream take an expired identity for a valid one.
+_EXPIRY_SECONDS = 1.0
 # Longer than several calls to the cluster agent; each takes at most ten seconds.
 _UNREADY_SECONDS = 120.0
 
 
 class Observer(Protocol):
-    """Counts attempts to get a blessing, by result."""
+    """Counts attempts to get a blessing, by result, and identities that expired while they were served."""
 
     def sought(self, result: str) -> None: ...
+
+    def expired(self) -> None: ...
 
 
 class Keeper:
@@ -69,6 +73,25 @@ class Keeper:
             unready_after_seconds=_UNREADY_SECONDS,
             context=lambda: {"secondsLeft": self._seconds_left()},
         )
+
+    def expiry_task(self) -> Task:
+        """The background task that withdraws an expired identity."""
+        return Task(
+            "expiry",
+            self.expire,
+            period=_EXPIRY_SECONDS,
+            failure="expiry not seen",
+            unready_after_seconds=_UNREADY_SECONDS,
+        )
+
+    async def expire(self) -> None:
+        """Withdraws the identity when it has expired."""
+        if (expired := await self._current.expire()) is not None:
+            self._observer.expired()
+            not_after = expired.not_after.isoformat()
+            _log.error(
+                "identity expired", name=str(expired.name), version=expired.version, notAfter=not_after
+            )
 
     async def round(self) -> float:
         """Gets or renews a blessing when it is time; returns the seconds until the next round. Raises

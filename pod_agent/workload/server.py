@@ -58,6 +58,9 @@ class WorkloadAPI(SpiffeWorkloadAPIBase):
             raise GRPCError(Status.PERMISSION_DENIED, "no identity issued yet")
         async for identity in self._current.revisions():
             yield identity
+        if self._current.value is None:
+            # Without this, the client would go on to present an expired SVID. It asks again.
+            raise GRPCError(Status.PERMISSION_DENIED, "the identity has expired")
 
 
 def svid_response(identity: Identity, lists: RevocationLists) -> X509SVIDResponse:

@@ -58,6 +58,9 @@ class Results:
     def sought(self, result: str) -> None:
         self.counted[result] += 1
 
+    def expired(self) -> None:
+        self.counted["expired"] += 1
+
 
 class World:
     """A keeper whose sleeps turn the clock, until `until`."""
@@ -175,6 +178,26 @@ async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
     await current.close()
     await watching
     assert seen.empty()
+
+
+async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> None:
+    world = World(timedelta(hours=1))
+    keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)
+    await keeper.round()
+    stream = world.current.revisions()
+    assert (await anext(stream)).version == 1
+    waiting = asyncio.ensure_future(anext(stream))
+    with capture_logs() as logs:
+        world.clock.turn(minutes=59)
+        await keeper.expire()
+        assert logs == []
+        world.clock.turn(minutes=1)
+        await keeper.expire()
+        await keeper.expire()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    assert [line["event"] for line in logs] == ["identity expired"]
+    assert world.results.counted["expired"] == 1
 
 
 @pytest.mark.parametrize(("chance", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])

@@ -26,6 +26,7 @@ from blessings import fingerprint, verify_signature
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import TTL_SECONDS, RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS
+from tests.workload_api import x509_svids
 
 # Kubernetes' own, before a container is killed.
 TERMINATION_SECONDS = 30
@@ -118,6 +119,8 @@ def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
         mount(directory, agent)
         with running_pod_agent(directory, agent.url) as running:
             running.wait_until_blessed()
+            channel = grpc.insecure_channel(running.workload_socket)
+            stream = x509_svids(channel, timeout=PATIENCE_SECONDS)
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
             eventually("a failed renewal", lambda: "no new blessing" in running.log())
@@ -125,6 +128,12 @@ def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
             eventually("unready", lambda: httpx.get(f"{running.health_url}/readyz").status_code == 503)
             with pytest.raises(AgentError, match="no valid blessing"):
                 running.client().names()
+            with channel, pytest.raises(grpc.RpcError) as ended:
+                list(stream)
+            assert ended.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert "identity expired" in running.log()
+            metrics = httpx.get(f"{running.health_url}/metrics").text
+            assert "\nvanadium_pod_agent_expiries_total 1.0\n" in metrics
 
 
 def test_a_forgotten_secret_is_left_for_the_one_mounted_now(
