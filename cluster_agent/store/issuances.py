@@ -157,13 +157,13 @@ class Issuances:
         allowed = [one.issuance for one in countable if _certificate(one) not in refused]
         if not allowed:
             return Recorded(refused)
-        renewed = self._record_issuers(connection, allowed)
+        renewed = self._record_issuers(connection, allowed, now)
         added = set(connection.scalars(self._adding, [_issuance_row(one) for one in allowed]))
         certified = {one.certificate_fingerprint for one in allowed} - added
         return Recorded(refused | {one: KeyReused() for one in certified}, renewed)
 
     def _record_issuers(
-        self, connection: Connection, batch: Sequence[Issuance]
+        self, connection: Connection, batch: Sequence[Issuance], now: datetime | None
     ) -> Sequence[tuple[str, str, int]]:
         """Records the issuers; returns those that are new here, or end later than before."""
         new = sorted(_issuers(batch) - self._issuers)
@@ -171,7 +171,7 @@ class Issuances:
             return []
         known = set(connection.scalars(select(issuers.c.name + " " + issuers.c.issuing_key)))
         if not known.issuperset(f"{name} {key}" for name, key, _ in new):
-            publish_anew(connection)
+            publish_anew(connection, now)
         adding = self._access.insert(issuers)
         later = adding.excluded.not_after
         adding = adding.on_conflict_do_update(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, select, update
 
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import issuers, revocation_state, revoked_certificates, revoked_replicas
@@ -62,7 +62,7 @@ class PublishedRevocations:
         statement = (
             update(revocation_state)
             .where(revocation_state.c.published_at <= seconds(now - age))
-            .values(number=revocation_state.c.number + 1, published_at=seconds(now))
+            .values(number=next_number(now), published_at=seconds(now))
         )
         await self._access.write(lambda connection: connection.execute(statement))
 
@@ -101,6 +101,12 @@ class PublishedRevocations:
         await self._access.write(drop)
 
 
-def publish_anew(connection: Connection) -> None:
+def next_number(now: datetime | None) -> ColumnElement[int]:
+    """The number of the next publication, at `now`; None means before everything."""
+    following, at = revocation_state.c.number + 1, 0 if now is None else seconds(now)
+    return case((following > at, following), else_=at)
+
+
+def publish_anew(connection: Connection, now: datetime | None) -> None:
     """Increments the number: there is a new list that every replica should get."""
-    connection.execute(update(revocation_state).values(number=revocation_state.c.number + 1))
+    connection.execute(update(revocation_state).values(number=next_number(now)))

@@ -26,6 +26,7 @@ from cluster_agent.audit.records import Record
 from cluster_agent.model import Application
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.locks import hold_off_issuing
+from cluster_agent.store.published_revocations import next_number
 from cluster_agent.store.tables import (
     applications,
     issuances,
@@ -203,7 +204,7 @@ class Revocations:
         adding = adding.on_conflict_do_nothing().returning(revoked_certificates.c.serial)
         added = len(connection.execute(adding).all())
         if added:
-            number = revocation_state.c.number + 1
+            number = next_number(now)
             connection.execute(
                 update(revocation_state).values(
                     number=number, last_revocation=number, published_at=seconds(now)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 import blessings.revocation
@@ -47,7 +47,7 @@ from cluster_agent.store import (
     open_store,
 )
 from cluster_agent.store.issuances import Asked
-from cluster_agent.store.tables import revoked_certificates
+from cluster_agent.store.tables import revocation_state, revoked_certificates
 from tests.clock import Clock
 from tests.cluster_agents import AgentUnderClock, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -261,6 +261,44 @@ async def test_the_first_replica_of_an_application_brings_a_list_for_everybody(r
     await revoking.issue(db.credential.blessing, "db-1", service_account="db")
     await revoking.lists.refresh()
     assert [one["issuer"] for one in revoking.listed(before)] == ["acme:prod:shop:db"]
+
+
+@pytest.mark.parametrize("after_it", ["revocation", "new application", "time"])
+async def test_lists_after_a_restore_replace_the_later_ones_that_replicas_have(
+    revoking: Revoking, after_it: str
+) -> None:
+    """A replica keeps the list with the higher number, so numbers must not go back with the store."""
+    store, secret = revoking.under.store, await revoking.secret()
+    pods = [f"web-{number}" for number in range(4)]
+    for pod in pods:
+        replica = await revoking.issue(secret.credential.blessing, pod)
+    await revoking.lists.refresh()
+    (saved,) = await store._access.read(select(revocation_state))
+    for pod in pods[:3]:
+        await revoking.revoker.revoke_pod(revoking.administrator, f"uid-of-{pod}")
+    version = revoking.lists.version
+    known = RevocationLists.of(base64.b64decode(one["crl"]) for one in revoking.listed(0))
+
+    revoking.clock.turn(minutes=1)
+    await store._access.write(
+        lambda connection: connection.execute(update(revocation_state).values(saved._mapping))
+    )
+    restored = CurrentLists(store, revoking.under.room, LIFETIME, revoking.clock)
+    await restored.refresh()
+    if after_it == "revocation":
+        await revoking.under.make_revoker(restored).revoke_pod(revoking.administrator, "uid-of-web-3")
+    elif after_it == "new application":
+        db = await revoking.secret(Application("shop", "db"))
+        await revoking.issue(db.credential.blessing, "db-1", service_account="db")
+    else:
+        revoking.clock.turn(minutes=31)
+    await restored.refresh()
+    assert restored.version > version
+    news = RevocationLists.of(base64.b64decode(one["crl"]) for one in restored.after(version))
+    assert news.entries
+    if after_it == "revocation":
+        (in_force,) = known.merged(news, revoking.clock()).entries
+        assert replica.blessing.leaf.serial_number in in_force.serials
 
 
 async def test_replicas_of_the_agent_publish_the_same(tmp_path: Path, postgresql: Postgresql) -> None:
