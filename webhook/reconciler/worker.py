@@ -65,9 +65,10 @@ class Reconciler:
         now: Callable[[], datetime],
         store: SecretStore | None = None,
         chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` opens a client of the cluster agent; it may raise AgentNotReady. `store` is the API
-        server's Secrets by default."""
+        server's Secrets by default; `clock` is monotonic, in seconds."""
         self._api = api
         self._connect = connect
         self._store = store or KubernetesSecrets(api)
@@ -75,12 +76,13 @@ class Reconciler:
         self._metrics = metrics
         self._now = now
         self._chance = chance
+        self._clock = clock
         self._changed = threading.Condition()
         self._due: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._later: dict[str, float] = {}
         self._resync_at = 0.0
-        self.cluster = Cluster(self._enqueue)
+        self.cluster = Cluster(self.namespace_changed)
 
     def tasks(self) -> list[Task]:
         """The two watches, and the reconciling of what they find."""
@@ -110,9 +112,13 @@ class Reconciler:
             with self._connect() as agent:
                 known = _by_namespace(agent.secrets())
                 if resync:
-                    due = due | self.cluster.namespaces() | set(known)
-                for namespace in sorted(due):
+                    due |= (self.cluster.namespaces() | set(known)) - self._pausing()
+                # Those that failed come last, and give way to each change that comes meanwhile.
+                for namespace in sorted(due, key=lambda one: (self._failures[one] > 0, one)):
+                    failed_before = self._failures[namespace] > 0
                     self._note(namespace, done=self._one(namespace, known[namespace], agent))
+                    if failed_before and self._is_any_due():
+                        break
         except Exception as error:
             if isinstance(error, (CallError, AgentNotReady)):
                 self._metrics.reconciled("Unreachable")
@@ -120,25 +126,37 @@ class Reconciler:
                 self._due |= due
             raise
         if resync:
-            self._resync_at = time.monotonic() + RESYNC_SECONDS
+            self._resync_at = self._clock() + RESYNC_SECONDS
 
-    def _enqueue(self, namespace: str) -> None:
+    def namespace_changed(self, namespace: str) -> None:
+        """Makes the namespace due. Safe for threads."""
         with self._changed:
             self._due.add(namespace)
             self._changed.notify_all()
 
     def _take(self) -> tuple[set[str], bool]:
         """Waits for something to do: the namespaces that are due, and whether all are."""
-        until = min(self._resync_at, time.monotonic() + _IDLE_SECONDS, *self._later.values())
+        until = min(self._resync_at, self._clock() + _IDLE_SECONDS, *self._later.values())
         with self._changed:
-            self._changed.wait_for(lambda: self._due, max(0.0, until - time.monotonic()))
+            self._changed.wait_for(lambda: self._due, max(0.0, until - self._clock()))
             if self._due:
                 # `wait_for` releases the lock to other threads; the condition is never true, so the full time
                 # passes.
                 self._changed.wait_for(lambda: False, _GATHER_SECONDS)
             due, self._due = self._due, set()
-        now = time.monotonic()
-        return due | {namespace for namespace, at in self._later.items() if at <= now}, now >= self._resync_at
+        # A change in a namespace that fails does not shorten its back-off: its tenant could otherwise have it
+        # tried again at any rate.
+        pausing = self._pausing()
+        return (due | set(self._later)) - pausing, self._clock() >= self._resync_at
+
+    def _pausing(self) -> set[str]:
+        """The namespaces that failed and are not to be tried again yet."""
+        now = self._clock()
+        return {namespace for namespace, at in self._later.items() if at > now}
+
+    def _is_any_due(self) -> bool:
+        with self._changed:
+            return bool(self._due)
 
     def _note(self, namespace: str, *, done: bool) -> None:
         if done:
@@ -147,7 +165,7 @@ class Reconciler:
         else:
             self._failures[namespace] += 1
             pause = _BACK_OFF.pause(self._failures[namespace], self._chance())
-            self._later[namespace] = time.monotonic() + pause
+            self._later[namespace] = self._clock() + pause
 
     def _one(self, namespace: str, known: list[KnownSecret], agent: AgentSecrets) -> bool:
         accounts = None if namespace in self._excluded else self.cluster.service_accounts(namespace)
