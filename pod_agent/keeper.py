@@ -104,6 +104,7 @@ class Keeper:
 
     async def _renew(self) -> datetime:
         """Makes a new identity current, and returns the time of its renewal."""
+        before = self._current.value
         try:
             answer = await self._seeker.seek(None if self._start_over else self._current.value)
         except SeekError as error:
@@ -113,6 +114,9 @@ class Keeper:
             # gets no answer does not prove that the certificate is known again.
             self._start_over = self._start_over or error.start_over
             raise
+        # Roots that arrived while the cluster agent answered are newer than those in its answer.
+        held = self._current.value
+        roots = answer.roots if before is None or held is None or held.roots == before.roots else held.roots
         self._start_over = False
         self._observer.sought("Blessed")
         renew_at = renewal_time(self._now(), answer.blessing.not_after, self._chance())
@@ -125,7 +129,7 @@ class Keeper:
             renewAt=renew_at.isoformat(timespec="seconds"),
         )
         await self._current.set(
-            Identity(self._version, answer.principal, answer.blessing, answer.name, answer.roots, renew_at)
+            Identity(self._version, answer.principal, answer.blessing, answer.name, roots, renew_at)
         )
         return renew_at
 

@@ -22,6 +22,7 @@ from service.supervisor import BackOff, Task
 
 _log = structlog.get_logger("pod_agent")
 _UNKNOWN_QUESTION = "NotServed"
+_CONNECTION_ENDED = "ConnectionEnded"
 _PAUSE_WITHOUT_LISTS_SECONDS = 600.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 3600.0
 _UNREADY_SECONDS = 120.0
@@ -75,6 +76,7 @@ class Watcher:
         self._now = now
         self._chance = chance
         self._version = 0
+        self._roots: Roots | None = None
         self._roots_version = 0
 
     def task(self) -> Task:
@@ -94,11 +96,13 @@ class Watcher:
         if identity is None:
             return _SHORTEST_PAUSE_SECONDS
         try:
-            news = await self._source.news(identity, self._version, self._roots_version)
+            news = await self._source.news(identity, self._version, self._roots_version_in_force(identity))
         except SeekError as error:
             if error.reason == _UNKNOWN_QUESTION:
                 return _PAUSE_WITHOUT_LISTS_SECONDS
-            if error.start_over:
+            # A connection that ends may be a proxy's doing, and a new identity costs a certificate. If the
+            # cluster agent does not accept ours, the renewal learns it.
+            if error.start_over and error.reason != _CONNECTION_ENDED:
                 self._keeper.start_over()
             raise
         await self._take(news)
@@ -106,9 +110,15 @@ class Watcher:
         # The random part spreads replicas that started together.
         return asked * (0.9 + 0.2 * self._chance())
 
+    def _roots_version_in_force(self, identity: Identity) -> int:
+        """0 when a renewal has brought other roots than ours: they may be older, and what is acknowledged
+        must be in force."""
+        return self._roots_version if identity.roots == self._roots else 0
+
     async def _take(self, news: News) -> None:
         if news.roots is not None:
             await self._current.set_roots(news.roots)
+            self._roots = news.roots
             self._roots_version = news.roots_version
             _log.info("roots", version=news.roots_version, roots=len(news.roots))
         if news.version == self._version:

@@ -180,6 +180,26 @@ async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
     assert seen.empty()
 
 
+async def test_roots_that_arrive_during_a_renewal_stay_in_force_after_it() -> None:
+    world = World(timedelta(hours=1))
+    keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)
+    await keeper.round()
+    assert world.current.value is not None
+    newer = world.current.value.roots + realm().roots
+    seek = world.seeker.seek
+
+    async def seek_slowly(current: Identity | None) -> Answer:
+        answer = await seek(current)
+        await world.current.set_roots(newer)
+        return answer
+
+    world.seeker.seek = seek_slowly  # type: ignore[method-assign]
+    world.clock.turn(minutes=40)
+    await keeper.round()
+    assert world.current.value.version == 2
+    assert world.current.value.roots == newer
+
+
 async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> None:
     world = World(timedelta(hours=1))
     keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)

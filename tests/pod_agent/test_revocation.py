@@ -102,10 +102,12 @@ class Source:
     def __init__(self, *answers: News | SeekError) -> None:
         self.answers = list(answers)
         self.asked: list[int] = []
+        self.asked_roots: list[int] = []
         self.done = asyncio.Event()
 
     async def news(self, current: Identity, version: int, roots_version: int) -> News:
         self.asked.append(version)
+        self.asked_roots.append(roots_version)
         if not self.answers:
             self.done.set()
             await asyncio.sleep(3600)
@@ -178,6 +180,33 @@ async def test_whose_secret_was_revoked_starts_over_and_who_was_revoked_itself_d
     assert keeper.told == 1
     _, keeper, _, _ = await watched(Refused("Revoked", "revoked"), Unreachable("Unreachable", "away"))
     assert keeper.told == 0
+
+
+async def test_a_watch_that_breaks_does_not_cost_a_certificate() -> None:
+    _, keeper, _, _ = await watched(*[Unreachable("ConnectionEnded", "the proxy closed it")] * 3)
+    assert keeper.told == 0
+
+
+async def test_older_roots_of_a_renewal_are_not_acknowledged_as_the_newer_version() -> None:
+    clock, blessing = Clock(NOW), REALM.blessing
+    current = CurrentIdentity(clock)
+
+    def identity(version: int) -> Identity:
+        key, name = Principal.create(), blessing.presented
+        return Identity(version, key, blessing, name, REALM.roots, blessing.not_after)
+
+    await current.set(identity(1))
+    newer = REALM.roots + realm().roots
+    source = Source(*[News(0, RevocationLists(), 15, 7, newer), News(0, RevocationLists(), 15)] * 2)
+    watcher = Watcher(source, current, KeeperDouble(), now=clock, chance=lambda: 0.5)
+    await watcher.round()
+    await watcher.round()
+    await current.set(identity(2))  # answered before the change of roots, and arrived after it
+    await watcher.round()
+    await watcher.round()
+    assert source.asked_roots == [0, 7, 0, 7]
+    assert current.value is not None
+    assert current.value.roots == newer
 
 
 async def test_a_cluster_agent_without_lists_is_asked_seldom() -> None:
