@@ -1,7 +1,8 @@
 """Replaces the cluster agent's keys and store by the archive on standard input, made by back_up.py.
 
 The agent must not run (docs/operations.md, Back up and restore). The previous files are kept beside the new
-ones, as `data.before`.
+ones, as `data.before`. When a crash falls between the two renames, there is no `data`: restore again, or
+rename `data.before` back, before the agent starts.
 """
 
 import os
@@ -12,6 +13,14 @@ from pathlib import Path
 
 DATA = Path("/var/lib/vanadium/data")
 STORE = "cluster-agent.sqlite3"
+
+
+def sync(directory: Path) -> None:
+    """Makes the names in a directory durable."""
+    opened = os.open(directory, os.O_RDONLY)
+    os.fsync(opened)
+    os.close(opened)
+
 
 restored, before = DATA.with_name("data.restored"), DATA.with_name("data.before")
 shutil.rmtree(restored, ignore_errors=True)
@@ -29,8 +38,15 @@ with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
 # The store is the archive's last file: an archive without it was cut off, and the current files stay.
 if not (restored / STORE).exists():
     sys.exit(f"the archive has no {STORE}: it was cut off, or back_up.py did not make it")
+# Beside a store without its keys, the agent would make others.
+if not any(restored.glob("*.pem")):
+    sys.exit(
+        "the archive has no key (*.pem): back_up.py did not make it, or there was no key beside the store"
+    )
+sync(restored)
 if DATA.exists():
     shutil.rmtree(before, ignore_errors=True)
     DATA.rename(before)
 restored.rename(DATA)
+sync(DATA.parent)
 sys.stdout.write(f"restored: {' '.join(sorted(file.name for file in DATA.iterdir()))}\n")

@@ -106,6 +106,58 @@ def test_half_an_archive_replaces_nothing(data: Path) -> None:
         assert {path.name: path.read_bytes() for path in data.iterdir()} == kept
 
 
+def test_a_store_without_a_key_replaces_nothing(data: Path) -> None:
+    """The agent would make other keys beside it."""
+    (data / "issuing.pem").unlink()
+    archive = run("back_up.py", data).stdout
+    (data / "issuing.pem").write_text("a key")
+    kept = {path.name: path.read_bytes() for path in data.iterdir()}
+    refused = run("restore.py", data, archive)
+    assert refused.returncode != 0
+    assert b"has no key" in refused.stderr
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == kept
+
+
+def test_a_restore_that_ended_between_its_renames_is_taken_back_as_documented(data: Path) -> None:
+    document = (CHECKOUT / "docs" / "operations.md").read_text()
+    (code,) = re.findall(r"'(import os; os\.rename.*)'", document)
+    before = data.with_name("data.before")
+    data.rename(before)
+    kept = {path.name: path.read_bytes() for path in before.iterdir()}
+    code = code.replace("/var/lib/vanadium/data", str(data))
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == kept
+
+
+NOTING = """import os
+def noted(call, name):
+    def noting(*given):
+        where = os.readlink(f"/proc/self/fd/{given[0]}") if name == "synced" else given[0]
+        print(name, where, file=sys.stderr)
+        return call(*given)
+    return noting
+import sys
+os.fsync, os.rename = noted(os.fsync, "synced"), noted(os.rename, "renamed")
+"""
+
+
+def test_what_was_restored_outlives_a_crash_of_the_node(data: Path) -> None:
+    """Names are durable only when their directory is."""
+    archive = run("back_up.py", data).stdout
+    source = (CHECKOUT / "deploy" / "store" / "restore.py").read_text()
+    code = NOTING + source.replace("/var/lib/vanadium/data", str(data))
+    ended = subprocess.run([sys.executable, "-I", "-c", code], input=archive, capture_output=True, check=True)
+    restored = data.with_name("data.restored")
+    assert ended.stderr.decode().splitlines() == [
+        f"synced {restored / 'issuing.pem'}",
+        f"synced {restored / 'cluster-agent.sqlite3'}",
+        f"synced {restored}",
+        f"renamed {data}",
+        f"renamed {restored}",
+        f"synced {data.parent}",
+    ]
+
+
 def test_what_was_there_is_kept_beside_what_was_restored(data: Path) -> None:
     archive = run("back_up.py", data).stdout
     (data / "issuing.pem").write_text("another key")
