@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster_agent.errors import Forbidden
+from blessings import InvalidName, Name
+from cluster_agent.errors import BadRequest, Forbidden
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def not_yet_valid() -> TokenOutOfTime:
 
 
 def attested_pod(
-    username: str, pod_name: str | None, pod_uid: str | None, *, namespace: str | None = None
+    username: str, pod_name: object, pod_uid: object, *, namespace: str | None = None
 ) -> AttestedPod:
-    """The pod behind a token's claims. Raises TokenRefused for a user, a node, or a token without a pod."""
+    """The pod behind a token's claims. Raises TokenRefused for a user, a node, or a token without a pod, and
+    BadRequest for a pod that can have no blessing."""
     parts = username.split(":")
     if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"] or not all(parts):
         raise TokenRefused(
@@ -69,9 +71,13 @@ def attested_pod(
         raise TokenRefused(
             "InconsistentToken", f"the token's subject has namespace {parts[2]!r}, its claims {namespace!r}"
         )
-    if not pod_name or not pod_uid:
+    if not (isinstance(pod_name, str) and pod_name and isinstance(pod_uid, str) and pod_uid):
         raise TokenRefused(
             "TokenNotBoundToPod",
             f"the token of {username} is bound to no pod; use a projected serviceAccountToken volume",
         )
+    try:
+        Name(("x", pod_name))
+    except InvalidName as error:
+        raise BadRequest("InvalidPodName", f"the token's pod can have no blessing: {error}") from error
     return AttestedPod(namespace=parts[2], service_account=parts[3], name=pod_name, uid=pod_uid)

@@ -105,6 +105,8 @@ async def test_one_audience_among_others_and_one_that_is_no_list_are_ours(issuer
         ({"exp": True}, "TokenExpired"),
         ({"exp": float("nan")}, "TokenExpired"),
         ({"nbf": float("nan")}, "TokenNotYetValid"),
+        ({"kubernetes.io": {"namespace": "shop", "pod": {"name": 7, "uid": "u"}}}, "TokenNotBoundToPod"),
+        ({"kubernetes.io": {"namespace": "shop", "pod": {"name": "a", "uid": [1]}}}, "TokenNotBoundToPod"),
         ({"aud": None}, "TokenOfOtherAudience"),
         ({"aud": []}, "TokenOfOtherAudience"),
         ({"aud": {AUDIENCE: 1}}, "TokenOfOtherAudience"),

@@ -206,6 +206,16 @@ async def test_a_clock_may_be_a_minute_off(under: AgentUnderClock, seconds: int)
     await seek(under, caller, token)
 
 
+@pytest.mark.parametrize("pod", ["web 1", "..", "web:1", "w" * 254, "wéb"])
+async def test_attack_a_token_of_a_pod_whose_name_cannot_be_in_a_blessing(
+    under: AgentUnderClock, pod: str
+) -> None:
+    """No API server signs one, but `jwks` believes any issuer that it was given."""
+    caller = under.caller((await secret_of(under)).credential.blessing)
+    refusal = await refused(under, caller, under.token(pod))
+    assert (refusal.status, refusal.reason) == (400, "InvalidPodName")
+
+
 async def test_attack_a_token_signed_by_a_key_of_the_attackers_own(under: AgentUnderClock) -> None:
     caller = under.caller((await secret_of(under)).credential.blessing)
     attacker = TokenIssuer(under.tokens.issuer, under.clock)
