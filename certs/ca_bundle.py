@@ -11,6 +11,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from blessings import Roots
+from certs.secrets import REQUEST_SECONDS
 from certs.store import VersionConflict
 
 JSONPatch = list[dict[str, Any]]
@@ -38,12 +39,12 @@ def publish_ca_bundle(api: client.AdmissionregistrationV1Api, configuration: str
     Raises VersionConflict when the configuration does not exist yet, or changed meanwhile: try again later.
     """
     try:
-        found = api.read_mutating_webhook_configuration(configuration)
+        found = api.read_mutating_webhook_configuration(configuration, _request_timeout=REQUEST_SECONDS)
         bundles = [_text(webhook.client_config.ca_bundle) for webhook in found.webhooks or []]
         version = str(found.metadata.resource_version) if found.metadata else ""
         patch = ca_bundle_patch(bundles, roots, version)
         if patch:
-            api.patch_mutating_webhook_configuration(configuration, patch)
+            api.patch_mutating_webhook_configuration(configuration, patch, _request_timeout=REQUEST_SECONDS)
     except ApiException as error:
         if error.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VersionConflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error

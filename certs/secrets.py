@@ -20,6 +20,11 @@ from certs.store import Stored, VersionConflict
 PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
 
 
+# To connect, and to wait for a byte of the answer. Without them, a call over a connection that ended unseen
+# would wait for as long as the kernel does.
+REQUEST_SECONDS = (5, 10)
+
+
 class VersionedSecrets:
     """Secrets of one type. Every method raises ApiException when the API server refuses."""
 
@@ -36,7 +41,7 @@ class VersionedSecrets:
         the reader finds that entry unusable, like any other that another program wrote.
         """
         try:
-            secret = self._api.read_namespaced_secret(name, namespace)
+            secret = self._api.read_namespaced_secret(name, namespace, _request_timeout=REQUEST_SECONDS)
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -55,10 +60,10 @@ class VersionedSecrets:
         )
         try:
             if over is None:
-                self._api.create_namespaced_secret(namespace, body)
+                self._api.create_namespaced_secret(namespace, body, _request_timeout=REQUEST_SECONDS)
             else:
                 metadata.resource_version = over.version
-                self._api.replace_namespaced_secret(name, namespace, body)
+                self._api.replace_namespaced_secret(name, namespace, body, _request_timeout=REQUEST_SECONDS)
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT or (over and error.status == HTTPStatus.NOT_FOUND):
                 raise _conflict(namespace, name) from error
@@ -69,7 +74,10 @@ class VersionedSecrets:
         preconditions = client.V1Preconditions(resource_version=over.version)
         try:
             self._api.delete_namespaced_secret(
-                name, namespace, body=client.V1DeleteOptions(preconditions=preconditions)
+                name,
+                namespace,
+                body=client.V1DeleteOptions(preconditions=preconditions),
+                _request_timeout=REQUEST_SECONDS,
             )
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT:

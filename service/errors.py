@@ -49,6 +49,11 @@ class CallRefused(CallError):
 class CallUnanswered(CallError):
     """There was no answer, or one that asks to wait."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether nothing answered: a further call would probably wait as long."""
+        return self.reason in ("Unreachable", "ConnectionEnded")
+
 
 class UnusableAnswer(CallError):
     """The answer is too long, or is not a JSON object."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
+from typing import Any
 
-from certs.ca_bundle import ca_bundle_patch
+from certs.ca_bundle import ca_bundle_patch, publish_ca_bundle
 from tests.chains import realm
 
 ROOTS = realm().roots
@@ -22,3 +24,20 @@ def test_every_entry_that_is_not_right_gets_the_bundle() -> None:
 
 def test_nothing_is_written_when_all_are_right() -> None:
     assert ca_bundle_patch([RIGHT, RIGHT], ROOTS, "42") == []
+
+
+def test_no_call_waits_for_ever() -> None:
+    timeouts: list[object] = []
+
+    class API:
+        def read_mutating_webhook_configuration(self, _name: str, **options: object) -> Any:
+            timeouts.append(options.get("_request_timeout"))
+            entry = SimpleNamespace(client_config=SimpleNamespace(ca_bundle=None))
+            return SimpleNamespace(webhooks=[entry], metadata=SimpleNamespace(resource_version="1"))
+
+        def patch_mutating_webhook_configuration(self, _name: str, _body: Any, **options: object) -> None:
+            timeouts.append(options.get("_request_timeout"))
+
+    api: Any = API()
+    assert publish_ca_bundle(api, "vanadium-webhook", ROOTS)
+    assert timeouts == [(5, 10)] * 2

@@ -21,26 +21,31 @@ class API:
         self.data: dict[str, bytes | str] | None = None
         self.version = 1
         self.written: Any = None
+        self.timeouts: list[object] = []
 
-    def read_namespaced_secret(self, name: str, namespace: str) -> client.V1Secret:
+    def read_namespaced_secret(self, name: str, namespace: str, **options: object) -> client.V1Secret:
+        self.timeouts.append(options.get("_request_timeout"))
         if self.data is None:
             raise ApiException(404)
         metadata = client.V1ObjectMeta(name=name, namespace=namespace, resource_version=str(self.version))
         return client.V1Secret(metadata=metadata, data=self.data)
 
-    def create_namespaced_secret(self, _namespace: str, body: Any) -> None:
+    def create_namespaced_secret(self, _namespace: str, body: Any, **options: object) -> None:
+        self.timeouts.append(options.get("_request_timeout"))
         if self.data is not None:
             raise ApiException(409)
         self._write(body)
 
-    def replace_namespaced_secret(self, _name: str, _namespace: str, body: Any) -> None:
+    def replace_namespaced_secret(self, _name: str, _namespace: str, body: Any, **options: object) -> None:
+        self.timeouts.append(options.get("_request_timeout"))
         if self.data is None:
             raise ApiException(404)
         if body.metadata.resource_version != str(self.version):
             raise ApiException(409)
         self._write(body)
 
-    def delete_namespaced_secret(self, _name: str, _namespace: str, body: Any) -> None:
+    def delete_namespaced_secret(self, _name: str, _namespace: str, body: Any, **options: object) -> None:
+        self.timeouts.append(options.get("_request_timeout"))
         if self.data is None:
             raise ApiException(404)
         if body.preconditions.resource_version != str(self.version):
@@ -80,6 +85,7 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     secrets.delete("shop", "one", current)
     with pytest.raises(VersionConflict):
         secrets.write("shop", "one", {}, current)
+    assert set(api.timeouts) == {(5, 10)}
 
 
 def test_what_the_api_server_refuses_is_no_conflict(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from blessings import Roots
 from service.cluster_agent_client import ClusterAgentClient
-from service.errors import CallRefused
+from service.errors import CallRefused, CallUnanswered
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,25 @@ class NewSecret:
 
 
 class AgentSecrets:
-    """The secrets of one cluster agent. Not for use by several threads at once.
+    """The secrets of one cluster agent, for one round. Not for use by several threads at once.
+
+    After a call that nothing answered, each further one fails at once with the same error: a namespace may
+    need thousands, and each would wait for its full time.
 
     Attributes:
         roots: the roots of the cluster agent's certificate.
+        away: the error of the call that nothing answered; None while the cluster agent answers.
     """
 
     def __init__(self, agent: ClusterAgentClient, roots: Roots) -> None:
         self.roots = roots
+        self.away: CallUnanswered | None = None
         self._agent = agent
 
     def new_secret(self, namespace: str, service_account: str) -> NewSecret:
         """Makes a bootstrap credential for the application. Raises CallError."""
         body = {"namespace": namespace, "serviceAccount": service_account}
-        answer = self._agent.call("POST", "/v1/new-secret", body)
+        answer = self._call("POST", "/v1/new-secret", body)
         return NewSecret(answer["id"], answer["application"], answer["credential"])
 
     def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
@@ -60,7 +65,7 @@ class AgentSecrets:
         A secret that the cluster agent does not know is forgotten as well as it can be. Raises CallError.
         """
         try:
-            self._agent.call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
+            self._call("POST", "/v1/forget-secret", {"id": secret_id, "revoke": revoke})
         except CallRefused as error:
             if error.reason != "UnknownSecret":
                 raise
@@ -75,8 +80,18 @@ class AgentSecrets:
                 created_at=datetime.fromisoformat(item["createdAt"]),
                 not_after=datetime.fromisoformat(item["notAfter"]),
             )
-            for item in self._agent.call("GET", "/v1/secrets")["secrets"]
+            for item in self._call("GET", "/v1/secrets")["secrets"]
         ]
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        if self.away is not None:
+            raise CallUnanswered(self.away.reason, str(self.away))
+        try:
+            return self._agent.call(method, path, body)
+        except CallUnanswered as error:
+            if error.is_away:
+                self.away = error
+            raise
 
     def close(self) -> None:
         self._agent.close()

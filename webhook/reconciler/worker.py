@@ -29,6 +29,8 @@ from webhook.reconciler.watch import Cluster, Watch
 RESYNC_SECONDS = 300.0
 # A round with nothing to do ends after this time, so one that takes longer has hung.
 _IDLE_SECONDS = 30.0
+# A round that has more to do goes on in the next one.
+_LONGEST_ROUND_SECONDS = 60.0
 # A new namespace and its default service account appear one after the other: one round handles both.
 _GATHER_SECONDS = 0.1
 _BACK_OFF = BackOff(0.5, 60.0)
@@ -101,8 +103,8 @@ class Reconciler:
         ]
 
     def round(self) -> None:
-        """Waits a while for namespaces that are due, and reconciles them. Raises CallError or
-        AgentNotReady, after which all of them are due again."""
+        """Waits a while for namespaces that are due, and reconciles them, as many as there is time for.
+        Raises CallError or AgentNotReady. Those that are left are due again."""
         if not self.cluster.wait_until_listed(_LIST_SECONDS):
             raise NotListed("still waiting for the lists of namespaces and service accounts")
         due, resync = self._take()
@@ -110,23 +112,27 @@ class Reconciler:
             return
         try:
             with self._connect() as agent:
+                until = self._clock() + _LONGEST_ROUND_SECONDS
                 known = _by_namespace(agent.secrets())
                 if resync:
                     due |= (self.cluster.namespaces() | set(known)) - self._pausing()
+                    self._resync_at = self._clock() + RESYNC_SECONDS
                 # Those that failed come last, and give way to each change that comes meanwhile.
                 for namespace in sorted(due, key=lambda one: (self._failures[one] > 0, one)):
                     failed_before = self._failures[namespace] > 0
-                    self._note(namespace, done=self._one(namespace, known[namespace], agent))
-                    if failed_before and self._is_any_due():
+                    done = self._one(namespace, known[namespace], agent)
+                    if agent.away is not None:
+                        raise agent.away
+                    due.remove(namespace)
+                    self._note(namespace, done=done)
+                    if self._clock() >= until or (failed_before and self._is_any_due()):
                         break
-        except Exception as error:
-            if isinstance(error, (CallError, AgentNotReady)):
-                self._metrics.reconciled("Unreachable")
+        except (CallError, AgentNotReady):
+            self._metrics.reconciled("Unreachable")
+            raise
+        finally:
             with self._changed:
                 self._due |= due
-            raise
-        if resync:
-            self._resync_at = self._clock() + RESYNC_SECONDS
 
     def namespace_changed(self, namespace: str) -> None:
         """Makes the namespace due. Safe for threads."""

@@ -3,9 +3,11 @@ lists that are none. The API server and the cluster agent are doubles."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
@@ -13,16 +15,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from certs import Stored
-from service.errors import CallError
+from service.cluster_agent_client import ClusterAgentClient
+from service.errors import CallUnanswered
 from service.supervisor import Supervisor
 from tests.chains import realm
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from tests.webhook.api_server import ApiServer
 from webhook.kubernetes_clients import description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret, NewSecret
 from webhook.reconciler.memory_secrets import MemorySecrets
+from webhook.reconciler.reconcile import reconcile
 from webhook.reconciler.secret_store import SecretStore
 from webhook.reconciler.worker import Reconciler
 
@@ -35,7 +39,8 @@ class ClusterAgentDouble:
     def __init__(self) -> None:
         self.roots = REALM.roots
         self.known: dict[str, KnownSecret] = {}
-        self.away = False
+        self.is_away = False
+        self.away: CallUnanswered | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -49,8 +54,8 @@ class ClusterAgentDouble:
         pass
 
     def secrets(self) -> list[KnownSecret]:
-        if self.away:
-            raise CallError("Unreachable", "away")
+        if self.is_away:
+            raise CallUnanswered("Unreachable", "away")
         return list(self.known.values())
 
     def new_secret(self, namespace: str, service_account: str) -> NewSecret:
@@ -158,11 +163,98 @@ async def test_lists_that_are_none_are_asked_for_again() -> None:
 
 async def test_without_the_cluster_agent_it_stays_ready_and_counts_and_all_is_done_when_it_is_back() -> None:
     world = World()
-    world.agent.away = True
+    world.agent.is_away = True
     await world.api.add_namespace("shop")
     async with world.running() as supervisor:
         await until("failures", lambda: supervisor.records["reconciler"].failures >= 2)
         assert supervisor.problem() is None
         assert b'vanadium_webhook_reconciles_total{result="Unreachable"}' in world.metrics.exposition()
-        world.agent.away = False
+        world.agent.is_away = False
         await world.served("shop")
+
+
+class SilentAgent:
+    """Answers the list, and then makes each caller wait for its full time."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.calls: list[str] = []
+
+    def call(self, _method: str, path: str, _body: object = None) -> dict[str, object]:
+        self.calls.append(path)
+        if path == "/v1/secrets":
+            return {"secrets": []}
+        raise CallUnanswered(self.reason, "no answer")
+
+    def close(self) -> None:
+        pass
+
+
+def test_credentials_that_were_not_written_are_not_forgotten_one_by_one_while_nothing_answers() -> None:
+    """The list of the next round shows them, and they are forgotten then."""
+
+    class Answers(SilentAgent):
+        def call(self, method: str, path: str, body: object = None) -> dict[str, object]:
+            if path == "/v1/new-secret" and len(self.calls) < 3:
+                self.calls.append(path)
+                return {"id": str(len(self.calls)), "application": "a", "credential": {}}
+            return super().call(method, path, body)
+
+    silent = Answers("Unreachable")
+    agent = AgentSecrets(cast(ClusterAgentClient, silent), REALM.roots)
+    accounts = frozenset(f"account-{number}" for number in range(20))
+    with pytest.raises(CallUnanswered):
+        reconcile("shop", accounts, [], agent=agent, store=MemorySecrets(), now=datetime.now(UTC))
+    assert silent.calls == ["/v1/new-secret"] * 4
+
+
+async def one_round(
+    agent: AgentSecrets, store: MemorySecrets, namespaces: int
+) -> tuple[Reconciler, Exception | None]:
+    """One round over so many namespaces, and what it raised."""
+    api = ApiServer()
+    for number in range(namespaces):
+        await api.add_namespace(f"namespace-{number}")
+    async with api.clients() as clients:
+        reconciler = Reconciler(
+            clients.core,
+            lambda: agent,
+            excluded_namespaces=(),
+            store=store,
+            metrics=Metrics(),
+            now=lambda: datetime.now(UTC),
+        )
+        watches = Supervisor(reconciler.tasks()[:2])
+        with capture_logs():
+            async with watches.running():
+                listed = partial(reconciler.cluster.wait_until_listed, PATIENCE_SECONDS)
+                assert await asyncio.to_thread(listed)
+                try:
+                    await asyncio.to_thread(reconciler.round)
+                except CallUnanswered as error:
+                    return reconciler, error
+    return reconciler, None
+
+
+@pytest.mark.parametrize(
+    ("reason", "calls"), [("Unreachable", 1), ("ConnectionEnded", 1), ("TooManyRequests", 20)]
+)
+async def test_a_round_ends_at_the_first_call_that_nothing_answers(reason: str, calls: int) -> None:
+    """Each further one would wait for its full time, and in the end turn every replica's readiness. An answer
+    that asks to wait is one namespace's."""
+    silent = SilentAgent(reason)
+    agent = AgentSecrets(cast(ClusterAgentClient, silent), REALM.roots)
+    _, error = await one_round(agent, MemorySecrets(), 20)
+    assert silent.calls.count("/v1/new-secret") == calls
+    assert (error is not None) == (calls == 1)
+
+
+async def test_a_round_is_cut_and_the_next_goes_on_with_those_that_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("webhook.reconciler.worker._LONGEST_ROUND_SECONDS", 0.0)
+    agent, store = cast(AgentSecrets, ClusterAgentDouble()), MemorySecrets()
+    reconciler, _ = await one_round(agent, store, 3)
+    for done in (1, 2, 3):
+        assert len(store.secrets) == done
+        await asyncio.to_thread(reconciler.round)
