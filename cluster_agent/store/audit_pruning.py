@@ -6,7 +6,8 @@ them themselves; the heads noted in the log show either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
 from itertools import islice
@@ -33,9 +34,17 @@ _SET_BASE = (
 )
 
 
-def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> int:
-    """Removes a limited number of records beyond the limit, the oldest first; returns how many. The hash of
-    the last record that is removed from a chain stays, as the chain's base."""
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed: how many records, and for each chain the number of the last one."""
+
+    records: int
+    through: Mapping[str, int]
+
+
+def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> Pruned:
+    """Removes a limited number of records beyond the limit, the oldest first. The hash of the last record
+    that is removed from a chain stays, as the chain's base."""
     chains = _begun(connection, kind)
     excess = 0 if limit.most is None else sum(row.last - row.number + 1 for row in chains) - limit.most
     oldest, removed = int((now - limit.age).timestamp()), 0
@@ -53,7 +62,7 @@ def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> in
         values = [cuts[name] for name in sorted(cuts)]
         connection.execute(_REMOVE, values)
         connection.execute(_SET_BASE, values)
-    return removed
+    return Pruned(removed, {name: cuts[name]["through"] for name in sorted(cuts)})
 
 
 def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, select
 
 from cluster_agent.audit.kinds import Kind, Retention
@@ -29,6 +30,8 @@ from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import Revocations
 from cluster_agent.store.secrets import Secrets
 from cluster_agent.store.tables import authority_keys
+
+_log = structlog.get_logger(__name__)
 
 
 def open_store(url: str, monotonic: Callable[[], float] = time.monotonic) -> Store:
@@ -108,8 +111,10 @@ class Store:
         removed = 0
         for kind in Kind:
             remove = partial(prune, kind=kind, limit=retention.limit(kind), now=now)
-            while part := await self._access.write(remove):
-                removed += part
+            while (part := await self._access.write(remove)).records:
+                removed += part.records
+                for chain, number in part.through.items():
+                    _log.info("audit records removed", chain=chain, through=number)
         return removed
 
     async def lead(self) -> bool:

@@ -305,6 +305,16 @@ def test_attack_a_note_in_the_log_that_no_agent_made(changes: dict[str, Any], sa
         Note.of_line({**line, **changes}, {fingerprint(key.public_key)})
 
 
+def test_attack_what_the_key_signed_for_another_purpose_is_no_note() -> None:
+    key = Principal.create()
+    note = Note(Head("administration.ab", 7, "cd"), after=3, since=5)
+    _, _, content = note._statement().partition(b"\n")
+    trusted = {fingerprint(key.public_key)}
+    for other in (b"vanadium cluster agent, application, version 1\n" + content, content):
+        with pytest.raises(InvalidNote, match="is not signed"):
+            Note.of_line({**note.line(key), "signature": key.sign(other).hex()}, trusted)
+
+
 async def test_two_replicas_write_chains_of_their_own(store_url: str) -> None:
     if store_url.startswith("sqlite"):
         return  # has one replica
@@ -355,6 +365,36 @@ async def test_a_transaction_of_which_the_end_is_not_known_was_committed(store_u
         notes = await store.audit_notes()
     assert report(store_url, notes, now=NOW + 2 * HOUR) == Report(records=4)
     assert [one["number"] for one in shown(store_url) if one["act"] == "tested"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+async def test_attack_a_live_chain_is_cut_off_and_written_on(store_url: str, noted: bool) -> None:
+    async with writing(store_url) as store:
+        await store.audit(record(1))
+        await store.audit(record(2))
+        notes = await store.audit_notes() if noted else []
+        tamper(store_url, "DELETE FROM audit_records WHERE number >= 2")
+        await store.audit(record(3))
+        notes += await store.audit_notes()
+    (problem,) = report(store_url, notes).problems
+    assert "records 2 to 3 are missing" in problem
+
+
+async def test_attack_a_chain_is_cut_off_while_a_transaction_is_in_doubt(store_url: str) -> None:
+    """The agent goes on after what it knows to be committed, so that the gap shows."""
+    async with writing(store_url) as store:
+        await store.audit(record(1))
+        await store.audit(record(2))
+        trail = store._access.trail
+        with store._access.database.writing.begin() as connection:
+            trail.append(connection, [record(3)])
+        trail.failed()
+        tamper(store_url, "DELETE FROM audit_records WHERE number >= 3")
+        await store.audit(record(4))
+        notes = await store.audit_notes()
+    assert [one["number"] for one in shown(store_url) if one["act"] == "tested"] == [1, 4]
+    (problem,) = report(store_url, notes).problems
+    assert "record 3 is missing" in problem
 
 
 async def test_attack_somebody_else_writes_where_a_chain_goes_on(store_url: str) -> None:

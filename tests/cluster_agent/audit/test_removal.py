@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.store import Store
@@ -43,3 +44,22 @@ async def test_chains_of_many_processes_are_looked_at_together(store_url: str) -
     assert looking < many
     assert removing < many * 5, "and not all chains again for each of them"
     assert report(store_url, notes, LIMITS, NOW + 32 * DAY).problems == []
+
+
+async def test_what_is_removed_is_in_the_log(store_url: str) -> None:
+    """An attacker can make the agent remove records; the log then has until where, and when."""
+    async with writing(store_url) as store:
+        for number in range(3):
+            await store.audit(issued(number))
+        (note,) = await store.audit_notes()
+        with capture_logs() as logged:
+            assert await store.prune_audit(LIMITS, NOW) == 0
+            assert await store.prune_audit(LIMITS, NOW + 32 * DAY) == 4
+    assert logged == [
+        {
+            "event": "audit records removed",
+            "log_level": "info",
+            "chain": note.head.chain,
+            "through": note.head.number,
+        }
+    ]
