@@ -27,7 +27,7 @@ from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, Met
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
 from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
-from cluster_agent.program.ports import serve
+from cluster_agent.program.ports import Ports
 from cluster_agent.program.tasks import (
     attempt,
     counting_fleet,
@@ -200,13 +200,14 @@ async def _run(settings: Settings) -> None:
                     every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
             supervisor = Supervisor(tasks)
+            ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor)
             TaskMetrics(metrics.registry, "cluster_agent", supervisor)
             # What is there now stays: to look through it for garbage again and again finds none.
             gc.collect()
             gc.freeze()
             async with supervisor.running():
                 try:
-                    await serve(settings, app, claims, serving, metrics, tracing, refusals, supervisor)
+                    await ports.serve()
                 finally:
                     await attempt(partial(write, all_of_them=True), "refusals not recorded at the end")
                     await attempt(note, "heads of the audit not noted at the end")

@@ -1,4 +1,4 @@
-"""Rate limits for clients: token buckets, by proven name and by address.
+"""Rate limits for clients: token buckets, by proven name and by address, or network of IPv6 addresses.
 
 A bucket contains the requests that its client may make at once, and is refilled at its rate. A bucket that is
 full again is forgotten, so memory grows with the clients of the last moments and not with the fleet.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cluster_agent.callers import Caller
 from cluster_agent.errors import Limit, TooManyRequests
+from service.addresses import network_of
 from service.token_bucket import TokenBucket
 
 BEYOND_RATE = "TooManyRequests"  # the reason of the refusal
@@ -58,7 +59,7 @@ class RateLimits:
         """
         name = str(caller.name)
         if caller.holds_bootstrap_credential:
-            self._take((name, address), self._rates.address, "rate-address")
+            self._take((name, network_of(address)), self._rates.address, "rate-address")
             self._take((name,), self._rates.application, "rate-application")
         elif administers:
             self._take((name,), self._rates.administrator, "rate-administrator")
@@ -67,7 +68,7 @@ class RateLimits:
 
     def take_for_address(self, address: str) -> None:
         """Counts one request of a client without a name. Raises TooManyRequests."""
-        self._take(("", address), self._rates.address, "rate-address")
+        self._take(("", network_of(address)), self._rates.address, "rate-address")
 
     def _take(self, client: tuple[str, ...], rate: Rate, limit: Limit) -> None:
         now = self._monotonic()

@@ -60,6 +60,7 @@ async def _run(settings: Settings) -> None:
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
     workload = BoundedListener(
+        "workload-connections",
         listen_unix(workload_path),
         _MOST_CONNECTIONS,
         WorkloadServer(WorkloadAPI(current)).protocol,
@@ -67,11 +68,13 @@ async def _run(settings: Settings) -> None:
     )
     health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     servers = [
-        _server(AgentProtocol(current).app(), listen_unix(agent_path)),
-        _server(health.create_app(current, metrics, supervisor), health_port, brief=True),
+        _server("agent-connections", AgentProtocol(current).app(), listen_unix(agent_path)),
+        _server(
+            "health-connections", health.create_app(current, metrics, supervisor), health_port, brief=True
+        ),
     ]
+    supervisor.add(*(one.acceptor.task for one in (servers[0].listener, servers[1].listener, workload)))
     metrics.count_refused({"agent": servers[0].listener, "health": servers[1].listener, "workload": workload})
-    workload.start()
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
 
     stop = asyncio.Event()
@@ -93,9 +96,9 @@ async def _run(settings: Settings) -> None:
         task.result()  # a task that ended before it was told to raises its error here
 
 
-def _server(app: ASGIApp, listening: socket.socket, *, brief: bool = False) -> BoundedServer:
+def _server(name: str, app: ASGIApp, listening: socket.socket, *, brief: bool = False) -> BoundedServer:
     config = uvicorn.Config(app, http="h11", **options(_SHUTDOWN_SECONDS))
-    return BoundedServer(config, listening, _MOST_CONNECTIONS, brief=brief)
+    return BoundedServer(config, name, listening, _MOST_CONNECTIONS, brief=brief)
 
 
 def _now() -> datetime:

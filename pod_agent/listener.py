@@ -13,16 +13,17 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.acceptor import Acceptor
+from service.addresses import network_of
 from service.listening import Server
 from service.token_bucket import TokenBucket
 
-_ACCEPT_AGAIN_SECONDS = 0.5
 _LINES_PER_SECOND, _LINES_AT_ONCE = 1 / 60, 1
 
 _log = structlog.get_logger("pod_agent")
@@ -30,7 +31,8 @@ _P = TypeVar("_P", bound=asyncio.Protocol)
 
 
 class BoundedListener(Generic[_P]):
-    """Accepts at most `most` connections at once on `listening`.
+    """Accepts at most `most` connections at once on `listening`; a supervisor runs the acceptor's task, which
+    has that `name`.
 
     `make` makes the protocol of one connection, and `is_busy` returns whether it does something for its
     client. With `brief`, even a busy connection makes room.
@@ -38,6 +40,7 @@ class BoundedListener(Generic[_P]):
 
     def __init__(
         self,
+        name: str,
         listening: socket.socket,
         most: int,
         make: Callable[[], _P],
@@ -53,7 +56,7 @@ class BoundedListener(Generic[_P]):
         # A dict, because it keeps the order: oldest first.
         self._open: dict[_Connection[_P], None] = {}
         self._beginning: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
+        self.acceptor = Acceptor(name, listening, self._admit)
         self._lines = TokenBucket.full(_LINES_PER_SECOND, _LINES_AT_ONCE, time.monotonic())
         # Connections that were closed because of the limit.
         self.refused = 0
@@ -62,15 +65,10 @@ class BoundedListener(Generic[_P]):
     def open(self) -> int:
         return len(self._open)
 
-    def start(self) -> None:
-        self._listening.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept())
-
     async def stop(self) -> None:
         """Accepts no more connections. Those that are open stay."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, *self._beginning, return_exceptions=True)
+        await self.acceptor.stop()
+        await asyncio.gather(*self._beginning, return_exceptions=True)
         self._listening.close()
 
     def end_all(self) -> None:
@@ -79,21 +77,8 @@ class BoundedListener(Generic[_P]):
             if connection.transport is not None:
                 connection.transport.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, address = await loop.sock_accept(self._listening)
-            except OSError as error:
-                # The process has no descriptors or memory left, or the client is already gone.
-                self._say("connections not accepted", error=str(error))
-                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
-            else:
-                self._admit(accepted, str(address[0]) if address else "")
-                # sock_accept does not yield while connections wait, and everything else must go on.
-                await asyncio.sleep(0)
-
-    def _admit(self, accepted: socket.socket, address: str) -> None:
+    def _admit(self, accepted: socket.socket, client: Any) -> None:
+        address = network_of(client[0]) if client else ""
         if len(self._open) >= self._most:
             self.refused += 1
             self._say("too many connections", most=self._most, refused=self.refused)
@@ -161,15 +146,17 @@ class _Connection(asyncio.Protocol, Generic[_P]):
 
 
 class BoundedServer(Server):
-    """An HTTP/1.1 server on one listener, with at most `most` connections."""
+    """An HTTP/1.1 server on one listener, with at most `most` connections. A supervisor runs the task of the
+    listener's acceptor."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, most: int, *, brief: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, name: str, listening: socket.socket, most: int, *, brief: bool
+    ) -> None:
         super().__init__(config)
-        self.listener = BoundedListener(listening, most, self._protocol, _is_answering, brief=brief)
+        self.listener = BoundedListener(name, listening, most, self._protocol, _is_answering, brief=brief)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []  # uvicorn's own list, which stays empty
-        self.listener.start()
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

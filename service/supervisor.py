@@ -123,11 +123,17 @@ class Supervisor:
         describe: Callable[[Exception], str] | None = None,
     ) -> None:
         """`clock` is monotonic, in seconds; `describe` returns the text of an error for the log."""
-        self.tasks = tuple(tasks)
+        self.tasks: tuple[Task, ...] = ()
         self._clock = clock
         self._chance = chance
         self._sleep = sleep
         self._describe = describe or described
+        self.records: dict[str, TaskRecord] = {}
+        self.add(*tasks)
+
+    def add(self, *tasks: Task) -> None:
+        """Adds tasks, before any runs."""
+        self.tasks += tasks
         self.records = {task.name: self._begin(task) for task in self.tasks}
         if len(self.records) != len(self.tasks):
             raise ValueError("two tasks have one name")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
+from itertools import product
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -23,7 +24,7 @@ from cluster_agent.issuing.stages import Stage
 from cluster_agent.model import Application, Secret
 from cluster_agent.publications import Publications
 from cluster_agent.roots.mounted_issuers import BACK, TAKEN
-from cluster_agent.server.connection_limits import ConnectionLimits
+from cluster_agent.server.connection_limits import CONNECTION_LIMITS, ConnectionLimits, State
 from cluster_agent.signing.room import SigningRoom
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
@@ -94,6 +95,15 @@ class Metrics:
             "Connections closed because there were too many: in all, from their address, or without a name.",
             registry=self.registry,
         )
+        self._evicted = Counter(
+            "vanadium_cluster_agent_connections_evicted",
+            "Of them, those that were open and made room for a new one, by the limit that was reached and by "
+            "what they were: nameless (without a client certificate), idle, or busy with a request.",
+            ["limit", "state"],
+            registry=self.registry,
+        )
+        for limit, state in product(CONNECTION_LIMITS, get_args(State)):
+            self._evicted.labels(limit, state)
         self._connections = Gauge(
             "vanadium_cluster_agent_connections",
             "Open connections, handshakes included.",
@@ -139,10 +149,13 @@ class Metrics:
             ratio.labels(kind).set_function(lambda kind=kind: shares[kind].ratio)  # type: ignore[misc]
             version.labels(kind).set_function(partial(getattr, one, "version"))
 
-    def turned_away(self, limit: Limit) -> None:
-        """Counts a connection that was closed at once."""
+    def turned_away(self, limit: Limit, evicted: State | None = None) -> None:
+        """Counts a connection that was closed at once, or an open one, in that state, that was ended for
+        it."""
         self._turned_away.inc()
         self._by_limit.labels(limit).inc()
+        if evicted is not None:
+            self._evicted.labels(limit, evicted).inc()
 
     def issued(self, seconds: float) -> None:
         """Counts a blessing, with the duration of its call."""

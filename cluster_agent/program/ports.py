@@ -31,50 +31,62 @@ if TYPE_CHECKING:
 HANDSHAKE = "handshake"  # the path in the record of a refusal before any request
 
 
-async def serve(
-    settings: Settings,
-    app: FastAPI,
-    claims: ClaimKeeper,
-    serving: Serving,
-    metrics: Metrics,
-    tracing: Tracing | None,
-    refusals: Refusals,
-    supervisor: Supervisor,
-) -> None:
-    """Serves both until SIGTERM, and what was begun until it is answered."""
-    common = options(DRAIN_SECONDS)
-    # Each port has its own limits: a client that fills one leaves room at the other.
-    limits = _connection_limits(settings, settings.nameless_share)
-    health_limits = _connection_limits(settings, 1)  # no client has a name there
-    metrics.watch_connections(limits)
+class Ports:
+    """The servers of both ports. Adds the tasks that accept their connections to `supervisor`."""
 
-    def untrusted(address: str, why: str) -> None:
-        refusal = NotAuthenticated("HandshakeRefused", why)
-        metrics.refused(HANDSHAKE, refusal)
-        refusals.add(HANDSHAKE, refusal, address=address)
+    def __init__(
+        self,
+        settings: Settings,
+        app: FastAPI,
+        claims: ClaimKeeper,
+        serving: Serving,
+        metrics: Metrics,
+        tracing: Tracing | None,
+        refusals: Refusals,
+        supervisor: Supervisor,
+    ) -> None:
+        common = options(DRAIN_SECONDS)
+        # Each port has its own limits: a client that fills one leaves room at the other.
+        limits = _connection_limits(settings, settings.nameless_share)
+        health_limits = _connection_limits(settings, 1)  # no client has a name there
+        metrics.watch_connections(limits)
 
-    whole = served(app)
-    traced = whole if tracing is None else tracing.requests(whole)
-    api = AgentServer(
-        uvicorn.Config(traced, **common), serving.context, limits, metrics.turned_away, untrusted
-    )
-    leaving = asyncio.Event()
-    health = AgentServer(
-        uvicorn.Config(_health_app(api, claims, metrics, supervisor, leaving), **common),
-        None,
-        health_limits,
-        metrics.turned_away,
-        untrusted,
-    )
-    stop_on_signal(leaving)
-    await serve_until(
-        leaving,
-        [
-            (api, listen(settings.host, settings.port)),
-            (health, listen(settings.host, settings.health_port)),
-        ],
-        delay_seconds=settings.shutdown_delay_seconds,
-    )
+        def untrusted(address: str, why: str) -> None:
+            refusal = NotAuthenticated("HandshakeRefused", why)
+            metrics.refused(HANDSHAKE, refusal)
+            refusals.add(HANDSHAKE, refusal, address=address)
+
+        self._delay_seconds = settings.shutdown_delay_seconds
+        self._leaving = asyncio.Event()
+        self._api_port = listen(settings.host, settings.port)
+        self._health_port = listen(settings.host, settings.health_port)
+        whole = served(app)
+        traced = whole if tracing is None else tracing.requests(whole)
+        self._api = AgentServer(
+            uvicorn.Config(traced, **common),
+            serving.context,
+            limits,
+            metrics.turned_away,
+            untrusted,
+            name="connections",
+            listening=self._api_port,
+        )
+        self._health = AgentServer(
+            uvicorn.Config(_health_app(self._api, claims, metrics, supervisor, self._leaving), **common),
+            None,
+            health_limits,
+            metrics.turned_away,
+            untrusted,
+            name="health-connections",
+            listening=self._health_port,
+        )
+        supervisor.add(self._api.acceptor.task, self._health.acceptor.task)
+
+    async def serve(self) -> None:
+        """Serves both until SIGTERM, and what was begun until it is answered."""
+        stop_on_signal(self._leaving)
+        servers = [(self._api, self._api_port), (self._health, self._health_port)]
+        await serve_until(self._leaving, servers, delay_seconds=self._delay_seconds)
 
 
 def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionLimits:

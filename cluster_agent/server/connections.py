@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
 from cluster_agent.server.taken_bytes import bytes_taken
+from service.addresses import plain_address
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser accepts.
 MOST_UNANSWERED_BYTES = 128 * 1024
@@ -29,12 +30,13 @@ MOST_UNANSWERED_BYTES = 128 * 1024
 # hour.
 LEAST_TAKEN_BYTES_PER_SECOND = 1000
 _log = structlog.get_logger(__name__)
+_ROOT_AND_NAME = 2
 _EXTENSION = "vanadium.client_blessing"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. `named` is called when it is made, if its client has a certificate that is accepted;
-    `closed` is called when it ends, if it was made."""
+    """One connection. `named` is called with the application when it is made, if its client has a
+    certificate that is accepted; `closed` is called when it ends, if it was made."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         connection: socket.socket,
         *,
         request_seconds: float,
-        named: Callable[[], None],
+        named: Callable[[str], None],
         closed: Callable[[], None],
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
@@ -57,10 +59,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unanswered_bytes = 0
         self._taken_before = 0
         self._asked = False
+        self._arriving = False
         self._draining = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its end would cost its client a request: one that is arriving, being answered or not yet
+        sent, or the first one, which follows a handshake at once."""
+        if not self._asked or self._arriving or not self.cycle.response_complete:
+            return True
+        return self.transport.get_write_buffer_size() > 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
         # Pauses writing whenever any byte waits: with fewer bytes than the limit, a closing connection could
         # wait for ever.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -73,7 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
             transport.abort()
             return
         if blessing is not None:
-            self._named()
+            self._named(application_of(blessing))
         self.app = _with_blessing(self.app, blessing, over_tls=connection is not None)
         self._begin_deadline()
 
@@ -92,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._asked = True
+        self._asked = self._arriving = True
         self._begin_deadline()
 
     def on_headers_complete(self) -> None:
@@ -101,6 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        self._arriving = False
         self._end_deadline()
         super().on_message_complete()
 
@@ -170,6 +184,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_taking()
         # Not close(), which would wait for a client that does not read.
         self.transport.abort()
+
+
+def application_of(blessing: Blessing) -> str:
+    """The application of a client certificate: the name above a replica's, and the whole name of a bootstrap
+    credential and of the control plane. Certificates without a name, which prove nothing, are one."""
+    try:
+        name = blessing.presented.components
+    except InvalidCertificate:
+        return ""
+    return ":".join(name if len(name) <= _ROOT_AND_NAME else name[:-1])
 
 
 def client_blessing(scope: Scope) -> Blessing | None:

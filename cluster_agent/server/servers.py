@@ -7,26 +7,34 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
 
 from cluster_agent.errors import Limit
-from cluster_agent.server.connection_limits import ConnectionLimits, Place
+from cluster_agent.server.connection_limits import ConnectionLimits, Place, State
 from cluster_agent.server.connections import BoundedProtocol
+from service.acceptor import Acceptor
 from service.listening import Server
 
 DRAIN_SECONDS = 10
-_ACCEPT_AGAIN_SECONDS = 0.5
 
 _log = structlog.get_logger(__name__)
 
 
-class AgentServer(Server):
-    """Accepts connections within `limits`, with TLS unless `context` is None.
+class TurnedAway(Protocol):
+    """Called for each connection that a limit costs: the newcomer, or the one with that state which was
+    ended for it."""
 
-    `turned_away` is called with the limit's name for each connection that a limit costs, and `untrusted` with
-    the address and the cause for each client certificate that is not accepted. The caller handles signals.
+    def __call__(self, limit: Limit, evicted: State | None = None, /) -> None: ...
+
+
+class AgentServer(Server):
+    """Accepts connections on `listening` within `limits`, with TLS unless `context` is None.
+
+    `untrusted` is called with the address and the cause for each client certificate that is not accepted. The
+    caller runs the acceptor's task, and handles signals.
     """
 
     def __init__(
@@ -34,51 +42,37 @@ class AgentServer(Server):
         config: uvicorn.Config,
         context: ssl.SSLContext | None,
         limits: ConnectionLimits,
-        turned_away: Callable[[Limit], None],
+        turned_away: TurnedAway,
         untrusted: Callable[[str, str], None],
+        *,
+        name: str,
+        listening: socket.socket,
     ) -> None:
         super().__init__(config)
         self._context = context
         self._limits = limits
         self._turned_away = turned_away
         self._untrusted = untrusted
-        self._accepting: list[asyncio.Task[None]] = []
+        self._listening = listening
         self._handshakes: set[asyncio.Task[None]] = set()
+        self.acceptor = Acceptor(name, listening, self._admit)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers = []  # uvicorn's own list, which stays empty
-        for listener in sockets or []:
-            listener.setblocking(False)
-            self._accepting.append(asyncio.create_task(self._accept(listener)))
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listener in sockets or []:
-            # The kernel has finished the TCP handshakes of these connections: their clients wait for us.
-            with suppress(BlockingIOError):
-                while True:
-                    self._admit(*listener.accept())
-            listener.close()
+        await self.acceptor.stop()
+        # The kernel has finished the TCP handshakes of these connections: their clients wait for us.
+        with suppress(BlockingIOError):
+            while True:
+                self._admit(*self._listening.accept())
+        self._listening.close()
         if self._handshakes:
             await asyncio.wait(self._handshakes)
         await super().shutdown(None)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:
-                # The process has no descriptors or memory left, or the client is already gone.
-                _log.error("connection not accepted", error=error.strerror)
-                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
-            else:
-                self._admit(connection, address)
-
-    def _admit(self, connection: socket.socket, address: tuple[str, int]) -> None:
+    def _admit(self, connection: socket.socket, address: Any) -> None:
         place = self._limits.admit(address[0])
         if not isinstance(place, Place):
             connection.close()
@@ -90,13 +84,14 @@ class AgentServer(Server):
             self.server_state,
             connection,
             request_seconds=self._limits.request_seconds,
-            named=lambda: self._limits.name(place),
+            named=lambda application: self._limits.name(place, application),
             closed=lambda: self._limits.release(place),
         )
 
-        def end() -> None:
-            self._turned_away("connections-nameless")
+        def end(limit: Limit, state: State) -> None:
+            self._turned_away(limit, state)
             if protocol.made:
+                # Not close(), which waits for the client: its descriptor would be one beyond the limit.
                 protocol.transport.abort()
             else:
                 # The connection's handshake notices it.
@@ -106,6 +101,7 @@ class AgentServer(Server):
         # Set here and not when the handshake begins: the next accepted connection may already take this
         # place.
         place.end = end
+        place.is_busy = lambda: protocol.is_busy
         task = asyncio.create_task(self._shake_hands(connection, protocol, place))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)

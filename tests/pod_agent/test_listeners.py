@@ -7,7 +7,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from resource import RLIMIT_NOFILE, prlimit
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 from spiffe import WorkloadApiClient
 
 from pod_agent.listener import BoundedListener
+from service.supervisor import Supervisor
 from tests.pod_agent.running import RunningPodAgent, eventually
 from tests.waiting import PATIENCE_SECONDS, until
 from tests.workload_api import x509_svids
@@ -80,9 +81,8 @@ async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_mos
             lost.append(self.number)
 
     listening = socket.create_server(("127.0.0.1", 0))
-    listener = BoundedListener(listening, 3, Numbered, lambda one: one.number in busy)
-    listener.start()
-    with ExitStack() as held:
+    listener = BoundedListener("connections", listening, 3, Numbered, lambda one: one.number in busy)
+    async with Supervisor([listener.acceptor.task]).running(), AsyncExitStack() as held:
 
         async def connect(count: int) -> None:
             made = Numbered.made + count

@@ -37,7 +37,11 @@ def nameless(agent: RunningClusterAgent, source: str = "127.0.0.1") -> Iterator[
 
 @contextmanager
 def shaken_hands(
-    agent: RunningClusterAgent, secret: dict[str, object], *, receive_buffer: int | None = None
+    agent: RunningClusterAgent,
+    secret: dict[str, object],
+    source: str = "127.0.0.1",
+    *,
+    receive_buffer: int | None = None,
 ) -> Iterator[ssl.SSLSocket]:
     """A TLS connection with that secret's bootstrap credential."""
     credential = secret["credential"]
@@ -48,7 +52,7 @@ def shaken_hands(
         agent.server_roots,
     )
     with (
-        connected(agent.url, receive_buffer=receive_buffer) as bare,
+        connected(agent.url, source, receive_buffer=receive_buffer) as bare,
         context.wrap_socket(bare, server_hostname="localhost") as connection,
     ):
         yield connection

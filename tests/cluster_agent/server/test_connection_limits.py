@@ -1,5 +1,5 @@
-"""Who may have a connection when there are too many: without certificates, as a share and address by address;
-with one, whatever the others hold."""
+"""Which connections end when there are too many: of those without a certificate, which have a share, by
+address; of those with one, by the application that holds most."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import ssl
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cluster_agent.server.connection_limits import ConnectionLimits, Place
-from tests.cluster_agent.server.connections import connected, nameless
+from blessings import Authority, Name, Principal
+from cluster_agent.errors import Limit
+from cluster_agent.server.connection_limits import ConnectionLimits, Place, State
+from cluster_agent.server.connections import application_of
+from tests.cluster_agent.server.connections import connected, nameless, shaken_hands
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.waiting import wait_for
 
@@ -34,15 +38,22 @@ def admitted(counted: ConnectionLimits, address: str) -> Place:
 
 
 class Held:
-    """A nameless connection of that address, and whether it was ended."""
+    """A connection of that address, with or without a certificate, and whether it was ended."""
 
-    def __init__(self, counted: ConnectionLimits, address: str) -> None:
+    def __init__(
+        self, counted: ConnectionLimits, address: str, application: str | None = None, *, busy: bool = False
+    ) -> None:
         self.ended = False
+        self.busy = busy
         self.place = admitted(counted, address)
         self.place.end = self._end
+        self.place.is_busy = lambda: self.busy
+        if application is not None:
+            counted.name(self.place, application)
 
-    def _end(self) -> None:
+    def _end(self, limit: Limit, state: State) -> None:
         self.ended = True
+        self.cause = limit, state
 
 
 def test_a_connection_that_ended_is_held_by_its_place_no_more() -> None:
@@ -78,7 +89,7 @@ def test_newcomers_from_the_address_that_has_most_are_turned_away_and_end_no_han
 def test_the_named_have_all_that_the_nameless_share_leaves_and_more() -> None:
     counted = limits()
     for number in range(20):
-        counted.name(admitted(counted, f"named-{number}"))
+        counted.name(admitted(counted, f"named-{number}"), f"application-{number}")
     assert (counted.open, counted.nameless) == (20, 0)
     assert counted.admit("another") == "connections"
 
@@ -94,7 +105,7 @@ def test_attack_the_nameless_hold_no_more_than_their_share_from_however_many_add
 def test_who_got_a_name_is_not_ended_for_a_newcomer() -> None:
     counted = limits()
     named = Held(counted, "one")
-    counted.name(named.place)
+    counted.name(named.place, "acme:web")
     for number in range(100):
         admitted(counted, f"address-{number}")
     assert not named.ended
@@ -105,12 +116,108 @@ def test_a_connection_that_was_ended_for_another_is_released_once() -> None:
     counted = limits()
     held = [Held(counted, "one") for _ in range(SHARE)]
     admitted(counted, "two")
-    counted.name(held[0].place)
+    counted.name(held[0].place, "acme:web")
     counted.release(held[0].place)
     assert (counted.open, counted.nameless) == (SHARE, SHARE)
     for one in held:
         counted.release(one.place)
     assert counted.open == 1
+
+
+def test_attack_an_application_that_holds_all_places_makes_room_and_no_other_does() -> None:
+    counted = limits()
+    other = Held(counted, "other", "other")
+    hostile = [Held(counted, f"hostile-{number % 3}", "hostile") for number in range(19)]
+    newcomer = Held(counted, "another", "other")
+    assert [one.ended for one in hostile] == [True] + [False] * 18
+    assert hostile[0].cause == ("connections", "idle")
+    assert not other.ended
+    assert not newcomer.ended
+    assert counted.open == 20
+
+
+def test_attack_many_applications_at_one_address_hold_no_more_than_one_application_would() -> None:
+    counted = limits()
+    fleet = [Held(counted, f"node-{number}", "fleet") for number in range(6)]
+    hostile = [Held(counted, f"hostile-{number % 2}", f"hostile-{number}") for number in range(14)]
+    admitted(counted, "another")
+    assert [one.ended for one in hostile].index(True) == 0
+    assert not any(one.ended for one in fleet)
+
+
+def test_a_request_in_progress_is_not_lost_while_there_is_an_idle_connection() -> None:
+    counted = limits()
+    most = [Held(counted, "many", "many", busy=True) for _ in range(8)]
+    most += [Held(counted, f"many-{number}", "many", busy=True) for number in range(11)]
+    idle = Held(counted, "few", "few")
+    admitted(counted, "another")
+    assert idle.ended
+    assert not any(one.ended for one in most)
+    admitted(counted, "another")
+    assert [one.ended for one in most] == [True] + [False] * 18
+    assert most[0].cause == ("connections", "busy")
+
+
+def test_an_address_that_is_full_has_room_for_who_comes_after_an_application_that_holds_it() -> None:
+    """Behind address translation, clients of several applications have one address."""
+    counted = limits()
+    other = Held(counted, "one", "other")
+    hostile = [Held(counted, "one", "hostile") for _ in range(7)]
+    admitted(counted, "one")
+    assert [one.ended for one in hostile] == [True] + [False] * 6
+    assert hostile[0].cause == ("connections-from-address", "idle")
+    assert not other.ended
+
+
+def test_attack_the_nameless_of_a_full_address_end_few_connections_with_a_certificate() -> None:
+    counted = limits()
+    named = [Held(counted, "one", f"application-{number}") for number in range(8)]
+    for _ in range(100):
+        counted.admit("one")
+    assert sum(one.ended for one in named) == counted.most_nameless_from_address == 2
+    assert counted.admit("one") == "connections-from-address"
+
+
+def test_attack_a_network_of_ipv6_addresses_has_the_limit_of_one_address() -> None:
+    counted = limits()
+    for number in range(100):
+        admitted(counted, f"2001:db8:0:1::{number:x}")
+    assert counted.open == counted.nameless == SHARE
+    # These came from somewhere else, so they replace what the network has.
+    others = [Held(counted, address) for address in ("2001:db8:0:2::1", "192.0.2.1")]
+    for number in range(100):
+        counted.admit(f"2001:db8:0:1::{number:x}")
+    assert not any(one.ended for one in others)
+
+
+def test_attack_one_address_of_a_network_does_not_keep_out_the_others_of_it() -> None:
+    """The Pods of a node often share a network of 64 bits."""
+    counted = limits(most=100)
+    hostile = [Held(counted, "2001:db8::1") for _ in range(8)]
+    assert counted.admit("2001:db8::1") == "connections-from-address"
+    admitted(counted, "2001:db8::2")
+    assert [one.ended for one in hostile] == [True] + [False] * 7
+
+
+def test_an_ipv4_address_is_the_same_one_at_a_socket_for_both_families() -> None:
+    counted = limits(most=100)
+    for _ in range(4):
+        admitted(counted, "192.0.2.1")
+        admitted(counted, "::ffff:192.0.2.1")
+    assert counted.admit("192.0.2.1") == "connections-from-address"
+
+
+def test_an_application_is_above_its_replicas_and_a_credential_is_its_own() -> None:
+    root = Authority.create_root(
+        Name.parse("acme"), Principal.create(), now=datetime.now(UTC), lifetime=timedelta(days=1)
+    )
+
+    def application(extension: str) -> str:
+        key = Principal.create().public_key
+        return application_of(root.bless(key, extension, now=datetime.now(UTC), lifetime=timedelta(hours=1)))
+
+    assert application("prod:shop:web:web-1") == application("prod:shop:web:web-2") == "acme:prod:shop:web"
+    assert application("0123") == "acme:0123"
 
 
 # The program.
@@ -170,6 +277,28 @@ def test_attack_a_nameless_flood_holds_its_share_and_who_has_a_certificate_is_an
         assert sample(small, "vanadium_cluster_agent_connections_nameless") <= SHARE
         cost = sample(small, 'vanadium_cluster_agent_overload_total{limit="connections-nameless"}') - before
         assert cost >= 5 * 6 - SHARE
+
+
+def test_attack_one_credential_on_all_places_from_many_addresses_keeps_out_no_other(
+    small: RunningClusterAgent,
+) -> None:
+    hostile, other = small.new_secret(), small.new_secret(service_account="other")
+    wait_for("no connections", lambda: sample(small, "vanadium_cluster_agent_connections") == 0)
+    evicted = 'vanadium_cluster_agent_connections_evicted_total{limit="connections",state="%s"}'
+    before = sample(small, evicted % "idle")
+    with ExitStack() as stack:
+        in_progress = stack.enter_context(shaken_hands(small, hostile, "127.0.0.40"))
+        in_progress.sendall(b"GET /healthz HTTP/1.1\r\n")
+        for number in range(19):
+            source = f"127.0.0.{40 + number % 3}"
+            assert ask(stack.enter_context(shaken_hands(small, hostile, source)), "/healthz") == (200, False)
+        for _ in range(5):
+            with small.credential_client(other["credential"]) as client:
+                assert client.get("/healthz").status_code == 200
+        in_progress.sendall(b"host: localhost\r\n\r\n")
+        assert in_progress.recv(65536).startswith(b"HTTP/1.1 200")
+    assert sample(small, evicted % "idle") > before
+    assert sample(small, evicted % "busy") == 0
 
 
 def test_a_nameless_connection_ends_with_a_refusal_and_not_with_an_answer(small: RunningClusterAgent) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from blessings import Roots
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import AgentServer
+from service.supervisor import Supervisor
 from tests.cluster_agents import write_serving_files
 from tests.waiting import PATIENCE_SECONDS
 
@@ -42,13 +43,22 @@ async def _serve_and_read(directory: Path, roots: Roots) -> int:
     config = uvicorn.Config(
         Response(b"x" * SIZE), lifespan="off", log_config=None, timeout_keep_alive=DEADLINE_SECONDS
     )
-    server = AgentServer(config, context, limits, lambda _limit: None, lambda _address, _why: None)
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    received = await asyncio.to_thread(_read_slowly, address, roots)
-    server.should_exit = True
-    await serving
+    server = AgentServer(
+        config,
+        context,
+        limits,
+        lambda *_: None,
+        lambda _address, _why: None,
+        name="connections",
+        listening=listener,
+    )
+    async with Supervisor([server.acceptor.task]).running():
+        serving = asyncio.create_task(server.serve())
+        received = await asyncio.to_thread(_read_slowly, address, roots)
+        server.should_exit = True
+        await serving
     return received
 
 

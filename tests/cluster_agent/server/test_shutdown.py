@@ -10,7 +10,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 
 from cluster_agent.errors import Limit
-from cluster_agent.server.connection_limits import ConnectionLimits
+from cluster_agent.server.connection_limits import ConnectionLimits, State
 from cluster_agent.server.servers import AgentServer
 from tests.waiting import PATIENCE_SECONDS
 
@@ -25,23 +25,28 @@ async def _connect_and_end() -> None:
     limits = ConnectionLimits(
         20, most_from_address=8, handshake_seconds=60, request_seconds=60, nameless_share=NAMELESS / 20
     )
-    turned_away: list[Limit] = []
+    turned_away: list[tuple[Limit, State | None]] = []
+
+    def note(limit: Limit, evicted: State | None = None) -> None:
+        turned_away.append((limit, evicted))
+
     config = uvicorn.Config(PlainTextResponse("here"), lifespan="off", log_config=None)
-    server = AgentServer(config, None, limits, turned_away.append, lambda _address, _why: None)
     config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup([])
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
-        listener.setblocking(False)
+        server = AgentServer(
+            config, None, limits, note, lambda _address, _why: None, name="connections", listening=listener
+        )
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
         clients = []
         for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
             client = socket.create_connection(listener.getsockname(), source_address=(source, 0))
             clients.append(stack.enter_context(client))
-        ending = asyncio.create_task(server.shutdown([listener]))
+        ending = asyncio.create_task(server.shutdown())
         answers = await asyncio.gather(*(asyncio.to_thread(_ask, client) for client in clients))
         await ending
     assert [b"here" in answer for answer in answers] == [False, True, True]
-    assert turned_away == ["connections-nameless"]
+    assert turned_away == [("connections-nameless", "nameless")]
     assert limits.open == 0
 
 
