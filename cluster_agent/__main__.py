@@ -60,6 +60,7 @@ from service import logs
 from service.errors import SettingsError
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
+from service.version import print_version_if_asked
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
@@ -70,6 +71,7 @@ _log = structlog.get_logger("cluster_agent")
 
 def main() -> None:
     """Entry point of the `cluster-agent` program. Exits with 2 for a wrong setting, 1 for another failure."""
+    print_version_if_asked("cluster-agent", sys.argv[1:])
     try:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:

@@ -18,11 +18,13 @@ from cluster_agent.errors import DataDirectoryError
 from cluster_agent.roots.keys import RootKeys
 from cluster_agent.signing.key_files import make_claimable_room, make_signing_room
 from cluster_agent.signing.room import ROOT_LIFETIME
+from service.version import print_version_if_asked
 
 
 def main() -> None:
     """Makes the missing files and keeps the others. Exits with 2 for a wrong argument, 1 for an unusable
     directory."""
+    print_version_if_asked("cluster-agent-keys", sys.argv[1:])
     parser = argparse.ArgumentParser(
         prog="cluster-agent-keys", description="Makes the keys that the replicas of a cluster agent share."
     )

@@ -23,6 +23,7 @@ from cluster_agent.audit.verification import Verification
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
 from service.errors import SettingsError
+from service.version import print_version_if_asked
 
 # Per chain; every process that ever wrote has some chains.
 _SHOWN_AT_ONCE = 200
@@ -31,6 +32,7 @@ _SHOWN_AT_ONCE = 200
 def main() -> None:
     """Exits with 0 when nothing was changed, 1 when something was, 2 when the audit cannot be read, 3 when
     nothing shows a change and there are records that no note proves."""
+    print_version_if_asked("cluster-agent-audit", sys.argv[1:])
     arguments = _parser().parse_args()
     try:
         with reading_audit(_url(arguments)) as audit:

@@ -30,6 +30,7 @@ from service.errors import SettingsError
 from service.listening import listen, options, stop_on_signal
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
+from service.version import print_version_if_asked
 
 _SHUTDOWN_SECONDS = 1
 # In all far fewer than the 1024 descriptors that a container has at least: a renewal always finds one.
@@ -40,6 +41,7 @@ _log = structlog.get_logger("pod_agent")
 
 def main() -> None:
     """Entry point of the `pod-agent` program. Exits with 2 for a wrong setting."""
+    print_version_if_asked("pod-agent", sys.argv[1:])
     try:
         settings = read_settings(sys.argv[1:], os.environ)
         logs.configure(settings.log_level)

@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -67,10 +68,16 @@ def server_only_tls(roots: Roots) -> ssl.SSLContext:
 class ClusterAgentClient:
     """Calls one cluster agent over persistent connections. Not for use by several threads at once."""
 
-    def __init__(self, address: ClusterAgentAddress, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, address: ClusterAgentAddress, context: ssl.SSLContext, *, unix_socket: Path | None = None
+    ) -> None:
+        """`unix_socket` leads to the cluster agent, instead of the host and port of the address."""
         self._address = address
         # Without a proxy from the environment: the requests contain an administrator's credentials.
-        self._client = httpx.Client(verify=context, timeout=_TIMEOUT, trust_env=False)
+        way = None
+        if unix_socket is not None:
+            way = httpx.HTTPTransport(verify=context, uds=str(unix_socket), trust_env=False)
+        self._client = httpx.Client(verify=context, timeout=_TIMEOUT, trust_env=False, transport=way)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer, a JSON object. Raises CallRefused, CallUnanswered, UnusableAnswer."""

@@ -1,18 +1,63 @@
 """Every error of the command line and local mode, as a tree.
 
 VkubeError
+├── UsageError           the command line cannot be understood; nothing was done
+├── ConfigurationError   vkube.cfg cannot be used
+├── ClusterError         the API server refused a call
+│   ├── ForbiddenError   you may not do this in the cluster
+│   ├── NotFoundError    what is named does not exist
+│   └── ConflictError    it exists already, or was changed by another client meanwhile
+├── UnreachableError     the API server or the cluster agent did not answer
 ├── ManifestError        a manifest cannot be read, or contains something that local mode does not run
 ├── AdmissionRefused     the webhook refused a Pod
 ├── CredentialsError     an administrator's credentials cannot be used as they are
-├── AdministrationError  a cluster agent refused, or cannot be reached
+├── AdministrationError  a cluster agent refused
 └── LocalModeError       a part of local mode did not start, or ended
 """
 
 from __future__ import annotations
 
+from vkube.command_line.exit_codes import ExitCode
+
 
 class VkubeError(Exception):
     """Root of every error that vkube raises on purpose; its text is for the user."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(VkubeError):
+    """The command line cannot be understood; nothing was done."""
+
+    exit_code = ExitCode.WRONG_USAGE
+
+
+class ConfigurationError(VkubeError):
+    """vkube.cfg cannot be used; nothing was done."""
+
+    exit_code = ExitCode.WRONG_USAGE
+
+
+class ClusterError(VkubeError):
+    """The API server refused a call."""
+
+
+class ForbiddenError(ClusterError):
+    """The user may not do this in the cluster."""
+
+
+class NotFoundError(ClusterError):
+    """What is named does not exist."""
+
+
+class ConflictError(ClusterError):
+    """It exists already, or another client changed it meanwhile."""
+
+
+class UnreachableError(VkubeError):
+    """The API server or the cluster agent did not answer."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 class ManifestError(VkubeError):
@@ -28,7 +73,7 @@ class CredentialsError(VkubeError):
 
 
 class AdministrationError(VkubeError):
-    """A cluster agent refused a call, or cannot be reached."""
+    """A cluster agent refused a call."""
 
 
 class LocalModeError(VkubeError):

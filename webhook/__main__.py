@@ -17,6 +17,7 @@ from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
+from service.version import print_version_if_asked
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.kubernetes_clients import connect, description
 from webhook.metrics import Metrics
@@ -128,8 +129,10 @@ def server(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the program; ends with status 2 when a setting is wrong, 3 when it cannot start."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    print_version_if_asked("vanadium-webhook", arguments)
     try:
-        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
+        settings = load_settings(arguments)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     logs.configure(settings.log_level)

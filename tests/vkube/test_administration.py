@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from blessings import Blessing, Name, Principal, Roots, verify_blessing
 from blessings.directory import DirectoryPrincipal
@@ -22,14 +21,7 @@ from cluster_agent.registry.registry import Registration
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from vkube.__main__ import app
-
-
-def vkube(*arguments: object, ends: int = 0) -> str:
-    """What `vkube` prints; in this process, for a new one takes two seconds to begin."""
-    ended = CliRunner().invoke(app, list(map(str, arguments)))
-    assert ended.exit_code == ends, ended.output
-    return ended.stdout
+from tests.vkube.command import called, vkube
 
 
 @pytest.fixture
@@ -96,7 +88,7 @@ def test_attack_an_impostor_without_tls_gets_neither_claim_code_nor_grant(tmp_pa
             ["unregister", "shop", "web", *common],
             ["applications", *common],
         ):
-            assert "expected https://<host>:<port>" in vkube(*command, ends=1)
+            assert "expected https://<host>:<port>" in vkube(*command, ends=2)
     finally:
         server.shutdown()
         thread.join()
@@ -125,8 +117,7 @@ def test_a_delegation_that_ends_with_the_root_says_that_it_is_shorter_than_asked
     agent: RunningClusterAgent, tmp_path: Path
 ) -> None:
     vkube("principal", "create", tmp_path / "root", "acme", "--days", 5)
-    command = ["claim-cluster-agent", *map(str, claim_flags(agent, tmp_path / "root"))]
-    said = CliRunner().invoke(app, command).stderr
+    said = called("claim-cluster-agent", *claim_flags(agent, tmp_path / "root")).stderr
     assert "shorter than the 1825 days asked for, because the root's certificate ends then" in said
 
 
@@ -145,7 +136,9 @@ def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path
     wrong_ca = [*claim_flags(agent, root), "--ca", tmp_path / "code"]
     assert "--ca" in vkube("claim-cluster-agent", *wrong_ca, ends=1)
     wrong_server = [*claim_flags(agent, root), "--server-name", "another.svc"]
-    assert "ertificate" in vkube("claim-cluster-agent", *wrong_server, ends=1)
+    assert "certificate is not the cluster agent's: Hostname mismatch" in vkube(
+        "claim-cluster-agent", *wrong_server, ends=1
+    )
     assert httpx.get(agent.health_url + "/readyz").status_code == 503
 
 
@@ -204,7 +197,10 @@ def test_applications_are_registered_listed_and_removed(agent: RunningClusterAge
         assert said in vkube("register", *arguments, *flags(agent, root), ends=1)
     # A root of the same name, but another key, does not get through the handshake.
     vkube("principal", "create", other, "acme")
-    vkube("applications", *flags(agent, other), ends=1)
+    said = vkube("applications", *flags(agent, other), ends=1)
+    assert "the server does not recognise your root: acme:administrator is under the key" in said
+    assert "this cluster agent recognises acme " in said
+    assert "Server disconnected" not in said
 
     assert "shop/web: unregistered" in vkube("unregister", "shop", "web", *flags(agent, root))
     assert "shop/web: was not registered" in vkube("unregister", "shop", "web", *flags(agent, root))

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from blessings import Authority, Blessing, Expiry, Principal, fingerprint
 from blessings.directory import DirectoryPrincipal
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.vkube.test_administration import claim_flags, flags, vkube
-from vkube.__main__ import app
+from tests.vkube.command import called, vkube
+from tests.vkube.test_administration import claim_flags, flags
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +36,8 @@ def agent(directory: Path) -> Iterator[RunningClusterAgent]:
 
 
 def principal(*arguments: object, ends: int = 0) -> str:
-    """What `vkube principal` prints, in this process: these commands are many, and ask nobody else."""
-    ended = CliRunner().invoke(app, ["principal", *map(str, arguments)])
-    assert ended.exit_code == ends, ended.output
-    return ended.stdout
+    """What `vkube principal` prints, or complains of."""
+    return vkube("principal", *arguments, ends=ends)
 
 
 def blessed(directory: Path, name: str, extension: str, *options: object) -> Path:
@@ -189,10 +186,8 @@ def test_an_expiry_with_an_offset_is_that_instant(tmp_path: Path) -> None:
     (tmp_path / "jane.pub").write_text(principal("public-key", tmp_path / "jane"))
 
     def expiry(time: str) -> datetime:
-        command = ["principal", "bless", str(tmp_path / "root"), str(tmp_path / "jane.pub"), "jane"]
-        ended = CliRunner().invoke(app, [*command, "--expires", time])
-        assert ended.exit_code == 0, ended.output
-        (caveat,) = Blessing.from_pem(ended.stdout).facts(0).caveats
+        blessed = principal("bless", tmp_path / "root", tmp_path / "jane.pub", "jane", "--expires", time)
+        (caveat,) = Blessing.from_pem(blessed).facts(0).caveats
         assert isinstance(caveat, Expiry)
         return caveat.at
 
@@ -206,9 +201,9 @@ def test_a_blessing_that_ends_with_who_blesses_says_that_it_is_shorter_than_aske
     (tmp_path / "ivan.pub").write_text(principal("public-key", tmp_path / "ivan"))
 
     def bless(days: int) -> tuple[Blessing, str]:
-        command = ["principal", "bless", str(tmp_path / "root"), str(tmp_path / "ivan.pub"), "ivan"]
-        ended = CliRunner().invoke(app, [*command, "--days", str(days)])
-        assert ended.exit_code == 0, ended.output
+        command = ("principal", "bless", tmp_path / "root", tmp_path / "ivan.pub", "ivan", "--days", days)
+        ended = called(*command)
+        assert ended.code == 0, ended.output
         return Blessing.from_pem(ended.stdout), ended.stderr
 
     shortened, said = bless(365)

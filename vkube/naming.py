@@ -1,48 +1,27 @@
-"""A client for the administrative calls of a cluster agent."""
+"""The names that an administrator grants: a claim delegates a prefix, a registration names an application."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 
-from blessings import Authority, Blessing, BlessingsError, Name, Principal, PublicKey, Roots
+from blessings import Authority, Blessing, BlessingsError, Name, PublicKey
 from blessings.keys import check_public_key
 from blessings.profile.certificates import to_pem
-from service.cluster_agent_client import (
-    ClusterAgentAddress,
-    ClusterAgentClient,
-    mutual_tls,
-    server_only_tls,
-)
 from vkube.errors import AdministrationError
 
 
-def connect(
-    url: str, server_name: str, ca_file: Path, identity: tuple[Principal, Blessing] | None
-) -> ClusterAgentClient:
-    """A client with that certificate, or without one. `ca_file` contains the roots of the cluster agent's
-    certificate.
+class Agent(Protocol):
+    """What these functions need of a cluster agent. `call` raises VkubeError or ServiceError."""
 
-    Raises AdministrationError for another URL than https://, and for roots that cannot be read.
-    """
-    try:
-        address = ClusterAgentAddress(url, server_name)
-    except ValueError as error:
-        raise AdministrationError(f"--cluster-agent {url}: {error}") from error
-    try:
-        roots = Roots.from_pem(ca_file.read_bytes())
-        context = server_only_tls(roots) if identity is None else mutual_tls(*identity, roots)
-    except (OSError, BlessingsError) as error:  # ssl.SSLError is an OSError
-        raise AdministrationError(f"--ca {ca_file}: {error}") from error
-    return ClusterAgentClient(address, context)
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]: ...
 
 
-def key_of(agent: ClusterAgentClient) -> PublicKey:
+def key_of(agent: Agent) -> PublicKey:
     """The cluster agent's issuing key, after proof of its private key. Raises AdministrationError."""
     answer = agent.call("GET", "/v1/claim")
     try:
@@ -55,7 +34,7 @@ def key_of(agent: ClusterAgentClient) -> PublicKey:
 
 
 def claim(
-    agent: ClusterAgentClient, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
+    agent: Agent, root: Authority, prefix: Name, code: str, *, lifetime: timedelta, now: datetime
 ) -> Blessing:
     """Delegates `prefix` to the agent's key, and returns the granted blessing. Raises AdministrationError."""
     if not root.is_root:
@@ -89,7 +68,7 @@ class Wanted:
     lifetime: timedelta
 
 
-def register(agent: ClusterAgentClient, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
+def register(agent: Agent, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
     """Registers an application, and returns a description of the grant that allows its name.
 
     `root` is called only when the agent itself may not give that name. Raises VkubeError.

@@ -1,0 +1,84 @@
+"""The table of commands. A command is a function `(parser) -> run`: it adds its arguments to the parser, and
+returns the function that runs with the parsed options. The function's docstring is the command's description.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+Run = Callable[[argparse.Namespace], int | None]
+"""What a command does with its options; returns an exit code, or None for 0."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row: the words that call the command, where its function is (`module:function`), and a summary."""
+
+    words: tuple[str, ...]
+    target: str
+    summary: str
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.words)
+
+    def build(self, parser: argparse.ArgumentParser) -> Run:
+        """Imports the command, and adds its arguments to `parser`."""
+        module, _, function = self.target.partition(":")
+        declare: Callable[[argparse.ArgumentParser], Run] = getattr(import_module(module), function)
+        parser.description = " ".join((declare.__doc__ or self.summary).split())
+        return declare(parser)
+
+
+def _command(words: str, target: str, summary: str) -> Command:
+    return Command(tuple(words.split()), f"vkube.commands.{target}", summary)
+
+
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "Names and administration": (
+        _command("register", "registry:register", "Choose an application's name"),
+        _command(
+            "unregister", "registry:unregister", "Let an application's name follow from its namespace again"
+        ),
+        _command("applications", "registry:applications", "List the registered applications"),
+        _command(
+            "claim-cluster-agent", "claim:claim_cluster_agent", "Claim a cluster agent, once, with your root"
+        ),
+    ),
+    "Credentials": (
+        _command("principal create", "principal:create", "Make a new principal; with a NAME, a root"),
+        _command("principal dump", "principal:dump", "Show a principal's key, blessings and roots"),
+        _command(
+            "principal public-key", "principal:public_key", "Print the public key, for another to bless"
+        ),
+        _command("principal bless", "principal:bless", "Name another principal's key, offline"),
+        _command("principal set-default", "principal:set_default", "Make a blessing the one to present"),
+    ),
+    "On this machine": (
+        _command("run", "run:run", "Run plain manifests as local processes, through the real webhook"),
+        _command("completion", "completion:completion", "Print the completion script for bash, zsh or fish"),
+    ),
+}
+FAMILIES = {
+    "principal": "Principals: a key and its blessings, in a directory",
+}
+"""Summaries of the first words that several commands share."""
+
+
+def all_commands() -> list[Command]:
+    """Every command, in the order of the table."""
+    return [command for commands in GROUPS.values() for command in commands]
+
+
+def find(words: Sequence[str]) -> Command | None:
+    """The command that `words` begins with; None when there is none."""
+    fitting = [one for one in all_commands() if tuple(words[: len(one.words)]) == one.words]
+    return max(fitting, key=lambda one: len(one.words), default=None)
+
+
+def family(first: str) -> list[Command]:
+    """The commands of several words that begin with `first`."""
+    return [one for one in all_commands() if one.words[0] == first and len(one.words) > 1]

@@ -1,0 +1,106 @@
+"""The options that commands share, so that each has one name and one meaning everywhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+OUTPUTS = ("table", "wide", "json", "yaml", "name")
+BEFORE_THE_COMMAND = {
+    "-n": 1,
+    "--namespace": 1,
+    "-A": 0,
+    "--all-namespaces": 0,
+    "--context": 1,
+    "--kubeconfig": 1,
+    "--config": 1,
+    "-o": 1,
+    "--output": 1,
+}
+"""The options that may also stand before the command, as kubectl's may; with the number of their values."""
+
+
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+def cluster(parser: argparse.ArgumentParser) -> None:
+    """--context, --kubeconfig, --config."""
+    group = parser.add_argument_group("cluster")
+    group.add_argument(
+        "--context",
+        metavar="NAME",
+        help="context of the kubeconfig; by default vkube.cfg's, else the current one",
+    )
+    group.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="by default $KUBECONFIG, else ~/.kube/config"
+    )
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="vkube.cfg; by default the one in this directory"
+    )
+
+
+def namespace(parser: argparse.ArgumentParser, *, every: bool = False) -> None:
+    """-n, and with `every` also -A."""
+    group = parser.add_argument_group("namespace")
+    group.add_argument("-n", "--namespace", metavar="NAME", help="by default that of the context")
+    if every:
+        group.add_argument("-A", "--all-namespaces", action="store_true", help="all namespaces")
+
+
+def output(parser: argparse.ArgumentParser, *, watch: bool = False) -> None:
+    """-o, and with `watch` also --watch."""
+    group = parser.add_argument_group("output")
+    group.add_argument("-o", "--output", choices=OUTPUTS, default="table", help="table by default")
+    if watch:
+        group.add_argument("-w", "--watch", action="store_true", help="print what changes until Ctrl-C")
+
+
+def passphrase(parser: argparse.ArgumentParser) -> None:
+    """--passphrase-file."""
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="contains the passphrase that the key is sealed under",
+    )
+
+
+def cluster_agent(parser: argparse.ArgumentParser) -> None:
+    """How to reach the cluster agent, and as whom. Includes `cluster`."""
+    cluster(parser)
+    group = parser.add_argument_group(
+        "cluster agent",
+        "By default vkube forwards a port through the API server, and presents the credentials of "
+        "--credentials, or, without any, a certificate that it makes under the control plane's own root, as "
+        "far as your rights in the cluster allow.",
+    )
+    group.add_argument(
+        "--cluster-agent", metavar="URL", help="https://HOST:8193, instead of a forwarded port"
+    )
+    group.add_argument(
+        "--credentials",
+        type=Path,
+        metavar="DIRECTORY",
+        help="the administrator's directory; by default $V23_CREDENTIALS",
+    )
+    group.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="the control plane's roots, PEM; by default those in the cluster",
+    )
+    group.add_argument(
+        "--server-name", metavar="NAME", help="DNS name that the agent's certificate must have"
+    )
+    group.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="contains the passphrase of the credentials"
+    )

@@ -1,0 +1,86 @@
+"""`vkube register`, `unregister` and `applications`: the names of applications."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+
+from blessings import Authority, InvalidName, Name
+from vkube import credentials, naming
+from vkube.command_line import options as shared
+from vkube.command_line.commands import Run
+from vkube.connection.cluster_agent import administering
+from vkube.errors import CredentialsError
+from vkube.output.lines import result
+
+
+def register(parser: argparse.ArgumentParser) -> Run:
+    """Name an application; certificates with its previous name are no longer renewed."""
+    _application(parser)
+    parser.add_argument("name", help="acme:fortuned; its replicas are acme:fortuned:POD")
+    parser.add_argument("--ttl", type=shared.whole(1), metavar="SECONDS", help="life of replica certificates")
+    parser.add_argument(
+        "--days", type=shared.whole(1), default=365, help="life of a grant, where the name needs one (365)"
+    )
+    shared.cluster_agent(parser)
+    return _register
+
+
+def unregister(parser: argparse.ArgumentParser) -> Run:
+    """Let an application's name follow from its namespace and service account again."""
+    _application(parser)
+    shared.cluster_agent(parser)
+    return _unregister
+
+
+def applications(parser: argparse.ArgumentParser) -> Run:
+    """List the registered applications, one a line."""
+    shared.cluster_agent(parser)
+    return _applications
+
+
+def _application(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("namespace", help="the application's namespace")
+    parser.add_argument("service_account", metavar="service-account", help="its service account")
+
+
+def _register(options: argparse.Namespace) -> None:
+    try:
+        parsed = Name.parse(options.name)
+    except InvalidName as error:
+        raise CredentialsError(f"NAME: {error}") from error
+    now = datetime.now(UTC)
+    wanted = naming.Wanted(
+        options.namespace, options.service_account, parsed, options.ttl, timedelta(days=options.days)
+    )
+    with administering(options) as agent:
+
+        def root() -> Authority:
+            if agent.directory is None:
+                raise CredentialsError(
+                    f"{parsed} is not below the cluster agent's prefix, so only the holder of the root can "
+                    "grant it: name --credentials"
+                )
+            return credentials.authority_of(agent.directory)
+
+        grant = naming.register(agent, wanted, root, now)
+    result(f"registered: {options.namespace}/{options.service_account} is {parsed}, by a grant of {grant}")
+
+
+def _unregister(options: argparse.Namespace) -> None:
+    with administering(options) as agent:
+        body = {"namespace": options.namespace, "serviceAccount": options.service_account}
+        known = agent.call("POST", "/v1/unregister-application", body)["known"]
+    done = "unregistered" if known else "was not registered"
+    result(f"{options.namespace}/{options.service_account}: {done}")
+
+
+def _applications(options: argparse.Namespace) -> None:
+    with administering(options) as agent:
+        for one in agent.call("GET", "/v1/applications")["applications"]:
+            line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
+            line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
+            line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
+            # An older version of the cluster agent sends none.
+            line += f"  REFUSED NOW: {one['objection']}" if one.get("objection") else ""
+            result(line)

@@ -1,0 +1,236 @@
+"""The API server, by plain paths and JSON: unknown fields survive, and no class of the client is needed.
+
+with Cluster.of(options) as cluster:
+    cluster.get("/api/v1/namespaces/shop/pods/web-1")
+    cluster.items("/api/v1/pods", labelSelector="app=web")
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vkube.errors import (
+    ClusterError,
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from kubernetes import client
+
+    from vkube.configuration import Configuration
+
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_PAGE = 500
+_IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+SERVER_SIDE_APPLY = "application/apply-patch+yaml"
+
+Object = dict[str, Any]
+
+
+class Cluster:
+    """One cluster. Not for use by several threads at once.
+
+    Attributes:
+        configuration: vkube.cfg.
+        namespace: the one that the user means: that of -n, else the context's.
+        context: the context's name, for messages.
+    """
+
+    def __init__(
+        self, api: client.ApiClient, configuration: Configuration, *, namespace: str, context: str
+    ) -> None:
+        self.api = api
+        self.configuration = configuration
+        self.namespace = namespace
+        self.context = context
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Self:
+        """The cluster that --context, --kubeconfig and vkube.cfg name. Raises VkubeError."""
+        from vkube.configuration import load
+
+        configuration = load(options.config)
+        context = options.context or configuration.kubeconfig_context
+        api, name, namespace = _connected(options.kubeconfig, context)
+        return cls(
+            api, configuration, namespace=getattr(options, "namespace", None) or namespace, context=name
+        )
+
+    @property
+    def system(self) -> str:
+        """The namespace of the control plane."""
+        return self.configuration.cluster_agent.namespace
+
+    def get(self, path: str, **query: object) -> Object:
+        """One object, or one page of a list. Raises ClusterError, UnreachableError."""
+        return self.call("GET", path, query=query)
+
+    def find(self, path: str) -> Object | None:
+        """One object; None when there is none. Raises ClusterError, UnreachableError."""
+        try:
+            return self.get(path)
+        except NotFoundError:
+            return None
+
+    def items(self, path: str, **query: object) -> Iterator[Object]:
+        """Every object of a list, page by page. Raises ClusterError, UnreachableError."""
+        after = ""
+        while True:
+            page = self.get(path, **{"limit": _PAGE, **query, **({"continue": after} if after else {})})
+            yield from page.get("items") or []
+            after = (page.get("metadata") or {}).get("continue") or ""
+            if not after:
+                return
+
+    def create(self, path: str, body: Object, **query: object) -> Object:
+        """Creates an object in the collection `path`. Raises ClusterError, UnreachableError."""
+        return self.call("POST", path, query=query, body=body)
+
+    def patch(self, path: str, body: object, *, kind: str = MERGE_PATCH, **query: object) -> Object:
+        """Patches one object; `kind` is the patch's media type. Raises ClusterError, UnreachableError."""
+        return self.call("PATCH", path, query=query, body=body, media_type=kind)
+
+    def delete(self, path: str, body: Object | None = None, **query: object) -> Object:
+        """Deletes one object. Raises ClusterError, UnreachableError."""
+        return self.call("DELETE", path, query=query, body=body)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        media_type: str = JSON,
+    ) -> Object:
+        """The answer to one call. Raises ClusterError, UnreachableError."""
+        text = self.text(method, path, query=query, body=body, media_type=media_type)
+        try:
+            answer = json.loads(text)
+        except ValueError as error:
+            raise ClusterError(f"{method} {path}: the API server's answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise ClusterError(f"{method} {path}: the API server's answer is no object")
+        return answer
+
+    def text(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        media_type: str = JSON,
+    ) -> str:
+        """As `call`, for answers that are no JSON: logs. Raises ClusterError, UnreachableError."""
+        import urllib3
+        from kubernetes.client.exceptions import ApiException
+
+        # A path of the API server needs no other escape: names in it are DNS names.
+        request = self.api.param_serialize(
+            method,
+            path,
+            query_params=[(name, _spelled(value)) for name, value in (query or {}).items()],
+            header_params={"Accept": JSON, "Content-Type": media_type},
+            # The client writes JSON itself; JSON is YAML too.
+            body=json.dumps(body) if media_type == SERVER_SIDE_APPLY else body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self.api.call_api(*request, _request_timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS))
+            content = bytes(answer.read())  # type: ignore[no-untyped-call]
+        except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError(
+                f"the API server of context {self.context} does not answer: {_cause(error)}. "
+                "Look at --context and --kubeconfig (kubectl config get-contexts)"
+            ) from error
+        if not 200 <= answer.status < 300:
+            raise _refused(answer.status, content, f"{method} {path}")
+        return content.decode(errors="replace")
+
+    def close(self) -> None:
+        self.api.close()  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.ApiClient, str, str]:
+    """A client, the context's name, and its namespace. Raises ClusterError."""
+    import logging
+
+    from kubernetes import client, config
+    from kubernetes.config import ConfigException
+
+    # It warns of each new try, in the middle of our own output.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    file = (
+        str(kubeconfig)
+        if kubeconfig
+        else os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    )
+    settings = client.Configuration()
+    settings.retries = False
+    try:
+        if kubeconfig is None and context is None and not os.path.exists(file) and _IN_CLUSTER in os.environ:
+            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
+            return client.ApiClient(settings), "in-cluster", _OWN_NAMESPACE.read_text().strip()
+        contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            file, context=context, client_configuration=settings
+        )
+    except (ConfigException, OSError, ValueError) as error:
+        wanted = "" if context is None else f", context {context}"
+        raise ConfigurationError(
+            f"no way to the API server by {file}{wanted}: {_cause(error)}. Look at --kubeconfig and "
+            "--context (kubectl config get-contexts)"
+        ) from error
+    (chosen,) = [one for one in contexts if one["name"] == context] if context else [current]
+    namespace = (chosen.get("context") or {}).get("namespace") or "default"
+    return client.ApiClient(settings), str(chosen["name"]), str(namespace)
+
+
+def _spelled(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost cause, in one line: urllib3 wraps it in its own."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return _cause(reason)
+    text = " ".join(str(reason or error).split()) or type(error).__name__
+    return text.rsplit(": ", 1)[-1] if "object at 0x" in text else text
+
+
+def _refused(status: int, content: bytes, call: str) -> ClusterError:
+    try:
+        message = str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"{call}: {status} {content[:200].decode(errors='replace')}"
+    if status == _UNAUTHORIZED:
+        message = f"the API server does not accept your credentials ({message}): log in again, or choose "
+        return ClusterError(message + "another --context")
+    if status == _FORBIDDEN:
+        return ForbiddenError(message)
+    kind = {_NOT_FOUND: NotFoundError, _CONFLICT: ConflictError}.get(status, ClusterError)
+    return kind(message)
