@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from blessings.encoding.times import rfc3339
@@ -12,11 +14,27 @@ from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.model import Application
 from cluster_agent.registry.registry import Registry
 from cluster_agent.revocation.revoker import Revoker
-from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets, IssuedSecret
+from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets, IssuedSecret, Page
 from cluster_agent.server.certificate import Serving
+from cluster_agent.store.secrets import Place
 
 CREDENTIAL_VERSION = 1
+_PAGE = 1000
 _log = structlog.get_logger(__name__)
+
+
+OfNamespace = Annotated[
+    str | None, Query(max_length=63, pattern=DNS_NAME, description="of this namespace only")
+]
+Limit = Annotated[int | None, Query(ge=1, le=_PAGE, description="at most so many")]
+After = Annotated[
+    str | None,
+    Query(
+        max_length=128,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[!-~]{1,64})?$",
+        description="`following` of the page before, or a namespace, for what follows all of its secrets",
+    ),
+]
 
 
 class NewSecretRequest(Body):
@@ -54,6 +72,7 @@ class SecretAnswer(Answer):
 
 class SecretsAnswer(Answer):
     secrets: list[SecretAnswer]
+    following: str | None = Field(description="`after` of the next page; null: this is the last")
 
 
 class ForgetSecretRequest(Body):
@@ -92,11 +111,18 @@ def secret_routes(
     @router.get(
         "/v1/secrets",
         summary="The secrets that are neither forgotten nor expired",
-        responses=refuses(401, 403, 503),
+        responses=refuses(400, 401, 403, 503),
     )
-    async def secrets(caller: Authenticated) -> SecretsAnswer:
+    async def secrets(
+        caller: Authenticated, namespace: OfNamespace = None, limit: Limit = None, after: After = None
+    ) -> SecretsAnswer:
         """For administrators and secret keepers. Each entry names the secret's application, and never
-        contains the credential."""
+        contains the credential. With `limit` or `after` they come in pages, ordered by namespace and
+        identifier. Without them the answer has all, and more than 10 000 are refused (TooManySecrets)."""
+        if limit is None and after is None:
+            page = Page(await kept.live(caller, namespace), None)
+        else:
+            page = await kept.page(caller, limit or _PAGE, namespace=namespace, after=_place(after))
         return SecretsAnswer(
             secrets=[
                 SecretAnswer(
@@ -107,8 +133,9 @@ def secret_routes(
                     created_at=rfc3339(secret.created_at),
                     not_after=rfc3339(secret.not_after),
                 )
-                for secret in await kept.live(caller)
-            ]
+                for secret in page.secrets
+            ],
+            following=None if page.following is None else f"{page.following.namespace}/{page.following.id}",
         )
 
     @router.post(
@@ -128,6 +155,13 @@ def secret_routes(
         return ForgottenAnswer()
 
     return router
+
+
+def _place(after: str | None) -> Place | None:
+    if after is None:
+        return None
+    namespace, _, identifier = after.partition("/")
+    return Place(namespace, identifier or None)
 
 
 def _credential(issued: IssuedSecret, serving: Serving) -> Credential:

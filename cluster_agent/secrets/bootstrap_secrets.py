@@ -9,11 +9,13 @@ from datetime import datetime
 from blessings import Name
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, certificate_fingerprint, require_secret_keeper
-from cluster_agent.errors import Forbidden, Unavailable
+from cluster_agent.errors import BadRequest, Forbidden, Unavailable
 from cluster_agent.model import Application, Secret, unknown_secret
 from cluster_agent.registry.registry import Registry
 from cluster_agent.signing.room import BootstrapCredential, SigningRoom
-from cluster_agent.store.secrets import Secrets
+from cluster_agent.store.secrets import Place, Secrets
+
+MOST_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,14 @@ class IssuedSecret:
     secret: Secret
     name: Name
     credential: BootstrapCredential
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the secrets, and the place that the others follow; None when there are no others."""
+
+    secrets: list[Secret]
+    following: Place | None
 
 
 @dataclass
@@ -77,7 +87,24 @@ class BootstrapSecrets:
         if not await self.records.forget(secret_id, now, record):
             raise unknown_secret(secret_id)
 
-    async def live(self, caller: Caller) -> list[Secret]:
-        """The secrets that are neither forgotten nor expired."""
+    async def live(self, caller: Caller, namespace: str | None = None) -> list[Secret]:
+        """The secrets that are neither forgotten nor expired, of one namespace or of all.
+
+        A client that asks for all takes the answer for all of them, so more than MOST_AT_ONCE are refused.
+        """
         require_secret_keeper(caller, self.administrators)
-        return await self.records.live(self.now())
+        found = await self.records.live(self.now(), namespace=namespace, limit=MOST_AT_ONCE + 1)
+        if len(found) > MOST_AT_ONCE:
+            raise BadRequest("TooManySecrets", f"more than {MOST_AT_ONCE} secrets; ask for pages, with limit")
+        return found
+
+    async def page(
+        self, caller: Caller, limit: int, *, namespace: str | None = None, after: Place | None = None
+    ) -> Page:
+        """The first `limit` of the live secrets that follow the place `after`."""
+        require_secret_keeper(caller, self.administrators)
+        found = await self.records.live(self.now(), namespace=namespace, after=after, limit=limit + 1)
+        if len(found) <= limit:
+            return Page(found, None)
+        last = found[limit - 1]
+        return Page(found[:limit], Place(last.application.namespace, last.id))

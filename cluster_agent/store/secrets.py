@@ -4,9 +4,10 @@ secret."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, literal, select, tuple_
 
 from cluster_agent.audit.records import Record
 from cluster_agent.model import Application, Secret
@@ -16,6 +17,14 @@ from cluster_agent.store.locks import hold_off_revocations
 from cluster_agent.store.recently_read import RecentlyRead
 from cluster_agent.store.revocations import exists, forget_secrets, is_revoked
 from cluster_agent.store.tables import secrets
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the order of the secrets: that of the secret `id`, or the end of a whole namespace."""
+
+    namespace: str
+    id: str | None = None
 
 
 class Secrets:
@@ -71,13 +80,29 @@ class Secrets:
             self._recent.keep(certificate_fingerprint, secret, writes=writes, at=at)
         return secret
 
-    async def live(self, now: datetime) -> list[Secret]:
-        """The secrets that are neither forgotten nor expired, oldest first."""
+    async def live(
+        self,
+        now: datetime,
+        *,
+        namespace: str | None = None,
+        after: Place | None = None,
+        limit: int | None = None,
+    ) -> list[Secret]:
+        """The secrets that are neither forgotten nor expired, of one namespace or of all; the first `limit`
+        of those that follow the place `after`, by namespace and identifier."""
         statement = (
             select(secrets)
             .where(secrets.c.forgotten_at.is_(None), secrets.c.not_after > seconds(now))
-            .order_by(secrets.c.created_at, secrets.c.id)
+            .order_by(secrets.c.namespace, secrets.c.id)
+            .limit(limit)
         )
+        if namespace is not None:
+            statement = statement.where(secrets.c.namespace == namespace)
+        if after is not None and after.id is None:
+            statement = statement.where(secrets.c.namespace > after.namespace)
+        elif after is not None:
+            place = tuple_(secrets.c.namespace, secrets.c.id)
+            statement = statement.where(place > tuple_(literal(after.namespace), literal(after.id)))
         return [secret_of(row) for row in await self._access.read(statement)]
 
     def _of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:

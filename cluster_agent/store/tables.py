@@ -28,6 +28,7 @@ secrets = Table(
     Column("created_at", _WHOLE, nullable=False),
     Column("not_after", _WHOLE, nullable=False),
     Column("forgotten_at", _WHOLE),
+    Index("secrets_of_namespaces", "namespace", "id"),
 )
 
 issuances = Table(

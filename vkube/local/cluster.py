@@ -166,7 +166,7 @@ class LocalCluster:
 
     def _reconcile(self, namespace: str, accounts: set[str]) -> None:
         with self.administrator() as agent:
-            known = [secret for secret in agent.secrets() if secret.namespace == namespace]
+            known = agent.secrets(namespace)
             reconcile(namespace, accounts, known, agent=agent, store=self.secrets, now=datetime.now(UTC))
 
 

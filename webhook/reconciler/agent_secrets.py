@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from blessings import Roots
 from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallRefused, CallUnanswered
+
+PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class NewSecret:
     id: str
     application: str
     credential: Mapping[str, Any]
+
+
+def _known(item: Mapping[str, str]) -> KnownSecret:
+    return KnownSecret(
+        id=item["id"],
+        namespace=item["namespace"],
+        service_account=item["serviceAccount"],
+        created_at=datetime.fromisoformat(item["createdAt"]),
+        not_after=datetime.fromisoformat(item["notAfter"]),
+    )
 
 
 class AgentSecrets:
@@ -70,18 +83,34 @@ class AgentSecrets:
             if error.reason != "UnknownSecret":
                 raise
 
-    def secrets(self) -> list[KnownSecret]:
-        """The secrets that are neither forgotten nor expired. Raises CallError."""
-        return [
-            KnownSecret(
-                id=item["id"],
-                namespace=item["namespace"],
-                service_account=item["serviceAccount"],
-                created_at=datetime.fromisoformat(item["createdAt"]),
-                not_after=datetime.fromisoformat(item["notAfter"]),
-            )
-            for item in self._call("GET", "/v1/secrets")["secrets"]
-        ]
+    def secrets(self, namespace: str) -> list[KnownSecret]:
+        """The namespace's secrets that are neither forgotten nor expired. Raises CallError."""
+        found: list[KnownSecret] = []
+        after: str | None = None
+        while True:
+            page = self._page(after, namespace)
+            # A cluster agent of 0.1.0 does not know the parameters, and answers with every namespace's.
+            found += [_known(item) for item in page["secrets"] if item["namespace"] == namespace]
+            after = page.get("following")
+            if after is None:
+                return found
+
+    def namespaces(self) -> set[str]:
+        """The namespaces that have secrets. Raises CallError."""
+        found: set[str] = set()
+        after: str | None = None
+        while True:
+            page = self._page(after, None)
+            found |= {item["namespace"] for item in page["secrets"]}
+            if page.get("following") is None:
+                return found
+            # The further secrets of the last namespace are left out, however many they are.
+            after = page["secrets"][-1]["namespace"]
+
+    def _page(self, after: str | None, namespace: str | None) -> dict[str, Any]:
+        given = {"limit": PAGE, "namespace": namespace, "after": after}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        return self._call("GET", f"/v1/secrets?{query}")
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         if self.away is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from service.supervisor import BackOff, Task, described
 from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.metrics import Metrics
-from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret
+from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
 from webhook.reconciler.reconcile import reconcile
 from webhook.reconciler.secret_store import SecretStore
@@ -113,14 +113,13 @@ class Reconciler:
         try:
             with self._connect() as agent:
                 until = self._clock() + _LONGEST_ROUND_SECONDS
-                known = _by_namespace(agent.secrets())
                 if resync:
-                    due |= (self.cluster.namespaces() | set(known)) - self._pausing()
+                    due |= self._all(agent) - self._pausing()
                     self._resync_at = self._clock() + RESYNC_SECONDS
                 # Those that failed come last, and give way to each change that comes meanwhile.
                 for namespace in sorted(due, key=lambda one: (self._failures[one] > 0, one)):
                     failed_before = self._failures[namespace] > 0
-                    done = self._one(namespace, known[namespace], agent)
+                    done = self._one(namespace, agent)
                     if agent.away is not None:
                         raise agent.away
                     due.remove(namespace)
@@ -173,9 +172,23 @@ class Reconciler:
             pause = _BACK_OFF.pause(self._failures[namespace], self._chance())
             self._later[namespace] = self._clock() + pause
 
-    def _one(self, namespace: str, known: list[KnownSecret], agent: AgentSecrets) -> bool:
+    def _all(self, agent: AgentSecrets) -> set[str]:
+        """The labelled namespaces, and those that have secrets at the cluster agent."""
+        found = set(self.cluster.namespaces())
+        try:
+            found |= agent.namespaces()
+        except CallError as error:
+            if agent.away is not None:
+                raise
+            # The labelled ones do not wait for it; what was deleted meanwhile is found by the next resync.
+            _log.warning("secrets not listed", error=description(error))
+            self._metrics.reconciled("Failed")
+        return found
+
+    def _one(self, namespace: str, agent: AgentSecrets) -> bool:
         accounts = None if namespace in self._excluded else self.cluster.service_accounts(namespace)
         try:
+            known = agent.secrets(namespace)
             done = reconcile(namespace, accounts, known, agent=agent, store=self._store, now=self._now())
         except VersionConflict as error:
             _log.info("lost a race, looking again", namespace=namespace, message=str(error))
@@ -203,10 +216,3 @@ def _watching(name: str, watch: Watch) -> Task:
         unready_after_seconds=_UNREADY_SECONDS,
         back_off=BackOff(1.0, 30.0),
     )
-
-
-def _by_namespace(secrets: Collection[KnownSecret]) -> defaultdict[str, list[KnownSecret]]:
-    found: defaultdict[str, list[KnownSecret]] = defaultdict(list)
-    for secret in secrets:
-        found[secret.namespace].append(secret)
-    return found

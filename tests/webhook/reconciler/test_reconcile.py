@@ -30,8 +30,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 @pytest.fixture
 def agent(running: RunningClusterAgent) -> Iterator[AgentSecrets]:
     with client_of(running, "webhook") as client:
-        for secret in client.secrets():
-            client.forget_secret(secret.id, revoke=True)
+        for namespace in client.namespaces():
+            for secret in client.secrets(namespace):
+                client.forget_secret(secret.id, revoke=True)
         yield client
 
 
@@ -46,7 +47,7 @@ def client_of(running: RunningClusterAgent, extension: str, server_name: str = S
 
 
 def look(agent: AgentSecrets, store: MemorySecrets, accounts: set[str] | None) -> Plan:
-    known = [secret for secret in agent.secrets() if secret.namespace == "shop"]
+    known = agent.secrets("shop")
     return reconcile("shop", accounts, known, agent=agent, store=store, now=datetime.now(UTC))
 
 
@@ -67,7 +68,7 @@ def test_a_namespace_without_its_label_has_nothing_left(agent: AgentSecrets) -> 
     look(agent, store, {"web", "default"})
     look(agent, store, None)
     assert store.secrets == {}
-    assert agent.secrets() == []
+    assert agent.secrets("shop") == []
 
 
 @pytest.mark.parametrize("accounts", [None, {"other"}])
@@ -103,7 +104,7 @@ def test_the_loser_of_a_race_leaves_no_secret_behind(agent: AgentSecrets) -> Non
     with pytest.raises(VersionConflict):
         look(agent, store, {"web"})
     assert store.secrets == {"shop": {"web": "the other's"}}
-    assert agent.secrets() == []
+    assert agent.secrets("shop") == []
 
 
 def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSecrets) -> None:
@@ -115,7 +116,7 @@ def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSec
 
     with pytest.raises(OSError, match="quota"):
         look(agent, FullSecrets(), {"web", "default"})
-    assert agent.secrets() == []
+    assert agent.secrets("shop") == []
 
 
 def test_the_stored_credential_trusts_the_roots_of_now(agent: AgentSecrets) -> None:
@@ -127,9 +128,20 @@ def test_the_stored_credential_trusts_the_roots_of_now(agent: AgentSecrets) -> N
     assert json.loads(store.secrets["shop"]["web"]) == first
 
 
+def test_pages_are_put_together_and_the_rest_of_a_namespace_is_passed_over(
+    agent: AgentSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhook.reconciler.agent_secrets.PAGE", 2)
+    made = {agent.new_secret("flood", f"account-{number}").id for number in range(5)}
+    agent.new_secret("shop", "web")
+    assert {one.id for one in agent.secrets("flood")} == made
+    assert len(agent.secrets("shop")) == 1
+    assert agent.namespaces() == {"flood", "shop"}
+
+
 def test_a_refusal_says_why(running: RunningClusterAgent) -> None:
     with client_of(running, "somebody") as stranger, pytest.raises(CallError) as caught:
-        stranger.secrets()
+        stranger.secrets("shop")
     assert caught.value.reason == "NotAnAdministrator"
 
 
@@ -138,4 +150,4 @@ def test_an_agent_under_another_name_is_not_talked_to(running: RunningClusterAge
         client_of(running, "webhook", "somebody.else.svc") as client,
         pytest.raises(CallError, match="Hostname mismatch"),
     ):
-        client.secrets()
+        client.secrets("shop")

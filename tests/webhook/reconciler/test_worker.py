@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from certs import Stored
 from service.cluster_agent_client import ClusterAgentClient
-from service.errors import CallUnanswered
+from service.errors import CallError, CallUnanswered, UnusableAnswer
 from service.supervisor import Supervisor
 from tests.chains import realm
 from tests.waiting import PATIENCE_SECONDS, until
@@ -53,10 +53,18 @@ class ClusterAgentDouble:
     ) -> None:
         pass
 
-    def secrets(self) -> list[KnownSecret]:
-        if self.is_away:
-            raise CallUnanswered("Unreachable", "away")
-        return list(self.known.values())
+    def secrets(self, namespace: str) -> list[KnownSecret]:
+        self._answer()
+        return [one for one in self.known.values() if one.namespace == namespace]
+
+    def namespaces(self) -> set[str]:
+        self._answer()
+        return {one.namespace for one in self.known.values()}
+
+    def _answer(self) -> None:
+        self.away = CallUnanswered("Unreachable", "away") if self.is_away else None
+        if self.away is not None:
+            raise self.away
 
     def new_secret(self, namespace: str, service_account: str) -> NewSecret:
         identifier, now = f"secret-{len(self.known)}", datetime.now(UTC)
@@ -182,7 +190,7 @@ class SilentAgent:
 
     def call(self, _method: str, path: str, _body: object = None) -> dict[str, object]:
         self.calls.append(path)
-        if path == "/v1/secrets":
+        if path.startswith("/v1/secrets?"):
             return {"secrets": []}
         raise CallUnanswered(self.reason, "no answer")
 
@@ -210,7 +218,7 @@ def test_credentials_that_were_not_written_are_not_forgotten_one_by_one_while_no
 
 async def one_round(
     agent: AgentSecrets, store: MemorySecrets, namespaces: int
-) -> tuple[Reconciler, Exception | None]:
+) -> tuple[Reconciler, CallError | None]:
     """One round over so many namespaces, and what it raised."""
     api = ApiServer()
     for number in range(namespaces):
@@ -231,7 +239,7 @@ async def one_round(
                 assert await asyncio.to_thread(listed)
                 try:
                     await asyncio.to_thread(reconciler.round)
-                except CallUnanswered as error:
+                except CallError as error:
                     return reconciler, error
     return reconciler, None
 
@@ -247,6 +255,28 @@ async def test_a_round_ends_at_the_first_call_that_nothing_answers(reason: str, 
     _, error = await one_round(agent, MemorySecrets(), 20)
     assert silent.calls.count("/v1/new-secret") == calls
     assert (error is not None) == (calls == 1)
+
+
+class FloodedAgent:
+    """Has more secrets of namespace-0 than fit in any answer."""
+
+    def call(self, _method: str, path: str, _body: object = None) -> dict[str, object]:
+        if path == "/v1/new-secret":
+            return {"id": "new", "application": "a", "credential": {"id": "new", "privateKey": "key"}}
+        if "namespace=" not in path or "namespace=namespace-0" in path:
+            raise UnusableAnswer("AnswerTooLong", "the answer has more than 67108864 bytes")
+        return {"secrets": [], "following": None}
+
+    def close(self) -> None:
+        pass
+
+
+async def test_attack_the_secrets_of_one_namespace_leave_no_other_without() -> None:
+    agent = AgentSecrets(cast(ClusterAgentClient, FloodedAgent()), REALM.roots)
+    store = MemorySecrets()
+    _, error = await one_round(agent, store, 3)
+    assert error is None
+    assert set(store.secrets) == {"namespace-1", "namespace-2"}
 
 
 async def test_a_round_is_cut_and_the_next_goes_on_with_those_that_are_left(

@@ -21,6 +21,7 @@ def upgrade() -> None:
             op.add_column("issuances", sa.Column(name, sa.Text))
     else:
         _secrets_and_issuances()
+    op.create_index("secrets_of_namespaces", "secrets", ["namespace", "id"])
     op.create_index("issuances_pod_uid", "issuances", ["pod_uid"])
     _table(
         "authority_keys",
