@@ -64,6 +64,7 @@ class LocalResources:
         self._secrets = secrets
         self._tokens = tokens
         self.data: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.claims: dict[tuple[str, str], Path] = {}
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         if name == BOOTSTRAP_SECRET:
@@ -73,6 +74,9 @@ class LocalResources:
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
         return self._manifest("ConfigMap", namespace, name)
+
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        return self.claims.get((namespace, name))
 
     async def token(
         self,

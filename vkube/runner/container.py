@@ -13,7 +13,7 @@ from typing import Any
 
 from blessings.encoding.times import rfc3339
 from vkube.runner.errors import NotMountable, UnsupportedPod
-from vkube.runner.probes import ask
+from vkube.runner.probes import ask, check
 from vkube.runner.process import Command, Process
 
 _RETRY_SECONDS = 0.5
@@ -62,12 +62,17 @@ class Container:
         restart_policy: str,
         *,
         pod_ip: str,
+        pod_grace_seconds: float,
         log_directory: Path,
         command: Callable[[], Awaitable[Command]],
         changed: Callable[[], None],
         on_line: Callable[[str, str], None],
         back_off: BackOff,
     ) -> None:
+        """Raises UnsupportedPod for a probe that cannot be asked."""
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe := spec.get(kind):
+                check(probe, spec)
         self.name: str = spec["name"]
         self.spec = spec
         self.state = State.waiting("PodInitializing")
@@ -82,7 +87,9 @@ class Container:
         self._changed = changed
         self._on_line = on_line
         self._back_off = back_off
-        self._process: Process | None = None
+        self._pod_grace_seconds = pod_grace_seconds
+        self._grace_seconds = pod_grace_seconds
+        self._running = asyncio.Lock()
         self._stopping = asyncio.Event()
 
     @property
@@ -98,7 +105,8 @@ class Container:
         """Runs until the restart policy allows no restart, or until `stop`. Returns the last exit code."""
         while True:
             began = datetime.now(UTC)
-            code = await self._run_once()
+            async with self._running:
+                code = await self._run_once()
             if code is None:  # stopped before it was started
                 return 0
             if self._stopping.is_set() or not self._restarts_after(code):
@@ -116,16 +124,11 @@ class Container:
 
     async def stop(self, grace_seconds: float) -> None:
         """Sends SIGTERM, and SIGKILL after the grace period; returns when no process is left."""
+        self._grace_seconds = grace_seconds
         self._stopping.set()
-        process = self._process
-        if process is None:
-            return
-        process.signal(signal.SIGTERM)
-        ended = asyncio.create_task(process.wait())
-        _, late = await asyncio.wait([ended], timeout=grace_seconds)
-        if late:
-            process.signal(signal.SIGKILL)
-            await ended
+        # A process that is being started at this moment is ended too: whoever starts it holds the lock.
+        async with self._running:
+            pass
 
     async def execute(self, argv: Sequence[str]) -> tuple[int, str]:
         """Runs a command beside the container, with its environment; returns its exit code and output."""
@@ -157,20 +160,32 @@ class Container:
                 self._on_line(self.name, line)
 
             try:
-                self._process = await Process.start(command, note)
+                process = await Process.start(command, note)
             except UnsupportedPod as error:
                 return self._ended(128, datetime.now(UTC), f"StartError: {error}")
             began = datetime.now(UTC)
             self._set(State("running", {"startedAt": rfc3339(began)}))
-            watching = asyncio.create_task(self._probe(self._process))
+            watching = [
+                asyncio.create_task(self._probe(process)),
+                asyncio.create_task(self._end_when_stopped(process)),
+            ]
             try:
-                code = await self._process.wait()
+                code = await process.wait()
+            except asyncio.CancelledError:
+                process.signal(signal.SIGKILL)
+                raise
             finally:
-                watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watching
-                self._process = None
+                for task in watching:
+                    task.cancel()
+                outcomes = await asyncio.gather(*watching, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
         return self._ended(code, began, "Completed" if code == 0 else "Error")
+
+    async def _end_when_stopped(self, process: Process) -> None:
+        await self._stopping.wait()
+        await process.terminate(self._grace_seconds)
 
     def _ended(self, code: int, began: datetime, reason: str) -> int:
         self.started.clear()
@@ -202,14 +217,17 @@ class Container:
         alive."""
 
         async def execute(argv: Sequence[str]) -> int:
-            return (await self.execute(argv))[0]
+            try:
+                return (await self.execute(argv))[0]
+            except (NotMountable, UnsupportedPod):  # such as a program that this machine lacks: it fails
+                return 1
 
         def asking(probe: Mapping[str, Any]) -> Awaitable[bool]:
             return ask(probe, self.spec, self._pod_ip, execute)
 
         startup = self.spec.get("startupProbe")
         if startup and not await _succeeds(startup, asking):
-            process.signal(signal.SIGTERM)
+            await process.terminate(self._grace_after(startup))
             return
         self.started.set()
         self.ready = "readinessProbe" not in self.spec
@@ -245,7 +263,12 @@ class Container:
         while failures < (probe.get("failureThreshold") or 3):
             failures = 0 if await asking(probe) else failures + 1
             await asyncio.sleep(probe.get("periodSeconds") or 10)
-        process.signal(signal.SIGTERM)
+        await process.terminate(self._grace_after(probe))
+
+    def _grace_after(self, probe: Mapping[str, Any]) -> float:
+        """How long a container that failed `probe` may take to end."""
+        own = probe.get("terminationGracePeriodSeconds")
+        return self._pod_grace_seconds if own is None else float(own)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -120,7 +120,7 @@ class KubernetesNode:
                     self._leases.patch_namespaced_lease, self._name, _LEASE_NAMESPACE, renew
                 )
             except _FAILURES as error:
-                _log.warning("heartbeat failed", error=_brief(error))
+                _log.warning("heartbeat failed", error=brief(error))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def _watch(self, emit: Callable[[str, dict[str, Any]], None], stop: threading.Event) -> None:
@@ -145,7 +145,7 @@ class KubernetesNode:
                         emit(event["type"], event["raw_object"])
             except _FAILURES as error:
                 if not (isinstance(error, ApiException) and error.status == HTTPStatus.GONE):
-                    _log.warning("watch lost", error=_brief(error))
+                    _log.warning("watch lost", error=brief(error))
                     stop.wait(_RETRY_SECONDS)
 
     def _raw(self, item: object) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class KubernetesNode:
                 HTTPStatus.CONFLICT,
             ):
                 return True  # deleted, or replaced by another Pod of that name
-            _log.warning("status not written", pod=metadata["name"], error=_brief(error))
+            _log.warning("status not written", pod=metadata["name"], error=brief(error))
             return False
         return True
 
@@ -254,8 +254,12 @@ class _ignoring:  # noqa: N801 - reads as contextlib's suppress
         return isinstance(error, ApiException) and error.status in self._statuses
 
 
-def _brief(error: Exception) -> str:
-    if isinstance(error, ApiException):
-        message = json.loads(error.body)["message"] if error.body else error.reason
-        return f"{error.status} {message}"
-    return type(error).__name__
+def brief(error: Exception) -> str:
+    """The status and the reason. A proxy's answer, or an overloaded server's, may be plain text, not a Status."""
+    if not isinstance(error, ApiException):
+        return type(error).__name__
+    try:
+        message = json.loads(error.body or "")["message"]
+    except (ValueError, TypeError, KeyError):
+        message = str(error.body or error.reason)[:200]
+    return f"{error.status} {message}"

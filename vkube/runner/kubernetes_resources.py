@@ -7,13 +7,14 @@ import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from vkube.runner.errors import NotMountable
+from vkube.runner.errors import NotMountable, UnsupportedPod
 
 
 class KubernetesResources:
@@ -31,6 +32,11 @@ class KubernetesResources:
         if found is None:
             return None
         return _decoded(found.binary_data) | {key: text.encode() for key, text in (found.data or {}).items()}
+
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        raise UnsupportedPod(
+            f"the Pod uses PersistentVolumeClaim {namespace}/{name}: a node of processes has no volumes"
+        )
 
     async def token(
         self,

@@ -53,6 +53,11 @@ class Node:
         await pod.stop(grace_seconds)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
-        """Ends all Pods."""
+        """Ends all Pods. One that cannot be ended as it should does not shorten the grace of the others; its
+        error is raised when they have ended."""
         pods, self.pods = self.pods, []
-        await asyncio.gather(*(pod.stop(grace_seconds) for pod in pods))
+        ends = [asyncio.create_task(pod.stop(grace_seconds)) for pod in pods]
+        if ends:
+            await asyncio.wait(ends)
+        for end in ends:
+            await end

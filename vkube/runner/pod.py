@@ -60,10 +60,14 @@ class RunningPod:
         self._changed = changed
         self._changes = asyncio.Event()
         self._volumes = PodVolumes(pod, ip, directory, surroundings.resources)
+        for container in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]:
+            self._mounts(container)  # raises UnsupportedPod now, not when the container starts
         self._since = datetime.now(UTC)
         self._problem = ""
         self._initialized = self._finished = self._failed_init = self._stopping = False
         spec = pod["spec"]
+        given = spec.get("terminationGracePeriodSeconds")
+        self._grace_seconds: float = _DEFAULT_GRACE_SECONDS if given is None else given
         policy = spec.get("restartPolicy") or "Always"
         self._init = [
             self._container(one, _init_policy(one, policy)) for one in spec.get("initContainers") or []
@@ -120,14 +124,7 @@ class RunningPod:
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Ends the Pod within the grace period: its containers, then its sidecars in reverse order."""
-        given = self.pod["spec"].get("terminationGracePeriodSeconds")
-        grace = (
-            grace_seconds
-            if grace_seconds is not None
-            else given
-            if given is not None
-            else _DEFAULT_GRACE_SECONDS
-        )
+        grace = self._grace_seconds if grace_seconds is None else grace_seconds
         deadline = time.monotonic() + grace
         self._stopping = True
         await asyncio.gather(*(one.stop(grace) for one in self._main))
@@ -152,20 +149,26 @@ class RunningPod:
             await asyncio.gather(*tasks)
             self._finished = True
             for container in reversed(list(self._sidecars)):
-                await container.stop(_DEFAULT_GRACE_SECONDS)
+                await container.stop(self._grace_seconds)
         finally:
             refreshing.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._note_change()
 
     async def _mount(self) -> bool:
-        """Mounts every volume, once all that they need exists; returns False when stopped before."""
+        """Mounts every volume, once all that they need exists; returns False when that can never be, and
+        when stopped before."""
         while not self._stopping:
             try:
                 await self._volumes.refresh()
             except NotMountable as error:
                 self._problem = f"FailedMount: {error}"
                 self._note_change()
+            except UnsupportedPod as error:
+                self._problem = f"UnsupportedPod: {error}"
+                self._failed_init = True
+                self._note_change()
+                return False
             else:
                 self._problem = ""
                 return True
@@ -199,6 +202,7 @@ class RunningPod:
             spec,
             policy,
             pod_ip=self.ip,
+            pod_grace_seconds=self._grace_seconds,
             log_directory=self.directory / "logs",
             command=partial(self._command, spec),
             changed=self._note_change,
@@ -210,7 +214,7 @@ class RunningPod:
         declared = await variables_of(spec, self.pod, self.ip, self._surroundings.resources)
         argv = list(spec.get("command") or self._entrypoint(spec))
         argv = [expand(part, declared) for part in [*argv, *(spec.get("args") or [])]]
-        mounts = self._mounts(spec)
+        mounts = self._mounts(spec, declared)
         surrounding = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.directory),
@@ -227,20 +231,18 @@ class RunningPod:
         )
 
     def _entrypoint(self, spec: Mapping[str, Any]) -> Sequence[str]:
-        image = str(spec.get("image", ""))
-        name = image.split("@")[0]
-        head, _, last = name.rpartition("/")
-        name = f"{head}/{last.split(':')[0]}" if head else last.split(":")[0]
-        if name not in self._surroundings.images:
-            raise UnsupportedPod(
-                f"container {spec['name']!r} has no command, and the runner has no images: it does not "
-                f"know what {image!r} runs. Add a command, or map the image to one"
-            )
-        return self._surroundings.images[name]
+        image, images = str(spec.get("image") or ""), self._surroundings.images
+        for name in _names_of(image):
+            if name in images:
+                return images[name]
+        raise UnsupportedPod(
+            f"container {spec['name']!r} has no command, and the runner has no images: it does not "
+            f"know what {image!r} runs. Add a command, or map the image to one"
+        )
 
-    def _mounts(self, spec: Mapping[str, Any]) -> dict[str, Path]:
+    def _mounts(self, spec: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> dict[str, Path]:
         return {
-            mount["mountPath"]: self._volumes.directory(mount["name"]) / (mount.get("subPath") or "")
+            mount["mountPath"]: self._volumes.mounted(mount, variables or {})
             for mount in spec.get("volumeMounts") or []
         }
 
@@ -268,3 +270,10 @@ def _init_policy(spec: Mapping[str, Any], pod_policy: str) -> str:
     if spec.get("restartPolicy") == "Always":
         return "Always"
     return "Never" if pod_policy == "Never" else "OnFailure"
+
+
+def _names_of(image: str) -> list[str]:
+    """An image's reference as it is written, without its digest, and without its tag."""
+    name = image.split("@")[0]
+    head, slash, last = name.rpartition("/")
+    return [image, name, head + slash + last.split(":")[0]]

@@ -1,4 +1,4 @@
-"""One probe of a container: httpGet, tcpSocket or exec."""
+"""One probe of a container: httpGet, tcpSocket, grpc or exec."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
+from grpclib.client import Channel
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.health.v1.health_grpc import HealthStub
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from vkube.runner.errors import UnsupportedPod
+
+_KINDS = ("httpGet", "tcpSocket", "grpc", "exec")
 
 Exec = Callable[[Sequence[str]], Awaitable[int]]
 
 
 async def ask(probe: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str, execute: Exec) -> bool:
-    """Whether the probe succeeds within its timeout. Raises UnsupportedPod."""
+    """Returns whether the probe succeeds within its timeout. Raises UnsupportedPod, as `check` does."""
     timeout = probe.get("timeoutSeconds") or 1
     try:
         async with asyncio.timeout(timeout):
@@ -25,13 +31,30 @@ async def ask(probe: Mapping[str, Any], container: Mapping[str, Any], pod_ip: st
                 _, writer = await asyncio.open_connection(connection.get("host") or pod_ip, port)
                 writer.close()
                 return True
-            if command := probe.get("exec"):
-                return await execute(command["command"]) == 0
-    except (TimeoutError, OSError, httpx.HTTPError):
+            if service := probe.get("grpc"):
+                return await _grpc(service, pod_ip)
+            return await execute(probe["exec"]["command"]) == 0
+    except (TimeoutError, OSError, httpx.HTTPError, GRPCError, ProtocolError, StreamTerminatedError):
         return False
-    raise UnsupportedPod(
-        f"container {container['name']!r}: a probe by {', '.join(probe)} is not known to the runner"
-    )
+
+
+def check(probe: Mapping[str, Any], container: Mapping[str, Any]) -> None:
+    """Raises UnsupportedPod for a probe that can never be asked."""
+    if not any(probe.get(kind) for kind in _KINDS):
+        raise UnsupportedPod(
+            f"container {container['name']!r}: a probe has one of {', '.join(_KINDS)}; "
+            f"this one has {', '.join(probe) or 'nothing'}"
+        )
+    for kind in ("httpGet", "tcpSocket"):
+        if target := probe.get(kind):
+            port_of(target["port"], container)
+
+
+async def _grpc(service: Mapping[str, Any], pod_ip: str) -> bool:
+    """grpc.health.v1: https://github.com/grpc/grpc/blob/master/doc/health-checking.md"""
+    async with Channel(pod_ip, service["port"]) as channel:
+        answer = await HealthStub(channel).Check(HealthCheckRequest(service=service.get("service") or ""))
+    return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 async def _http_get(request: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str) -> bool:

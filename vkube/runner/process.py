@@ -1,5 +1,5 @@
-"""One process of a container: started in its own process group, read line by line, ended with its
-children."""
+"""One process of a container: started in its own process group, read line by line, ended with all of its
+descendants."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from pathlib import Path
 from vkube.runner.errors import UnsupportedPod
 
 _PR_SET_PDEATHSIG = 1
+# In the environment of every process of a container: a descendant that made a session of its own left the
+# process group, and once its parent has ended nothing else ties it to the container.
+_MARK = "VKUBE_RUNNER_PROCESS"
+_LAST_OUTPUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,28 +47,47 @@ class Command:
 class Process:
     """A running process. Its output goes to `on_line`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        mark: str,
+        output: asyncio.ReadTransport,
+        reading: asyncio.Task[None],
+    ) -> None:
         self._process = process
-        self._reading = asyncio.create_task(self._read(on_line))
+        self._mark = mark
+        self._output = output
+        self._reading = reading
 
     @classmethod
     async def start(cls, command: Command, on_line: Callable[[str], None]) -> Process:
         """The started process. Raises UnsupportedPod when it cannot be started."""
         argv = command.resolved()
+        mark = uuid.uuid4().hex
+        # A pipe of our own: asyncio's `wait` would wait for all that hold the other end, also for a
+        # descendant that outlives the process.
+        reading_end, writing_end = os.pipe()
+        stream = asyncio.StreamReader()
+        output, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading_end, "rb", buffering=0)
+        )
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                env=dict(command.environment),
+                env={**command.environment, _MARK: mark},
                 cwd=command.directory,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=writing_end,
+                stderr=writing_end,
                 start_new_session=True,
                 preexec_fn=_die_with_runner,
             )
         except OSError as error:
+            output.close()
             raise UnsupportedPod(f"cannot start {argv[0]}: {error.strerror}") from error
-        return cls(process, on_line)
+        finally:
+            os.close(writing_end)
+        return cls(process, mark, output, asyncio.create_task(_read(stream, on_line)))
 
     @property
     def pid(self) -> int:
@@ -73,7 +97,10 @@ class Process:
         """The exit code in Kubernetes' form: 128 plus the signal's number for a killed process."""
         code = await self._process.wait()
         self.signal(signal.SIGKILL)  # children that it left behind
-        await self._reading
+        await asyncio.to_thread(_kill_marked, self._mark)
+        with suppress(TimeoutError):  # a descendant that cleared its environment may hold the pipe for ever
+            await asyncio.wait_for(self._reading, _LAST_OUTPUT_SECONDS)
+        self._output.close()
         return code if code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
@@ -81,18 +108,40 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
-    async def _read(self, on_line: Callable[[str], None]) -> None:
-        stream = self._process.stdout
-        while stream is not None:
-            try:
-                line = await stream.readline()
-            except ValueError:  # longer than the stream's limit: what is buffered was dropped
-                continue
-            if not line:
-                return
-            on_line(line.decode(errors="replace").rstrip("\n"))
+    async def terminate(self, grace_seconds: float) -> None:
+        """Sends SIGTERM, and SIGKILL when the process has not ended after the grace period."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_seconds):
+                await self._process.wait()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+
+
+async def _read(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # longer than the stream's limit: what is buffered was dropped
+            continue
+        if not line:
+            return
+        on_line(line.decode(errors="replace").rstrip("\n"))
 
 
 def _die_with_runner() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _kill_marked(mark: str) -> None:
+    """Kills every process whose environment has the mark. Linux only: elsewhere there is no /proc."""
+    wanted = f"{_MARK}={mark}".encode()
+    found = True
+    while found:  # again, because one may have forked meanwhile
+        found = False
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is another user's
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    found = True

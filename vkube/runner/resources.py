@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 
@@ -14,6 +15,9 @@ class Resources(Protocol):
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
         """The data of a ConfigMap; None when there is none."""
+
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        """The directory behind a PersistentVolumeClaim; None when there is none. Raises UnsupportedPod."""
 
     async def token(
         self,

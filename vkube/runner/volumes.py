@@ -1,4 +1,4 @@
-"""Volumes as directories: emptyDir, secret, configMap, downwardAPI, projected.
+"""Volumes as directories: emptyDir, claims, secret, configMap, downwardAPI, projected.
 
 Volumes that a kubelet keeps up to date are kept up to date here too, in the same way: the files are in a
 separate directory behind the link `..data`, which is replaced atomically.
@@ -11,14 +11,15 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vkube.runner.environment import field_value
+from vkube.runner.environment import expand, field_value
 from vkube.runner.errors import NotMountable, UnsupportedPod
 from vkube.runner.resources import Resources
 
-_KINDS = ("emptyDir", "secret", "configMap", "downwardAPI", "projected")
+_WRITABLE = ("emptyDir", "ephemeral", "persistentVolumeClaim")
+_KINDS = (*_WRITABLE, "secret", "configMap", "downwardAPI", "projected")
 
 
 class PodVolumes:
@@ -40,20 +41,41 @@ class PodVolumes:
             # Numbers, not names: the path of a Unix socket in it must stay short.
             self._volumes[volume["name"]] = (volume, directory / str(number))
 
-    def directory(self, name: str) -> Path:
-        """The directory of volume `name`. Raises UnsupportedPod when the Pod has no such volume."""
+    def mounted(self, mount: Mapping[str, Any], variables: Mapping[str, str]) -> Path:
+        """What a volumeMount shows: its volume, or the `subPath` in it, which is made if the volume is there
+        to be written. Raises UnsupportedPod when there can be no such directory."""
+        name = mount["name"]
         if name not in self._volumes:
             raise UnsupportedPod(f"a container mounts volume {name!r}, which the Pod does not have")
-        return self._volumes[name][1]
+        volume, directory = self._volumes[name]
+        below = PurePosixPath(mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables))
+        if below.is_absolute() or ".." in below.parts:
+            raise UnsupportedPod(
+                f"the mount of volume {name!r} has the subPath {str(below)!r}: a path inside of the volume "
+                "is expected"
+            )
+        shown = directory / below
+        if directory.exists() and any(kind in volume for kind in _WRITABLE):
+            shown.mkdir(parents=True, exist_ok=True)
+        return shown
 
     async def refresh(self) -> None:
         """Makes or updates every volume. Raises NotMountable for a volume whose content does not exist
         yet."""
         for volume, directory in self._volumes.values():
-            if "emptyDir" in volume:
+            if claim := volume.get("persistentVolumeClaim"):
+                _link(directory, await self._claimed(claim["claimName"]))
+            elif "emptyDir" in volume or "ephemeral" in volume:
                 directory.mkdir(mode=0o777, parents=True, exist_ok=True)
             else:
                 _publish(directory, await self._content(volume))
+
+    async def _claimed(self, name: str) -> Path:
+        namespace = self._pod["metadata"]["namespace"]
+        claimed = await self._resources.claim(namespace, name)
+        if claimed is None:
+            raise NotMountable(f"PersistentVolumeClaim {namespace}/{name} does not exist")
+        return claimed
 
     async def _content(self, volume: Mapping[str, Any]) -> dict[str, bytes]:
         if sources := volume.get("projected", {}).get("sources"):
@@ -100,6 +122,11 @@ class PodVolumes:
         )
         self._tokens[key] = (token, now + (expiry - now) * 0.8 if expiry > now else now + timedelta(0))
         return token
+
+
+def _link(directory: Path, target: Path) -> None:
+    if not directory.is_symlink():
+        directory.symlink_to(target)
 
 
 def _chosen(what: str, data: Mapping[str, bytes] | None, source: Mapping[str, Any]) -> dict[str, bytes]:

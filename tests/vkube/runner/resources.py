@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 Data = dict[tuple[str, str], dict[str, bytes]]
 
@@ -12,6 +13,7 @@ Data = dict[tuple[str, str], dict[str, bytes]]
 class MemoryResources:
     secrets: Data = field(default_factory=dict)
     config_maps: Data = field(default_factory=dict)
+    claims: dict[tuple[str, str], Path] = field(default_factory=dict)
     token_life: timedelta = timedelta(hours=1)
     tokens_issued: int = 0
 
@@ -20,6 +22,9 @@ class MemoryResources:
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
         return self.config_maps.get((namespace, name))
+
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        return self.claims.get((namespace, name))
 
     async def token(
         self,

@@ -175,6 +175,107 @@ async def test_children_of_a_container_end_with_it(node: Node) -> None:
     await until("its end", lambda: not _is_alive(child))
 
 
+DAEMON = (
+    "import os, subprocess, sys, time\n"
+    'child = \'import os, time; os.setsid(); open(os.environ["NOTES"], "w").write(str(os.getpid()));\'\n'
+    "child += 'time.sleep(600)'\n"
+    "subprocess.Popen([sys.executable, '-c', child])\n"
+    "while not os.path.exists(os.environ['NOTES']): time.sleep(0.05)\n"
+)
+
+
+async def test_a_daemon_that_left_its_parents_session_ends_with_its_container(node: Node) -> None:
+    running = await node.run(pod(container("app", DAEMON, **NOTED), restartPolicy="Never", **NOTES))
+    status = await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
+    assert status["phase"] == "Succeeded"
+    await until("the daemon's end", lambda: not _is_alive(int(notes(running, "app"))))
+
+
+async def test_a_pod_that_is_stopped_at_any_moment_of_its_start_ends(node: Node) -> None:
+    for steps in range(40):
+        running = await node.run(pod(container("app", SLEEP), init=[container("first", "pass")]))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(node.stop_pod(running, grace_seconds=1), PATIENCE_SECONDS)
+
+
+async def test_a_pod_that_broke_does_not_cost_the_others_their_grace(node: Node) -> None:
+    polite = container("polite", f"import signal; signal.signal(15, lambda *_: exit(7)); {SLEEP}")
+    is_defective = False
+
+    def changed(_: RunningPod) -> None:
+        if is_defective:
+            raise ZeroDivisionError  # stands for a defect of the runner's own
+
+    broken, whole = await node.run(pod(polite), changed), await node.run(pod(polite))
+    await asyncio.gather(broken.wait_ready(PATIENCE_SECONDS), whole.wait_ready(PATIENCE_SECONDS))
+    await until("both have begun", lambda: bool(broken.log_of("polite") and whole.log_of("polite")))
+    is_defective = True
+    with pytest.raises(ZeroDivisionError):
+        await node.stop(grace_seconds=20)
+    assert whole.status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+
+
+async def test_a_container_that_ignores_the_failed_liveness_probe_is_killed_after_the_grace(
+    node: Node,
+) -> None:
+    stubborn = f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}"
+    probe = {
+        "exec": {"command": ["python", "-c", "exit(1)"]},
+        "initialDelaySeconds": 1,
+        "periodSeconds": 0.1,
+        "failureThreshold": 1,
+        "terminationGracePeriodSeconds": 1,
+    }
+    running = await node.run(pod(container("app", stubborn, livenessProbe=probe)))
+    await until("a restart", lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
+    assert running.status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] in (137, 143)
+
+
+GRPC_SERVER = """
+import asyncio, os
+from grpclib.health.service import Health
+from grpclib.server import Server
+async def main():
+    server = Server([Health()])
+    await server.start(os.environ["IP"], 18282)
+    await server.wait_closed()
+asyncio.run(main())
+"""
+
+
+async def test_a_grpc_probe_asks_the_health_service(node: Node) -> None:
+    server = container(
+        "app",
+        GRPC_SERVER,
+        env=[{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        readinessProbe={"grpc": {"port": 18282}, "periodSeconds": 0.1, "timeoutSeconds": 5},
+    )
+    running = await node.run(pod(server))
+    assert not running.is_ready
+    await running.wait_ready(PATIENCE_SECONDS)
+
+
+async def test_a_probe_of_no_known_kind_is_refused(node: Node) -> None:
+    with pytest.raises(UnsupportedPod, match="a probe has one of httpGet, tcpSocket, grpc, exec"):
+        await node.run(pod(container("app", SLEEP, livenessProbe={"periodSeconds": 1})))
+
+
+async def test_two_containers_share_a_directory_of_a_volume_by_sub_path(node: Node) -> None:
+    mounts = [{"name": "notes", "mountPath": "/notes", "subPath": "a/b"}]
+    first = container("first", append("first"), env=NOTED["env"], volumeMounts=mounts)
+    second = container("second", append("second"), env=NOTED["env"], volumeMounts=mounts)
+    running = await node.run(pod(second, init=[first], restartPolicy="Never", **NOTES))
+    await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
+    assert notes(running, "second") == "first second"
+
+
+async def test_a_sub_path_that_leaves_its_volume_is_refused(node: Node) -> None:
+    mounts = [{"name": "notes", "mountPath": "/notes", "subPath": "../../x"}]
+    with pytest.raises(UnsupportedPod, match="subPath"):
+        await node.run(pod(container("app", SLEEP, volumeMounts=mounts), **NOTES))
+
+
 def reason_of(running: RunningPod, container: int) -> str | None:
     """Why a container waits, if it does."""
     waiting = running.status["containerStatuses"][container]["state"].get("waiting", {})
@@ -187,6 +288,33 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
     return False
+
+
+async def test_a_claim_is_a_directory_that_pods_share(
+    node: Node, resources: MemoryResources, tmp_path: Path
+) -> None:
+    volumes = [{"name": "notes", "persistentVolumeClaim": {"claimName": "c"}}]
+    first = await node.run(
+        pod(container("app", append("one"), **NOTED), volumes=volumes, restartPolicy="Never")
+    )
+    await until(
+        "a complaint", lambda: "PersistentVolumeClaim n/c does not" in first.status.get("message", "")
+    )
+    resources.claims["n", "c"] = tmp_path
+    await asyncio.wait_for(first.wait_finished(), PATIENCE_SECONDS)
+    second = await node.run(
+        pod(container("app", append("two"), **NOTED), volumes=volumes, restartPolicy="Never")
+    )
+    await asyncio.wait_for(second.wait_finished(), PATIENCE_SECONDS)
+    assert (tmp_path / "file").read_text() == "one two "
+
+
+async def test_a_volume_that_can_never_be_fails_the_pod_with_the_reason(node: Node) -> None:
+    source = {"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"path": "x"}}]}}
+    running = await node.run(pod(container("app", SLEEP), volumes=[source]))
+    status = await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
+    assert status["phase"] == "Failed"
+    assert "clusterTrustBundle" in status["message"]
 
 
 async def test_an_image_runs_what_it_is_mapped_to_and_an_unknown_one_says_so(node: Node) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 
 from tests.vkube.runner.resources import MemoryResources
 from vkube.runner import NotMountable, UnsupportedPod
 from vkube.runner.environment import expand, field_value, variables_of
+from vkube.runner.kubernetes_node import brief
 from vkube.runner.paths import rewrite
 from vkube.runner.volumes import PodVolumes
 
@@ -113,15 +115,19 @@ async def test_a_secret_volume_has_the_chosen_keys_and_follows_changes(tmp_path:
     secret = {"name": "v", "secret": {"secretName": "s", "items": [{"key": "a", "path": "dir/file"}]}}
     mounted = volumes(tmp_path, resources, secret)
     await mounted.refresh()
-    file = mounted.directory("v") / "dir" / "file"
+    file = mounted.mounted({"name": "v"}, {}) / "dir" / "file"
     assert file.read_text() == "1"
-    assert not (mounted.directory("v") / "b").exists()
+    assert not (mounted.mounted({"name": "v"}, {}) / "b").exists()
     resources.secrets["shop", "s"] = {"a": b"3"}
     await mounted.refresh()
     assert file.read_text() == "3"
     assert (
         len(
-            [entry for entry in mounted.directory("v").iterdir() if entry.is_dir() and not entry.is_symlink()]
+            [
+                entry
+                for entry in mounted.mounted({"name": "v"}, {}).iterdir()
+                if entry.is_dir() and not entry.is_symlink()
+            ]
         )
         == 1
     )
@@ -151,7 +157,7 @@ async def test_a_token_is_kept_for_four_fifths_of_its_life(tmp_path: Path) -> No
     await mounted.refresh()
     await mounted.refresh()
     assert resources.tokens_issued == 1
-    assert (mounted.directory("v") / "token").read_text() == "shop/web/ours/web-1/u1/1"
+    assert (mounted.mounted({"name": "v"}, {}) / "token").read_text() == "shop/web/ours/web-1/u1/1"
     resources.token_life = timedelta(0)
     short = volumes(tmp_path / "short", resources, {"name": "v", "projected": {"sources": [source]}})
     await short.refresh()
@@ -162,3 +168,18 @@ async def test_a_token_is_kept_for_four_fifths_of_its_life(tmp_path: Path) -> No
 def test_a_volume_of_another_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedPod, match="volume 'data' is a hostPath"):
         volumes(tmp_path, MemoryResources(), {"name": "data", "hostPath": {"path": "/"}})
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"kind": "Status", "message": "gone"}', "503 gone"),
+        ("upstream connect error", "503 upstream connect error"),
+        ("[]", "503 []"),
+        ("", "503 Service Unavailable"),
+    ],
+)
+def test_what_the_api_server_answers_is_told_also_when_it_is_plain_text(body: str, text: str) -> None:
+    error = ApiException(status=503, reason="Service Unavailable")
+    error.body = body
+    assert brief(error) == text
