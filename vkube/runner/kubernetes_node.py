@@ -255,7 +255,7 @@ class _ignoring:  # noqa: N801 - reads as contextlib's suppress
 
 
 def brief(error: Exception) -> str:
-    """The status and the reason. A proxy's answer, or an overloaded server's, may be plain text, not a Status."""
+    """The status and the reason. What a proxy answers may be plain text instead of a Status."""
     if not isinstance(error, ApiException):
         return type(error).__name__
     try:
