@@ -24,6 +24,8 @@ from blessings.caveats.kinds import encode as encode_caveats
 
 VARIABLE = "V23_AGENT_PATH"
 _TIMEOUT_SECONDS = 10.0
+# The pod agent sends a line at least every 10 s.
+_SILENT_SECONDS = 30.0
 
 
 class AgentError(Exception):
@@ -115,14 +117,15 @@ class AgentClient:
         AgentError.
 
         Versions start again from 1 when the pod agent restarts: when this ends, watch again without `after`.
+        A pod agent that sends nothing for half a minute counts as gone: AgentError.
         """
-        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=None)
+        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_SILENT_SECONDS)
+        parameters: dict[str, str | int] = {"after": after, "heartbeat": "true"}
         try:
-            with self._client.stream(
-                "GET", "/v1/watch", params={"after": after}, timeout=timeout
-            ) as response:
+            with self._client.stream("GET", "/v1/watch", params=parameters, timeout=timeout) as response:
                 for line in response.iter_lines():
-                    yield _served(json.loads(line))
+                    if line:
+                        yield _served(json.loads(line))
         except httpx.HTTPError as error:
             raise AgentError("Unreachable", f"the pod agent's stream ended: {error}") from error
 

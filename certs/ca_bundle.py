@@ -11,7 +11,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from blessings import Roots
-from certs.secrets import REQUEST_SECONDS
+from certs.api_server import REQUEST_SECONDS
 from certs.store import VersionConflict
 
 JSONPatch = list[dict[str, Any]]

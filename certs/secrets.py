@@ -15,14 +15,10 @@ from http import HTTPStatus
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from certs.api_server import REQUEST_SECONDS
 from certs.store import Stored, VersionConflict
 
 PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
-
-
-# To connect, and to wait for a byte of the answer. Without them, a call over a connection that ended unseen
-# would wait for as long as the kernel does.
-REQUEST_SECONDS = (5, 10)
 
 
 class VersionedSecrets:

@@ -61,6 +61,7 @@ from service.errors import SettingsError
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
+from service.watch_age import WatchMetrics
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
@@ -194,11 +195,14 @@ async def _run(settings: Settings) -> None:
                 tasks.append(essential(seconds, "identity-roots", keep, "identity roots not kept"))
             if mounted is not None:
                 tasks.append(every(10, "mounted-issuer", mounted, "mounted issuer not followed yet"))
+            watches = WatchMetrics(metrics.registry, "cluster_agent")
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)
+                follow = led(store, gone.follow, pods.age.rest)
+                watches.follow("pods", pods.age)
                 tasks += [
                     # Until Pods are listed and watched again, after a watch ended.
-                    every(5, "pods", led(store, gone.follow), "Pods not watched; nothing is revoked for it"),
+                    every(5, "pods", follow, "Pods not watched; nothing is revoked for it"),
                     every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
             supervisor = Supervisor(tasks)

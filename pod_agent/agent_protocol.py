@@ -6,7 +6,8 @@
     GET  /v1/crl      {"lists": [<base64 of a revocation list in DER>]}
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
     POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
-    GET  /v1/watch    a line in /v1/chain's format for each rotation; `?after=<version>` skips known ones
+    GET  /v1/watch    a line in /v1/chain's format for each rotation; `?after=<version>` skips known ones,
+                      `?heartbeat=true` sends an empty line every 10 s, so that the client knows a dead stream
 
 Versions start again from 1 when the pod agent restarts: when a watch ends, watch again without `after`.
 Before the first blessing, and after the last one has expired: 503 NotYetBlessed.
@@ -36,6 +37,7 @@ from pod_agent.identity import CurrentIdentity, Identity
 
 MAX_BODY_BYTES = 64 * 1024
 MOST_BODY_SECONDS = 10
+HEARTBEAT_SECONDS = 10.0
 # Python refuses to convert thousands of them.
 _MOST_DIGITS = 18
 
@@ -119,11 +121,24 @@ class AgentProtocol:
         after = request.query_params.get("after", "0")
         if not after.isdecimal() or len(after) > _MOST_DIGITS:
             raise _ProtocolError(400, "MalformedRequest", "after must be a version, a whole number")
-        return StreamingResponse(self._lines(int(after)), media_type="application/x-ndjson")
+        pause = HEARTBEAT_SECONDS if request.query_params.get("heartbeat") == "true" else None
+        return StreamingResponse(self._lines(int(after), pause), media_type="application/x-ndjson")
 
-    async def _lines(self, after: int) -> AsyncIterator[str]:
-        async for identity in self._current.changes(after):
-            yield json.dumps(describe(identity)) + "\n"
+    async def _lines(self, after: int, pause: float | None) -> AsyncIterator[str]:
+        changes = self._current.changes(after)
+        following = asyncio.ensure_future(anext(changes, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([following], timeout=pause)
+                if not done:
+                    yield "\n"
+                    continue
+                if (identity := following.result()) is None:
+                    return
+                yield json.dumps(describe(identity)) + "\n"
+                following = asyncio.ensure_future(anext(changes, None))
+        finally:
+            following.cancel()
 
     def _identity(self) -> Identity:
         identity = self._current.value

@@ -10,6 +10,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
+from certs.api_server import BoundedApiClient
 from service.errors import SettingsError
 from service.supervisor import described
 
@@ -41,7 +42,7 @@ def connect(kubeconfig: Path | None) -> KubernetesClients:
             f"--kubeconfig (VANADIUM_WEBHOOK_KUBECONFIG): no way to the API server: {error}. "
             "Outside of a cluster, give a kubeconfig, or --reconcile=false with certificate files"
         ) from error
-    api = client.ApiClient(configuration)
+    api = BoundedApiClient(configuration)
     return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))
 
 

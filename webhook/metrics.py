@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from service.watch_age import WatchMetrics
 from webhook.reasons import AdmissionReason
 
 # Seconds. The API server waits for 5 at most, and should have to wait for a few thousandths.
@@ -36,6 +37,7 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.watches = WatchMetrics(self.registry, "webhook")
         # Each reason starts with 0, so that a rate does not miss the first time that it occurs.
         for reason in AdmissionReason:
             for dry_run in ("false", "true"):

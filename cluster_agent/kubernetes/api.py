@@ -17,6 +17,8 @@ from cluster_agent.kubernetes.proxies import proxy_for
 
 # For connecting, and between two parts of an answer.
 _TIMEOUT_SECONDS = 5
+# For a whole answer, which a server could otherwise send byte by byte.
+_ANSWER_SECONDS = 30
 # Lines of up to twice this size are read. A line is an object, and etcd stores at most 1.5 MiB for one; in
 # JSON some characters take six times as much.
 _BUFFER_BYTES = 5 * 1024 * 1024
@@ -50,11 +52,19 @@ class KubernetesApi:
             return await _object_of(response)
 
     async def lines(
-        self, path: str, parameters: Mapping[str, str], accept: str, silent_seconds: float
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        accept: str,
+        *,
+        silent_seconds: float,
+        longest_seconds: float,
     ) -> AsyncIterator[bytes]:
-        """The lines of a GET whose answer does not end. Also raises ApiCallError after `silent_seconds`
-        without a byte."""
-        timeout = aiohttp.ClientTimeout(connect=_TIMEOUT_SECONDS, sock_read=silent_seconds)
+        """The lines of a GET whose answer takes long. Also raises ApiCallError after `silent_seconds` without
+        a byte, and after `longest_seconds` in all."""
+        timeout = aiohttp.ClientTimeout(
+            total=longest_seconds, connect=_TIMEOUT_SECONDS, sock_read=silent_seconds
+        )
         async with self._call(
             "GET", path, accept, params=parameters, timeout=timeout, read_bufsize=_BUFFER_BYTES
         ) as response:
@@ -93,7 +103,9 @@ async def kubernetes_api(url: str, trust: ssl.SSLContext, token_file: Path) -> A
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trust),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS),
+        timeout=aiohttp.ClientTimeout(
+            total=_ANSWER_SECONDS, connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS
+        ),
         proxy=proxy_for(url),
     ) as session:
         yield KubernetesApi(session, url, token_file)

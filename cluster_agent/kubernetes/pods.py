@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
+from service.watch_age import WatchAge
 
 _PATH = "/api/v1/pods"
 # The form is described at
@@ -18,6 +19,8 @@ _AT_ONCE = 500
 _WATCH_SECONDS = 300
 # Bookmarks come about once a minute; a server that is silent for longer may be gone.
 _SILENT_SECONDS = 90
+# A server that does not end its watch in time has a wrong clock, or is none.
+_LATE_SECONDS = _WATCH_SECONDS + 30
 _BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -34,17 +37,20 @@ class PodList:
 
 
 class KubernetesPods:
-    """All Pods of the cluster."""
+    """All Pods of the cluster. `age` is that of what is known of them."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self._api = api
+        self.age = WatchAge()
 
     async def list(self) -> PodList:
+        self.age.begin()
         uids: set[str] = set()
         parameters = {"limit": str(_AT_ONCE)}
         try:
             while True:
                 answer = await self._api.read(_PATH, parameters, _LIST)
+                self.age.heard()
                 uids.update(one["metadata"]["uid"] for one in answer["items"])
                 following = answer["metadata"].get("continue")
                 if not following:
@@ -61,7 +67,11 @@ class KubernetesPods:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         try:
-            async for line in self._api.lines(_PATH, parameters, _ONE, _SILENT_SECONDS):
+            lines = self._api.lines(
+                _PATH, parameters, _ONE, silent_seconds=_SILENT_SECONDS, longest_seconds=_LATE_SECONDS
+            )
+            async for line in lines:
+                self.age.heard()
                 event: dict[str, Any] = json.loads(line)
                 if event["type"] == "ERROR":
                     raise ApiServerAway(f"watch ended: {event['object'].get('reason')}")

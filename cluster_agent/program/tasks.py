@@ -55,12 +55,14 @@ def essential(seconds: float, name: str, run: Round, failure: str) -> Task:
     return replace(every(seconds, name, run, failure), unready_after_seconds=STALE_SECONDS)
 
 
-def led(store: Store, run: Round) -> Round:
-    """The round, run only by the replica of the agent that leads."""
+def led(store: Store, run: Round, rest: Callable[[], None] = lambda: None) -> Round:
+    """The round, run only by the replica of the agent that leads; the others call `rest`."""
 
     async def run_if_leading() -> None:
         if await store.lead():
             await run()
+        else:
+            rest()
 
     return run_if_leading
 

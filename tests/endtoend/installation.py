@@ -28,6 +28,7 @@ from kubernetes import client, config
 
 from blessings import Principal
 from blessings.tls import client_context
+from certs.api_server import BoundedApiClient
 from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
 from tests.checkout import CHECKOUT
@@ -51,7 +52,11 @@ class Runner:
     def __init__(self, control_plane: ControlPlane, directory: Path) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runner", daemon=True)
-        api = config.new_client_from_config(str(control_plane.kubeconfig))  # type: ignore[no-untyped-call]
+        configuration = client.Configuration()
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            str(control_plane.kubeconfig), client_configuration=configuration
+        )
+        api = BoundedApiClient(configuration)
         surroundings = Surroundings(
             KubernetesResources(client.CoreV1Api(api)),
             images={"vanadium/pod-agent": ["python", "-m", "pod_agent"]},

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from kubernetes import client
 
+from certs.api_server import BoundedApiClient
 from tests.web_servers import answering
 from webhook.kubernetes_clients import KubernetesClients
 
@@ -48,7 +49,7 @@ class ApiServer:
         async with answering(self._answer) as url:
             configuration = client.Configuration()
             configuration.host = url
-            api = client.ApiClient(configuration)
+            api = BoundedApiClient(configuration)
             yield KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))
             async with self._changed:
                 self._ended = True

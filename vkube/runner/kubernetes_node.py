@@ -21,13 +21,13 @@ from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from blessings.encoding.times import rfc3339
+from certs.api_server import WATCH
 from vkube.runner.errors import RunnerError
 from vkube.runner.node import Node
 from vkube.runner.pod import RunningPod
 
 _HEARTBEAT_SECONDS = 10.0
 _LEASE_SECONDS = 40
-_WATCH_SECONDS = 240
 _RETRY_SECONDS = 1.0
 _LEASE_NAMESPACE = "kube-node-lease"
 _FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
@@ -138,9 +138,11 @@ class KubernetesNode:
                         listing,
                         field_selector=selector,
                         resource_version=version,
-                        timeout_seconds=_WATCH_SECONDS,
+                        **WATCH,
                     )
                     for event in stream:
+                        if event is None:  # a line that is none
+                            continue
                         version = event["raw_object"]["metadata"]["resourceVersion"]
                         emit(event["type"], event["raw_object"])
             except _FAILURES as error:

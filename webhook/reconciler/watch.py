@@ -7,6 +7,7 @@ Each watch starts with a list and continues from the list's resourceVersion, as 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,12 +16,12 @@ from typing import Any
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
+from certs.api_server import REQUEST_SECONDS, WATCH, WATCH_SECONDS
+from service.watch_age import WatchAge
 from webhook.layout import ENABLED, INJECT_LABEL
 
-# The API server ends a watch after some minutes anyway; a time limit ends one on a dead connection too.
-WATCH_SECONDS = 240
-# To connect, and to wait without a byte: a server that does not end its watch in time is considered gone.
-_REQUEST_SECONDS = (10, WATCH_SECONDS + 30)
+# A server that sends events, but does not end its watch in time, has a wrong clock or is none.
+_LATE_SECONDS = WATCH_SECONDS + 30
 
 
 @dataclass(frozen=True)
@@ -113,32 +114,49 @@ class Seen:
 class Watch:
     """A list that is followed in rounds."""
 
-    def __init__(self, listing: Listing, take: Callable[[Seen], None]) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        take: Callable[[Seen], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._listing = listing
         self._take = take
+        self._clock = clock
         self._version: str | None = None
+        self.age = WatchAge(clock)
 
     def round(self) -> None:
         """Reads the whole list, at first and after a lost watch; then each change, until the server ends the
         watch. Raises what the Kubernetes client raises."""
         call, options = self._listing.call, self._listing.options
+        self.age.begin()
         # After a failure of any kind, the next round begins with the list.
         version, self._version = self._version, None
         if version is None:
-            found = call(**options, _request_timeout=_REQUEST_SECONDS)
+            found = call(**options, _request_timeout=REQUEST_SECONDS)
+            self.age.heard()
             self._take(Seen(found.items, is_complete=True))
             version = found.metadata.resource_version
         stream = watch.Watch().stream(  # type: ignore[no-untyped-call]  # the client's watch has no types
             call,
             **options,
             resource_version=version,
-            timeout_seconds=WATCH_SECONDS,
-            _request_timeout=_REQUEST_SECONDS,
+            **WATCH,
         )
+        until = self._clock() + _LATE_SECONDS
         try:
             for event in stream:
-                version = event["object"].metadata.resource_version
-                self._take(Seen([event["object"]], is_complete=False, is_deletion=event["type"] == "DELETED"))
+                if self._clock() > until:
+                    raise TimeoutError(f"the watch did not end within {_LATE_SECONDS} s")
+                if event is None:  # a line that is none
+                    continue
+                self.age.heard()
+                version = event["raw_object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    deleted = event["type"] == "DELETED"
+                    self._take(Seen([event["object"]], is_complete=False, is_deletion=deleted))
         except ApiException as error:
             if error.status == HTTPStatus.GONE:
                 return

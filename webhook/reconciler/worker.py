@@ -89,8 +89,8 @@ class Reconciler:
     def tasks(self) -> list[Task]:
         """The two watches, and the reconciling of what they find."""
         return [
-            _watching("namespaces", self.cluster.namespace_watch(self._api)),
-            _watching("service-accounts", self.cluster.service_account_watch(self._api)),
+            self._watching("namespaces", self.cluster.namespace_watch(self._api)),
+            self._watching("service-accounts", self.cluster.service_account_watch(self._api)),
             Task(
                 "reconciler",
                 partial(in_daemon_thread, "reconciler", self.round),
@@ -101,6 +101,18 @@ class Reconciler:
                 back_off=_BACK_OFF,
             ),
         ]
+
+    def _watching(self, name: str, watch: Watch) -> Task:
+        self._metrics.watches.follow(name, watch.age)
+        return Task(
+            f"watch-{name}",
+            partial(in_daemon_thread, f"watch-{name}", watch.round),
+            period=_WATCH_AGAIN_SECONDS,
+            failure="watch lost",
+            expected=API_SERVER_ERRORS,
+            unready_after_seconds=_UNREADY_SECONDS,
+            back_off=BackOff(1.0, 30.0),
+        )
 
     def round(self) -> None:
         """Waits a while for namespaces that are due, and reconciles them, as many as there is time for.
@@ -204,15 +216,3 @@ class Reconciler:
             return False
         self._metrics.reconciled("Written" if done.writes or done.forget or done.replace else "Unchanged")
         return True
-
-
-def _watching(name: str, watch: Watch) -> Task:
-    return Task(
-        f"watch-{name}",
-        partial(in_daemon_thread, f"watch-{name}", watch.round),
-        period=_WATCH_AGAIN_SECONDS,
-        failure="watch lost",
-        expected=API_SERVER_ERRORS,
-        unready_after_seconds=_UNREADY_SECONDS,
-        back_off=BackOff(1.0, 30.0),
-    )

@@ -37,6 +37,10 @@ async def api_of(handler: Handler, directory: Path, *, under: str = "") -> Async
         yield api
 
 
+def watched(api: KubernetesApi, *, silent: float = 5, longest: float = 30) -> AsyncIterator[bytes]:
+    return api.lines("/api/v1/pods", {"watch": "1"}, "a/b", silent_seconds=silent, longest_seconds=longest)
+
+
 def whole_text(error: BaseException | None) -> str:
     """What a log could hold of an error and of those behind it, when it is logged by its representation."""
     return "" if error is None else f"{error} {error!r} {whole_text(error.__cause__)}"
@@ -197,7 +201,7 @@ async def test_lines_may_be_as_long_as_an_object_of_etcd(tmp_path: Path) -> None
         return web.Response(body=b"".join(lines))
 
     async with api_of(answer, tmp_path) as api:
-        assert [line async for line in api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 5)] == lines
+        assert [line async for line in watched(api)] == lines
 
 
 async def test_a_watch_that_is_silent_for_too_long_ends(tmp_path: Path) -> None:
@@ -211,11 +215,24 @@ async def test_a_watch_that_is_silent_for_too_long_ends(tmp_path: Path) -> None:
         return response
 
     async with api_of(answer, tmp_path) as api:
-        lines = api.lines("/api/v1/pods", {"watch": "1"}, "a/b", 2)
+        lines = watched(api, silent=2)
         assert await anext(lines) == b"{}\n"
         with pytest.raises(ApiCallError, match="Timeout"):
             await anext(lines)
         over.set()
+
+
+async def test_a_watch_whose_server_never_ends_it_ends_after_the_longest_time(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.05)
+
+    async with api_of(answer, tmp_path) as api:
+        with pytest.raises(ApiCallError, match="Timeout"):
+            await anext(watched(api, longest=0.5))
 
 
 async def test_the_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""The client's watch: a pod agent that lives and has nothing new is waited for, one that is silent is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from agent_client import AgentClient, AgentError
+from agent_client import client as agent_client
+from pod_agent import agent_protocol
+from pod_agent.agent_protocol import AgentProtocol
+from pod_agent.identity import CurrentIdentity, Identity
+from tests.chains import realm
+from tests.clock import Clock
+from tests.pod_agent.running import short_directory
+from tests.waiting import until
+
+
+@asynccontextmanager
+async def pod_agent(directory: Path) -> AsyncIterator[Path]:
+    """The agent protocol, with an identity that does not change."""
+    clock, one = Clock(), realm()
+    current = CurrentIdentity(clock)
+    renew_at = clock() + timedelta(minutes=30)
+    await current.set(Identity(1, one.replica, one.blessing, one.blessing.presented, one.roots, renew_at))
+    path = directory / "agent.sock"
+    config = uvicorn.Config(AgentProtocol(current).app(), uds=str(path), log_config=None)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until("the pod agent", lambda: server.started)
+    yield path
+    await current.close()
+    server.should_exit = True
+    await serving
+
+
+@pytest.mark.parametrize(("asked", "lines"), [({"heartbeat": "true"}, ["", "", ""]), ({}, [])])
+async def test_a_pod_agent_with_nothing_new_sends_empty_lines_to_a_client_that_asks_for_them(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], lines: list[str]
+) -> None:
+    monkeypatch.setattr(agent_protocol, "HEARTBEAT_SECONDS", 0.1)
+    with short_directory() as directory:
+        async with pod_agent(directory) as path:
+            transport = httpx.AsyncHTTPTransport(uds=str(path))
+            async with (
+                httpx.AsyncClient(transport=transport, base_url="http://agent", timeout=1) as client,
+                client.stream("GET", "/v1/watch", params=asked) as response,
+            ):
+                following = response.aiter_lines()
+                assert json.loads(await anext(following))["version"] == 1
+                for expected in lines:
+                    assert await anext(following) == expected
+                if not lines:
+                    with pytest.raises(httpx.ReadTimeout):
+                        await anext(following)
+
+
+@pytest.mark.parametrize(("seconds", "gone"), [(0.1, False), (3600.0, True)])
+async def test_the_clients_watch_skips_empty_lines_and_ends_when_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, gone: bool
+) -> None:
+    monkeypatch.setattr(agent_protocol, "HEARTBEAT_SECONDS", seconds)
+    monkeypatch.setattr(agent_client, "_SILENT_SECONDS", 1.0)
+    seen: list[int] = []
+
+    def watch(path: Path) -> None:
+        with AgentClient(path) as client:
+            seen.extend(one.version for one in client.watch())
+
+    with short_directory() as directory:
+        async with pod_agent(directory) as path:
+            watching = asyncio.create_task(asyncio.to_thread(watch, path))
+            await asyncio.wait([watching], timeout=None if gone else 2)
+            assert watching.done() is gone
+        if gone:
+            with pytest.raises(AgentError, match="stream ended"):
+                await watching
+        else:
+            await watching
+            assert seen == [1]

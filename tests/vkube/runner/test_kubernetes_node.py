@@ -1,0 +1,43 @@
+"""The runner beside an API server that keeps its connections open and sends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from kubernetes import client
+from structlog.testing import capture_logs
+
+from certs import api_server
+from certs.api_server import BoundedApiClient
+from tests.vkube.runner.resources import MemoryResources
+from tests.waiting import until
+from tests.web_servers import answering
+from vkube.runner import Node, Surroundings
+from vkube.runner.kubernetes_node import KubernetesNode
+
+
+async def test_pods_are_listed_again_after_a_watch_that_was_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(api_server.WATCH, "_request_timeout", (5, 0.2))
+    lists, over = 0, asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal lists
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await over.wait()
+        lists += request.path.endswith("/pods")
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [], "spec": {}})
+
+    async with answering(answer) as url:
+        api = BoundedApiClient(client.Configuration(host=url))
+        node = KubernetesNode(api, "node", Node(tmp_path, Surroundings(MemoryResources(), images={})))
+        with capture_logs():
+            async with node.running():
+                await until("a second list", lambda: lists > 1)
+            over.set()

@@ -1,0 +1,91 @@
+"""Watches of an API server that keeps the connection open and sends nothing, or nothing but bookmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+import urllib3
+from aiohttp import web
+from kubernetes import client
+
+from certs import api_server
+from certs.api_server import BoundedApiClient
+from tests.web_servers import answering
+from webhook.reconciler.watch import Cluster, Watch
+
+BOOKMARK: dict[str, object] = {
+    "type": "BOOKMARK",
+    "object": {"kind": "Namespace", "metadata": {"resourceVersion": "7"}},
+}
+SHOP = {"metadata": {"name": "shop", "resourceVersion": "5"}}
+
+
+class Peer:
+    """Lists one namespace. Each watch sends the next of `events`, and then is silent, or ends."""
+
+    def __init__(self, *events: list[dict[str, object]], ends: bool) -> None:
+        self.events = list(events)
+        self.ends = ends
+        self.over = asyncio.Event()
+        self.asked: list[dict[str, str]] = []
+        self.changed: list[str] = []
+
+    async def rounds(self, work: Callable[[Watch], None]) -> None:
+        async with answering(self._answer) as url:
+            api = client.CoreV1Api(BoundedApiClient(client.Configuration(host=url)))
+            try:
+                await asyncio.to_thread(work, Cluster(self.changed.append).namespace_watch(api))
+            finally:
+                self.over.set()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(dict(request.query))
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "5"}, "items": [SHOP]})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in self.events.pop(0):
+            await response.write(json.dumps(event).encode() + b"\n")
+        if not self.ends:
+            await self.over.wait()
+        return response
+
+
+async def test_a_watch_that_is_silent_is_given_up_and_the_next_round_lists_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(api_server.WATCH, "_request_timeout", (5, 0.2))
+    peer = Peer([], [], ends=False)
+
+    def work(watch: Watch) -> None:
+        for _ in range(2):
+            with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+                watch.round()
+
+    await peer.rounds(work)
+    assert ["watch" in query for query in peer.asked] == [False, True, False, True]
+
+
+def test_a_silent_watch_is_given_up_after_a_minute_and_a_half() -> None:
+    assert api_server.WATCH["_request_timeout"][1] == 90
+
+
+async def test_a_bookmark_shows_that_the_server_lives_and_the_next_watch_continues_after_it() -> None:
+    peer = Peer([BOOKMARK], [], ends=True)
+    ages: list[float] = []
+
+    def work(watch: Watch) -> None:
+        ages.append(watch.age.seconds)
+        watch.round()
+        ages.append(watch.age.seconds)
+        watch.round()
+
+    await peer.rounds(work)
+    first, second = (query for query in peer.asked if "watch" in query)
+    assert (first["allowWatchBookmarks"], first["resourceVersion"]) == ("true", "5")
+    assert second["resourceVersion"] == "7"
+    assert peer.changed == ["shop"]
+    assert ages[0] == 0 < ages[1] < 60
