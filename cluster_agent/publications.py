@@ -79,9 +79,10 @@ class Publications:
             for kind, one in self.by_kind.items()
             if kind in have
         }
-        known = await self._store.fleet.acknowledged(replica.pod_uid)
+        tenant = (replica.secret_id, replica.pod_uid)
+        known = await self._store.fleet.acknowledged(replica.pod_uid, tenant)
         news = {kind: version for kind, version in believed.items() if known.get(kind, 0) != version}
-        await self._store.fleet.acknowledge(replica.pod_uid, news, self._now())
+        await self._store.fleet.acknowledge(replica.pod_uid, news, self._now(), tenant)
         live = max((share.live for share in self._shares.values()), default=0)
         return {
             "publications": {

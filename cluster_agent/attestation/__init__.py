@@ -13,6 +13,7 @@ from typing import Protocol
 
 from blessings import InvalidName, Name
 from cluster_agent.errors import BadRequest, Forbidden
+from cluster_agent.fair_queue import Tenant
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Attestor(Protocol):
     def waiting(self) -> int:
         """How many tokens wait because the API server or the key set is slow; for the metrics."""
 
-    async def attest(self, token: str) -> AttestedPod:
-        """Raises TokenRefused when the token proves no pod, Unavailable when that cannot be checked now."""
+    async def attest(self, token: str, tenant: Tenant) -> AttestedPod:
+        """`tenant` is who has the token reviewed. Raises TokenRefused when the token proves no pod,
+        Unavailable when that cannot be checked now, TooManyRequests when too many wait."""
 
 
 class TokenRefused(Forbidden):

@@ -25,6 +25,7 @@ from cluster_agent.attestation import (
     not_yet_valid,
 )
 from cluster_agent.attestation.key_source import KeySource
+from cluster_agent.fair_queue import Tenant
 
 # The issuer's clock is another machine's. The API server itself allows as much.
 LEEWAY = timedelta(seconds=60)
@@ -52,8 +53,8 @@ class JwksAttestor:
     def waiting(self) -> int:
         return self._keys.waiting
 
-    async def attest(self, token: str) -> AttestedPod:
-        key = await self._keys.key(_key_id(token.partition(".")[0]))
+    async def attest(self, token: str, tenant: Tenant = ()) -> AttestedPod:
+        key = await self._keys.key(_key_id(token.partition(".")[0]), tenant)
         try:
             claims = jwt.decode(token, key, registry=_SIGNATURES).claims
         except (JoseError, ValueError, TypeError, RecursionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -15,11 +16,13 @@ from joserfc.jwk import JWKRegistry, Key
 from cluster_agent.attestation import TokenRefused
 from cluster_agent.attestation.key_documents import Unreadable
 from cluster_agent.errors import TooManyRequests, Unavailable
+from cluster_agent.fair_queue import Tenant
 
 _REFRESH_SECONDS = 30
 # For the whole key set, however slowly it arrives.
 READ_SECONDS = 5.0
 MOST_WAITING = 256
+MOST_WAITING_OF_ONE = 64
 # The members that make a public key. The other members state its use, and are malformed in some key sets.
 _MATERIAL = ("kty", "n", "e", "crv", "x", "y")
 
@@ -31,7 +34,7 @@ class KeySource:
     key.
 
     It is read every 30 s at most, so that forged key identifiers cause no flood of requests. Reading takes up
-    to `seconds`, and a limited number of tokens waits for it.
+    to `seconds`, and a limited number of tokens waits for it, in all and of one tenant.
     """
 
     def __init__(
@@ -41,7 +44,6 @@ class KeySource:
         now: Callable[[], datetime],
         seconds: float = READ_SECONDS,
     ) -> None:
-        self.waiting = 0
         self._location = location
         self._seconds = seconds
         self._read_document = read
@@ -49,15 +51,21 @@ class KeySource:
         self._keys: dict[str, Key] = {}
         self._read_at: datetime | None = None
         self._reading = asyncio.Lock()
+        # By the first part of the tenant.
+        self._waiting: Counter[Tenant] = Counter()
 
-    async def key(self, key_id: str) -> Key:
+    @property
+    def waiting(self) -> int:
+        return self._waiting.total()
+
+    async def key(self, key_id: str, tenant: Tenant = ()) -> Key:
         """The key with that identifier.
 
         Raises TokenRefused when the issuer has no such key, Unavailable when the key set cannot be read, and
         TooManyRequests when too many tokens wait for it.
         """
         if key_id not in self._keys:
-            await self._look_for(key_id)
+            await self._look_for(key_id, tuple(tenant[:1]))
         if not self._keys:
             raise Unavailable("KeySetUnavailable", f"the key set {self._location} could not be read yet")
         if key_id not in self._keys:
@@ -66,14 +74,14 @@ class KeySource:
             )
         return self._keys[key_id]
 
-    async def _look_for(self, key_id: str) -> None:
-        if self.waiting >= MOST_WAITING:
+    async def _look_for(self, key_id: str, of: Tenant) -> None:
+        if self.waiting >= MOST_WAITING or self._waiting[of] >= MOST_WAITING_OF_ONE:
             raise TooManyRequests(
                 "AttestationBusy",
                 f"{self.waiting} tokens wait for the issuer's keys; try again",
                 limit="token-reviews",
             )
-        self.waiting += 1
+        self._waiting[of] += 1
         try:
             # A call that arrives while the key set is being read waits here, and then finds the key.
             async with self._reading:
@@ -81,7 +89,9 @@ class KeySource:
                     self._read_at = self._now()
                     self._keys = await self._read()
         finally:
-            self.waiting -= 1
+            self._waiting[of] -= 1
+            if not self._waiting[of]:
+                del self._waiting[of]
 
     def _may_read(self) -> bool:
         return self._read_at is None or (self._now() - self._read_at).total_seconds() >= _REFRESH_SECONDS

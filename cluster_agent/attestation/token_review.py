@@ -28,7 +28,6 @@ class TokenReviewAttestor:
     """Accepts the tokens that TokenReview accepts for `audience`."""
 
     kind = "token-review"
-    waiting = 0  # tokens wait in the BoundedAttestor around it
 
     def __init__(self, api: KubernetesApi, audience: str) -> None:
         self._api = api

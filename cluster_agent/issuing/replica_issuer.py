@@ -16,6 +16,7 @@ from cluster_agent.attestation import AttestedPod, Attestor, TokenOutOfTime
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller, certificate_fingerprint
 from cluster_agent.errors import Forbidden, Refusal, TooManyCertificates
+from cluster_agent.fair_queue import Tenant
 from cluster_agent.issuing import checks
 from cluster_agent.issuing.checks import Known, ProvenPod, RequestedKey, requested_key, require
 from cluster_agent.issuing.stages import IssuanceWatch, NobodyWatches
@@ -94,9 +95,12 @@ class ReplicaIssuer:
         """The secret that entitles the caller, and, for a renewal, the issuance of its certificate."""
         known: tuple[Issuance | None, Secret | None] | None
         if caller.holds_bootstrap_credential:
-            known = None, await self.secrets.of_certificate(caller.certificate_fingerprint)
+            known = (
+                None,
+                await self.secrets.of_certificate(caller.certificate_fingerprint, caller.name.components),
+            )
         else:
-            known = await self.issuances.with_secret(caller.certificate_fingerprint)
+            known = await self.issuances.with_secret(caller.certificate_fingerprint, caller.name.components)
         earlier, secret = known or (None, None)
         require(checks.ENTITLEMENT, Known(caller, secret, earlier))
         assert secret is not None  # noqa: S101 - for mypy; it was required
@@ -108,7 +112,7 @@ class ReplicaIssuer:
         """The pod that the token proves, if it is the caller's."""
         try:
             require(checks.TOKEN, token)
-            pod = await self.attestor.attest(token)
+            pod = await self.attestor.attest(token, _tenant(caller, secret))
             require(checks.POD, ProvenPod(pod, secret, earlier))
         except Forbidden as refusal:
             if caller.holds_bootstrap_credential and not isinstance(refusal, TokenOutOfTime):
@@ -155,6 +159,12 @@ class ReplicaIssuer:
         if registered is None or registered.ttl_seconds is None:
             return self.ttl
         return replace(self.ttl, default=timedelta(seconds=registered.ttl_seconds))
+
+
+def _tenant(caller: Caller, secret: Secret) -> Tenant:
+    """For whom a call waits. Replicas that start share one bootstrap credential, so that those that renew do
+    not wait behind them."""
+    return (secret.application.namespace, secret.application.service_account, str(caller.name))
 
 
 def _certificate(blessing: Blessing) -> IssuedCertificate:

@@ -22,6 +22,7 @@ _log = structlog.get_logger(__name__)
 _AT_MOST_EVERY = timedelta(minutes=1)
 _WRITING_SECONDS = 10
 _MAX_UNDER_WAY = 8
+_MAX_OF_NAMESPACE = 2
 
 
 class NamespaceEvents:
@@ -35,19 +36,21 @@ class NamespaceEvents:
         self._api = api
         self._now = now
         self._last: dict[tuple[str, str], datetime] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], str] = {}
 
     def report(self, secret: Secret, refusal: Refusal) -> None:
         """Starts writing the Event; failures are logged."""
         now = self._now()
         key = (secret.id, refusal.reason)
         self._last = {one: when for one, when in self._last.items() if now - when < _AT_MOST_EVERY}
-        if key in self._last or len(self._under_way) >= _MAX_UNDER_WAY:
+        namespace = secret.application.namespace
+        same = sum(one == namespace for one in self._under_way.values())
+        if key in self._last or len(self._under_way) >= _MAX_UNDER_WAY or same >= _MAX_OF_NAMESPACE:
             return
         self._last[key] = now
         task = asyncio.create_task(self._write(secret, refusal, now))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way[task] = namespace
+        task.add_done_callback(self._under_way.pop)
 
     async def _write(self, secret: Secret, refusal: Refusal, now: datetime) -> None:
         namespace = secret.application.namespace

@@ -8,12 +8,12 @@ while several items arrive at once (like PostgreSQL's commit_siblings), and it g
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from cluster_agent.errors import TooManyRequests
+from cluster_agent.fair_queue import FairQueue, Tenant
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
@@ -31,8 +31,8 @@ def pause_seconds(last: int) -> float:
 
 
 class Batches(Generic[_Item, _Outcome]):
-    """A bounded queue in front of `work`, which processes many items and returns an outcome for each, in
-    order.
+    """A bounded queue, shared fairly by tenants, in front of `work`, which processes many items and returns
+    an outcome for each, in order.
 
     When the last batch had more than one item, `pause` gives the time to wait before the next; its argument
     is the number of items in the last batch.
@@ -48,24 +48,28 @@ class Batches(Generic[_Item, _Outcome]):
     ) -> None:
         self._executor = executor
         self._work = work
-        self._most_waiting = most_waiting
         self._pause = pause
         self._last = 0
-        self._waiting: deque[tuple[_Item, asyncio.Future[_Outcome]]] = deque()
+        self._waiting: FairQueue[tuple[_Item, asyncio.Future[_Outcome]]] = FairQueue(most_waiting)
         self._draining: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
-    async def submit(self, item: _Item) -> _Outcome:
-        """The outcome of `item`. Raises TooManyRequests when too many items wait, and any error of `work`."""
-        if len(self._waiting) >= self._most_waiting:
-            raise TooManyRequests(
-                "StoreBusy", f"{self._most_waiting} calls wait for the store; try again", limit="store-queue"
-            )
+    async def submit(self, item: _Item, tenant: Tenant = ()) -> _Outcome:
+        """The outcome of `item`, which waits for `tenant`. Raises TooManyRequests when too many items wait,
+        and any error of `work`."""
         future: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        yielding = self._waiting.put((item, future), tenant)
+        if yielding is not None and not yielding[1].done():
+            yielding[1].set_exception(
+                TooManyRequests(
+                    "StoreBusy",
+                    f"{len(self._waiting)} calls wait for the store; try again",
+                    limit="store-queue",
+                )
+            )
         if self._draining is None or self._draining.done():
             self._draining = asyncio.create_task(self._drain())
         return await future
@@ -75,12 +79,18 @@ class Batches(Generic[_Item, _Outcome]):
         while self._draining is not None and not self._draining.done():
             await asyncio.wait([self._draining])
 
+    def _next(self) -> list[tuple[_Item, asyncio.Future[_Outcome]]]:
+        batch: list[tuple[_Item, asyncio.Future[_Outcome]]] = []
+        while len(batch) < MOST_AT_ONCE and (waiting := self._waiting.take()) is not None:
+            batch.append(waiting)
+        return batch
+
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             if self._pause is not None and self._last > 1 and len(self._waiting) < MOST_AT_ONCE:
                 await self._pause(self._last)
-            batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+            batch = self._next()
             self._last = len(batch)
             done = loop.run_in_executor(self._executor, self._work, [item for item, _ in batch])
             await asyncio.wait([done])

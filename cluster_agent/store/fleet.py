@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, distinct, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, distinct, func, select
 
-from cluster_agent.store.access import Access, seconds
+from cluster_agent.fair_queue import Tenant
+from cluster_agent.store.access import Access, available, seconds
+from cluster_agent.store.batches import Batches
 from cluster_agent.store.tables import acknowledgements, issuances, revoked_replicas
 
 STEP_SECONDS = 10
@@ -38,6 +40,8 @@ class Fleet:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self.asked = Batches(access.reader, self._acknowledged)
+        self.told = Batches(access.writer, self._acknowledge)
 
     async def live_pods(self, now: datetime) -> frozenset[str]:
         """The UIDs of the live replicas."""
@@ -57,25 +61,16 @@ class Fleet:
 
         return await self._access.count(count)
 
-    async def acknowledged(self, pod_uid: str) -> dict[str, int]:
-        """The versions that the replica has, by kind."""
-        statement = select(acknowledgements).where(acknowledgements.c.pod_uid == pod_uid)
-        return {row.kind: row.version for row in await self._access.read(statement)}
+    async def acknowledged(self, pod_uid: str, tenant: Tenant = ()) -> dict[str, int]:
+        """The versions that the replica has, by kind; `tenant` asks for it."""
+        return await self.asked.submit(pod_uid, tenant)
 
-    async def acknowledge(self, pod_uid: str, versions: Mapping[str, int], now: datetime) -> None:
+    async def acknowledge(
+        self, pod_uid: str, versions: Mapping[str, int], now: datetime, tenant: Tenant = ()
+    ) -> None:
         """Records that the replica has these versions, by kind. Durable when it returns."""
-        rows = [
-            {"kind": kind, "pod_uid": pod_uid, "version": version, "at": seconds(now)}
-            for kind, version in versions.items()
-        ]
-        if not rows:
-            return
-        adding = self._access.insert(acknowledgements)
-        adding = adding.on_conflict_do_update(
-            index_elements=["pod_uid", "kind"],
-            set_={"version": adding.excluded.version, "at": adding.excluded.at},
-        )
-        await self._access.write(lambda connection: connection.execute(adding, rows))
+        if versions:
+            await self.told.submit((pod_uid, versions, seconds(now)), tenant)
 
     async def share(self, kind: str, version: int, now: datetime) -> Share:
         """How many of the live replicas have `version` of that kind, or a later one."""
@@ -90,11 +85,42 @@ class Fleet:
 
         return await self._access.count(count)
 
+    def _acknowledged(self, pods: Sequence[str]) -> Sequence[dict[str, int]]:
+        known: dict[str, dict[str, int]] = {}
+        for row in self._access.rows(_ACKNOWLEDGED, {"pods": list(set(pods))}):
+            known.setdefault(row.pod_uid, {})[row.kind] = row.version
+        return [known.get(pod, {}) for pod in pods]
+
+    def _acknowledge(self, batch: Sequence[tuple[str, Mapping[str, int], int]]) -> Sequence[None]:
+        # In order, so that two replicas of the agent wait for each other and do not deadlock; once each, as
+        # the last to be told.
+        rows = {
+            (pod, kind): {"kind": kind, "pod_uid": pod, "version": version, "at": at}
+            for pod, versions, at in batch
+            for kind, version in versions.items()
+        }
+        adding = self._access.insert(acknowledgements)
+        adding = adding.on_conflict_do_update(
+            index_elements=["pod_uid", "kind"],
+            set_={"version": adding.excluded.version, "at": adding.excluded.at},
+        )
+
+        def add(connection: Connection) -> None:
+            connection.execute(adding, [rows[key] for key in sorted(rows)])
+
+        available(lambda: self._access.transaction(add))
+        return [None] * len(batch)
+
     async def drop_gone(self, now: datetime) -> int:
         """Removes the acknowledgements of replicas without a valid certificate; returns how many."""
         live = select(issuances.c.pod_uid).where(issuances.c.not_after > seconds(now))
         statement = acknowledgements.delete().where(acknowledgements.c.pod_uid.not_in(live))
         return await self._access.write(lambda connection: connection.execute(statement).rowcount)
+
+
+_ACKNOWLEDGED = select(acknowledgements).where(
+    acknowledgements.c.pod_uid.in_(bindparam("pods", expanding=True))
+)
 
 
 def _is_live(now: datetime) -> ColumnElement[bool]:

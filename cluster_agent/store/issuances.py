@@ -19,6 +19,7 @@ from cluster_agent.errors import (
     SecretForgotten,
     TooManyCertificates,
 )
+from cluster_agent.fair_queue import Tenant
 from cluster_agent.model import Issuance, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches, pause_seconds
@@ -87,13 +88,17 @@ class Issuances:
         first; then nothing is recorded. `most_live` is how many certificates of its Pod may be live,
         including this one. Without `now`, expired certificates that are still recorded count as live.
         """
-        refusal = await self.asked.submit(Asked(issuance, records, now, most_live))
+        tenant = (issuance.secret_id, issuance.pod_uid)
+        refusal = await self.asked.submit(Asked(issuance, records, now, most_live), tenant)
         if refusal is not None:
             raise refusal
 
-    async def with_secret(self, certificate_fingerprint: str) -> tuple[Issuance, Secret] | None:
-        """The issuance of that certificate, with the secret that it was issued under."""
-        return await self.renewals.submit(certificate_fingerprint)
+    async def with_secret(
+        self, certificate_fingerprint: str, tenant: Tenant = ()
+    ) -> tuple[Issuance, Secret] | None:
+        """The issuance of that certificate, with the secret that it was issued under; `tenant` asks for
+        it."""
+        return await self.renewals.submit(certificate_fingerprint, tenant)
 
     async def drop_expired(self, now: datetime) -> int:
         """Removes the records of certificates that can no longer be presented; returns how many. It works in

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, bindparam, insert, literal, select, tuple_
 
 from cluster_agent.audit.records import Record
+from cluster_agent.fair_queue import Tenant
 from cluster_agent.model import Application, Secret
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
@@ -69,13 +70,14 @@ class Secrets:
 
         return await self._access.write(forget)
 
-    async def of_certificate(self, certificate_fingerprint: str) -> Secret | None:
-        """The secret, at most a second old: `Issuances.add` checks again whether it was forgotten since."""
+    async def of_certificate(self, certificate_fingerprint: str, tenant: Tenant = ()) -> Secret | None:
+        """The secret, at most a second old: `Issuances.add` checks again whether it was forgotten since.
+        `tenant` asks for it."""
         recent = self._recent.get(certificate_fingerprint)
         if recent is not None:
             return recent
         writes, at = self._access.writes, self._monotonic()
-        secret = await self.asked.submit(certificate_fingerprint)
+        secret = await self.asked.submit(certificate_fingerprint, tenant)
         if secret is not None:
             self._recent.keep(certificate_fingerprint, secret, writes=writes, at=at)
         return secret

@@ -63,6 +63,8 @@ class Store:
             "issuing": self.issuances.asked,
             "secrets": self.secrets.asked,
             "renewals": self.issuances.renewals,
+            "acknowledgements": self.fleet.told,
+            "acknowledged": self.fleet.asked,
         }
 
     @property

@@ -241,7 +241,7 @@ async def test_a_key_set_that_hangs_is_not_waited_for_longer_than_said() -> None
 async def test_so_many_tokens_wait_for_the_keys_and_no_more() -> None:
     keys = KeySource("https://issuer.example/jwks", _hang, Clock(), seconds=60)
     attestor = JwksAttestor(keys, issuer=ISSUER, audience=AUDIENCE, now=Clock())
-    tasks = [asyncio.create_task(keys.key("any")) for _ in range(MOST_WAITING)]
+    tasks = [asyncio.create_task(keys.key("any", (f"{number % 8}",))) for number in range(MOST_WAITING)]
     await asyncio.sleep(0)
     assert attestor.waiting == MOST_WAITING
     with pytest.raises(TooManyRequests) as caught:

@@ -9,7 +9,8 @@ import pytest
 
 from cluster_agent.attestation import TokenRefused
 from cluster_agent.attestation.jwks import JwksAttestor
-from cluster_agent.errors import Unavailable
+from cluster_agent.attestation.key_source import MOST_WAITING_OF_ONE, KeySource
+from cluster_agent.errors import TooManyRequests, Unavailable
 from tests.clock import Clock
 from tests.cluster_agents import AUDIENCE, ISSUER, key_source, pod_token
 from vkube.local.token_issuer import TokenIssuer
@@ -50,3 +51,22 @@ async def test_a_new_key_of_the_issuer_is_found_but_not_looked_for_at_every_forg
         await attestor.attest(pod_token(new))
     clock.turn(seconds=30)
     await attestor.attest(pod_token(new))
+
+
+async def test_attack_tokens_of_one_namespace_that_wait_for_the_keys_leave_room_for_others() -> None:
+    clock, come = Clock(), asyncio.Event()
+    tokens = TokenIssuer(ISSUER, clock)
+
+    async def read() -> str:
+        await come.wait()
+        return tokens.jwks()
+
+    attestor = JwksAttestor(KeySource("slow", read, clock), issuer=ISSUER, audience=AUDIENCE, now=clock)
+    flood = [asyncio.create_task(attestor.attest(pod_token(tokens), ("hostile",))) for _ in range(300)]
+    await asyncio.sleep(0)
+    other = asyncio.create_task(attestor.attest(pod_token(tokens), ("shop",)))
+    await asyncio.sleep(0)
+    come.set()
+    assert (await other).name == "web-1"
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert sum(isinstance(one, TooManyRequests) for one in outcomes) == 300 - MOST_WAITING_OF_ONE

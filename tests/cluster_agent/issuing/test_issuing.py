@@ -29,6 +29,7 @@ from blessings import (
 )
 from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, Refusal
+from cluster_agent.fair_queue import Tenant
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
 from cluster_agent.model import Application
 from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
@@ -328,9 +329,9 @@ async def test_a_secret_forgotten_while_a_token_is_under_review_issues_nothing(
     class ForgettingAttestor:
         kind = "jwks"
 
-        async def attest(self, token: str) -> object:
+        async def attest(self, token: str, tenant: Tenant) -> object:
             await under.secrets.forget(under.administrator(), issued.secret.id)
-            return await attestor.attest(token)
+            return await attestor.attest(token, tenant)
 
     attestor = under.issuer.attestor
     under.issuer.attestor = ForgettingAttestor()  # type: ignore[assignment]  # wraps the real one

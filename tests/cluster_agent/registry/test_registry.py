@@ -18,6 +18,7 @@ from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, Verif
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
 from cluster_agent.errors import Forbidden, NotFound, Refusal, StoreError, Unavailable
+from cluster_agent.fair_queue import Tenant
 from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import open_store, tables
@@ -166,10 +167,10 @@ async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(
     class RenamingAttestor:
         kind = "jwks"
 
-        async def attest(self, token: str) -> object:
+        async def attest(self, token: str, tenant: Tenant) -> object:
             registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
             claimed.registry.take([registration.row(claimed.room.issuing, claimed.clock())])
-            return await attestor.attest(token)
+            return await attestor.attest(token, tenant)
 
     claimed.issuer.attestor = RenamingAttestor()  # type: ignore[assignment]  # wraps the real one
     claimed.registry.take(

@@ -193,6 +193,32 @@ async def test_a_queue_that_is_full_refuses_and_those_in_it_are_served() -> None
         assert await asyncio.gather(first, *waiting) == ["done"] * 3
 
 
+async def test_attack_a_queue_that_one_tenant_fills_has_room_and_a_turn_for_another() -> None:
+    begun, release = threading.Event(), threading.Event()
+    order: list[int] = []
+
+    def work(items: Sequence[int]) -> Sequence[int]:
+        begun.set()
+        release.wait(60)
+        order.extend(items)
+        return items
+
+    with ThreadPoolExecutor(1) as executor:
+        batches: Batches[int, int] = Batches(executor, work, most_waiting=4)
+        first = asyncio.create_task(batches.submit(0, ("hostile",)))
+        # Then the first is out of the queue.
+        assert await asyncio.to_thread(begun.wait, 60)
+        flood = [asyncio.create_task(batches.submit(number, ("hostile",))) for number in range(1, 5)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(batches.submit(9, ("other",)))
+        await asyncio.sleep(0)
+        release.set()
+        outcomes = await asyncio.gather(first, other, *flood, return_exceptions=True)
+    assert outcomes[:5] == [0, 9, 1, 2, 3]
+    assert isinstance(outcomes[5], TooManyRequests)
+    assert order == [0, 1, 9, 2, 3]
+
+
 async def test_calls_wait_for_others_while_more_than_one_come_at_a_time_and_not_else() -> None:
     taken: list[list[int]] = []
     pauses: list[int] = []
