@@ -127,9 +127,15 @@ class VerificationError(BlessingsError):
         self, reason: Reason, message: str, *, certificate: int | None = None, field: str | None = None
     ) -> None:
         super().__init__(located(message, field, certificate))
+        self.problem = message
         self.reason = reason
         self.certificate = certificate
         self.field = field
+
+    def above(self, below: int) -> VerificationError:
+        """This error, with its place in the chain that begins above the first `below` certificates."""
+        place = None if self.certificate is None or self.certificate < below else self.certificate - below
+        return VerificationError(self.reason, self.problem, certificate=place, field=self.field)
 
 
 def located(message: str, field: str | None, certificate: int | None) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 from cryptography import x509
 
 from blessings import Authority, Blessing, Principal, Roots
+from blessings.granting.trial import check_root
 from blessings.profile.certificates import BACKDATE
 from certs.issue import CERTIFICATE, KEY, ROOTS, new_root
 from certs.schedule import is_due, may_sign
@@ -77,4 +78,6 @@ class ControlPlaneRoots:
 
 
 def _authority(key_pem: str, certificate_pem: str) -> Authority:
-    return Authority(Principal.from_pem(key_pem.encode()), Blessing.from_pem(certificate_pem))
+    authority = Authority(Principal.from_pem(key_pem.encode()), Blessing.from_pem(certificate_pem))
+    check_root(authority)
+    return authority

@@ -60,6 +60,11 @@ def _root(store: Store, now: datetime) -> ControlPlaneRoots:
         raise BlessingsError(
             f"Secret {ROOT_SECRET} lacks {error}; restore it, or delete it to start with a new root"
         ) from error
+    except BlessingsError as error:
+        raise BlessingsError(
+            f"Secret {ROOT_SECRET} has no root that can be used ({error}); restore it, or delete it to start "
+            "with a new root"
+        ) from error
     advanced = succession.advance(now)
     if advanced != succession:
         store.write(ROOT_SECRET, advanced.files(), stored)

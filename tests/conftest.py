@@ -28,6 +28,7 @@ from tests.controlplane.programs import (
     programs,
     programs_are_built,
 )
+from tests.controlplane.programs import go_toolchain as find_go
 from tests.distribution import UnitScheduling, check_units, in_order
 from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
@@ -65,6 +66,7 @@ def _needs() -> dict[str, Need]:
         "node_machine": Need("a machine for a node", can_run_node),
         "built_images": Need("images", runnable_images),
         "previous_release": Need("the previous release", find_previous_release),
+        "go_toolchain": Need("Go", find_go),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
 
@@ -154,6 +156,13 @@ def previous_release(request: pytest.FixtureRequest) -> Release:
 def node_machine(request: pytest.FixtureRequest) -> None:
     """This machine can be divided into one for a node."""
     what_was_found(request, "node_machine")
+
+
+@pytest.fixture(scope="session")
+def go_toolchain(request: pytest.FixtureRequest) -> Path:
+    """The program `go`."""
+    found: Path = what_was_found(request, "go_toolchain")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,9 @@
 | extended key usage | none | clientAuth and serverAuth, or one of them | none |
 | restrictions (`blessings.profile.restrictions`, critical) | with caveats | none | always |
 
+A signing certificate of another authority may have an extended key usage with both clientAuth and
+serverAuth. None may have name constraints or require policies: X.509 verifiers apply these to all below.
+
 A SPIFFE signing certificate must not have a path in its SPIFFE ID (X509-SVID, section 3.2), so the name of an
 application certificate is in its subject. DC (RFC 4519) is the only name attribute without an upper bound
 below the 253 characters of our components. A private extension under a 2.25.<UUID> object identifier cannot

@@ -20,13 +20,10 @@ from blessings.profile import restrictions
 from blessings.profile.restrictions import Restrictions
 from blessings.profile.signed_parts import SignedParts
 
-_IDENTIFYING = frozenset(
-    {
-        ExtendedKeyUsageOID.CLIENT_AUTH,
-        ExtendedKeyUsageOID.SERVER_AUTH,
-        ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-    }
-)
+_CLIENT_AND_SERVER = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH})
+_IDENTIFYING = _CLIENT_AND_SERVER | {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+# RFC 5280, section 4.1.2.2: 20 octets.
+_LONGEST_SERIAL_BITS = 160
 # In DER, without parameters: RFC 5758, section 3.2, and RFC 8410, section 3.
 SIGNATURE_ALGORITHMS = {
     KeyKind.P256: bytes.fromhex("300a06082a8648ce3d040302"),
@@ -103,6 +100,41 @@ def constraints_of(extensions: Extensions) -> x509.BasicConstraints:
     return constraints
 
 
+def check_serial_number(certificate: x509.Certificate) -> None:
+    """Raises InvalidCertificate for a serial number that RFC 5280 does not allow."""
+    serial = certificate.serial_number
+    if serial <= 0:
+        raise InvalidCertificate("a serial number must be positive (RFC 5280)", field="serialNumber")
+    if serial.bit_length() > _LONGEST_SERIAL_BITS:
+        raise InvalidCertificate(
+            f"a serial number has at most 20 octets (RFC 5280), this one has {serial.bit_length()} bits",
+            field="serialNumber",
+        )
+
+
+def check_signer_constraints(extensions: Extensions) -> None:
+    """Raises InvalidCertificate for constraints that other verifiers apply to what is below a signing
+    certificate, and this library does not; also where they are not critical."""
+    if not extensions[x509.BasicConstraints.oid].critical:
+        raise InvalidCertificate(
+            "the basic constraints of a signing certificate must be critical (RFC 5280)",
+            field="basicConstraints",
+        )
+    if x509.NameConstraints.oid in extensions:
+        raise InvalidCertificate(
+            "it has name constraints, which some X.509 verifiers apply to the SPIFFE IDs below it and others "
+            "ignore; have it made without them",
+            field="nameConstraints",
+        )
+    policies = one_of(extensions, x509.PolicyConstraints)
+    if policies is not None and policies.require_explicit_policy is not None:
+        raise InvalidCertificate(
+            "it requires certificate policies of what is below it, and blessings have none; have it made "
+            "without policy constraints",
+            field="policyConstraints",
+        )
+
+
 def restrictions_of(extensions: Extensions) -> Restrictions | None:
     """The caveats, and whether this is a delegate; None without the extension. Raises InvalidCertificate."""
     found = extensions.get(restrictions.OID)
@@ -140,16 +172,25 @@ def check_key_usage(extensions: Extensions, role: Role) -> None:
         raise InvalidCertificate(f"a {role} must have digitalSignature", field="keyUsage")
 
 
-def check_extended_key_usage(extensions: Extensions) -> None:
-    """Raises InvalidCertificate when neither clients nor servers may use the certificate.
+def check_extended_key_usage(extensions: Extensions, role: Role) -> None:
+    """Raises InvalidCertificate when neither clients nor servers may use the certificate, or, for a signing
+    certificate, when not both may use what is below it.
 
-    That holds for signing certificates too: X.509 verifiers read their usages as a limit for all below them.
+    X.509 verifiers read a signing certificate's usages as a limit for all below it, and OpenSSL does not take
+    anyExtendedKeyUsage for the two.
     """
     usages = one_of(extensions, x509.ExtendedKeyUsage)
-    if usages is not None and _IDENTIFYING.isdisjoint(usages):
+    if usages is None:
+        return
+    stated = f"its extended key usage is {', '.join(one.dotted_string for one in usages)[:300]}"
+    if _IDENTIFYING.isdisjoint(usages):
         raise InvalidCertificate(
-            "it may identify neither clients nor servers, its extended key usage is "
-            f"{', '.join(one.dotted_string for one in usages)[:300]}",
+            f"it may identify neither clients nor servers, {stated}", field="extKeyUsage"
+        )
+    if role is Role.SIGNER and not _CLIENT_AND_SERVER.issubset(usages):
+        raise InvalidCertificate(
+            "it limits what is below it, which must identify clients and servers; have it made without an "
+            f"extended key usage, or with both clientAuth and serverAuth ({stated})",
             field="extKeyUsage",
         )
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from blessings import keys
 from blessings.caveats.kinds import Caveat
-from blessings.errors import InvalidCertificate, InvalidKey, UnacceptableKey
+from blessings.errors import InvalidKey, UnacceptableKey
 from blessings.keys import KeyKind, PublicKey
 from blessings.names import Name
 from blessings.profile import restrictions
@@ -22,9 +22,12 @@ from blessings.profile.fields import (
     Role,
     check_extended_key_usage,
     check_key_usage,
+    check_serial_number,
     check_signature_form,
+    check_signer_constraints,
     constraints_of,
     extensions_of,
+    one_of,
     public_key_of,
     restrictions_of,
     role_of,
@@ -49,7 +52,8 @@ class CertificateFacts:
     """The fields of one certificate that have a meaning in the profile.
 
     `parts` are the bytes that the signature covers. `restricted` states whether the certificate has the
-    restrictions extension, for caveats or as a delegate.
+    restrictions extension, for caveats or as a delegate. `key_identifier` is the subject key identifier,
+    `issuer_identifier` the authority key identifier.
     """
 
     role: Role
@@ -62,6 +66,9 @@ class CertificateFacts:
     restricted: bool
     caveats: tuple[Caveat, ...]
     unknown_critical: tuple[str, ...]
+    serial: int
+    key_identifier: bytes | None
+    issuer_identifier: x509.AuthorityKeyIdentifier | None
 
     @cached_property
     def key_fingerprint(self) -> str:
@@ -107,12 +114,14 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
     constraints = constraints_of(extensions)
     role = role_of(constraints.ca, restrictions)
     check_key_usage(extensions, role)
-    check_extended_key_usage(extensions)
+    check_extended_key_usage(extensions, role)
+    if role is Role.SIGNER:
+        check_signer_constraints(extensions)
     parts = split(certificate)
     check_signature_form(parts)
-    if certificate.serial_number <= 0:
-        raise InvalidCertificate("a serial number must be positive (RFC 5280)", field="serialNumber")
+    check_serial_number(certificate)
     not_before, not_after = times_of(certificate)
+    itself = one_of(extensions, x509.SubjectKeyIdentifier)
     facts = CertificateFacts(
         role=role,
         parts=parts,
@@ -128,6 +137,9 @@ def read_root(certificate: x509.Certificate) -> CertificateFacts:
             for oid, one in extensions.items()
             if one.critical and oid not in _UNDERSTOOD_CRITICAL
         ),
+        serial=certificate.serial_number,
+        key_identifier=None if itself is None else itself.digest,
+        issuer_identifier=one_of(extensions, x509.AuthorityKeyIdentifier),
     )
     name = name_in(certificate, extensions, role, restrictions)
     return facts if name is None else NamedFacts(**vars(facts), name=name)

@@ -2,8 +2,8 @@
 
 - Shape: not empty, not too long, no certificate twice.
 - Each certificate alone: its key, critical extensions and validity.
-- Each certificate with its issuer: the signature; its name extends the issuer's; its validity is within the
-  issuer's.
+- Each certificate with its issuer: the signature; the authority key identifier; its name extends the
+  issuer's; its validity is within the issuer's.
 - Roles: delegates, one leaf, signers.
 
 Each `check_…` raises VerificationError when it fails. `place` is a certificate's place in the chain, 0 for
@@ -133,6 +133,38 @@ def check_signature(facts: list[NamedFacts], place: int) -> None:
         certificate=place,
         field="signatureValue",
     )
+
+
+def check_identifier(subject: CertificateFacts, issuer: CertificateFacts, place: int) -> None:
+    """Checks that the authority key identifier, where there is one, is of `issuer`.
+
+    OpenSSL takes a certificate for an issuer only if all parts of the identifier fit it, even if its key
+    signed.
+    """
+    stated = subject.issuer_identifier
+    if stated is None:
+        return
+    names = [
+        one.value.public_bytes()
+        for one in stated.authority_cert_issuer or ()
+        if isinstance(one, x509.DirectoryName)
+    ]
+    for wrong, what in (
+        (
+            None not in (stated.key_identifier, issuer.key_identifier)
+            and stated.key_identifier != issuer.key_identifier,
+            "the key identifier",
+        ),
+        (stated.authority_cert_serial_number not in (None, issuer.serial), "the serial number"),
+        (bool(names) and names[0] != issuer.parts.issuer, "the issuer's name"),
+    ):
+        if wrong:
+            raise VerificationError(
+                Reason.ISSUER_MISMATCH,
+                f"it states {what} of another issuer's certificate",
+                certificate=place,
+                field="authorityKeyIdentifier",
+            )
 
 
 def check_order(facts: list[NamedFacts]) -> None:

@@ -13,6 +13,7 @@ from blessings.roots import Root, Roots
 from blessings.verification.chain import (
     as_verification_error,
     check_alone,
+    check_identifier,
     check_nested,
     check_order,
     check_signer,
@@ -59,6 +60,9 @@ def _check_as_root(
     place = len(facts)
     check_alone(root, place, now, policy)
     check_signer(root, sum(one.role is Role.SIGNER for one in facts), place)
+    check_identifier(facts[-1], root, place - 1)
+    if root.parts.issuer == root.parts.subject:
+        check_identifier(root, root, place)
     check_nested(facts[-1], root, place - 1)
     return root
 

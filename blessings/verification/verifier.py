@@ -1,9 +1,9 @@
 """The verifier of presented chains: which names they prove, and why the others prove none.
 
 The checks, in their order: the chain's length; for each certificate from the leaf up its form, key, critical
-extensions and time; for each certificate and its issuer the signature, and that name and time nest; the
-roles; the root recognised, valid now, and trusted for the leaf's name; no certificate revoked; every caveat
-of every certificate.
+extensions and time; for each certificate and its issuer the signature, the key identifier, and that name and
+time nest; the roles; the root recognised, valid now, and trusted for the leaf's name; no certificate revoked;
+every caveat of every certificate.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from blessings.roots import Roots
 from blessings.verification.chain import (
     as_verification_error,
     check_alone,
+    check_identifier,
     check_nested,
     check_roles,
     check_shape,
@@ -104,6 +105,7 @@ def verify_blessing(
         raise as_verification_error(error) from error
     for place in range(len(chain) - 1):
         check_signature(facts, place)
+        check_identifier(facts[place], facts[place + 1], place)
         check_nested(facts[place], facts[place + 1], place)
     check_roles(facts, policy)
     root = check_root(chain[-1], facts, roots, now, policy)

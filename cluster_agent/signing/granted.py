@@ -20,18 +20,15 @@ from blessings import (
     Name,
     Pattern,
     Principal,
-    Roots,
     VerificationError,
     fingerprint,
-    verify_blessing,
 )
+from blessings.granting.trial import check_issuer
 from blessings.profile import reader
 from blessings.profile.certificates import parse_pem_chain
-from blessings.profile.fields import Role
+from blessings.profile.fields import Role, extensions_of, one_of
+from blessings.verification.plain_verifiers import check_form
 from cluster_agent.errors import BadRequest
-
-_TRIAL = "trial"
-_TRIAL_LIFETIME = timedelta(minutes=5)
 
 
 def parse_root(pem: str, name: Name) -> x509.Certificate:
@@ -42,6 +39,7 @@ def parse_root(pem: str, name: Name) -> x509.Certificate:
             raise BadRequest("InvalidRoot", f"the root must be one certificate, got {len(certificates)}")
         (root,) = certificates
         facts = reader.read(root)
+        check_form(root)
     except InvalidCertificate as error:
         raise BadRequest("InvalidRoot", f"the root certificate: {error}") from error
     if facts.role is not Role.SIGNER:
@@ -81,7 +79,8 @@ def check_chain(
     recognise `root` accept them; with `room_below` also through application certificates of its own. Raises
     BadRequest.
 
-    The final check is verification itself: a replica is named on trial, for a key that is thrown away.
+    The final check is a trial: a replica is named, for a key that is thrown away, and judged as its peers
+    would judge it.
     """
     try:
         facts = chain.facts(0)
@@ -106,17 +105,23 @@ def check_chain(
         raise BadRequest(
             "NoRoomBelow", f"the blessing of {name} has path length 0, so no application can be granted below"
         )
+    if not (room_below or _may_sign_lists(chain.leaf)):
+        raise BadRequest(
+            "CannotRevoke",
+            f"the blessing of {name} has no cRLSign in its key usage, so no X.509 verifier would accept a "
+            "revocation list for what is below it",
+        )
     try:
-        granting = Authority(issuing, chain)
-        if room_below:
-            application = granting.grant(issuing.public_key, _TRIAL, now=now, lifetime=_TRIAL_LIFETIME)
-            granting = Authority(issuing, application)
-        leaf = granting.bless(Principal.create().public_key, _TRIAL, now=now, lifetime=_TRIAL_LIFETIME)
-        verify_blessing(leaf, Roots.of(root), now=now)
+        check_issuer(Authority(issuing, chain), root, grants=room_below, now=now)
     except VerificationError as error:
         raise BadRequest("ChainInvalid", f"the chain is not valid: {error.reason}: {error}") from error
     except (CannotBless, BlessingsError) as error:
         raise BadRequest("ChainInvalid", f"the chain cannot be used: {error}") from error
+
+
+def _may_sign_lists(certificate: x509.Certificate) -> bool:
+    usage = one_of(extensions_of(certificate), x509.KeyUsage)
+    return usage is not None and usage.crl_sign
 
 
 def check_time_left(chain: Blessing, at_least: timedelta, now: datetime) -> None:

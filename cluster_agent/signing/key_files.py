@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from blessings import Authority, Blessing, BlessingsError, Name, Principal
+from blessings.granting.trial import check_root
 from cluster_agent.errors import DataDirectoryError
 from cluster_agent.signing.room import BOOTSTRAP_ROOT, ROOT_LIFETIME, IdentityAuthority, SigningRoom
 
@@ -125,9 +126,11 @@ def read_authority(path: Path) -> Authority:
     """The key and certificate in the file at `path`. Raises DataDirectoryError."""
     text = _read(path)
     try:
-        return Authority(Principal.from_pem(text.encode()), Blessing.from_pem(text))
+        authority = Authority(Principal.from_pem(text.encode()), Blessing.from_pem(text))
+        check_root(authority)
     except BlessingsError as error:
         raise DataDirectoryError(f"{path} contains no usable root key and certificate: {error}") from error
+    return authority
 
 
 def _principal(path: Path) -> Principal:

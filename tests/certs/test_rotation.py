@@ -16,6 +16,8 @@ from certs.issue import Material
 from certs.rotation import ROOT_SECRET
 from certs.schedule import OVERLAP
 from tests.clock import Clock
+from tests.foreign.issuer_changes import CASES, ROOT
+from tests.foreign.issuers import NOW
 
 
 class CountingStore(DirectoryStore):
@@ -135,3 +137,11 @@ def test_files_are_for_their_owner_alone(store: CountingStore) -> None:
         assert store.directory(name).stat().st_mode & 0o777 == 0o700
         for path in store.directory(name).iterdir():
             assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_root_put_there_by_others_that_tls_would_refuse_signs_nothing(store: CountingStore) -> None:
+    limited = next(one for one in CASES if one.what == "usages: server alone").made(ROOT).root
+    pem = limited.pem.decode()
+    store.write(ROOT_SECRET, {"tls.crt": pem, "tls.key": limited.key_pem.decode(), "ca.crt": pem}, None)
+    with pytest.raises(BlessingsError, match=r"extKeyUsage: .* delete it to start with a new root"):
+        ensure(store, now=NOW)

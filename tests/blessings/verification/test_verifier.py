@@ -24,6 +24,7 @@ from blessings import (
     Root,
     Roots,
     VerificationError,
+    fingerprint,
     keys,
     verify,
     verify_blessing,
@@ -71,6 +72,13 @@ def test_a_chain_holds_from_its_backdated_begin_until_its_end() -> None:
     verify_blessing(one.blessing, one.roots, now=begin)
     verify_blessing(one.blessing, one.roots, now=end - timedelta(seconds=1))
     assert rejection(one.blessing, one.roots, end) is Reason.EXPIRED
+
+
+def test_an_application_that_is_recognised_as_a_root_proves_its_replicas() -> None:
+    one = realm()
+    roots = Roots.of(one.application.certificate)
+    assert verify_blessing(one.blessing, roots, now=NOW) == one.blessing.presented
+    assert roots.entries[0].facts.key_fingerprint == fingerprint(one.application.principal.public_key)
 
 
 def test_an_expired_root_proves_nothing() -> None:

@@ -1,0 +1,1 @@
+"""What other authorities make, and how other verifiers judge it."""

@@ -1,0 +1,3 @@
+module vanadium.io/tests/verifier
+
+go 1.26.0
