@@ -15,6 +15,7 @@ import structlog
 import uvloop
 
 from cluster_agent.api.app import create_app
+from cluster_agent.api.inventory import Shown
 from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
 from cluster_agent.attestation import Attestor
@@ -168,6 +169,7 @@ async def _run(settings: Settings) -> None:
                 keeper=keeper,
                 serving=serving,
                 metrics=metrics,
+                shown=Shown(store.inventory, registry, administrators, _now),
             )
             callers = RequestCallers(
                 serving, room, administrators, RateLimits(settings.rates, time.monotonic), _now

@@ -174,9 +174,10 @@ class _Question:
         refusal = document.get("error") if isinstance(document, dict) else None
         refusal = refusal if isinstance(refusal, dict) else {}
         reason = str(refusal.get("reason", f"Http{response.status_code}"))
-        message = f"{self._name}: {response.status_code} {reason}: {refusal.get('message', '')}"
+        said = str(refusal.get("message", ""))
+        message = f"{self._name}: {response.status_code} {reason}: {said}"
         after = response.headers.get("retry-after", "")
         wait = float(after) if after.isdecimal() and len(after) < 10 else None
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise CallUnanswered(reason, message, wait)
-        raise CallRefused(reason, message, wait)
+            raise CallUnanswered(reason, message, wait, said)
+        raise CallRefused(reason, message, wait, said)

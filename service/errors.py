@@ -34,11 +34,19 @@ class ServingCertificateError(ServiceError):
 
 
 class CallError(ServiceError):
-    """A call of the cluster agent failed. `reason` is one word, from the cluster agent or from us."""
+    """A call of the cluster agent failed.
 
-    def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
+    Attributes:
+        reason: one word, from the cluster agent or from us.
+        said: the cluster agent's own sentence, without the call; empty when there was no answer.
+    """
+
+    def __init__(
+        self, reason: str, message: str, retry_after_seconds: float | None = None, said: str = ""
+    ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.said = said
         self.retry_after_seconds = retry_after_seconds
 
 

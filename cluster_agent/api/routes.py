@@ -8,6 +8,7 @@ from cluster_agent.api.applications import registry_routes
 from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.claim import claim_routes
 from cluster_agent.api.identity_roots import root_routes
+from cluster_agent.api.inventory import Shown, inventory_routes
 from cluster_agent.api.public import public_routes
 from cluster_agent.api.revocation import revocation_routes
 from cluster_agent.api.secrets import secret_routes
@@ -37,6 +38,7 @@ def routers(
     keeper: RootKeeper | None,
     serving: Serving,
     metrics: Metrics,
+    shown: Shown,
 ) -> list[APIRouter]:
     """`keeper` is None when the agent did not make the root itself."""
     served = [
@@ -48,5 +50,6 @@ def routers(
         watch_routes(issuer, publications, administrators),
         revocation_routes(revoker),
         upstream_routes(claims),
+        inventory_routes(shown),
     ]
     return served if keeper is None else [*served, root_routes(keeper, administrators)]

@@ -45,14 +45,14 @@ class Fleet:
 
     async def live_pods(self, now: datetime) -> frozenset[str]:
         """The UIDs of the live replicas."""
-        statement = select(issuances.c.pod_uid).where(_is_live(now)).distinct()
+        statement = select(issuances.c.pod_uid).where(is_live(now)).distinct()
         return await self._access.count(lambda connection: frozenset(connection.scalars(statement)))
 
     async def lives(self, now: datetime) -> Sequence[tuple[int, int]]:
         """Pairs of the seconds that live replicas have left, in steps and in order, and the number of
         replicas with that time. A replica's last certificate counts."""
         last = func.max(issuances.c.not_after).label("at")
-        ends = select(last).where(_is_live(now)).group_by(issuances.c.pod_uid).subquery()
+        ends = select(last).where(is_live(now)).group_by(issuances.c.pod_uid).subquery()
         step = ((ends.c.at - seconds(now)) // STEP_SECONDS).label("step")
         statement = select(step, func.count()).group_by(step).order_by(step)
 
@@ -77,7 +77,7 @@ class Fleet:
         have = select(acknowledgements.c.pod_uid).where(
             acknowledgements.c.kind == kind, acknowledgements.c.version >= version
         )
-        live = select(func.count(distinct(issuances.c.pod_uid))).where(_is_live(now))
+        live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now))
         acknowledged = live.where(issuances.c.pod_uid.in_(have))
 
         def count(connection: Connection) -> Share:
@@ -123,7 +123,8 @@ _ACKNOWLEDGED = select(acknowledgements).where(
 )
 
 
-def _is_live(now: datetime) -> ColumnElement[bool]:
+def is_live(now: datetime) -> ColumnElement[bool]:
+    """Whether a row of issuances is of a live replica."""
     return and_(
         issuances.c.not_after > seconds(now),
         issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),

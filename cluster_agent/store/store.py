@@ -22,6 +22,7 @@ from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.documents import Document
 from cluster_agent.store.fleet import Fleet
+from cluster_agent.store.inventory import Inventory
 from cluster_agent.store.issuances import Issuances
 from cluster_agent.store.locks import Leadership
 from cluster_agent.store.migration import migrate
@@ -57,6 +58,7 @@ class Store:
         self.secrets = Secrets(access, monotonic)
         self.issuances = Issuances(access)
         self.revocations = Revocations(access)
+        self.inventory = Inventory(access)
         self.published_revocations = PublishedRevocations(access)
         self.root_succession = Document(access, "root-succession")
         self._batches: Mapping[str, Batches[Any, Any]] = {

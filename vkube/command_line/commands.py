@@ -38,6 +38,25 @@ def _command(words: str, target: str, summary: str) -> Command:
 
 
 GROUPS: dict[str, tuple[Command, ...]] = {
+    "What is there": (
+        _command("get replicas", "get:get_replicas", "List the live replicas"),
+        _command("get applications", "get:get_applications", "List the registered applications"),
+        _command("get secrets", "get:get_secrets", "List the bootstrap credentials"),
+        _command("get revocations", "get:get_revocations", "List what is revoked"),
+        _command("describe replica", "get:describe_replica", "Show one live replica"),
+        _command("secrets", "get:get_secrets", "List the bootstrap credentials, as get secrets"),
+    ),
+    "What ends early": (
+        _command("revoke", "revoke:revoke", "End certificates early, of a replica, secret or application"),
+        _command("reinstate", "revoke:reinstate", "Let a revoked application have secrets again"),
+        _command("forget", "revoke:forget", "Stop issuing and renewing under a secret"),
+    ),
+    "Roots": (
+        _command("roots status", "roots:status", "Show the identity roots and their phases"),
+        _command("roots prepare", "roots:prepare", "Make the next root"),
+        _command("roots activate", "roots:activate", "Sign with a prepared root"),
+        _command("roots retire", "roots:retire", "Stop recognising a root"),
+    ),
     "Names and administration": (
         _command("register", "registry:register", "Choose an application's name"),
         _command(
@@ -63,6 +82,9 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
 }
 FAMILIES = {
+    "get": "List replicas, applications, secrets, revocations",
+    "describe": "Show one replica",
+    "roots": "The identity roots: status, prepare, activate, retire",
     "principal": "Principals: a key and its blessings, in a directory",
 }
 """Summaries of the first words that several commands share."""

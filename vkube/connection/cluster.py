@@ -183,15 +183,11 @@ def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.Api
 
     # It warns of each new try, in the middle of our own output.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    file = (
-        str(kubeconfig)
-        if kubeconfig
-        else os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    )
+    file = _kubeconfig(kubeconfig)
     settings = client.Configuration()
     settings.retries = False
     try:
-        if kubeconfig is None and context is None and not os.path.exists(file) and _IN_CLUSTER in os.environ:
+        if kubeconfig is None and context is None and not _exists(file) and _IN_CLUSTER in os.environ:
             config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
             return client.ApiClient(settings), "in-cluster", _OWN_NAMESPACE.read_text().strip()
         contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
@@ -207,6 +203,26 @@ def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.Api
     (chosen,) = [one for one in contexts if one["name"] == context] if context else [current]
     namespace = (chosen.get("context") or {}).get("namespace") or "default"
     return client.ApiClient(settings), str(chosen["name"]), str(namespace)
+
+
+def context_namespace(options: argparse.Namespace) -> str:
+    """The namespace of the chosen context; "default" where there is no kubeconfig. Raises
+    ConfigurationError."""
+    from vkube.configuration import load
+
+    context = options.context or load(options.config).kubeconfig_context
+    if options.kubeconfig is None and context is None and not _exists(_kubeconfig(None)):
+        return "default"
+    return _connected(options.kubeconfig, context)[2]
+
+
+def _kubeconfig(named: Path | None) -> str:
+    """Several files, as kubectl has them, if $KUBECONFIG names several."""
+    return str(named or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+
+def _exists(kubeconfig: str) -> bool:
+    return any(Path(one).exists() for one in kubeconfig.split(os.pathsep))
 
 
 def _spelled(value: object) -> str:

@@ -88,7 +88,8 @@ class ClusterAgent:
         raise AssertionError("unreachable")
 
     def pages(self, path: str, key: str, **query: object) -> Iterator[dict[str, Any]]:
-        """Every item of a paged list, whose answers have the items in `key`, and `next` while there are more.
+        """Every item of a paged list, whose answers have the items in `key`, and `following`
+        while there are more.
 
         Raises AdministrationError, UnreachableError.
         """
@@ -96,7 +97,7 @@ class ClusterAgent:
         while True:
             page = self.call("GET", path, query={**query, "after": after})
             yield from page[key]
-            after = page.get("next")
+            after = page.get("following")
             if after is None:
                 return
 
@@ -111,14 +112,14 @@ class ClusterAgent:
                 )
             if error.is_away:
                 return UnreachableError(f"the cluster agent does not answer: {error}")
-            return AdministrationError(str(error))
+            return AdministrationError(_plain(error))
         if isinstance(error, CallRefused) and error.reason == "NotAnAdministrator" and self.directory is None:
             return AdministrationError(
                 f"the cluster agent does not let {self.name} administer. Either name your own credentials "
                 f"(--credentials), or allow it: kubectl -n {self.system} set env deployment/cluster-agent "
                 f"{_SETTING}={self.name} (docs/roots.md, Who administers)"
             )
-        return AdministrationError(str(error))
+        return AdministrationError(_plain(error))
 
     def _root_unknown(self, error: CallUnanswered) -> AdministrationError | UnreachableError:
         """In TLS 1.3 a client learns only by the end of the connection that its certificate was refused."""
@@ -135,6 +136,11 @@ class ClusterAgent:
             f"agent recognises {theirs or 'no identity root'} and the control plane's. Look at --credentials "
             "(vkube principal dump DIRECTORY), and whether this is the cluster that you mean (--context)"
         )
+
+
+def _plain(error: CallError) -> str:
+    """The cluster agent's own sentence, if it said one."""
+    return f"{error.said} ({error.reason})" if error.said else str(error)
 
 
 def _certificate_refused(error: BaseException) -> str | None:

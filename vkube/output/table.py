@@ -10,7 +10,7 @@ NOTHING = "<none>"
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The lines of a table, without the last newline. Empty and missing values are `<none>`."""
-    cells = [[_cell(one) for one in row] for row in rows]
+    cells = [[printable(one) for one in row] for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     lines = [header, *cells]
@@ -20,7 +20,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
-def _cell(value: object) -> str:
+def printable(value: object) -> str:
+    """The text of a value, for a terminal."""
     # A name that another program chose may contain a line break or an escape sequence for the terminal.
     text = "" if value is None else str(value)
     return "".join(one if one.isprintable() else "�" for one in text) or NOTHING

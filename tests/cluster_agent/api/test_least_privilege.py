@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 
 from blessings import AccessList, Pattern, Principal
 from cluster_agent.api.app import create_app
+from cluster_agent.api.inventory import Shown
 from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
 from cluster_agent.audit.refusals import BURST, Refusals
@@ -109,6 +110,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         keeper=keeper,
         serving=serving,
         metrics=metrics,
+        shown=Shown(under.store.inventory, under.registry, under.administrators, clock),
     )
     limits = RateLimits(rates, time.monotonic)
     callers = RequestCallers(serving, under.room, under.administrators, limits, clock)

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from blessings import Authority, Blessing, Name, Principal
+from blessings import Authority, Blessing, Name, Principal, fingerprint
 from blessings.keys import check_public_key
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
@@ -217,6 +217,10 @@ def test_every_operation_is_told_as_a_client_generator_needs_it() -> None:
     } == (OF_EVERYBODY)
 
 
+def principal_is_listed(replicas: list[dict[str, Any]], principal: Principal) -> bool:
+    return fingerprint(principal.public_key) in [one["publicKey"] for one in replicas]
+
+
 def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, tmp_path: Path) -> None:
     """Without the two that only an agent that is to be claimed has good answers for."""
     answered: set[tuple[str, str]] = set()
@@ -242,6 +246,8 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
         news = ask(replica, "post", "/v1/watch", body={"have": {"roots": 0, "crl": 0}})
     assert news["publications"]["roots"]["content"] == blessed["roots"]
     ask(administrator, "get", "/v1/acknowledgements")
+    assert principal_is_listed(ask(administrator, "get", "/v1/replicas")["replicas"], principal)
+    ask(administrator, "get", "/v1/revocations")
     registered = {**application, "name": "acme:prod:Cart", "ttlSeconds": 600}
     ask(administrator, "post", "/v1/register-application", body=registered)
     ask(administrator, "get", "/v1/applications")
