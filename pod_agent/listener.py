@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
@@ -21,10 +20,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.acceptor import Acceptor
 from service.addresses import network_of
+from service.bounded_log import BoundedLog, LineRate
 from service.listening import Server
-from service.token_bucket import TokenBucket
 
-_LINES_PER_SECOND, _LINES_AT_ONCE = 1 / 60, 1
+_LINES_PER_SECOND = 1 / 60
 
 _log = structlog.get_logger("pod_agent")
 _P = TypeVar("_P", bound=asyncio.Protocol)
@@ -57,7 +56,7 @@ class BoundedListener(Generic[_P]):
         self._open: dict[_Connection[_P], None] = {}
         self._beginning: set[asyncio.Task[None]] = set()
         self.acceptor = Acceptor(name, listening, self._admit)
-        self._lines = TokenBucket.full(_LINES_PER_SECOND, _LINES_AT_ONCE, time.monotonic())
+        self._log = BoundedLog(_log, LineRate(at_once=1, per_second=_LINES_PER_SECOND))
         # Connections that were closed because of the limit.
         self.refused = 0
 
@@ -81,7 +80,13 @@ class BoundedListener(Generic[_P]):
         address = network_of(client[0]) if client else ""
         if len(self._open) >= self._most:
             self.refused += 1
-            self._say("too many connections", most=self._most, refused=self.refused)
+            name = self._listening.getsockname()
+            self._log.warning(
+                "too many connections",
+                listener=name if isinstance(name, str) else f"port {name[1]}",
+                most=self._most,
+                refused=self.refused,
+            )
             unneeded = self._unneeded()
             if unneeded is None:
                 accepted.close()
@@ -111,12 +116,6 @@ class BoundedListener(Generic[_P]):
 
     def _ended(self, connection: _Connection[_P]) -> None:
         self._open.pop(connection, None)
-
-    def _say(self, event: str, **values: object) -> None:
-        """At most a line a minute: connections cost their client nothing."""
-        if not self._lines.take(time.monotonic()):
-            name = self._listening.getsockname()
-            _log.warning(event, listener=name if isinstance(name, str) else f"port {name[1]}", **values)
 
 
 class _Connection(asyncio.Protocol, Generic[_P]):

@@ -10,6 +10,8 @@ from types import TracebackType
 import structlog
 from structlog.typing import Processor
 
+from service.bounded_log import BoundedLines
+
 _log = structlog.get_logger(__name__)
 
 
@@ -22,7 +24,8 @@ class _Writer(structlog.WriteLogger):
 
 
 def configure(level: str) -> None:
-    """Writes what this program logs from `level` (`debug` … `error`) up, and warnings of its libraries.
+    """Writes what this program logs from `level` (`debug` … `error`) up, and warnings of its libraries, these
+    at a bounded rate.
 
     Warnings of Python and uncaught errors, in a thread too, also become such lines.
     """
@@ -50,6 +53,7 @@ def configure(level: str) -> None:
             ],
         )
     )
+    handler.addFilter(BoundedLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries log every call that they make, at `debug` with its content, such as a Secret's.

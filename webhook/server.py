@@ -17,6 +17,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from service.bounded_log import BoundedLog
 from webhook.admission import Admission, admit
 from webhook.body import parse, read_body
 from webhook.errors import BadRequestError
@@ -35,6 +36,7 @@ ReadinessCheck: TypeAlias = Callable[[], str | None]
 _BODY_SECONDS = 5.0
 
 _log = structlog.stdlib.get_logger("webhook")
+_bounded_log = BoundedLog(_log)
 
 
 def create_app(
@@ -77,7 +79,10 @@ def create_app(
             admission = admit(document, configuration, excluded_namespaces)
         except BadRequestError as error:
             metrics.answered(error.reason, False, clock() - began)
-            _log.warning("bad request", reason=error.reason.value, status=error.status, message=str(error))
+            reason = error.reason.value
+            _bounded_log.warning(
+                "bad request", kind=reason, reason=reason, status=error.status, message=str(error)
+            )
             content = {"error": {"reason": error.reason.value, "message": str(error)}}
             return JSONResponse(content, error.status)
         # ASCII only: JSON allows half of a surrogate pair in a uid, and UTF-8 does not.

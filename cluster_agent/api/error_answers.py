@@ -18,6 +18,7 @@ from cluster_agent.callers import Caller
 from cluster_agent.errors import BadRequest, NotServed, Refusal, TooManyRequests, UnsupportedMediaType
 from cluster_agent.monitoring.metrics import Metrics, route_of
 from cluster_agent.rate_limits import RateLimits
+from service.bounded_log import BoundedLog
 
 _MOST_DETAILS = 5
 _MOST_CHARACTERS = 1000
@@ -29,6 +30,8 @@ _log = structlog.get_logger(__name__)
 def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: Refusals) -> Answering:
     """Makes `app` answer, count and record every refusal in one way. The returned function does the same for
     refusals from elsewhere."""
+
+    refusals_log = BoundedLog(_log)
 
     def answer(request: Request, refusal: Refusal) -> JSONResponse:
         request.state.refused = refusal.reason
@@ -50,17 +53,19 @@ def answer_errors(app: FastAPI, metrics: Metrics, limits: RateLimits, refusals: 
     async def refused(request: Request, refusal: Refusal) -> JSONResponse:
         # Counted and recorded first: a log that cannot be written must not hide a refusal.
         answered = answer(request, refusal)
-        # A client that is told to wait may call again and again; that is counted, and need not fill the log.
-        log = _log.debug if isinstance(refusal, TooManyRequests) else _log.warning
         caller = _caller(request)
-        log(
-            "refused",
-            path=request.scope["path"],
-            reason=refusal.reason,
-            message=str(refusal),
-            caller="" if caller is None else str(caller.name),
-            address=address_of(request),
-        )
+        line = {
+            "path": request.scope["path"],
+            "reason": refusal.reason,
+            "message": str(refusal),
+            "caller": "" if caller is None else str(caller.name),
+            "address": address_of(request),
+        }
+        # A client that is told to wait may call again and again; that is counted, and need not fill the log.
+        if isinstance(refusal, TooManyRequests):
+            _log.debug("refused", **line)
+        else:
+            refusals_log.warning("refused", kind=f"{refusal.reason} {line['caller']}", **line)
         return answered
 
     @app.exception_handler(RequestValidationError)

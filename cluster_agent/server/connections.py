@@ -23,13 +23,14 @@ from blessings import Blessing, InvalidCertificate
 from blessings.tls import peer_blessing
 from cluster_agent.server.taken_bytes import bytes_taken
 from service.addresses import plain_address
+from service.bounded_log import BoundedLog
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser accepts.
 MOST_UNANSWERED_BYTES = 128 * 1024
 # While an answer waits for its client. At this rate, a revocation list of a megabyte takes a quarter of an
 # hour.
 LEAST_TAKEN_BYTES_PER_SECOND = 1000
-_log = structlog.get_logger(__name__)
+_bounded_log = BoundedLog(structlog.get_logger(__name__))
 _ROOT_AND_NAME = 2
 _EXTENSION = "vanadium.client_blessing"
 
@@ -82,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             blessing = None if connection is None else peer_blessing(connection)
         except InvalidCertificate as error:
-            _log.warning("connection ended", error=str(error))
+            _bounded_log.warning("connection ended", error=str(error))
             transport.abort()
             return
         if blessing is not None:

@@ -233,3 +233,11 @@ def test_attack_streams_reset_at_once_take_no_places(blessed: RunningPodAgent) -
             return answer[":status"] == "200" and "grpc-status" not in answer
 
         eventually("a place", is_served)
+
+
+def test_attack_malformed_requests_do_not_fill_the_log(blessed: RunningPodAgent) -> None:
+    for _ in range(300):
+        with connected(blessed, "health") as client:
+            client.sendall(b"nonsense\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 400")
+    assert blessed.log().count("Invalid HTTP request") < 100

@@ -149,6 +149,20 @@ def test_each_admission_is_one_line_of_the_log(webhook: RunningWebhook, client: 
     }
 
 
+def test_attack_malformed_requests_do_not_fill_the_log(webhook: RunningWebhook, client: httpx.Client) -> None:
+    trust = ssl.create_default_context(cafile=str(webhook.chain_file))
+    for _ in range(100):
+        assert client.post("/mutate", content=b"{", headers=JSON).status_code == 400
+        with connected(webhook, trust) as secure:
+            secure.sendall(b"nonsense\r\n\r\n")
+            assert secure.recv(100).startswith(b"HTTP/1.1 400")
+    client.post("/mutate", json=review(pod(), uid="the last line"))
+    webhook.wait_for("admission", uid="the last line")
+    events = [line["event"].partition(" (")[0] for line in webhook.lines]
+    assert events.count("bad request") < 80
+    assert events.count("Invalid HTTP request received.") < 80
+
+
 def test_every_outcome_is_counted_by_its_reason(client: httpx.Client) -> None:
     def count(reason: str) -> float:
         text = client.get("/metrics").text

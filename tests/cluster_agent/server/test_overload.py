@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from blessings import Blessing, Principal
-from tests.cluster_agent.server.connections import connected, shaken_hands
+from tests.cluster_agent.server.connections import connected, nameless, shaken_hands
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.waiting import PATIENCE_SECONDS, wait_for
@@ -272,3 +272,11 @@ def _wait_until_it_listens_no_more(agent: RunningClusterAgent) -> None:
             return True
 
     wait_for("no more connections", refused)
+
+
+def test_attack_malformed_requests_do_not_fill_the_log(agent: RunningClusterAgent) -> None:
+    for _ in range(150):
+        with nameless(agent) as client:
+            client.sendall(b"nonsense\r\n\r\n")
+            assert answer(client).startswith(b"HTTP/1.1 400")
+    assert agent.log().count("Invalid HTTP request") < 75
