@@ -24,7 +24,8 @@ from stolen_secret import refusal, seek
 
 from agent_client import AgentClient, AgentError
 from vkube.errors import VkubeError
-from vkube.local.cluster import LocalCluster, LocalSettings, Started, local_cluster
+from vkube.local.cluster import LocalCluster, LocalSettings, Started
+from vkube.local.installation import local_cluster
 from vkube.local.manifests import read
 
 FORTUNE = Path(__file__).parent / "fortune"
@@ -47,7 +48,7 @@ async def demo() -> None:
         minimum_ttl_seconds=1,
         extra_environment={"PYTHONPATH": str(FORTUNE)},
     )
-    manifests = read([FORTUNE / "deployment.yaml"])
+    manifests = read([str(FORTUNE / "deployment.yaml")])
     with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as directory:
         step("Start the cluster agent and the webhook, as processes on loopback, with real TLS")
         async with local_cluster(Path(directory), settings) as cluster:

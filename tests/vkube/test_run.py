@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,14 +12,18 @@ from pathlib import Path
 
 from tests.checkout import CHECKOUT
 
+README = (CHECKOUT / "README.md").read_text()
 VKUBE = [sys.executable, "-m", "vkube"]
 
 
-def test_the_sample_application_runs_until_ctrl_c() -> None:
-    manifest = CHECKOUT / "examples/fortune/deployment.yaml"
-    flags = ["-f", str(manifest), "--python-path", f"{CHECKOUT}:{CHECKOUT}/examples/fortune"]
+def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None:
+    (command,) = [line for line in README.splitlines() if "vkube run -f examples/fortune" in line]
     process = subprocess.Popen(
-        [*VKUBE, "run", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=CHECKOUT
+        [*VKUBE, *shlex.split(command)[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=CHECKOUT,
     )
     assert process.stdout is not None
     watchdog = threading.Timer(180, process.kill)
@@ -38,7 +44,158 @@ def test_the_sample_application_runs_until_ctrl_c() -> None:
     assert "left out: Service shop/fortune" in output
 
 
-def test_a_manifest_that_cannot_be_run_ends_it_with_the_reason(tmp_path: Path) -> None:
+EVERY_KIND = """
+apiVersion: v1
+kind: List
+items:
+  - {kind: Namespace, metadata: {name: shop, labels: {vanadium.io/inject: enabled}}}
+  - {kind: Secret, metadata: {name: s, namespace: shop}, stringData: {k: word}}
+  - {kind: PodDisruptionBudget, metadata: {name: left-out, namespace: shop}}
+---
+kind: Job
+metadata: {name: indexed, namespace: shop}
+spec:
+  completions: 2
+  parallelism: 2
+  completionMode: Indexed
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: app
+          command: [sh, -c, 'echo index $JOB_COMPLETION_INDEX of $V23_AGENT_PATH']
+---
+kind: CronJob
+metadata: {name: nightly}
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec: {template: {spec: {restartPolicy: Never, containers: [{name: app, command: [echo, at night]}]}}}
+---
+kind: Job
+metadata: {name: broken}
+spec:
+  backoffLimit: 0
+  template: {spec: {restartPolicy: Never, containers: [{name: app, command: [sh, -c, exit 7]}]}}
+---
+kind: Pod
+metadata: {generateName: plain-}
+spec:
+  restartPolicy: Never
+  containers:
+    - {name: app, image: "example/app:1.2"}
+---
+kind: Pod
+metadata: {name: windows, namespace: shop}
+spec:
+  restartPolicy: Never
+  nodeSelector: {kubernetes.io/os: windows}
+  containers: [{name: app, command: [echo, hello]}]
+---
+kind: Pod
+metadata: {name: host}
+spec: {containers: [{name: app, command: [echo]}], volumes: [{name: v, hostPath: {path: /}}]}
+"""
+
+
+def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_ones(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [*VKUBE, "run", "-f", "-", "--image", "example/app:1.2=echo by image"],
+        input=EVERY_KIND,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CHECKOUT,
+        timeout=180,
+        # The settings of an installation of the user's own: they are none of local mode's.
+        env={**os.environ, "VANADIUM_WEBHOOK_PORT": "no port", "VANADIUM_CLUSTER_AGENT_STORE": "no store"},
+    )
+    lines, notes = ended.stdout.splitlines(), ended.stderr
+    assert ended.returncode == 7, notes
+    for index in range(2):
+        assert any(
+            line.startswith(f"indexed-{index}-") and f"app index {index} of /" in line for line in lines
+        ), ended
+    assert any(line.endswith("app at night") for line in lines)
+    assert any(line.startswith("plain-") and line.endswith("app by image") for line in lines)
+    for note in (
+        "left out: PodDisruptionBudget shop/left-out",
+        "CronJob default/nightly is started once, now, as Job nightly-",
+        "Job shop/indexed: Complete",
+        "Job default/broken: Failed",
+        "Failed; app: exit code 7",
+        "left as it is: its namespace is not labelled vanadium.io/inject=enabled",
+        "shop/windows at 127.",
+        "left as it is: the Pod is for Windows",
+        "warning: shop/windows: no identity: the Pod is for Windows",
+        "Pod default/host is not run: volume 'v' is a hostPath",
+    ):
+        assert note in notes
+
+
+def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "kind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      containers:\n"
+        "        - {name: imageless}\n"
+        "        - {name: unknown, command: [no-such-program]}\n"
+        "        - {name: secretless, command: [echo], envFrom: [{secretRef: {name: gone}}]}\n"
+        "---\nkind: Pod\nmetadata: {name: claimless}\nspec: {containers: [{name: app, command: [echo]}], "
+        "volumes: [{name: v, persistentVolumeClaim: {claimName: gone}}]}\n"
+    )
+    wanted = {
+        "imageless: ErrImageNeverPull: container 'imageless' has no command",
+        "unknown: CrashLoopBackOff: starting again in 1 s, there is no program 'no-such-program' on this",
+        "secretless: CreateContainerConfigError: secretRef default/gone does not exist",
+        "default/claimless: Pending, 0/1 ready; FailedMount: PersistentVolumeClaim default/gone does not",
+    }
+    process = subprocess.Popen(
+        [*VKUBE, "run", "-f", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    assert process.stderr is not None
+    watchdog = threading.Timer(180, process.kill)
+    watchdog.start()
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        wanted -= {one for one in wanted if one in line}
+        if not wanted:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0, (wanted, seen, rest)
+    watchdog.cancel()
+    assert not wanted, seen
+
+
+def test_ctrl_c_while_the_services_start_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("kind: Service\nmetadata: {name: first}\n---\n" + EVERY_KIND)
+    process = subprocess.Popen(
+        [*VKUBE, "run", "-f", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=CHECKOUT,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "left out: Service" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0, rest
+    watchdog.cancel()
+    assert "Traceback" not in rest
+
+
+def test_a_manifest_that_cannot_be_read_ends_it_with_the_place(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("kind: DaemonSet\nmetadata: {name: x}\n")
     ended = subprocess.run(
         [*VKUBE, "run", "-f", str(tmp_path / "m.yaml")],
@@ -48,7 +205,7 @@ def test_a_manifest_that_cannot_be_run_ends_it_with_the_reason(tmp_path: Path) -
         cwd=CHECKOUT,
     )
     assert ended.returncode == 1
-    assert "local mode does not run a DaemonSet" in ended.stderr
+    assert "m.yaml, document 1 (DaemonSet x): spec: field required" in ended.stderr
 
 
 def test_a_pod_that_the_webhook_refuses_is_told_why(tmp_path: Path) -> None:

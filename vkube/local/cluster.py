@@ -1,110 +1,76 @@
 """The product on one machine: the real cluster agent and the real webhook as processes, Pods by the runner.
 
-Plain code here does what a cluster would do: it makes Pods from Deployments as the controllers do, applies
-the namespace selector, binds tokens to Pods, and keeps the bootstrap Secrets in memory.
+Plain code here does what a cluster would do: it makes Pods from workloads as the controllers do, applies the
+namespace selector, binds tokens to Pods, and keeps the bootstrap Secrets in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from certs import CLUSTER_AGENT, WEBHOOK, ControlPlaneCertificates, ensure
-from certs.directory_store import DirectoryStore
+from certs import CLUSTER_AGENT, ControlPlaneCertificates
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from vkube.local.admission import Admitted, admit
-from vkube.local.manifests import Manifests, pods_of
-from vkube.local.service import Service, free_port
+from vkube.local.controllers import claims_of, job_of, job_pod, named, pods_of
+from vkube.local.jobs import JobPod, Phase, next_step
+from vkube.local.manifests import Manifest, Manifests
+from vkube.local.resources import LocalResources
 from vkube.local.token_issuer import TokenIssuer
-from vkube.runner import BackOff, Node, RunningPod, Surroundings
-from webhook.layout import BOOTSTRAP_SECRET, ENABLED, INJECT_LABEL
+from vkube.runner import BackOff, Node, RunnerError, RunningPod
+from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.pod import Pod
+from webhook.policy import skip_pod
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.reconcile import reconcile
 
-POD_AGENT_IMAGE = "vanadium/pod-agent"
-TOKEN_ISSUER = "https://vkube.local"  # noqa: S105 - an address
+# Shorter than a kubelet's: somebody waits at the terminal.
+BACK_OFF = BackOff(first=1.0, longest=30.0)
+_GRACE_SECONDS = 5.0
+_JOB_SECONDS = 0.2
 _SERVER_NAME = CLUSTER_AGENT.dns_names()[0]
+
+
+def _ignored(*_: object) -> None:
+    pass
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """What a user of local mode can choose."""
+    """What a user of local mode can choose, and what is called when something happens.
+
+    Attributes:
+        on_line: a line of a container's output: the Pod's name, the container's, the line.
+        on_start: a Pod was admitted and started.
+        on_change: a Pod's status may have changed.
+        on_note: something that the user should know, such as a Pod that cannot be run, or a Job's end.
+    """
 
     name_prefix: str = "local:dev"
     ttl_seconds: int = 3600
     minimum_ttl_seconds: int = 300
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extra_environment: Mapping[str, str] = field(default_factory=dict)
-    on_line: Callable[[str, str, str], None] = lambda _pod, _container, _line: None
+    on_line: Callable[[str, str, str], None] = _ignored
+    on_start: Callable[[Started], None] = _ignored
+    on_change: Callable[[RunningPod], None] = _ignored
+    on_note: Callable[[str], None] = _ignored
 
 
 @dataclass(frozen=True)
 class Started:
-    """A Pod as admitted and as running."""
+    """A Pod as admitted and as running. `untouched` states why the webhook changed nothing, if it did not."""
 
     admitted: Admitted
+    untouched: str
     pod: RunningPod
-
-
-class LocalResources:
-    """What the runner's Pods need: Secrets and ConfigMaps of the manifests, bootstrap Secrets, tokens."""
-
-    def __init__(self, secrets: MemorySecrets, tokens: TokenIssuer) -> None:
-        self._secrets = secrets
-        self._tokens = tokens
-        self.data: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.claims: dict[tuple[str, str], Path] = {}
-
-    async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        if name == BOOTSTRAP_SECRET:
-            stored = self._secrets.secrets.get(namespace)
-            return None if stored is None else {key: text.encode() for key, text in stored.items()}
-        return self._manifest("Secret", namespace, name)
-
-    async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        return self._manifest("ConfigMap", namespace, name)
-
-    async def claim(self, namespace: str, name: str) -> Path | None:
-        return self.claims.get((namespace, name))
-
-    async def token(
-        self,
-        namespace: str,
-        service_account: str,
-        audience: str,
-        expiration_seconds: int,
-        pod_name: str,
-        pod_uid: str,
-    ) -> tuple[str, datetime]:
-        return self._tokens.token(
-            namespace=namespace,
-            service_account=service_account,
-            audience=audience,
-            pod_name=pod_name,
-            pod_uid=pod_uid,
-            lifetime=timedelta(seconds=expiration_seconds),
-        )
-
-    def _manifest(self, kind: str, namespace: str, name: str) -> dict[str, bytes] | None:
-        manifest = self.data.get((kind, namespace, name))
-        if manifest is None:
-            return None
-        binary = manifest.get("data" if kind == "Secret" else "binaryData") or {}
-        text = manifest.get("stringData" if kind == "Secret" else "data") or {}
-        return {key: base64.b64decode(value) for key, value in binary.items()} | {
-            key: str(value).encode() for key, value in text.items()
-        }
 
 
 class LocalCluster:
@@ -135,6 +101,11 @@ class LocalCluster:
         self.cluster_agent_url = cluster_agent_url
         self._resources = resources
         self._webhook = webhook
+        self._namespaces: dict[str, Manifest] = {}
+        self._jobs: list[asyncio.Task[None]] = []
+        self._of_jobs: set[RunningPod] = set()
+        self._not_run = 0
+        self._job_failures: list[int] = []
         self._chance = random.Random()  # noqa: S311 - for names and spreading, not for identities
 
     def administrator(self) -> AgentSecrets:
@@ -146,27 +117,102 @@ class LocalCluster:
         )
 
     async def apply(self, manifests: Manifests) -> list[Started]:
-        """Admits and starts the manifests' Pods. Raises VkubeError."""
+        """Admits and starts the manifests' Pods, which it returns, and begins their Jobs, which make their
+        Pods by themselves. A Pod that cannot be run is told by `on_note`, and makes the exit code 1.
+
+        Raises AdmissionRefused, LocalModeError.
+        """
         self._resources.data |= manifests.data
-        pods = [pod for workload in manifests.workloads for pod in pods_of(workload, self._chance)]
-        injected = {
-            pod["metadata"]["namespace"]
-            for pod in pods
-            if _is_labelled(manifests.namespaces.get(pod["metadata"]["namespace"]))
-        }
-        for namespace in injected:
-            accounts = {
-                pod["spec"]["serviceAccountName"] for pod in pods if pod["metadata"]["namespace"] == namespace
-            }
-            await asyncio.to_thread(self._reconcile, namespace, accounts)
-        started = []
-        for pod in pods:
-            if pod["metadata"]["namespace"] in injected:
-                admitted = await admit(self._webhook, pod)
-            else:
-                admitted = Admitted(pod, [], [])
-            started.append(Started(admitted, await self.node.run(admitted.pod)))
+        self._resources.claims |= manifests.claims
+        self._namespaces |= manifests.namespaces
+        workloads = [named(workload, self._chance) for workload in manifests.workloads]
+        jobs = [one for one in workloads if one["kind"] == "Job"]
+        for cron_job in (one for one in workloads if one["kind"] == "CronJob"):
+            jobs.append(job := job_of(cron_job, self._chance))
+            self.settings.on_note(
+                f"CronJob {_title(cron_job)} is started once, now, as Job {job['metadata']['name']}; "
+                "its schedule is not followed"
+            )
+        pods = []
+        for workload in workloads:
+            if workload["kind"] not in ("Job", "CronJob"):
+                made = pods_of(workload, self._chance)
+                self._resources.claims |= claims_of(workload, made)
+                pods += made
+        accounts: dict[str, set[str]] = {}
+        for pod in [*pods, *(job_pod(job, None, self._chance) for job in jobs)]:
+            namespace = pod["metadata"]["namespace"]
+            if self._is_labelled(namespace):
+                accounts.setdefault(namespace, set()).add(pod["spec"]["serviceAccountName"])
+        for namespace, names in accounts.items():
+            await asyncio.to_thread(self._reconcile, namespace, names)
+        started = [one for pod in pods if (one := await self._start(pod)) is not None]
+        self._jobs += [asyncio.create_task(self._run_job(job)) for job in jobs]
         return started
+
+    async def finished(self) -> None:
+        """Returns when every Job and every Pod has ended by itself: never while one runs that is to run for
+        ever. Raises what made a Job impossible."""
+        await asyncio.gather(*self._jobs, *(pod.wait_finished() for pod in self.node.pods))
+
+    def exit_code(self) -> int:
+        """0 when nothing failed; else that of the first Job that failed, of a Pod that failed, or 1 for a Pod
+        that could not be run."""
+        pods = [pod for pod in self.node.pods if pod not in self._of_jobs]
+        codes = [*self._job_failures, *(exit_code_of(pod.status) for pod in pods), min(self._not_run, 1)]
+        return next((code for code in codes if code), 0)
+
+    async def stop(self) -> None:
+        """Ends every Job and every Pod."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.node.stop(grace_seconds=_GRACE_SECONDS)
+
+    async def _start(self, pod: Manifest) -> Started | None:
+        if self._is_labelled(pod["metadata"]["namespace"]):
+            admitted = await admit(self._webhook, pod)
+            untouched = "" if admitted.patch else why_untouched(pod)
+        else:
+            admitted = Admitted(pod, [], [])
+            untouched = f"its namespace is not labelled {INJECT_LABEL}={ENABLED}"
+        try:
+            running = await self.node.run(admitted.pod, self.settings.on_change)
+        except RunnerError as error:
+            self._not_run += 1
+            self.settings.on_note(f"Pod {_title(pod)} is not run: {error}")
+            return None
+        started = Started(admitted, untouched, running)
+        self.settings.on_start(started)
+        return started
+
+    async def _run_job(self, job: Manifest) -> None:
+        """Does what the Job's controller would, until the Job has ended."""
+        pods: list[tuple[int | None, RunningPod]] = []
+        while True:
+            step = next_step(job["spec"], [_job_pod(index, pod) for index, pod in pods])
+            if step.outcome is not None:
+                break
+            if step.start and any(pod.status["phase"] == "Failed" for _, pod in pods):
+                await asyncio.sleep(BACK_OFF.pause(len(pods) - 1))
+            for index in step.start:
+                started = await self._start(job_pod(job, index, self._chance))
+                if started is None:
+                    return
+                pods.append((index, started.pod))
+                self._of_jobs.add(started.pod)
+            # Polled: a restart in place changes the step too, and a Job of local mode has few Pods.
+            await asyncio.sleep(_JOB_SECONDS)
+        unfinished = [pod for _, pod in pods if not pod.is_finished]
+        await asyncio.gather(*(self.node.stop_pod(pod) for pod in unfinished))
+        self.settings.on_note(f"Job {_title(job)}: {step.outcome}")
+        if step.outcome == "Failed":
+            self._job_failures.append(max((exit_code_of(pod.status) for _, pod in pods), default=0) or 1)
+
+    def _is_labelled(self, namespace: str) -> bool:
+        """Returns whether the webhook configuration's namespaceSelector would match."""
+        metadata = self._namespaces.get(namespace, {}).get("metadata") or {}
+        return bool((metadata.get("labels") or {}).get(INJECT_LABEL) == ENABLED)
 
     def _reconcile(self, namespace: str, accounts: set[str]) -> None:
         with self.administrator() as agent:
@@ -174,86 +220,24 @@ class LocalCluster:
             reconcile(namespace, accounts, known, agent=agent, store=self.secrets, now=datetime.now(UTC))
 
 
-@asynccontextmanager
-async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterator[LocalCluster]:
-    """A cluster whose files are in `directory`, which should have a short path. Raises VkubeError."""
-    store = DirectoryStore(directory / "certificates")
-    certificates = await asyncio.to_thread(ensure, store, now=datetime.now(UTC))
-    trust = ssl.create_default_context(cadata=certificates.roots.to_pem())
-    tokens = TokenIssuer(TOKEN_ISSUER, lambda: datetime.now(UTC))
-    (directory / "jwks.json").write_text(tokens.jwks())
-    agent_port, agent_health_port, webhook_port = free_port(), free_port(), free_port()
-    agent_url = f"https://127.0.0.1:{agent_port}"
-    agent = await Service.start(
-        "cluster-agent",
-        "cluster_agent",
-        {
-            "name_prefix": settings.name_prefix,
-            "host": "127.0.0.1",
-            "port": agent_port,
-            "health_port": agent_health_port,
-            "data_directory": directory / "cluster-agent",
-            "serving_directory": store.directory(CLUSTER_AGENT.secret),
-            "attestor": "jwks",
-            "jwks_location": directory / "jwks.json",
-            "jwks_issuer": TOKEN_ISSUER,
-            "ttl_seconds": settings.ttl_seconds,
-            "minimum_ttl_seconds": settings.minimum_ttl_seconds,
-        },
-        directory,
-    )
-    webhook = await Service.start(
-        "webhook",
-        "webhook",
-        {
-            "host": "127.0.0.1",
-            "port": webhook_port,
-            "reconcile": "false",
-            "tls_certificate_file": store.directory(WEBHOOK.secret) / "tls.crt",
-            "tls_key_file": store.directory(WEBHOOK.secret) / "tls.key",
-            "pod_agent_image": POD_AGENT_IMAGE,
-            "cluster_agent_url": agent_url,
-            "cluster_agent_server_name": _SERVER_NAME,
-        },
-        directory,
-    )
-    secrets = MemorySecrets()
-    resources = LocalResources(secrets, tokens)
-    surroundings = Surroundings(
-        resources,
-        images={POD_AGENT_IMAGE: ["python", "-m", "pod_agent"], **settings.images},
-        extra_environment=settings.extra_environment,
-        back_off=BackOff(first=1.0, longest=30.0),
-        on_line=settings.on_line,
-    )
-    node = Node(directory / "pods", surroundings)
-    try:
-        # The certificate is the Service's, but the address is loopback: only the name is checked.
-        webhook_client = httpx.AsyncClient(
-            base_url=f"https://127.0.0.1:{webhook_port}",
-            verify=trust,
-            trust_env=False,
-            event_hooks={"request": [_expect(WEBHOOK.dns_names()[0])]},
-        )
-        async with webhook_client:
-            await agent.ready(webhook_client, f"http://127.0.0.1:{agent_health_port}/readyz")
-            await webhook.ready(webhook_client, "/readyz")
-            yield LocalCluster(
-                settings, node, resources, secrets, tokens, certificates, agent_url, webhook_client
-            )
-    finally:
-        await node.stop(grace_seconds=5)
-        await asyncio.gather(agent.stop(), webhook.stop())
+def why_untouched(pod: Manifest) -> str:
+    """Why the webhook left the Pod of a labelled namespace as it is, by the webhook's own policy."""
+    skip = skip_pod(Pod(pod))
+    return skip.message if skip is not None else "it has all that the webhook adds"
 
 
-def _expect(server_name: str) -> Callable[[httpx.Request], Any]:
-    async def expect(request: httpx.Request) -> None:
-        request.extensions = {**request.extensions, "sni_hostname": server_name}
+def exit_code_of(status: Mapping[str, Any]) -> int:
+    """The first exit code of a Pod's containers that is not 0; 0 when there is none."""
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    codes = [one["state"].get("terminated", {}).get("exitCode", 0) for one in containers]
+    return next((code for code in codes if code), 0)
 
-    return expect
+
+def _job_pod(index: int | None, pod: RunningPod) -> JobPod:
+    status = pod.status
+    phase: Phase = status["phase"] if status["phase"] in ("Succeeded", "Failed") else "Running"
+    return JobPod(index, phase, sum(one["restartCount"] for one in status["containerStatuses"]))
 
 
-def _is_labelled(namespace: Mapping[str, Any] | None) -> bool:
-    """Whether the webhook configuration's namespaceSelector would match."""
-    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
-    return bool(labels.get(INJECT_LABEL) == ENABLED)
+def _title(manifest: Manifest) -> str:
+    return f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"

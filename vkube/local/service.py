@@ -17,6 +17,8 @@ from vkube.runner.process import Command, Process
 
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 15.0
+# Settings of the user's own installation are none of local mode's.
+_OURS = ("VANADIUM_", "V23_", "SPIFFE_")
 
 
 class Service:
@@ -39,7 +41,8 @@ class Service:
             file.write(line + "\n")
             file.flush()
 
-        command = Command([sys.executable, "-m", module, *flags], dict(os.environ), directory)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        command = Command([sys.executable, "-m", module, *flags], environment, directory)
         service = cls(name, await Process.start(command, note), log)
         service.ended.add_done_callback(lambda _: file.close())
         return service

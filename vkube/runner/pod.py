@@ -93,6 +93,11 @@ class RunningPod:
     def is_ready(self) -> bool:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in self.status["conditions"])
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended by itself, or was stopped."""
+        return self._running.done()
+
     async def wait_ready(self, seconds: float) -> None:
         """Waits until the Pod is ready. Raises RunnerError when it is not ready in time, or has ended."""
         try:

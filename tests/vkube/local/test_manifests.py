@@ -1,67 +1,164 @@
-"""Which Pods plain manifests become, and what is refused."""
+"""What is read as a manifest, and what is refused with its place and field."""
 
 from __future__ import annotations
 
-import random
+import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from vkube.errors import ManifestError
-from vkube.local.manifests import pods_of, read
+from vkube.local.manifests import Manifests, read
+from vkube.local.sources import documents
 
-TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web"}]}}
-
-
-def workload(kind: str, **spec: object) -> dict[str, object]:
-    return {
-        "kind": kind,
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"template": TEMPLATE, **spec},
-    }
+CONTAINERS = [{"name": "web", "image": "web"}]
+POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": CONTAINERS}}
 
 
-def test_a_deployment_becomes_pods_with_names_of_their_own() -> None:
-    pods = pods_of(workload("Deployment", replicas=3), random.Random(1))
-    names = {pod["metadata"]["name"] for pod in pods}
-    assert len(names) == 3
-    assert all(len(name.split("-")) == 3 and name.startswith("web-") for name in names)
-    assert len({pod["metadata"]["uid"] for pod in pods}) == 3
-    assert {pod["spec"]["serviceAccountName"] for pod in pods} == {"default"}
+def added(manifest: object) -> Manifests:
+    manifests = Manifests()
+    manifests.add(manifest, "m.yaml, document 1")
+    return manifests
 
 
-def test_a_stateful_set_becomes_pods_with_ordinals() -> None:
-    pods = pods_of(workload("StatefulSet", replicas=2), random.Random(1))
-    assert [pod["metadata"]["name"] for pod in pods] == ["web-0", "web-1"]
-
-
-@pytest.mark.parametrize("replicas", [-1, "3", True, 1.5])
-def test_a_wrong_number_of_replicas_is_named(replicas: object) -> None:
-    with pytest.raises(ManifestError, match=r"spec\.replicas is a whole number"):
-        pods_of(workload("Deployment", replicas=replicas), random.Random(1))
-
-
-def test_a_workload_without_a_template_is_named() -> None:
-    with pytest.raises(ManifestError, match=r"Deployment shop/web has no spec\.template\.spec"):
-        pods_of({"kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}}, random.Random(1))
+def container(**fields: object) -> dict[str, Any]:
+    return {**POD, "spec": {"containers": [{**CONTAINERS[0], **fields}]}}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("manifest", "message"),
     [
-        ("a: [", "cannot read"),
-        ("- a", "document 1: a manifest is a mapping"),
-        ("kind: Pod", "needs kind and metadata.name"),
-        (yaml.safe_dump({"kind": "DaemonSet", "metadata": {"name": "x"}}), "does not run a DaemonSet"),
+        ("- a", "m.yaml, document 1: a manifest is a mapping"),
+        ({"metadata": {}}, "m.yaml, document 1: kind: field required"),
+        ({"kind": 1}, "document 1: kind: input should be a valid string"),
+        ({"kind": "Pod", "spec": {"containers": CONTAINERS}}, "(Pod): metadata.name is missing"),
+        ({**POD, "metadata": []}, "metadata: input should be a mapping"),
+        ({**POD, "metadata": {"name": 5}}, "metadata.name: input should be a valid string"),
+        ({**POD, "metadata": {"name": "Web_1"}}, "(Pod Web_1): metadata.name: string should match"),
+        (
+            {**POD, "metadata": {"name": "web", "labels": {"a": 1}}},
+            "metadata.labels.a: input should be a valid str",
+        ),
+        ({"kind": "Pod", "metadata": {"name": "web"}}, "(Pod web): spec: field required"),
+        ({**POD, "spec": {"containers": []}}, "spec.containers: list should have at least 1 item"),
+        ({**POD, "spec": {"containers": "x"}}, "spec.containers: input should be a valid list"),
+        (container(command="sleep 1"), "spec.containers[0].command: input should be a valid list"),
+        (
+            container(env=[{"name": "A", "value": 1}]),
+            "spec.containers[0].env[0].value: input should be a valid string",
+        ),
+        (
+            container(livenessProbe={"exec": {"command": "x"}}),
+            "spec.containers[0].livenessProbe.exec.command: input",
+        ),
+        (
+            container(volumeMounts=[{"name": "v"}]),
+            "spec.containers[0].volumeMounts[0].mountPath: field required",
+        ),
+        (
+            {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {}},
+            "(Deployment web): spec.template: field",
+        ),
+        (
+            {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": -1, "template": POD}},
+            "spec.replicas: input should be greater than or equal to 0",
+        ),
+        (
+            {"kind": "Job", "metadata": {"name": "web"}, "spec": {"template": {"spec": POD["spec"]}}},
+            "spec.template.spec.restartPolicy: field required",
+        ),
+        (
+            {"kind": "Secret", "metadata": {"name": "s"}, "data": {"k": 1}},
+            "(Secret s): data.k: input should be a",
+        ),
+        ({"kind": "List", "items": [POD, {"kind": "Pod"}]}, "document 1, items[1]: spec: field required"),
+        ({"kind": "List", "items": [1]}, "items[0]: input should be a mapping"),
     ],
 )
-def test_what_is_no_manifest_is_told_where(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "m.yaml").write_text(text)
-    with pytest.raises(ManifestError, match=said):
-        read([tmp_path / "m.yaml"])
+def test_a_wrong_manifest_is_told_with_its_place_and_field(manifest: object, message: str) -> None:
+    with pytest.raises(ManifestError) as told:
+        added(manifest)
+    assert message in str(told.value)
 
 
-def test_a_service_is_left_out_and_named(tmp_path: Path) -> None:
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump({"kind": "Service", "metadata": {"name": "web"}}))
-    assert read([tmp_path / "m.yaml"]).left_out == ["Service default/web"]
+def test_null_is_as_good_as_a_missing_field() -> None:
+    manifests = added({"kind": "ConfigMap", "metadata": {"name": "c", "namespace": None, "labels": None}})
+    assert ("ConfigMap", "default", "c") in manifests.data
+
+
+def test_a_list_is_what_it_contains() -> None:
+    inner = {"kind": "List", "items": [{"kind": "PersistentVolumeClaim", "metadata": {"name": "p"}}]}
+    manifests = added({"kind": "List", "items": [POD, inner]})
+    assert [one["metadata"]["name"] for one in manifests.workloads] == ["web"]
+    assert manifests.claims == {("default", "p")}
+
+
+@pytest.mark.parametrize("kind", ["Service", "Ingress", "CustomResourceDefinition", "Certificate"])
+def test_a_kind_that_local_mode_does_nothing_with_is_left_out_and_named(kind: str) -> None:
+    assert added({"kind": kind, "metadata": {"name": "web"}}).left_out == [f"{kind} default/web"]
+
+
+def test_files_directories_and_standard_input_are_read(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "b.yaml").write_text("---\n---\nkind: B\n---\nkind: C\n")
+    (tmp_path / "d" / "a.json").write_text('{\n\t"kind": "A"\n}')
+    (tmp_path / "d" / "notes.txt").write_text("no manifest")
+    found = documents([str(tmp_path / "d"), "-"], io.BytesIO(b"kind: D"))
+    assert [(where.rpartition("/")[2], document["kind"]) for where, document in found] == [
+        ("a.json, document 1", "A"),
+        ("b.yaml, document 2", "B"),
+        ("b.yaml, document 3", "C"),
+        ("standard input, document 1", "D"),
+    ]
+
+
+def test_a_date_is_text_as_kubernetes_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "kind: A\nmetadata: {annotations: {on: 2026-01-01, at: 2026-01-01T00:00:00Z}}"
+    )
+    ((_, document),) = documents([str(tmp_path / "m.yaml")])
+    assert json.dumps(document["metadata"]["annotations"][True]) == '"2026-01-01"'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "cannot read"),
+        (b"\xff\xfe\xfd", "cannot read"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"{a: " * 5_000, "cannot read"),
+        (b"a: !!python/object/apply:os.getpid []", "cannot read"),
+        (b"a: &a [x]\nb: *c", "cannot read"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_file(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "m.yaml").write_bytes(content)
+    with pytest.raises(ManifestError, match=message) as told:
+        read([str(tmp_path / "m.yaml")])
+    assert "m.yaml" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.yaml", "cannot read missing.yaml: No such file"),
+        ("http://127.0.0.1:9/m.yaml", "cannot fetch http://127.0.0.1:9/m.yaml"),
+        ("https://[", "cannot fetch"),
+    ],
+)
+def test_a_source_that_is_not_there_is_told(name: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message.replace("[", r"\[")):
+        read([name])
+
+
+def test_a_directory_without_manifests_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="has no file that ends in"):
+        read([str(tmp_path)])
+
+
+def test_manifests_survive_a_round_trip_through_yaml(tmp_path: Path) -> None:
+    (tmp_path / "m.yml").write_text(yaml.safe_dump(POD))
+    assert read([str(tmp_path)]).workloads == [{**POD, "metadata": {"name": "web", "namespace": "default"}}]
