@@ -43,6 +43,11 @@ class ControlPlaneRoots:
         """The state at `now`: this one, or the next when it is due."""
         state = replace(self, retired=tuple(one for one in self.retired if one.not_valid_after_utc > now))
         certificate = state.signing.certificate
+        if certificate.not_valid_before_utc > now:
+            # It was made by a clock that was ahead, and nothing under it is valid yet.
+            return replace(
+                state, signing=new_root(now), successor=None, retired=(*state.retired, certificate)
+            )
         if certificate.not_valid_after_utc <= now:
             # Nothing advanced the succession for a year. A successor that was never published is better than
             # an expired root.

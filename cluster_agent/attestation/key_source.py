@@ -94,7 +94,7 @@ class KeySource:
                 del self._waiting[of]
 
     def _may_read(self) -> bool:
-        return self._read_at is None or (self._now() - self._read_at).total_seconds() >= _REFRESH_SECONDS
+        return self._read_at is None or abs((self._now() - self._read_at).total_seconds()) >= _REFRESH_SECONDS
 
     async def _read(self) -> dict[str, Key]:
         try:

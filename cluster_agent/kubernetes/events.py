@@ -42,7 +42,7 @@ class NamespaceEvents:
         """Starts writing the Event; failures are logged."""
         now = self._now()
         key = (secret.id, refusal.reason)
-        self._last = {one: when for one, when in self._last.items() if now - when < _AT_MOST_EVERY}
+        self._last = {one: when for one, when in self._last.items() if abs(now - when) < _AT_MOST_EVERY}
         namespace = secret.application.namespace
         same = sum(one == namespace for one in self._under_way.values())
         if key in self._last or len(self._under_way) >= _MAX_UNDER_WAY or same >= _MAX_OF_NAMESPACE:

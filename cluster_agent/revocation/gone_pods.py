@@ -77,7 +77,10 @@ class GonePods:
         """Revokes the certificates of deleted Pods. It repeats this for a while, because a token of theirs
         may still be accepted. May raise Unavailable."""
         now = self._now()
-        self._deleted = {uid: at for uid, at in self._deleted.items() if now - at < WATCHED_AFTER_DELETION}
+        # `abs`: the clock may have been ahead when a deletion was noted.
+        self._deleted = {
+            uid: at for uid, at in self._deleted.items() if abs(now - at) < WATCHED_AFTER_DELETION
+        }
         await self._revoke(set(self._deleted))
 
     async def revoke_absent(self, known: frozenset[str], listed: frozenset[str]) -> None:

@@ -68,7 +68,9 @@ class CurrentLists:
         with the next number. May raise Unavailable."""
         async with self._one_at_a_time:
             now = self._now()
-            await self._store.published_revocations.publish_if_older(self._lifetime / 2, now)
+            # Only the leader: replicas whose clocks differ would replace each other's lists all the time.
+            if await self._store.lead():
+                await self._store.published_revocations.publish_if_older(self._lifetime / 2, now)
             published = await self._store.published_revocations.state()
             issuers = await self._store.published_revocations.issuers(now)
             if published.number == self._published.number and issuers == self._issuers:
@@ -136,10 +138,12 @@ class CurrentLists:
     ) -> RevocationList:
         """The issuer's list: the earlier one, if that still contains the same and is young. Raises
         BlessingsError or ValueError."""
-        entries = {int(one.serial, 16): one.revoked_at for one in revoked}
+        # A time of revocation that is later than the list was noted by a clock that was ahead.
+        entries = {int(one.serial, 16): min(one.revoked_at, published.at) for one in revoked}
         if (
             earlier is not None
             and earlier.serials == entries.keys()
+            and earlier.this_update <= published.at
             and earlier.next_update - published.at > self._lifetime / 2
         ):
             return earlier

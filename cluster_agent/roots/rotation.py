@@ -136,12 +136,7 @@ class RootSuccession:
             )
         if new.fingerprint in (*self.gone, *(one.fingerprint for one in self.roots)):
             raise BadRequest("RootKnown", f"the key {new.fingerprint} is a root already, or was one")
-        if not new.life.not_before <= now < new.life.not_after:
-            raise BadRequest(
-                "RootNotValid",
-                f"the new root is valid from {new.life.not_before.isoformat()} "
-                f"to {new.life.not_after.isoformat()}",
-            )
+        _require_valid(new, now)
         return self._changed((*self.roots, new))
 
     def activate(
@@ -155,6 +150,7 @@ class RootSuccession:
         root = self._find(key)
         if root.phase is Phase.ACTIVE:
             raise BadRequest("RootActive", f"the root {key} is active already")
+        _require_valid(root, now)
         if root.phase is Phase.PREPARED and not force and not self._is_known(root, now, schedule, reached):
             share = reached(root.version)
             counted = "nobody has counted them yet" if share is None else f"{share:.0%} of them have it"
@@ -206,11 +202,13 @@ class RootSuccession:
         the key for the prepared root is here; without it, activation would stop all signing."""
         if schedule.longest_ttl > self.longest_ttl:
             return replace(self, version=self.version + 1, longest_ttl=schedule.longest_ttl)
-        prepared = self.prepared
-        if prepared is not None and not prepared.announced and now >= prepared.since + schedule.margin:
+        if (prepared := self.prepared) and not prepared.announced and now >= prepared.since + schedule.margin:
             announced = replace(prepared, announced=True, version=self.version + 1)
             return self._changed(tuple(announced if one is prepared else one for one in self.roots))
-        if prepared is not None and can_sign and self._is_known(prepared, now, schedule, reached):
+        if any(one.since > now + schedule.margin for one in self.roots):  # a clock was ahead
+            return self._changed(tuple(replace(one, since=min(one.since, now)) for one in self.roots))
+        can_sign &= prepared is not None and prepared.life.not_before <= now
+        if prepared and can_sign and self._is_known(prepared, now, schedule, reached):
             return self.activate(prepared.fingerprint, now, schedule, reached)
         for one in self._in(Phase.RETIRING):
             if now >= self.settled(one.since, schedule):
@@ -273,6 +271,12 @@ class RootSuccession:
         )
         longest_ttl = timedelta(seconds=value["longestTtlSeconds"])
         return cls(version, roots, tuple(value["gone"]), longest_ttl)
+
+
+def _require_valid(root: RootState, now: datetime) -> None:
+    begin, end = root.life.not_before, root.life.not_after
+    if not begin <= now < end:
+        raise BadRequest("RootNotValid", f"the root {root.fingerprint} is valid from {begin} to {end}")
 
 
 def changes(before: RootSuccession | None, state: RootSuccession) -> dict[str, Any]:

@@ -60,7 +60,12 @@ class Plan:
 def plan(issuer: Life | None, above: Life, *, now: datetime, ttl: timedelta, lifetime: timedelta) -> Plan:
     """How to sign a certificate of `ttl` with `issuer`, which `above` can renew for `lifetime`."""
     renewed_end = min(now.replace(microsecond=0) + lifetime, above.not_after)
-    renew = issuer is None or (_is_due(issuer, now, ttl) and renewed_end > issuer.not_after)
+    # An issuer that is not valid yet was made by a clock that was ahead.
+    renew = (
+        issuer is None
+        or issuer.not_before > now
+        or (_is_due(issuer, now, ttl) and renewed_end > issuer.not_after)
+    )
     ends = min(renewed_end if issuer is None or renew else issuer.not_after, above.not_after)
     left = ends - now
     return Plan(renew, min(ttl, left) if left >= min(LEAST_LIFE, ttl) else timedelta(0), ends)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, case, delete, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, update
 
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.tables import issuers, revocation_state, revoked_certificates, revoked_replicas
 
 # A pod that is gone can present a token only as long as an API server caches it.
 _GONE_REPLICAS_KEPT = timedelta(hours=25)
+# The clocks of several replicas may differ by this much. Lists are backdated by as much.
+CLOCKS_DIFFER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, order=True)
@@ -57,11 +59,12 @@ class PublishedRevocations:
         return Published(row.number, from_seconds(row.published_at), row.last_revocation)
 
     async def publish_if_older(self, age: timedelta, now: datetime) -> None:
-        """Increments the number when nothing was published for that long. Only one of several replicas does
-        so."""
+        """Increments the number when nothing was published for that long, or when the lists were published
+        by a clock that was ahead: no verifier accepts them yet."""
+        published_at = revocation_state.c.published_at
         statement = (
             update(revocation_state)
-            .where(revocation_state.c.published_at <= seconds(now - age))
+            .where(or_(published_at <= seconds(now - age), published_at > seconds(now + CLOCKS_DIFFER)))
             .values(number=next_number(now), published_at=seconds(now))
         )
         await self._access.write(lambda connection: connection.execute(statement))

@@ -145,3 +145,18 @@ def test_a_root_put_there_by_others_that_tls_would_refuse_signs_nothing(store: C
     store.write(ROOT_SECRET, {"tls.crt": pem, "tls.key": limited.key_pem.decode(), "ca.crt": pem}, None)
     with pytest.raises(BlessingsError, match=r"extKeyUsage: .* delete it to start with a new root"):
         ensure(store, now=NOW)
+
+
+def test_what_a_clock_ahead_of_time_made_is_made_anew_and_stays_trusted(store: CountingStore) -> None:
+    clock = Clock()
+    clock.turn(hours=2)
+    early = ensure(store, now=clock())
+    clock.turn(hours=-2)
+    bundle = ensure(store, now=clock())
+    for material in (bundle.webhook, bundle.cluster_agent):
+        verify_blessing(material.blessing, bundle.roots, now=clock())
+    written = len(store.writes)
+    ensure(store, now=clock())
+    assert len(store.writes) == written, "made anew once"
+    clock.turn(hours=3)
+    verify_blessing(early.webhook.blessing, ensure(store, now=clock()).roots, now=clock())

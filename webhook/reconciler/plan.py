@@ -12,6 +12,8 @@ from webhook.reconciler.agent_secrets import KnownSecret
 # After this time, every kubelet has updated the pods with a rotated credential, and the old one can be
 # forgotten.
 GRACE = timedelta(minutes=10)
+# Our clock and the cluster agent's may differ by this much.
+CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def plan(
     issue = tuple(
         account
         for account in sorted(service_accounts)
-        if account not in current or _is_due(current[account], now)
+        if account not in current or _is_due(current[account], now) or _is_early(current[account], known, now)
     )
     return Plan(
         issue=issue,
@@ -85,6 +87,19 @@ def plan(
 def _is_due(secret: KnownSecret, now: datetime) -> bool:
     """Whether the secret is in the last third of its life."""
     return secret.not_after - now < (secret.not_after - secret.created_at) / 3
+
+
+def _is_early(secret: KnownSecret, known: Collection[KnownSecret], now: datetime) -> bool:
+    """Whether the cluster agent's clock was ahead when it made the secret: the credential is not valid yet.
+
+    With another one that seems early, it is our clock that is behind, and a third would not help.
+    """
+    early = [
+        one.id
+        for one in known
+        if one.service_account == secret.service_account and one.created_at > now + CLOCKS_DIFFER
+    ]
+    return early == [secret.id]
 
 
 def _is_replaced(secret: KnownSecret, current: Mapping[str, KnownSecret], now: datetime) -> bool:

@@ -371,3 +371,29 @@ def test_the_longest_ttl_ever_allowed_is_waited_for() -> None:
     assert (
         state.advance(world.clock() + timedelta(hours=25), SCHEDULE, lambda _version: None).prepared is None
     )
+
+
+def test_a_root_made_by_a_clock_that_was_ahead_does_not_sign_before_it_is_valid() -> None:
+    state = RootSuccession.begin(root(NOW).certificate, NOW, TTL)
+    early = NOW + timedelta(days=400)
+    prepared = state.prepare(root(early).certificate, early)
+    new = prepared.prepared
+    assert new is not None
+    with pytest.raises(BadRequest, match="is valid from"):
+        prepared.activate(new.fingerprint, NOW, SCHEDULE, lambda _: 1.0, force=True)
+    later, clock = prepared, Clock(NOW)
+    for _ in range(100):
+        later = later.advance(clock(), SCHEDULE, lambda _: 1.0)
+        clock.turn(minutes=5)
+    assert later.prepared is not None
+
+
+def test_a_phase_begun_by_a_clock_that_was_ahead_ends_as_if_it_began_now() -> None:
+    first, second = root(NOW), root(NOW)
+    early = NOW + timedelta(days=400)
+    state = RootSuccession.begin(first.certificate, NOW, TTL).prepare(second.certificate, early)
+    clock = Clock(NOW)
+    while len(state.roots) > 1 or state.active.certificate != second.certificate:
+        state = state.advance(clock(), SCHEDULE, lambda _: None)
+        clock.turn(minutes=1)
+    assert clock() - NOW < 2 * TTL + 4 * SCHEDULE.margin + timedelta(minutes=10)

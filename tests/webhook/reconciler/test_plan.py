@@ -94,3 +94,13 @@ def test_an_entry_gets_the_roots_of_now_without_a_new_credential() -> None:
     assert plan({"web"}, stored, [known("a"), known("b", "gone")], NOW) == Plan(
         trust=("web",), remove=("gone",), forget=("b",)
     )
+
+
+def test_a_credential_made_by_a_clock_that_was_ahead_is_replaced_once() -> None:
+    early = known("a", age=timedelta(hours=-2))
+    assert plan({"web"}, {"web": document("a")}, [early], NOW).issue == ("web",)
+    successor = known("b", age=timedelta(0))
+    assert plan({"web"}, {"web": document("b")}, [early, successor], NOW) == Plan()
+    # It is our clock that is behind: another one would seem early too, and so would each further one.
+    also_early = known("b", age=timedelta(hours=-2))
+    assert plan({"web"}, {"web": document("b")}, [early, also_early], NOW) == Plan()
