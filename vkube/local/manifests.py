@@ -11,6 +11,7 @@ from vkube.local.schema import check
 from vkube.local.sources import documents
 
 WORKLOADS = ("Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
+_READ = (*WORKLOADS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")
 
 Manifest = dict[str, Any]
 
@@ -39,7 +40,8 @@ class Manifests:
         metadata: dict[str, Any] = manifest.get("metadata") or {}
         manifest["metadata"] = metadata
         metadata["namespace"] = metadata.get("namespace") or "default"
-        if not metadata.get("name") and not (kind in WORKLOADS and metadata.get("generateName")):
+        is_named = metadata.get("name") or (kind in WORKLOADS and metadata.get("generateName"))
+        if kind in _READ and not is_named:
             raise ManifestError(f"{where} ({kind}): metadata.name is missing")
         self._sort(kind, metadata["namespace"], metadata.get("name") or "", manifest)
 
@@ -53,7 +55,7 @@ class Manifests:
         elif kind in WORKLOADS:
             self.workloads.append(manifest)
         elif kind != "ServiceAccount":  # which needs nothing: local mode has a token for every Pod
-            self.left_out.append(f"{kind} {namespace}/{name}")
+            self.left_out.append(f"{kind} {namespace}/{name}" if name else kind)
 
 
 def read(names: Sequence[str]) -> Manifests:

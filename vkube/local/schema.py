@@ -25,6 +25,12 @@ class _Object(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", alias_generator=to_camel)
 
 
+class _AnyMetadata(_Object):
+    # Not every kind's names are those of Pods: a ClusterRole may be named system:node.
+    name: str | None = None
+    namespace: str | None = None
+
+
 class _Metadata(_Object):
     name: Name | None = None
     generate_name: str | None = None
@@ -151,34 +157,40 @@ class _CronJobSpec(_Object):
     job_template: _JobTemplate
 
 
-class Manifest(_Object):
+class _Manifest(_Object):
     """What every manifest has."""
 
     kind: Annotated[str, Field(min_length=1)]
-    metadata: _Metadata = Field(default_factory=_Metadata)
+    metadata: _AnyMetadata | None = None
+
+
+class _Named(_Object):
+    """What the manifests that local mode reads have."""
+
+    metadata: _Metadata | None = None
 
 
 class _Items(_Object):
     items: list[dict[str, Any]]
 
 
-class _Pod(Manifest):
+class _Pod(_Named):
     spec: _PodSpec
 
 
-class _Replicated(Manifest):
+class _Replicated(_Named):
     spec: _Workload
 
 
-class _Job(Manifest):
+class _Job(_Named):
     spec: _JobSpec
 
 
-class _CronJob(Manifest):
+class _CronJob(_Named):
     spec: _CronJobSpec
 
 
-class _Data(Manifest):
+class _Data(_Named):
     data: dict[str, str] | None = None
     string_data: dict[str, str] | None = None
     binary_data: dict[str, str] | None = None
@@ -194,6 +206,8 @@ _BY_KIND: dict[str, type[BaseModel]] = {
     "CronJob": _CronJob,
     "Secret": _Data,
     "ConfigMap": _Data,
+    "Namespace": _Named,
+    "PersistentVolumeClaim": _Named,
     "List": _Items,
 }
 
@@ -201,7 +215,7 @@ _BY_KIND: dict[str, type[BaseModel]] = {
 def check(manifest: dict[str, Any], where: str) -> None:
     """Raises ManifestError that names `where`, the object, and each field that is missing or wrong."""
     try:
-        Manifest.model_validate(manifest)
+        _Manifest.model_validate(manifest)
         if model := _BY_KIND.get(manifest["kind"]):
             model.model_validate(manifest)
     except ValidationError as error:

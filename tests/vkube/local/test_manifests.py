@@ -101,6 +101,14 @@ def test_a_kind_that_local_mode_does_nothing_with_is_left_out_and_named(kind: st
     assert added({"kind": kind, "metadata": {"name": "web"}}).left_out == [f"{kind} default/web"]
 
 
+def test_what_is_left_out_may_have_a_name_that_no_pod_could_have_or_none() -> None:
+    role = {"kind": "ClusterRole", "metadata": {"name": "system:node"}}
+    assert added({"kind": "List", "items": [role, {"kind": "Kustomization"}]}).left_out == [
+        "ClusterRole default/system:node",
+        "Kustomization",
+    ]
+
+
 def test_files_directories_and_standard_input_are_read(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "b.yaml").write_text("---\n---\nkind: B\n---\nkind: C\n")
