@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ from cluster_agent.callers import Administrators, warn_of_overlap
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
-from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, Metrics, MountedMetrics
+from cluster_agent.monitoring.certificates import certificate_ends, seconds_until
+from cluster_agent.monitoring.metrics import FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
 from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
@@ -36,7 +38,6 @@ from cluster_agent.program.tasks import (
     every,
     following_mounted,
     housekeeping,
-    inspecting,
     keeping_roots,
     led,
     note_heads,
@@ -59,6 +60,7 @@ from cluster_agent.signing.key_files import (
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
 from service import logs
+from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
@@ -100,7 +102,7 @@ async def _run(settings: Settings) -> None:
     try:
         await store.claim_authority(room.lasting_fingerprints)
         async with attestation(settings, _now) as (attestor, tripwires, pods):
-            _watch(metrics, store, attestor, room)
+            _watch(metrics, store, attestor, room, serving)
             administrators = Administrators(
                 settings.access_list, room.issuing.public_key, settings.secret_keepers_list
             )
@@ -117,6 +119,7 @@ async def _run(settings: Settings) -> None:
             warn_of_overlap(settings.access_list, settings.secret_keepers_list)
             await claims.start()
             registry = Registry(store.registered, settings.prefix, room.issuing, administrators)
+            await registry.read()
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
@@ -135,7 +138,7 @@ async def _run(settings: Settings) -> None:
                 await attempt(mounted, "mounted issuer not followed yet")
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
-            metrics.watch_lists(lambda: lists.not_made)
+            metrics.watch_lists(lambda: lists.not_made, lambda: seconds_until(lists.ends_at, _now()))
             kept = (lists,) if keeper is None else (lists, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)
@@ -159,6 +162,7 @@ async def _run(settings: Settings) -> None:
                     administrators=administrators,
                     room=room,
                     ttl=settings.ttl,
+                    rows=store.registered,
                     secrets=store.secrets,
                     revocations=store.revocations,
                     now=_now,
@@ -180,6 +184,7 @@ async def _run(settings: Settings) -> None:
             house = housekeeping(store, room, lists, settings.retention, _now)
             tasks = [
                 essential(1, "claim", claims.look, "claim not read"),
+                essential(1, "registry", registry.read, "registry not read"),
                 # What another replica of the agent revoked is on our lists after this.
                 essential(2, "revocation-lists", lists.refresh, "revocation lists not made"),
                 every(1, "refusals", write, "refusals not recorded yet"),
@@ -188,7 +193,6 @@ async def _run(settings: Settings) -> None:
                 every(60, "fleet", fleet, "fleet not counted"),
                 every(60, "audit-heads", note, "heads of the audit not noted"),
                 every(600, "housekeeping", house, "housekeeping waits"),
-                inspecting(store, registry),
             ]
             if keeper is not None:
                 seconds = settings.root_margin_seconds / 12
@@ -239,11 +243,16 @@ def _tracing(metrics: Metrics) -> Tracing | None:
     return Tracing(metrics.registry)
 
 
-def _watch(metrics: Metrics, store: Store, attestor: Attestor, room: SigningRoom) -> None:
+def _watch(metrics: Metrics, store: Store, attestor: Attestor, room: SigningRoom, serving: Serving) -> None:
     for name in store.queues:
         metrics.watch_queue(name, lambda name=name: store.queues[name])  # type: ignore[misc]
     metrics.watch_queue("attestation", lambda: attestor.waiting)
-    AuthorityMetrics(metrics.registry, room, _now)
+    metrics.watch_audit(lambda: store.audit_chains_broken)
+
+    def ends() -> Mapping[str, datetime]:
+        return certificate_ends(room, serving.not_after, _now())
+
+    CertificateEnds(metrics.registry, "cluster_agent", ends, _now)
 
 
 def _now() -> datetime:

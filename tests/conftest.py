@@ -8,6 +8,7 @@ VANADIUM_REQUIRE_CONTROL_PLANE, that is a failure.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ class Need:
                 self.unavailable = str(error)
 
 
+def find_promtool(_say: Say) -> Path:
+    """Raises ProgramsUnavailableError."""
+    found = shutil.which("promtool")
+    if found is None:
+        raise ProgramsUnavailableError("there is no promtool on PATH (Debian's package prometheus has it)")
+    return Path(found)
+
+
 def _needs() -> dict[str, Need]:
     """By the name of the fixture, which is also the marker of the tests that use it."""
     return {
@@ -67,6 +76,7 @@ def _needs() -> dict[str, Need]:
         "built_images": Need("images", runnable_images),
         "previous_release": Need("the previous release", find_previous_release),
         "go_toolchain": Need("Go", find_go),
+        "promtool": Need("Prometheus' promtool", find_promtool),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
 
@@ -162,6 +172,13 @@ def node_machine(request: pytest.FixtureRequest) -> None:
 def go_toolchain(request: pytest.FixtureRequest) -> Path:
     """The program `go`."""
     found: Path = what_was_found(request, "go_toolchain")
+    return found
+
+
+@pytest.fixture(scope="session")
+def promtool(request: pytest.FixtureRequest) -> Path:
+    """Prometheus' own judge of rules."""
+    found: Path = what_was_found(request, "promtool")
     return found
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import uvicorn
 
 from service import logs
+from service.certificate_ends import CertificateEnds
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.serving_certificate import CertificateFiles, ServingCertificate
@@ -20,7 +21,7 @@ from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.kubernetes_clients import connect, description
-from webhook.metrics import Metrics
+from webhook.metrics import CaBundleMetrics, Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import create_app
@@ -74,8 +75,14 @@ def _cluster_tasks(settings: Settings, certificate: ServingCertificate, metrics:
         certificate,
         namespace=settings.namespace,
         configuration=settings.webhook_configuration,
+        metrics=CaBundleMetrics(metrics.registry),
         now=_now,
     )
+
+    def ends() -> dict[str, datetime]:
+        return keeper.ends() | ({} if certificate.not_after is None else {"serving": certificate.not_after})
+
+    CertificateEnds(metrics.registry, "webhook", ends, _now)
 
     address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
 

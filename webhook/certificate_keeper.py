@@ -17,6 +17,7 @@ from service.serving_certificate import ServingCertificate
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import API_SERVER_ERRORS, KubernetesClients
+from webhook.metrics import CaBundleMetrics
 
 # Also how long a deleted caBundle stays deleted.
 _EVERY_SECONDS = 30.0
@@ -41,6 +42,7 @@ class CertificateKeeper:
         *,
         namespace: str,
         configuration: str,
+        metrics: CaBundleMetrics,
         now: Callable[[], datetime],
     ) -> None:
         """`configuration` is the name of our MutatingWebhookConfiguration."""
@@ -50,7 +52,14 @@ class CertificateKeeper:
         self._serving = serving
         self._namespace = namespace
         self._configuration = configuration
+        self._metrics = metrics
         self._now = now
+
+    def ends(self) -> dict[str, datetime]:
+        """When the control plane's last root ends, once it is known."""
+        if self.current is None:
+            return {}
+        return {"root": max(root.certificate.not_valid_after_utc for root in self.current.roots)}
 
     def task(self) -> Task:
         return Task(
@@ -73,5 +82,7 @@ class CertificateKeeper:
         publish = partial(
             publish_ca_bundle, self._clients.admission_registration, self._configuration, bundle.roots
         )
-        if await in_daemon_thread("ca-bundle", publish):
+        written = await in_daemon_thread("ca-bundle", publish)
+        self._metrics.right(written=written)
+        if written:
             _log.info("caBundle written", configuration=self._configuration)

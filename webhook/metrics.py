@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from service.watch_age import WatchMetrics
@@ -55,3 +58,28 @@ class Metrics:
     def exposition(self) -> bytes:
         """All metrics, in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+
+class CaBundleMetrics:
+    """The roots in our MutatingWebhookConfiguration, by which API servers know the webhook."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._right_at = clock()
+        self._writes = Counter(
+            "vanadium_webhook_ca_bundle_writes",
+            "How often caBundle was written, because it was not as it must be.",
+            registry=registry,
+        )
+        Gauge(
+            "vanadium_webhook_ca_bundle_seconds_since_right",
+            "Since this replica last saw, or made, caBundle as it must be; before that, since the start.",
+            registry=registry,
+        ).set_function(lambda: self._clock() - self._right_at)
+
+    def right(self, *, written: bool) -> None:
+        """Call it when caBundle is as it must be."""
+        self._right_at = self._clock()
+        if written:
+            self._writes.inc()

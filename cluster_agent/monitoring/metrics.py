@@ -6,16 +6,13 @@ No client chooses a label's value: paths are those of routes, and reasons and li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
 from functools import partial
 from itertools import product
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from blessings import Name
@@ -25,7 +22,6 @@ from cluster_agent.model import Application, Secret
 from cluster_agent.publications import Publications
 from cluster_agent.roots.mounted_issuers import BACK, TAKEN
 from cluster_agent.server.connection_limits import CONNECTION_LIMITS, ConnectionLimits, State
-from cluster_agent.signing.room import SigningRoom
 
 SEEK_BLESSINGS = "/v1/seek-blessings"
 RESULTS = {429: "throttled", 503: "unavailable"}
@@ -124,11 +120,24 @@ class Metrics:
         self._connections.set_function(lambda: limits.open)
         self._nameless.set_function(lambda: limits.nameless)
 
-    def watch_lists(self, not_made: Callable[[], int]) -> None:
-        """Adds the gauge of revocation lists that cannot be made; `not_made` is called at each scrape."""
+    def watch_lists(self, not_made: Callable[[], int], seconds_left: Callable[[], float]) -> None:
+        """Adds the gauges of revocation lists: how many cannot be made, and how long the first of them lasts.
+        Both are called at each scrape."""
         name = "vanadium_cluster_agent_revocation_lists_not_made"
         text = "Issuers whose current revocation list cannot be made; the log names them."
         Gauge(name, text, registry=self.registry).set_function(not_made)
+        name = "vanadium_cluster_agent_revocation_lists_seconds_left"
+        text = "Until the first of the current revocation lists ends; infinite without lists."
+        Gauge(name, text, registry=self.registry).set_function(seconds_left)
+
+    def watch_audit(self, broken: Callable[[], int]) -> None:
+        """Adds the gauge of broken chains of the audit; `broken` is called at each scrape."""
+        name = "vanadium_cluster_agent_audit_chains_broken"
+        text = (
+            "Chains of the audit in which the database does not have what this process last wrote, since its "
+            "start; the log names them."
+        )
+        Gauge(name, text, registry=self.registry).set_function(broken)
 
     def watch_publications(self, publications: Publications) -> None:
         """Adds the gauges of publications, which follow `publications`."""
@@ -247,30 +256,6 @@ def outage_budget(lives: Sequence[tuple[int, int]], share: float) -> int:
         if ended >= wanted:
             return left
     return 0
-
-
-class AuthorityMetrics(Collector):
-    """The certificates that sign. They are read at each scrape, because applications come and go."""
-
-    def __init__(self, registry: CollectorRegistry, room: SigningRoom, now: Callable[[], datetime]) -> None:
-        self._room = room
-        self._now = now
-        registry.register(self)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        gauge = GaugeMetricFamily(
-            "vanadium_cluster_agent_certificate_seconds_left",
-            "Until a signing certificate ends: of the identity authority, of the bootstrap authority, and of "
-            "each application that was issued for.",
-            labels=["certificate"],
-        )
-        now = self._now()
-        for name, life in self._room.lives().items():
-            left = life.left(now).total_seconds()
-            # An application's certificate is renewed when it is needed; one that expired unused is no alarm.
-            if left > 0 or name in self._room.authorities:
-                gauge.add_metric([name], left)
-        yield gauge
 
 
 class MountedMetrics:

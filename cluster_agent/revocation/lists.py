@@ -55,6 +55,11 @@ class CurrentLists:
     def required(self) -> int:
         return self._published.last_revocation
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the first of the lists ends; None without lists."""
+        return min((one.next_update for one in self._lists.values()), default=None)
+
     def after(self, version: int) -> list[dict[str, str]]:
         """The lists that are newer than `version`."""
         return [self._encoded[issuer] for issuer, one in self._lists.items() if one.number > version]

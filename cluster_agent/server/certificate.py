@@ -7,6 +7,7 @@ and connections that are open stay open.
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 from blessings import BlessingsError, Roots
@@ -36,6 +37,11 @@ class Serving:
         self.reload()
         if self._loaded is None:
             raise DataDirectoryError(f"the files in {directory} are being replaced; start again")
+
+    @property
+    def not_after(self) -> datetime | None:
+        """When the serving certificate ends."""
+        return self._certificate.not_after
 
     def reload(self) -> bool:
         """Reads the files again, and returns whether they changed. On an error, the current certificate

@@ -74,6 +74,8 @@ class SigningRoom:
     bootstrap: Authority
     mounted: bool = False
     _grants: dict[Name, Authority] = field(default_factory=dict)
+    # Of the chains that administrators granted, as far as they were signed with.
+    _granted_lives: dict[Name, Life] = field(default_factory=dict)
 
     @property
     def identity(self) -> IdentityAuthority:
@@ -135,11 +137,12 @@ class SigningRoom:
         self.given = identity
 
     def lives(self) -> dict[str, Life]:
-        """The lives of all signing certificates: `identity`, `bootstrap`, and each application by its
-        name."""
+        """The lives of all signing certificates: `identity`, `bootstrap`, each application by its name, and
+        `granted/NAME` for each that an administrator granted, once it was issued for."""
         fixed = self.authorities
         granted = {str(name): grant for name, grant in self._grants.items()}
-        return {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
+        lives = {name: Life.of(authority.blessing) for name, authority in {**fixed, **granted}.items()}
+        return lives | {f"granted/{name}": life for name, life in self._granted_lives.items()}
 
     @property
     def authorities(self) -> dict[str, Authority]:
@@ -195,7 +198,7 @@ class SigningRoom:
         """A leaf for a replica under an administrator's grant for its application, for `ttl` or the grant's
         remaining life. Raises Unavailable."""
         self.check_terms(now)
-        life = Life.of(chain)
+        life = self._granted_lives[chain.presented] = Life.of(chain)
         ttl = min(ttl, self.identity.longest_ttl or ttl)
         with _signing(chain.presented, life, life, now, ttl, GRANT_LIFETIME) as what:
             return Authority(self.issuing, chain).bless(key, pod_name, now=now, lifetime=what.ttl)

@@ -45,6 +45,17 @@ class AuditTrail:
         for one in self._chains.values():
             one.failed()
 
+    def check(self, connection: Connection) -> None:
+        """Looks whether each chain ends in the database as we wrote it. One that does not is left as it is,
+        and the next record begins another."""
+        for one in self._chains.values():
+            one.check(connection)
+
+    @property
+    def broken(self) -> int:
+        """How many chains were found to be other than we wrote them, since the start."""
+        return sum(one.broken for one in self._chains.values())
+
     def notes(self) -> list[Note]:
         """The heads that were committed since the last call. They come from memory, whatever the database
         contains."""
@@ -61,6 +72,7 @@ class _Chain:
         self._pending: Note | None = None
         self._doubtful: Note | None = None
         self._left: list[Note] = []
+        self.broken = 0
 
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
         self._settle(connection)
@@ -118,7 +130,32 @@ class _Chain:
         if Head(doubtful.head.chain, *found) == doubtful.head:
             self._committed = doubtful
             return
-        # The next record begins another chain; verification shows what is wrong with this one.
-        _log.error("another program wrote to the audit's chain", chain=doubtful.head.chain)
+        self._leave("another program wrote to the audit's chain", doubtful.head.chain)
+
+    def check(self, connection: Connection) -> None:
+        known = self._committed
+        if known is None or self._doubtful is not None or _hash_at(connection, known.head) == known.head.hash:
+            return
+        self._leave("the audit is not as it was written", known.head.chain)
+
+    def _leave(self, event: str, chain: str) -> None:
+        """The next record begins another chain; verification shows what is wrong with this one."""
+        _log.error(event, chain=chain)
+        known = self._committed
         self._left += [known] if known is not None and known.head.number > known.after else []
         self._committed = None
+        self.broken += 1
+
+
+def _hash_at(connection: Connection, head: Head) -> str | None:
+    """The hash that the database has for the record at `head`, also when that was the last of the removed."""
+    for of, number, value in (
+        (audit_records, audit_records.c.number, audit_records.c.hash),
+        (audit_chains, audit_chains.c.base_number, audit_chains.c.base_hash),
+    ):
+        found = connection.execute(
+            select(value).where(of.c.chain == head.chain, number == head.number)
+        ).first()
+        if found is not None:
+            return str(found[0])
+    return None

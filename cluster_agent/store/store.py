@@ -63,7 +63,6 @@ class Store:
         self.root_succession = Document(access, "root-succession")
         self._batches: Mapping[str, Batches[Any, Any]] = {
             "issuing": self.issuances.asked,
-            "registrations": self.registered.asked,
             "secrets": self.secrets.asked,
             "renewals": self.issuances.renewals,
             "acknowledgements": self.fleet.told,
@@ -109,6 +108,15 @@ class Store:
     async def audit_notes(self) -> list[Note]:
         """The heads of our chains that were committed since the last call. It does not need the database."""
         return await asyncio.get_running_loop().run_in_executor(self._access.writer, self._access.trail.notes)
+
+    async def check_audit(self) -> None:
+        """Looks whether the database has what we last wrote to each of our chains. May raise Unavailable."""
+        await self._access.write(self._access.trail.check)
+
+    @property
+    def audit_chains_broken(self) -> int:
+        """In how many of our chains the database did not have what we wrote, since the start."""
+        return self._access.trail.broken
 
     async def prune_audit(self, retention: Retention, now: datetime) -> int:
         """Removes records that are too old or too many; returns how many. It works in parts, so that issuing

@@ -1,9 +1,12 @@
-"""The alerts of deploy/monitoring ask for what the program shows: a misspelt metric would never alert."""
+"""The alerts of deploy/monitoring ask for what the programs show: a misspelt metric would never alert. Each
+has its section in the runbooks."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,36 @@ from prometheus_client.parser import text_string_to_metric_families
 from blessings import Principal
 from tests.cluster_agents import pod_token, running_cluster_agent, with_environment
 from tests.csrs import csr_of
+from tests.mounting import CertificateAuthority, swap
 from tests.otlp_receiver import running_receiver
 from tests.pod_agent.running import eventually, running_pod_agent, short_directory
 from tests.webhook.serving import running_webhook
+from webhook.reasons import AdmissionReason
 
 RULES = Path("deploy/monitoring/prometheus-rules.yaml")
+RUNBOOKS = Path("docs/runbooks.md")
+NOWHERE = {
+    "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "nobody", "user": {}}],
+    "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    "current-context": "nowhere",
+}
+# Served, or left as it is on purpose.
+NOT_ALERTED = frozenset(
+    {
+        AdmissionReason.INJECTED,
+        AdmissionReason.SOCKET_ADDED,
+        AdmissionReason.ALREADY_INJECTED,
+        AdmissionReason.NOT_A_CREATE,
+        AdmissionReason.NOT_A_POD,
+        AdmissionReason.SUBRESOURCE,
+        AdmissionReason.EXCLUDED_NAMESPACE,
+        AdmissionReason.MIRROR_POD,
+        AdmissionReason.DISABLED_BY_LABEL,
+        AdmissionReason.WINDOWS_POD,
+        AdmissionReason.HOST_NETWORK,
+    }
+)
 SELECTOR = re.compile(r"\b(vanadium_\w+)(?:\{([^}]*)\})?")
 
 
@@ -31,10 +59,14 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The cluster agent's /metrics after an issuance and a misused credential."""
+    """The /metrics of a cluster agent with a mounted issuer, after an issuance and a misused credential."""
+    volume, now = tmp_path_factory.mktemp("mounted"), datetime.now(UTC)
+    swap(volume, CertificateAuthority.create(now).issue(now))
     with running_receiver() as receiver:
         start = with_environment(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
-        with running_cluster_agent(tmp_path_factory.mktemp("watched"), start=start) as agent:
+        with running_cluster_agent(
+            tmp_path_factory.mktemp("watched"), start=start, issuing_directory=volume
+        ) as agent:
             with agent.credential_client(agent.new_secret()["credential"]) as client:
                 for token in (pod_token(agent.tokens), ""):
                     body = {"csr": csr_of(Principal.create()), "token": token}
@@ -44,8 +76,11 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The /metrics of the webhook and of a pod agent that finds no cluster agent."""
-    with running_webhook(tmp_path_factory.mktemp("webhook")) as webhook, webhook.client() as client:
+    """The /metrics of a webhook that finds no API server, and of a pod agent that finds no cluster agent."""
+    directory = tmp_path_factory.mktemp("webhook")
+    (directory / "kubeconfig").write_text(yaml.safe_dump(NOWHERE))
+    reconciling = ("--reconcile", "true", "--kubeconfig", str(directory / "kubeconfig"))
+    with running_webhook(directory, *reconciling) as webhook, webhook.client() as client:
         texts = [client.get("/metrics").text]
     with short_directory() as directory, running_pod_agent(directory, "https://127.0.0.1:1") as pod_agent:
         url = f"{pod_agent.health_url}/metrics"
@@ -85,18 +120,72 @@ def test_a_task_that_fails_or_hangs_alerts_in_every_program(program: str, shown:
         assert shown[series] == {"task"}
 
 
-def test_it_alerts_when_nobody_scrapes_the_agents(scraped: str) -> None:
+def test_it_alerts_when_nobody_scrapes_the_agents_or_the_webhook(scraped: str, others: str) -> None:
     """No other alert would: a condition on series that are not there is never met. What it misses has a
-    sample from the start, on every agent, without anything to happen."""
+    sample from the start, on every replica, without anything to happen."""
     absent = [re.findall(r"^absent\((\w+)\)$", rule["expr"].strip()) for rule in rules()]
-    ((name,),) = [names for names in absent if names]
-    (family,) = [one for one in text_string_to_metric_families(scraped) if one.name == name]
-    assert family.type == "gauge"
-    assert [sample.labels for sample in family.samples] == [{}]
+    names = {name for found in absent for name in found}
+    families = [*text_string_to_metric_families(scraped), *text_string_to_metric_families(others)]
+    always = {one.name for family in families for one in family.samples if not one.labels}
+    assert names == {"vanadium_cluster_agent_connections", "vanadium_webhook_admission_seconds_count"}
+    assert names <= always
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_every_alert_says_how_grave_it_is_and_what_it_is(rule: dict[str, Any]) -> None:
+def test_every_alert_says_how_grave_it_is_and_what_it_is_and_where_to_read_on(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Vanadium")
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
-    assert rule["annotations"]["summary"]
+    annotations = rule["annotations"]
+    assert annotations["summary"]
+    assert annotations["runbook_url"] == f"{RUNBOOKS}#{rule['alert'].lower()}"
+
+
+def test_every_alert_has_its_section_of_the_runbooks_and_no_other_has_one() -> None:
+    """Each with the severity, and what it means, how to confirm it, and what to do."""
+    text = RUNBOOKS.read_text()
+    sections = dict(re.findall(r"^### (Vanadium\w+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert sections.keys() == {rule["alert"] for rule in rules()}
+    for rule in rules():
+        section = sections[rule["alert"]]
+        parts = re.findall(r"^\*([A-Z][\w ]+)\.\*", section, re.MULTILINE)
+        assert parts == ["Means", "Confirm", "Do"], rule["alert"]
+        assert section.strip().startswith(f"{rule['labels']['severity']}."), rule["alert"]
+        assert "\n    " in section, f"{rule['alert']} has no command"
+
+
+def test_the_runbooks_ask_for_series_that_the_programs_show(shown: dict[str, set[str]]) -> None:
+    for name, matchers in SELECTOR.findall(RUNBOOKS.read_text()):
+        assert name in shown, name
+        asked = set(re.findall(r"(\w+)\s*=", matchers))
+        assert asked <= shown[name] or not shown[name], (name, asked)
+
+
+def test_the_runbooks_look_for_lines_that_the_programs_log() -> None:
+    programs = {"cluster-agent": "cluster_agent", "webhook": "webhook", "agents": "pod_agent"}
+    text = RUNBOOKS.read_text()
+    asked = [*re.findall(r"logs (cluster-agent|webhook) '([^'\"]+)'", text)]
+    asked += [("agents", line) for line in re.findall(r"agents NAMESPACE \| grep -F '([^'\"]+)'", text)]
+    assert len(asked) > 15
+    for program, line in asked:
+        sources = [*Path(programs[program]).rglob("*.py"), *Path("service").rglob("*.py")]
+        assert any(line in path.read_text() for path in sources), (program, line)
+
+
+@pytest.mark.parametrize("reason", AdmissionReason)
+def test_every_reason_of_an_admission_is_served_left_alone_or_alerted_on(reason: AdmissionReason) -> None:
+    alerted = [
+        re.fullmatch(pattern, reason)
+        for rule in rules()
+        for pattern in re.findall(r'admissions_total\{[^}]*reason=~"([^"]*)"', rule["expr"])
+    ]
+    assert sum(map(bool, alerted)) == (reason not in NOT_ALERTED)
+
+
+def test_promtool_accepts_the_rules(promtool: Path, tmp_path: Path) -> None:
+    groups = yaml.safe_load(RULES.read_text())["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups))
+    checked = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"{len(rules())} rules found" in checked.stdout

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, insert, select, text, update
+from structlog.testing import capture_logs
 
 from blessings import Principal, fingerprint
 from cluster_agent.audit.kinds import Retention, kind_of_chain
@@ -642,3 +643,39 @@ def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert "--data-directory" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        ("update audit_records set hash = 'another' where number = 3",),
+        ("delete from audit_records where number = 3",),
+        ("delete from audit_records", "delete from audit_chains"),
+    ],
+)
+async def test_an_audit_that_loses_what_was_last_written_is_counted_by_the_agent_that_wrote_it(
+    store_url: str, attack: tuple[str, ...]
+) -> None:
+    async with writing(store_url) as store:
+        for number in range(2):
+            await store.audit(record(number))
+        await store.check_audit()
+        assert store.audit_chains_broken == 0
+        tamper(store_url, *attack)
+        with capture_logs() as logged:
+            for _ in range(2):
+                await store.check_audit()
+        assert store.audit_chains_broken == 1
+        assert [one["event"] for one in logged] == ["the audit is not as it was written"]
+        # What follows is in a chain of its own, which is whole.
+        await store.audit(record(9))
+        await store.check_audit()
+        assert store.audit_chains_broken == 1
+
+
+async def test_what_the_agent_itself_removed_is_not_taken_for_a_loss(store_url: str) -> None:
+    async with writing(store_url) as store:
+        await store.audit(record(1))
+        assert await store.prune_audit(Retention(administration_days=1), NOW + timedelta(days=2))
+        await store.check_audit()
+        assert store.audit_chains_broken == 0

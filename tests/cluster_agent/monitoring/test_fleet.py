@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from blessings import Name, Principal
+from blessings import Authority, Name, Principal
 from cluster_agent.errors import Unavailable
-from cluster_agent.monitoring.metrics import AuthorityMetrics, FleetMetrics, outage_budget
+from cluster_agent.monitoring.certificates import certificate_ends
+from cluster_agent.monitoring.metrics import FleetMetrics, outage_budget
 from cluster_agent.program.tasks import counting_fleet
 from cluster_agent.signing.key_files import make_signing_room
+from service.certificate_ends import CertificateEnds
 from tests.clock import Clock
 from tests.cluster_agent.store.test_store import NOW, SECRET, issuance, opened
 
@@ -68,11 +70,14 @@ def test_every_signing_certificate_says_what_it_has_left(tmp_path: Path) -> None
     clock = Clock()
     room = make_signing_room(tmp_path, Name.parse("acme"), now=clock())
     registry = CollectorRegistry()
-    AuthorityMetrics(registry, room, clock)
+    CertificateEnds(registry, "cluster_agent", lambda: certificate_ends(room, None, clock()), clock)
     web = Name.parse("acme:prod:shop:web")
     room.sign_replica(web, "web-1", Principal.create().public_key, now=clock(), ttl=HOUR)
+    guests = Authority.create_root(Name.parse("partner"), Principal.create(), now=clock(), lifetime=HOUR)
+    chain = guests.grant(room.issuing.public_key, "guests", now=clock(), lifetime=HOUR)
+    room.sign_granted(chain, "guest-1", Principal.create().public_key, now=clock(), ttl=HOUR)
     shown = generate_latest(registry).decode()
-    for name in ("identity", "bootstrap", "acme:prod:shop:web"):
+    for name in ("identity", "bootstrap", "acme:prod:shop:web", "granted/partner:guests"):
         assert f'certificate_seconds_left{{certificate="{name}"}}' in shown
     clock.turn(days=31)
     assert "acme:prod:shop:web" not in generate_latest(registry).decode()

@@ -357,6 +357,7 @@ async def test_attack_a_list_that_is_too_big_stops_neither_the_others_nor_a_star
     first = await revoking.issue(api.credential.blessing, "api-1", service_account="api")
     await revoking.lists.refresh()
     (of_web,) = revoking.lists.of("acme:prod:shop:web")
+    assert revoking.lists.ends_at == of_web.next_update
     monkeypatch.setattr(blessings.revocation, "MAX_BYTES", len(of_web.to_der()) + 200)
 
     done = await revoking.revoker.revoke_application(revoking.administrator, WEB)
