@@ -38,6 +38,7 @@ from cluster_agent.program.tasks import (
     every,
     following_mounted,
     housekeeping,
+    inspecting,
     keeping_roots,
     led,
     note_heads,
@@ -119,7 +120,6 @@ async def _run(settings: Settings) -> None:
             warn_of_overlap(settings.access_list, settings.secret_keepers_list)
             await claims.start()
             registry = Registry(store.registered, settings.prefix, room.issuing, administrators)
-            await registry.read()
             _log.info(
                 "starting",
                 prefix=settings.name_prefix,
@@ -162,7 +162,6 @@ async def _run(settings: Settings) -> None:
                     administrators=administrators,
                     room=room,
                     ttl=settings.ttl,
-                    rows=store.registered,
                     secrets=store.secrets,
                     revocations=store.revocations,
                     now=_now,
@@ -184,7 +183,6 @@ async def _run(settings: Settings) -> None:
             house = housekeeping(store, room, lists, settings.retention, _now)
             tasks = [
                 essential(1, "claim", claims.look, "claim not read"),
-                essential(1, "registry", registry.read, "registry not read"),
                 # What another replica of the agent revoked is on our lists after this.
                 essential(2, "revocation-lists", lists.refresh, "revocation lists not made"),
                 every(1, "refusals", write, "refusals not recorded yet"),
@@ -193,6 +191,7 @@ async def _run(settings: Settings) -> None:
                 every(60, "fleet", fleet, "fleet not counted"),
                 every(60, "audit-heads", note, "heads of the audit not noted"),
                 every(600, "housekeeping", house, "housekeeping waits"),
+                inspecting(store, registry),
             ]
             if keeper is not None:
                 seconds = settings.root_margin_seconds / 12

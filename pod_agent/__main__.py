@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from pod_agent import health
 from pod_agent.agent_protocol import AgentProtocol
+from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.errors import PodAgentError
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
@@ -54,9 +56,10 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     current = CurrentIdentity(_now)
     metrics = health.Metrics(current, _now)
-    seeker, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
+    source, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
+    seeker = CarefulSeeker(source, now=_now, clock=time.monotonic, chance=chance)
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
-    watcher = Watcher(seeker, current, keeper, now=_now, chance=chance)
+    watcher = Watcher(source, current, keeper, now=_now, chance=chance)
     supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
     TaskMetrics(metrics.registry, "pod_agent", supervisor)
     agent_path = settings.socket_directory / "agent.sock"

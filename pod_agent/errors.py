@@ -5,7 +5,8 @@ PodAgentError
     ├── Refused         the cluster agent refused, with its reason
     ├── Unreachable     the cluster agent did not answer, or asked to wait
     ├── NotMounted      the credential or the token is missing, or cannot be read
-    └── Untrustworthy   the cluster agent's answer does not match the request
+    ├── Untrustworthy   the cluster agent's answer does not match the request
+    └── ClocksDiffer    a certificate is not valid by this node's clock
 """
 
 from __future__ import annotations
@@ -57,3 +58,7 @@ class NotMounted(SeekError):
 
 class Untrustworthy(SeekError):
     """The answer is for another key or name, or cannot be verified."""
+
+
+class ClocksDiffer(SeekError):
+    """A certificate is not valid by this node's clock."""

@@ -96,7 +96,7 @@ class Keeper:
     async def round(self) -> float:
         """Gets or renews a blessing when it is time; returns the seconds until the next round. Raises
         SeekError."""
-        if self._renew_at is None or self._renew_at <= self._now() or self._hurry:
+        if self._renew_at is None or self._renew_at <= self._now() or self._hurry or self._is_early():
             self._renew_at = await self._renew()
             self._hurry = False
         # Never sleeps long: after a suspend the clock jumps, and one long sleep would miss the renewal.
@@ -132,6 +132,11 @@ class Keeper:
             Identity(self._version, answer.principal, answer.blessing, answer.name, roots, renew_at)
         )
         return renew_at
+
+    def _is_early(self) -> bool:
+        """Whether the identity is not valid yet: it was made when clocks were ahead, and peers refuse it."""
+        held = self._current.value
+        return held is not None and self._now() < held.blessing.not_before
 
     def _seconds_left(self) -> int | None:
         held = self._current.value

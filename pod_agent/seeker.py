@@ -17,13 +17,14 @@ from blessings import (
     BlessingsError,
     Name,
     Principal,
+    Reason,
     Roots,
     VerificationError,
     fingerprint,
     verify_blessing,
 )
 from pod_agent.credential import Credential, parse_credential
-from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
+from pod_agent.errors import ClocksDiffer, NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
@@ -49,6 +50,19 @@ class Answer:
     roots: Roots
 
 
+@dataclass(frozen=True)
+class Unjudged:
+    """The cluster agent's answer to a request for `principal`."""
+
+    document: Mapping[str, Any]
+    principal: Principal
+    application: Name
+
+    def judged(self, current: Identity | None, now: datetime) -> Answer:
+        """The answer, if it is usable at `now`. Raises Untrustworthy, ClocksDiffer."""
+        return believe(self.document, self.principal, self.application, current, now)
+
+
 class Seeker(Protocol):
     """A source of blessings."""
 
@@ -65,9 +79,17 @@ class ClusterAgentSeeker:
         self._address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
         self._now = now
 
-    async def seek(self, current: Identity | None) -> Answer:
+    async def ask(self, current: Identity | None) -> Unjudged:
+        """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
+        SeekError."""
         # Both files are read each time, because the kubelet updates them in place.
         credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
+        if (
+            current is None
+            and not credential.blessing.not_before <= self._now() < credential.blessing.not_after
+        ):
+            # The cluster agent would refuse it by its clock, or answer with what is not valid by ours.
+            raise _clocks_differ("the bootstrap credential", credential.blessing, self._now())
         token = (await asyncio.to_thread(_read, self._settings.token_file)).strip()
         principal = Principal.create()
         body: dict[str, Any] = {
@@ -77,7 +99,7 @@ class ClusterAgentSeeker:
         if self._settings.ttl_seconds is not None:
             body["ttlSeconds"] = self._settings.ttl_seconds
         document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
-        return believe(document, principal, credential.application, current, self._now())
+        return Unjudged(document, principal, credential.application)
 
     async def news(self, current: Identity, version: int, roots_version: int) -> News:
         credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
@@ -109,7 +131,7 @@ def believe(
     """The answer in `document`, if it matches the request.
 
     Raises Untrustworthy for a chain that is not valid, is for another key, names something else than a pod of
-    `application`, or, at a renewal, another pod than before.
+    `application`, or, at a renewal, another pod than before; ClocksDiffer for one that is not valid `now`.
     """
     try:
         blessing = Blessing.from_pem(document["chain"])
@@ -117,6 +139,8 @@ def believe(
         name = verify_blessing(blessing, roots, now=now)
         ours = fingerprint(blessing.public_key) == fingerprint(principal.public_key)
     except VerificationError as error:
+        if error.reason in (Reason.NOT_YET_VALID, Reason.EXPIRED):
+            raise _clocks_differ("the new chain", blessing, now) from error
         raise Untrustworthy("ChainInvalid", f"the chain is not valid: {error.reason}: {error}") from error
     except (BlessingsError, KeyError, TypeError, AttributeError) as error:
         raise Untrustworthy("AnswerMalformed", f"the answer cannot be read: {error!r}") from error
@@ -131,6 +155,12 @@ def believe(
     if current is not None and name != current.name:
         raise Untrustworthy("OtherName", f"the renewal of {current.name} returned {name}")
     return Answer(principal, blessing, name, roots)
+
+
+def _clocks_differ(what: str, blessing: Blessing, now: datetime) -> ClocksDiffer:
+    valid = f"from {blessing.not_before.isoformat()} to {blessing.not_after.isoformat()}"
+    by_ours = f"by this node's clock it is {now.isoformat(timespec='seconds')}"
+    return ClocksDiffer("ClocksDiffer", f"{what} is valid {valid}, {by_ours}")
 
 
 def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext:

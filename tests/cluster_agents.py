@@ -107,7 +107,6 @@ class AgentUnderClock:
             administrators=self.administrators,
             room=self.room,
             ttl=self.issuer.ttl,
-            rows=self.store.registered,
             secrets=self.store.secrets,
             revocations=self.store.revocations,
             now=self.clock,

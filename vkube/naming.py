@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from cryptography import x509
 
@@ -19,6 +20,18 @@ class Agent(Protocol):
     """What these functions need of a cluster agent. `call` raises VkubeError or ServiceError."""
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]: ...
+
+
+def applications(agent: Agent) -> Iterator[dict[str, Any]]:
+    """The registered applications, page by page, as the cluster agent describes them."""
+    after = ""
+    while True:
+        answer = agent.call("GET", f"/v1/applications{after}")
+        yield from answer["applications"]
+        # An older version of the cluster agent sends none.
+        if answer.get("following") is None:
+            return
+        after = f"?after={quote(answer['following'], safe='')}"
 
 
 def key_of(agent: Agent) -> PublicKey:

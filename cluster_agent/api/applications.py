@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from cluster_agent.api.contract import DNS_NAME, Answer, Body, Rfc3339, refuses
@@ -12,6 +14,8 @@ from cluster_agent.model import Application
 from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registration
 
+# namespace/service account: the last of the page before.
+_AFTER = r"^[a-z0-9][-a-z0-9.]*/[a-z0-9][-a-z0-9.]*$"
 _log = structlog.get_logger(__name__)
 
 
@@ -46,6 +50,7 @@ class ListedAnswer(RegisteredAnswer):
 
 class ApplicationsAnswer(Answer):
     applications: list[ListedAnswer]
+    following: str | None = Field(description="`after` of the next page; null: this is the last")
 
 
 class UnregisteredAnswer(Answer):
@@ -89,17 +94,21 @@ def registry_routes(registrar: Registrar) -> APIRouter:
         )
         return UnregisteredAnswer(known=known)
 
-    @router.get("/v1/applications", summary="The registered applications", responses=refuses(401, 403, 503))
-    async def applications(caller: Authenticated) -> ApplicationsAnswer:
-        """For administrators. Without the applications whose names follow from namespace and service
-        account."""
-        registered = await registrar.registered(caller)
-        objections = registrar.registry.objections()
+    @router.get(
+        "/v1/applications", summary="The registered applications", responses=refuses(400, 401, 403, 503)
+    )
+    async def applications(
+        caller: Authenticated, after: Annotated[str | None, Query(max_length=317, pattern=_AFTER)] = None
+    ) -> ApplicationsAnswer:
+        """For administrators, in pages. Without the applications whose names follow from namespace and
+        service account."""
+        page = await registrar.registered(caller, None if after is None else Application(*after.split("/")))
         return ApplicationsAnswer(
             applications=[
-                ListedAnswer(**_described(one).model_dump(), objection=objections.get(one.application))
-                for one in registered
-            ]
+                ListedAnswer(**_described(one.registration).model_dump(), objection=one.objection)
+                for one in page.listed
+            ],
+            following=None if page.following is None else str(page.following),
         )
 
     return router

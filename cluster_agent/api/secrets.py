@@ -65,7 +65,9 @@ class SecretAnswer(Answer):
     id: str
     namespace: str
     service_account: str
-    application: str = Field(description="its current name")
+    application: str | None = Field(
+        description="its current name; null: this cluster agent did not make its registration"
+    )
     created_at: Rfc3339
     not_after: Rfc3339
 
@@ -123,13 +125,14 @@ def secret_routes(
             page = Page(await kept.live(caller, namespace), None)
         else:
             page = await kept.page(caller, limit or _PAGE, namespace=namespace, after=_place(after))
+        names = await registry.names_of(secret.application for secret in page.secrets)
         return SecretsAnswer(
             secrets=[
                 SecretAnswer(
                     id=secret.id,
                     namespace=secret.application.namespace,
                     service_account=secret.application.service_account,
-                    application=str(registry.name_of(secret.application)),
+                    application=str(names[secret.application]) if secret.application in names else None,
                     created_at=rfc3339(secret.created_at),
                     not_after=rfc3339(secret.not_after),
                 )

@@ -72,8 +72,9 @@ class ReplicaIssuer:
             pod = await self._attested(caller, secret, earlier, token)
 
         # Read after the attestation, which may take long, so that the current registration counts.
-        ttl = self._ttl_of(self.registry.of(secret.application)).choose(ttl_seconds)
-        sign = partial(self._sign_and_record, caller, secret, pod, key, self.now())
+        registered = await self.registry.of(secret.application)
+        ttl = self._ttl_of(registered).choose(ttl_seconds)
+        sign = partial(self._sign_and_record, caller, secret, registered, pod, key, self.now())
         try:
             issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
         except TooManyCertificates:
@@ -125,6 +126,7 @@ class ReplicaIssuer:
         self,
         caller: Caller,
         secret: Secret,
+        registered: Registration | None,
         pod: AttestedPod,
         key: PublicKey,
         now: datetime,
@@ -133,8 +135,7 @@ class ReplicaIssuer:
         most_live: int,
     ) -> IssuedBlessing:
         """Signs and records the pod's blessing. Raises Refusal."""
-        registered = self.registry.of(secret.application)
-        application = self.registry.name_of(secret.application)
+        application = self.registry.name(secret.application, registered)
         with self.watch.stage("signing"):
             if registered is not None and registered.chain is not None:
                 blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)

@@ -15,6 +15,7 @@ from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.kubernetes.pods import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
+from cluster_agent.registry.registry import Registry
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper
@@ -23,7 +24,7 @@ from cluster_agent.signing.room import SigningRoom, warn_of_ending
 from cluster_agent.store import Store
 from service.supervisor import BackOff, Task, described
 
-# How long a replica may serve with a claim, a registry or revocation lists that it cannot update.
+# How long a replica may serve with a claim or revocation lists that it cannot update.
 STALE_SECONDS = 300.0
 _SHORTEST_LAST_PAUSE_SECONDS = 5.0
 
@@ -93,6 +94,12 @@ def housekeeping(
         await led(store, drop_expired)()
 
     return keep_house
+
+
+def inspecting(store: Store, registry: Registry) -> Task:
+    """Looks through the registered names at the start, in the replica that leads, and again each day."""
+    name, failure = "registered-names", "registered names not inspected"
+    return replace(every(86_400, name, led(store, registry.inspect), failure), at_start=True)
 
 
 def counting_fleet(store: Store, metrics: FleetMetrics, now: Callable[[], datetime]) -> Round:

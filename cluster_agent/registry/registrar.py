@@ -9,12 +9,11 @@ from datetime import datetime
 
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, require_administrator
-from cluster_agent.errors import BadRequest, Conflict
+from cluster_agent.errors import BadRequest
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.model import Application, unknown_application
-from cluster_agent.registry.registry import Registration, Registry
+from cluster_agent.registry.registry import Page, Registration, Registry
 from cluster_agent.signing.room import SigningRoom
-from cluster_agent.store.registry import RegisteredApplications, RegisteredRow
 from cluster_agent.store.revocations import Revocations
 from cluster_agent.store.secrets import Secrets
 
@@ -29,7 +28,6 @@ class Registrar:
     administrators: Administrators
     room: SigningRoom
     ttl: TtlPolicy
-    rows: RegisteredApplications
     secrets: Secrets
     revocations: Revocations
     now: Callable[[], datetime]
@@ -58,49 +56,32 @@ class Registrar:
         registration = self.registry.check(
             application, name, ttl_seconds, chain, roots=self.room.identity_roots, now=now
         )
-        before = await self._row(application)
         record = Record("registered", now, str(caller.name))
-        taken = await self.rows.put(registration.row(self.room.issuing, now), record)
-        if taken is not None:
-            raise Conflict(
-                "NameTaken",
-                f"another application is registered as {taken}; choose a name that neither is it, nor "
-                "extends it, nor is extended by it",
-            )
-        await self.registry.read()
-        row = await self._row(application)
+        since = await self.registry.rows.put(registration.row(self.room.issuing, now), record)
         # If the name changed, revoke every secret; if an earlier attempt stopped half-way, only the older.
-        same = before is not None and row is not None and before.name == row.name
-        await self._revoke(caller, application, until=row.registered_at if same and row else None)
+        await self._revoke(caller, application, until=since)
         return registration
 
     async def unregister(self, caller: Caller, application: Application) -> bool:
         """Lets the name follow from the application again; returns whether it was registered."""
         require_administrator(caller, self.administrators)
         record = Record("unregistered", self.now(), str(caller.name))
-        known = await self.rows.remove(application.namespace, application.service_account, record)
-        await self.registry.read()
+        known = await self.registry.rows.remove(application, record)
         if not known and not await self.revocations.knows_application(application):
             raise unknown_application(application)
         await self._revoke(caller, application, until=None)
         return known
 
-    async def registered(self, caller: Caller) -> list[Registration]:
-        """The registrations that this agent made."""
+    async def registered(self, caller: Caller, after: Application | None = None) -> Page:
+        """The registrations that this agent made, as one page of them that follows `after`."""
         require_administrator(caller, self.administrators)
-        await self.registry.read()
-        return list(self.registry.entries.values())
-
-    async def _row(self, application: Application) -> RegisteredRow | None:
-        rows = await self.rows.all()
-        of_it = (application.namespace, application.service_account)
-        return next((row for row in rows if (row.namespace, row.service_account) == of_it), None)
+        return await self.registry.page(after)
 
     async def _revoke(self, caller: Caller, application: Application, *, until: datetime | None) -> None:
         """Revokes the application's secrets made until then, or all, with the certificates under them."""
         # A credential contains its application's name, and a pod agent accepts no other.
         now = self.now()
-        for secret in await self.secrets.live(now):
-            if secret.application == application and (until is None or secret.created_at <= until):
+        for secret in await self.secrets.live_of(application, now):
+            if until is None or secret.created_at <= until:
                 record = Record("revoked", now, str(caller.name), {"secret": secret.id})
                 await self.revocations.revoke_secret(secret.id, now, record)

@@ -12,11 +12,14 @@ it, and so no replica could renew with it. The grant's own end is a restriction 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import structlog
 
@@ -25,11 +28,15 @@ from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
 from cluster_agent.signing import granted
-from cluster_agent.store.registry import RegisteredApplications, RegisteredRow
+from cluster_agent.store.registry import ListedRow, RegisteredApplications, RegisteredRow
 
 _SIGNED_AS = "vanadium cluster agent, registered application, version 1"
 # RFC 1123, as Kubernetes names namespaces.
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+PAGE = 200
+_BETWEEN_PAGES_SECONDS = 0.1
+_MOST_BELIEVED = 512
+_NOT_BELIEVED = (BlessingsError, ValueError)
 _log = structlog.get_logger(__name__)
 
 
@@ -68,87 +75,133 @@ class Registration:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
+class Listed:
+    """A registration, and why its name would be refused now; None when it would not."""
+
+    registration: Registration
+    objection: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the registrations, in their order. `following` is to be given for the next part; None after
+    the last. `unreadable` have a row that this agent did not sign."""
+
+    listed: Sequence[Listed]
+    unreadable: Mapping[Application, str]
+    following: Application | None
+
+
 class Registry:
-    """The registered applications, as this process last read them. `unreadable` are the applications with a
-    row that this agent did not sign: nothing is issued for them."""
+    """The registered applications. Each call reads the rows that it is about and no others, so that neither
+    time nor memory grows with the number of registered names. Every call may raise Unavailable."""
 
-    rows: RegisteredApplications
-    prefix: Name
-    issuing: Principal
-    administrators: Administrators
-    entries: dict[Application, Registration] = field(default_factory=dict)
-    unreadable: frozenset[Application] = frozenset()
-    _taken: tuple[RegisteredRow, ...] = ()
+    def __init__(
+        self, rows: RegisteredApplications, prefix: Name, issuing: Principal, administrators: Administrators
+    ) -> None:
+        self.rows = rows
+        self.prefix = prefix
+        self.issuing = issuing
+        self.administrators = administrators
+        # The key is the row's whole content, so a row that was changed in the database is verified again.
+        self._believed = lru_cache(_MOST_BELIEVED)(self._verified)
 
-    def of(self, application: Application) -> Registration | None:
+    async def of(self, application: Application) -> Registration | None:
         """The application's registration; None when its name follows from namespace and service account.
-        Raises Forbidden."""
-        if application in self.unreadable:
+        Raises Forbidden, TooManyRequests."""
+        row = await self.rows.of(application)
+        try:
+            return None if row is None else self._believed(row)
+        except _NOT_BELIEVED as error:
             raise Forbidden(
                 "RegistrationInvalid",
-                f"the registration of {application} was not made by this cluster agent; register it again",
-            )
-        return self.entries.get(application)
+                f"the registration of {application} was not made by this cluster agent ({error}); register "
+                "it again",
+            ) from error
 
-    def name_of(self, application: Application) -> Name:
-        """The application's name. Raises BadRequest, Forbidden."""
-        registered = self.of(application)
+    async def name_of(self, application: Application) -> Name:
+        """The application's name. Raises BadRequest, Forbidden, TooManyRequests."""
+        return self.name(application, await self.of(application))
+
+    def name(self, application: Application, registered: Registration | None) -> Name:
+        """The application's name, with that registration or without one. Raises BadRequest."""
         return application.name_under(self.prefix) if registered is None else registered.name
 
-    async def read(self) -> None:
-        """Reads the registrations that any replica of the agent stored. Raises Unavailable."""
-        self.take(await self.rows.all())
+    async def names_of(self, applications: Iterable[Application]) -> dict[Application, Name]:
+        """The names of many applications, without those whose registration this agent did not make. It takes
+        as long as there are applications, but does not hold up the event loop."""
+        some = list(dict.fromkeys(applications))
+        rows = await self.rows.among(some)
 
-    def take(self, rows: Iterable[RegisteredRow]) -> None:
-        """Replaces the known registrations by these rows."""
-        rows = tuple(rows)
-        if rows == self._taken:
-            return
-        entries, unreadable = {}, set()
-        for row in rows:
-            application = Application(row.namespace, row.service_account)
+        def names() -> Iterator[tuple[Application, Name]]:
+            for one in some:
+                with suppress(*_NOT_BELIEVED):
+                    yield one, self.name(one, self._verified(rows[one]) if one in rows else None)
+
+        return await asyncio.to_thread(lambda: dict(names()))
+
+    async def page(self, after: Application | None = None, most: int = PAGE) -> Page:
+        """The registrations that follow `after`, with the objections to their names."""
+        rows = await self.rows.page(after, most)
+        return await asyncio.to_thread(self._page, rows, most)
+
+    def _page(self, rows: Sequence[ListedRow], most: int) -> Page:
+        listed, unreadable = [], {}
+        for one in rows:
             try:
-                entries[application] = _believed(row, application, self.issuing)
-            except (BlessingsError, ValueError) as error:
-                unreadable.add(application)
-                _log.error(
-                    "registration not believed",
-                    namespace=row.namespace,
-                    serviceAccount=row.service_account,
-                    error=str(error),
-                )
-        self.entries, self.unreadable, self._taken = entries, frozenset(unreadable), rows
-        for application, objection in self.objections().items():
-            _log.error(
-                "registered name would be refused now; register the application under another",
-                namespace=application.namespace,
-                serviceAccount=application.service_account,
-                name=str(entries[application].name),
-                objection=objection,
-            )
+                registration = self._verified(one.row)
+            except _NOT_BELIEVED as error:
+                unreadable[one.row.application] = str(error)
+            else:
+                listed.append(Listed(registration, self._objection(registration, one.in_the_way)))
+        return Page(listed, unreadable, rows[-1].row.application if len(rows) == most else None)
 
-    def objections(self) -> dict[Application, str]:
-        """Why registered names would be refused now, although an older version or another access list
-        accepted them.
+    def _objection(self, one: Registration, other: RegisteredRow | None) -> str | None:
+        """Why the name would be refused now, although an older version or another access list accepted it.
 
-        They stay in force, because taking a name away would cut off its replicas; so an administrator is
-        told.
+        It stays in force, because taking a name away would cut off its replicas; so an administrator is told.
         """
-        found = {}
-        for one in self.entries.values():
-            try:
-                check_name(one.name, one.application, prefix=self.prefix, administrators=self.administrators)
-            except BadRequest as error:
-                found[one.application] = str(error)
-                continue
-            for other in self.entries.values():
-                if other is not one and _in_the_way(one.name, other.name):
-                    found[one.application] = (
-                        f"{other.application} is {other.name}, and a pod's name can make the one of them the "
-                        "other"
+        try:
+            check_name(one.name, one.application, prefix=self.prefix, administrators=self.administrators)
+        except BadRequest as error:
+            return str(error)
+        if other is None:
+            return None
+        return f"{other.application} is {other.name}, and a pod's name can make the one of them the other"
+
+    async def inspect(self) -> None:
+        """Logs each registration that is not believed, or whose name would be refused now."""
+        page = Page([], {}, None)
+        while True:
+            page = await self.page(page.following)
+            for application, error in page.unreadable.items():
+                _log.error("registration not believed", **_fields(application), error=error)
+            for one in page.listed:
+                if one.objection is not None:
+                    _log.error(
+                        "registered name would be refused now; register the application under another",
+                        **_fields(one.registration.application),
+                        name=str(one.registration.name),
+                        objection=one.objection,
                     )
-        return found
+            if page.following is None:
+                return
+            await asyncio.sleep(_BETWEEN_PAGES_SECONDS)
+
+    def _verified(self, row: RegisteredRow) -> Registration:
+        """The registration in a row that this agent signed. Raises BlessingsError, ValueError."""
+        chain = None if row.chain is None else Blessing.from_pem(row.chain)
+        registration = Registration(row.application, Name.parse(row.name), row.ttl_seconds, chain)
+        signature = bytes.fromhex(row.signature)
+        if not verify_signature(self.issuing.public_key, registration.spelled.encode(), signature):
+            raise ValueError("its signature is not by this agent's issuing key")
+        if chain is not None and (
+            chain.presented != registration.name
+            or fingerprint(chain.public_key) != fingerprint(self.issuing.public_key)
+        ):
+            raise ValueError("its blessing is for another name or key")
+        return registration
 
     def check(
         self,
@@ -216,10 +269,6 @@ def _check_not_of_another(name: Name, application: Application, prefix: Name) ->
         )
 
 
-def _in_the_way(one: Name, other: Name) -> bool:
-    return one == other or one.is_extension_of(other) or other.is_extension_of(one)
-
-
 def _granted_chain(pem: str, name: Name, roots: Roots, issuing: Principal, now: datetime) -> Blessing:
     refusal = BadRequest("NotGranted", "this cluster agent has no root that could have granted it")
     for root in roots:
@@ -233,15 +282,5 @@ def _granted_chain(pem: str, name: Name, roots: Roots, issuing: Principal, now: 
     raise refusal
 
 
-def _believed(row: RegisteredRow, application: Application, issuing: Principal) -> Registration:
-    chain = None if row.chain is None else Blessing.from_pem(row.chain)
-    registration = Registration(application, Name.parse(row.name), row.ttl_seconds, chain)
-    signature = bytes.fromhex(row.signature)
-    if not verify_signature(issuing.public_key, registration.spelled.encode(), signature):
-        raise ValueError("its signature is not by this agent's issuing key")
-    if chain is not None and (
-        chain.presented != registration.name
-        or fingerprint(chain.public_key) != fingerprint(issuing.public_key)
-    ):
-        raise ValueError("its blessing is for another name or key")
-    return registration
+def _fields(application: Application) -> dict[str, str]:
+    return {"namespace": application.namespace, "serviceAccount": application.service_account}

@@ -49,8 +49,7 @@ class BootstrapSecrets:
         """A new bootstrap credential for `application`."""
         require_secret_keeper(caller, self.administrators)
         self.room.require_identity()
-        await self.registry.read()
-        name = self.registry.name_of(application)
+        name = await self.registry.name_of(application)
         now = self.now()
         credential = self.room.sign_bootstrap(now=now)
         secret = Secret(
@@ -71,8 +70,7 @@ class BootstrapSecrets:
             raise Forbidden(
                 "ApplicationRevoked", f"{name} was revoked; it gets no secret until it is reinstated"
             )
-        await self.registry.read()
-        if self.registry.name_of(application) != name:
+        if await self.registry.name_of(application) != name:
             # The administrator who registered it meanwhile has forgotten only the secrets that there were.
             why = {"id": secret.id, "why": "Renamed"}
             await self.records.forget(secret.id, now, Record("secret-forgotten", now, str(caller.name), why))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, tuple_
 
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import (
@@ -109,9 +109,14 @@ class Issuances:
             .limit(_DROPPED_AT_ONCE)
         )
         statement = delete(issuances).where(issuances.c.certificate_fingerprint.in_(expired))
+
+        def drop(connection: Connection) -> int:
+            self._issuers = {one for one in self._issuers if one[2] >= seconds(now)}
+            return connection.execute(statement).rowcount
+
         dropped = 0
         while True:
-            part = await self._access.write(lambda connection: connection.execute(statement).rowcount)
+            part = await self._access.write(drop)
             dropped += part
             if part < _DROPPED_AT_ONCE:
                 return dropped
@@ -174,8 +179,8 @@ class Issuances:
         new = sorted(_issuers(batch) - self._issuers)
         if not new:
             return []
-        known = set(connection.scalars(select(issuers.c.name + " " + issuers.c.issuing_key)))
-        if not known.issuperset(f"{name} {key}" for name, key, _ in new):
+        keys = {(name, key) for name, key, _ in new}
+        if len(connection.execute(_KNOWN_ISSUERS, {"keys": sorted(keys)}).all()) < len(keys):
             publish_anew(connection, now)
         adding = self._access.insert(issuers)
         later = adding.excluded.not_after
@@ -204,6 +209,9 @@ _LIVE_SECRETS = (
 )
 
 
+_KNOWN_ISSUERS = select(issuers.c.name).where(
+    tuple_(issuers.c.name, issuers.c.issuing_key).in_(bindparam("keys", expanding=True))
+)
 _LIVE_OF_PODS = (
     select(issuances.c.pod_uid, func.count(), func.min(issuances.c.not_after))
     .where(

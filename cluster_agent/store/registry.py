@@ -1,17 +1,38 @@
-"""The registered applications, as rows."""
+"""The registered applications, as rows. No call reads more rows than it is about."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, delete, not_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    select,
+    text,
+    tuple_,
+)
 
 from cluster_agent.audit.records import Record
+from cluster_agent.errors import Conflict
+from cluster_agent.model import Application
 from cluster_agent.store.access import Access, from_seconds, seconds
+from cluster_agent.store.batches import Batches
 from cluster_agent.store.tables import applications
+
+_AT_ONCE = 500
+_of_application = tuple_(applications.c.namespace, applications.c.service_account)
+# Made once, because making a statement costs as much as executing it.
+_OF_APPLICATIONS = select(applications).where(_of_application.in_(bindparam("keys", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -27,16 +48,55 @@ class RegisteredRow:
     signature: str
     registered_at: datetime
 
+    @property
+    def application(self) -> Application:
+        return Application(self.namespace, self.service_account)
+
+
+@dataclass(frozen=True)
+class ListedRow:
+    """A registration, and another application's that is in its way, which an older version allowed."""
+
+    row: RegisteredRow
+    in_the_way: RegisteredRow | None
+
 
 class RegisteredApplications:
     """The table of registrations. Every call may raise Unavailable."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self.asked = Batches(access.reader, self._of_applications)
 
-    async def put(self, row: RegisteredRow, record: Record) -> str | None:
-        """Registers or changes one application, durably; or returns the name of another one that is in the
-        way.
+    async def of(self, application: Application) -> RegisteredRow | None:
+        """The application's registration. May raise TooManyRequests."""
+        return await self.asked.submit(application, (application.namespace, application.service_account))
+
+    async def among(self, some: Sequence[Application]) -> dict[Application, RegisteredRow]:
+        """The registrations of those applications that have one. For lists: it may take longer."""
+
+        def read(connection: Connection) -> dict[Application, RegisteredRow]:
+            parts = (some[at : at + _AT_ONCE] for at in range(0, len(some), _AT_ONCE))
+            found = (row for part in parts for row in connection.execute(*_of(part)).mappings())
+            return {row.application: row for row in map(_row, found)}
+
+        return await self._access.count(read)
+
+    async def page(self, after: Application | None, most: int) -> Sequence[ListedRow]:
+        """At most that many registrations that follow `after`, ordered by namespace and service account."""
+        statement = select(applications).order_by(applications.c.namespace, applications.c.service_account)
+        if after is not None:
+            statement = statement.where(_of_application > (after.namespace, after.service_account))
+
+        def read(connection: Connection) -> Sequence[ListedRow]:
+            rows = [_row(found) for found in connection.execute(statement.limit(most)).mappings()]
+            return [ListedRow(row, _in_the_way(connection, row)) for row in rows]
+
+        return await self._access.count(read)
+
+    async def put(self, row: RegisteredRow, record: Record) -> datetime | None:
+        """Registers or changes one application, durably. Returns when it got its name, if it had that name
+        before. Raises Conflict when another one's name is in the way.
 
         In the way is the same name, one that extends it, or one that it extends, because a pod's name is an
         extension too. The record gets the new and the previous registration.
@@ -54,19 +114,25 @@ class RegisteredApplications:
                 ),
             },
         )
-        others = select(applications.c.name).where(not_(_is(key)))
 
-        def put(connection: Connection) -> str | None:
+        def put(connection: Connection) -> tuple[RegisteredRow | None, RegisteredRow | None]:
             self._lock(connection)
-            for other in map(str, connection.scalars(others)):
-                if f"{row.name}:".startswith(f"{other}:") or f"{other}:".startswith(f"{row.name}:"):
-                    return other
-            details = {**key, **_described(row), "before": self._before(connection, key)}
-            connection.execute(adding)
-            self._access.append(connection, record.saying(**details))
-            return None
+            other = _in_the_way(connection, row)
+            before = _before(connection, row.application)
+            if other is None:
+                details = {**key, **_described(row), "before": before and _described(before)}
+                connection.execute(adding)
+                self._access.append(connection, record.saying(**details))
+            return other, before
 
-        return await self._access.write(put)
+        other, before = await self._access.write(put)
+        if other is not None:
+            raise Conflict(
+                "NameTaken",
+                f"another application is registered as {other.name}; choose a name that neither is it, nor "
+                "extends it, nor is extended by it",
+            )
+        return before.registered_at if before is not None and before.name == row.name else None
 
     def _lock(self, connection: Connection) -> None:
         """Lets one transaction register at a time, so that each sees all earlier names. SQLite has one
@@ -74,44 +140,64 @@ class RegisteredApplications:
         if self._access.database.is_shared:
             connection.execute(text("LOCK TABLE applications IN SHARE ROW EXCLUSIVE MODE"))
 
-    async def remove(self, namespace: str, service_account: str, record: Record) -> bool:
+    async def remove(self, application: Application, record: Record) -> bool:
         """Removes a registration, durably, and returns whether it existed. If so, the record gets the
         previous registration."""
-        key = {"namespace": namespace, "serviceAccount": service_account}
+        key = {"namespace": application.namespace, "serviceAccount": application.service_account}
 
         def remove(connection: Connection) -> bool:
             self._lock(connection)
-            before = self._before(connection, key)
+            before = _before(connection, application)
             if before is None:
                 return False
-            connection.execute(delete(applications).where(_is(key)))
-            self._access.append(connection, record.saying(**key, before=before))
+            connection.execute(delete(applications).where(_is(application)))
+            self._access.append(connection, record.saying(**key, before=_described(before)))
             return True
 
         return await self._access.write(remove)
 
-    def _before(self, connection: Connection, key: dict[str, str]) -> dict[str, Any] | None:
-        found = connection.execute(select(applications).where(_is(key))).mappings().one_or_none()
-        return None if found is None else _described(_row(found))
+    def _of_applications(self, some: Sequence[Application]) -> Sequence[RegisteredRow | None]:
+        rows = map(_row, (found._mapping for found in self._access.rows(*_of(some))))
+        known = {row.application: row for row in rows}
+        return [known.get(one) for one in some]
 
-    async def all(self) -> tuple[RegisteredRow, ...]:
-        """All registrations, ordered by namespace and service account."""
-        statement = select(applications).order_by(applications.c.namespace, applications.c.service_account)
 
-        def read(connection: Connection) -> tuple[RegisteredRow, ...]:
-            return tuple(_row(row) for row in connection.execute(statement).mappings())
+def _in_the_way(connection: Connection, row: RegisteredRow) -> RegisteredRow | None:
+    """Another application's registration under the same name, one above it, or one below it."""
+    components = row.name.split(":")
+    same_or_above = [":".join(components[:count]) for count in range(1, len(components) + 1)]
+    name = applications.c.name
+    # What begins with `name:`, as a range of the index: the character after the colon is the semicolon.
+    below = and_(name > f"{row.name}:", name < f"{row.name};")
+    for others in (
+        select(applications).where(name.in_(same_or_above)),
+        # One of them may be the application's own. Without the order, PostgreSQL may read the whole table.
+        select(applications).where(below).order_by(name).limit(2),
+    ):
+        for other in map(_row, connection.execute(others).mappings()):
+            if other.application != row.application:
+                return other
+    return None
 
-        return await self._access.count(read)
+
+def _before(connection: Connection, application: Application) -> RegisteredRow | None:
+    found = connection.execute(select(applications).where(_is(application))).mappings().one_or_none()
+    return None if found is None else _row(found)
+
+
+def _of(some: Sequence[Application]) -> tuple[Select[*tuple[Any, ...]], dict[str, Any]]:
+    keys = {(one.namespace, one.service_account) for one in some}
+    return _OF_APPLICATIONS, {"keys": list(keys)}
 
 
 def _row(found: RowMapping) -> RegisteredRow:
     return RegisteredRow(**{**found, "registered_at": from_seconds(found["registered_at"])})
 
 
-def _is(key: dict[str, str]) -> ColumnElement[bool]:
+def _is(application: Application) -> ColumnElement[bool]:
     return and_(
-        applications.c.namespace == key["namespace"],
-        applications.c.service_account == key["serviceAccount"],
+        applications.c.namespace == application.namespace,
+        applications.c.service_account == application.service_account,
     )
 
 

@@ -107,6 +107,16 @@ class Secrets:
             statement = statement.where(place > tuple_(literal(after.namespace), literal(after.id)))
         return [secret_of(row) for row in await self._access.read(statement)]
 
+    async def live_of(self, application: Application, now: datetime) -> list[Secret]:
+        """The application's secrets that are neither forgotten nor expired."""
+        statement = select(secrets).where(
+            secrets.c.namespace == application.namespace,
+            secrets.c.service_account == application.service_account,
+            secrets.c.forgotten_at.is_(None),
+            secrets.c.not_after > seconds(now),
+        )
+        return [secret_of(row) for row in await self._access.read(statement)]
+
     def _of_certificates(self, fingerprints: Sequence[str]) -> Sequence[Secret | None]:
         rows = self._access.rows(_OF_CERTIFICATES, {"certificates": list(set(fingerprints))})
         found = {row.certificate_fingerprint: secret_of(row) for row in rows}

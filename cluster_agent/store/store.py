@@ -63,6 +63,7 @@ class Store:
         self.root_succession = Document(access, "root-succession")
         self._batches: Mapping[str, Batches[Any, Any]] = {
             "issuing": self.issuances.asked,
+            "registrations": self.registered.asked,
             "secrets": self.secrets.asked,
             "renewals": self.issuances.renewals,
             "acknowledgements": self.fleet.told,

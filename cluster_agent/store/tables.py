@@ -17,6 +17,8 @@ from sqlalchemy import (
 METADATA = MetaData()
 # SQLite's strict tables have one integer type, as wide as PostgreSQL's BIGINT.
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")
+# SQLite compares texts by their bytes anyway.
+_BYTES = Text().with_variant(Text(collation="C"), "postgresql")
 
 secrets = Table(
     "secrets",
@@ -29,6 +31,7 @@ secrets = Table(
     Column("not_after", _WHOLE, nullable=False),
     Column("forgotten_at", _WHOLE),
     Index("secrets_of_namespaces", "namespace", "id"),
+    Index("secrets_application", "namespace", "service_account"),
 )
 
 issuances = Table(
@@ -46,6 +49,7 @@ issuances = Table(
     Column("issuing_key", Text),
     Index("issuances_not_after", "not_after"),
     Index("issuances_pod_uid", "pod_uid"),
+    Index("issuances_secret_id", "secret_id"),
 )
 
 # The keys that this database belongs to: replicas with other keys are another cluster agent.
@@ -123,13 +127,13 @@ revocation_state = Table(
 )
 
 # Names that an administrator chose, signed by the issuing key, so that write access to the database gives no
-# name.
+# name. Names are ordered by their bytes, whatever the database's collation: those below one are a range.
 applications = Table(
     "applications",
     METADATA,
     Column("namespace", Text, primary_key=True),
     Column("service_account", Text, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", _BYTES, nullable=False, unique=True),
     Column("ttl_seconds", _WHOLE),
     Column("chain", Text),
     Column("signature", Text, nullable=False),

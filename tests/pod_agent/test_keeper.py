@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots
 from blessings.errors import BlessingsError
 from pod_agent.credential import parse_credential
-from pod_agent.errors import NotMounted, Refused, SeekError, Unreachable, Untrustworthy
+from pod_agent.errors import ClocksDiffer, NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.keeper import Keeper
 from pod_agent.renewal import renewal_time
@@ -200,6 +200,19 @@ async def test_roots_that_arrive_during_a_renewal_stay_in_force_after_it() -> No
     assert world.current.value.roots == newer
 
 
+async def test_an_identity_made_by_clocks_that_were_ahead_is_renewed_as_soon_as_they_are_right() -> None:
+    world = World(timedelta(hours=1))
+    keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)
+    world.clock.turn(hours=2)
+    await keeper.round()
+    world.clock.turn(hours=-2)
+    await keeper.round()
+    await keeper.round()
+    assert world.current.value is not None
+    assert world.current.value.blessing.not_before <= world.clock()
+    assert world.results.counted["Blessed"] == 2
+
+
 async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> None:
     world = World(timedelta(hours=1))
     keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)
@@ -230,7 +243,7 @@ def answer_of(blessing: Blessing, root: Authority) -> dict[str, object]:
 
 
 def rejected(document: dict[str, object], principal: Principal, current: Identity | None = None) -> str:
-    with pytest.raises(Untrustworthy) as caught:
+    with pytest.raises((Untrustworthy, ClocksDiffer)) as caught:
         believe(document, principal, APPLICATION, current, NOW)
     return caught.value.reason
 
@@ -273,7 +286,7 @@ def test_attack_answers_that_are_not_what_was_asked_for_are_not_believed() -> No
             answer_of(blessing(principal, "prod:shop:web:w", late + timedelta(hours=3)), seeker.root),
             principal,
         )
-        == "ChainInvalid"
+        == "ClocksDiffer"
     )
     malformed: list[dict[str, object]] = [
         {},

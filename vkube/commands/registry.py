@@ -77,7 +77,7 @@ def _unregister(options: argparse.Namespace) -> None:
 
 def _applications(options: argparse.Namespace) -> None:
     with administering(options) as agent:
-        for one in agent.call("GET", "/v1/applications")["applications"]:
+        for one in naming.applications(agent):
             line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
             line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
             line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""

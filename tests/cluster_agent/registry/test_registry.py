@@ -17,17 +17,18 @@ from structlog.testing import capture_logs
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
-from cluster_agent.errors import Forbidden, NotFound, Refusal, StoreError, Unavailable
+from cluster_agent.errors import Conflict, Forbidden, NotFound, Refusal, StoreError, Unavailable
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registry import Registration
-from cluster_agent.store import open_store, tables
+from cluster_agent.store import Store, open_store, tables
 from cluster_agent.store.registry import RegisteredRow
 from tests.claims import CODE, Administrator
 from tests.cluster_agents import AgentUnderClock, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 
 WEB = Application("shop", "web")
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class Claimed(AgentUnderClock):
@@ -47,6 +48,11 @@ class Claimed(AgentUnderClock):
         _, blessing = self.root.leaf(extension)
         return self.caller(blessing)
 
+    async def put(self, registration: Registration) -> None:
+        """Registers as another replica of the agent does, before it revokes what was issued before."""
+        now = self.clock()
+        await self.store.registered.put(registration.row(self.room.issuing, now), Record("registered", now))
+
     def grant(self, extension: str, **changes: Any) -> str:
         keywords = {"path_length": 0, **changes}
         return self.root.grant(self.room.issuing.public_key, extension, **keywords)
@@ -55,6 +61,11 @@ class Claimed(AgentUnderClock):
         self, name: str, chain: str | None = None, *, application: Application = WEB, ttl: int | None = None
     ) -> Registration:
         return await self.registrar.register(self.chief(), application, name, ttl, chain)
+
+    async def registered(self) -> list[tuple[Registration, str | None]]:
+        """The registrations, and the objections to their names."""
+        page = await self.registrar.registered(self.chief())
+        return [(one.registration, one.objection) for one in page.listed]
 
     async def issue(self, application: Application = WEB) -> Blessing:
         """A pod's blessing, from a new credential."""
@@ -80,7 +91,7 @@ async def refused(claimed: Claimed, name: str, chain: str | None = None) -> str:
     """The reason of a registration that must be refused, with nothing registered."""
     with pytest.raises(Refusal) as caught:
         await claimed.register(name, chain)
-    assert await claimed.registrar.registered(claimed.chief()) == []
+    assert await claimed.registered() == []
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web:web-1"
     return caught.value.reason
 
@@ -104,7 +115,7 @@ async def test_an_application_has_a_life_of_its_own_for_its_certificates(claimed
 async def test_registering_again_changes_it_and_unregistering_ends_it(claimed: Claimed) -> None:
     await claimed.register("acme:prod:One")
     await claimed.register("acme:prod:Two", ttl=600)
-    (registered,) = await claimed.registrar.registered(claimed.chief())
+    ((registered, _),) = await claimed.registered()
     assert (str(registered.name), registered.ttl_seconds) == ("acme:prod:Two", 600)
     assert await claimed.registrar.unregister(claimed.chief(), WEB)
     with pytest.raises(NotFound, match="shop/web has no registration"):
@@ -143,11 +154,11 @@ async def test_a_renaming_that_ended_half_way_is_finished_by_repeating_it(
 ) -> None:
     await claimed.secrets.make(claimed.administrator(), WEB)
 
-    async def away(now: datetime) -> list[Secret]:
+    async def away(application: Application, now: datetime) -> list[Secret]:
         raise Unavailable("StoreUnavailable", "away")
 
     with monkeypatch.context() as broken:
-        broken.setattr(claimed.store.secrets, "live", away)
+        broken.setattr(claimed.store.secrets, "live_of", away)
         with pytest.raises(Unavailable):
             await claimed.register("acme:prod:Fortuned")
     claimed.clock.turn(minutes=1)
@@ -168,18 +179,12 @@ async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(
         kind = "jwks"
 
         async def attest(self, token: str, tenant: Tenant) -> object:
-            registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
-            claimed.registry.take([registration.row(claimed.room.issuing, claimed.clock())])
+            await claimed.put(Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None))
             return await attestor.attest(token, tenant)
 
     claimed.issuer.attestor = RenamingAttestor()  # type: ignore[assignment]  # wraps the real one
-    claimed.registry.take(
-        [
-            Registration(WEB, Name.parse("acme:old"), None, Blessing.from_pem(claimed.grant("old"))).row(
-                claimed.room.issuing, claimed.clock()
-            )
-        ]
-    )
+    old = Blessing.from_pem(claimed.grant("old"))
+    await claimed.put(Registration(WEB, Name.parse("acme:old"), None, old))
     caller = claimed.caller(issued.credential.blessing)
     answer = await claimed.issuer.seek_blessings(caller, csr_of(Principal.create()), claimed.token(), None)
     assert str(answer.name) == "acme:prod:Fortuned:web-1"
@@ -187,23 +192,12 @@ async def test_attack_a_token_that_is_reviewed_while_its_application_is_renamed(
 
 async def test_the_registry_is_followed_when_the_claim_cannot_be_read(claimed: Claimed) -> None:
     registration = Registration(WEB, Name.parse("acme:prod:Fortuned"), None, None)
-    await claimed.store.registered.put(
-        registration.row(claimed.room.issuing, claimed.clock()), Record("registered", claimed.clock())
-    )
+    await claimed.put(registration)
     with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.documents).values(document="another's"))
-    # Each is a background task of its own.
     with pytest.raises(StoreError):
         await claimed.claim_keeper(claimed.code_file, lambda _: None).look()
-    await claimed.registry.read()
-    assert claimed.registry.of(WEB) == registration
-
-
-async def test_a_registration_is_there_after_a_restart(claimed: Claimed) -> None:
-    await claimed.register("acme:fortuned", claimed.grant("fortuned"))
-    claimed.registry.take([])
-    await claimed.registry.read()
-    assert claimed.proven(await claimed.issue()) == "acme:fortuned:web-1"
+    assert await claimed.registry.of(WEB) == registration
 
 
 async def test_a_grant_that_has_ended_names_nobody(claimed: Claimed) -> None:
@@ -298,8 +292,7 @@ async def test_names_that_were_registered_before_they_were_refused_are_reported(
             values = {**asdict(row.row(issuing, claimed.clock())), "registered_at": 0}
             connection.execute(insert(tables.applications).values(values))
     with capture_logs() as logged:
-        await claimed.registry.read()
-        await claimed.registry.read()
+        await claimed.registry.inspect()
     said = {one["serviceAccount"]: one["objection"] for one in logged if "refused now" in one["event"]}
     assert len([one for one in logged if one["log_level"] == "error"]) == len(said) == 5
     assert "is the name of a namespace" in said["web"]
@@ -309,7 +302,36 @@ async def test_names_that_were_registered_before_they_were_refused_are_reported(
     assert "which administers this cluster agent" in said["boss"]
     assert claimed.proven(await claimed.issue()) == "acme:prod:shop:web-1"
     await claimed.register("acme:prod:Web")
-    assert WEB not in claimed.registry.objections()
+    assert (WEB, None) in [(one.application, objection) for one, objection in await claimed.registered()]
+
+
+async def test_a_name_is_in_the_way_of_itself_and_of_what_is_above_or_below_whatever_the_characters(
+    store: Store,
+) -> None:
+    """A database may order texts by language, where `-`, `.` and `:` count little."""
+    ends = ("", ":a", ":a:b", ":B", "-a", "-", ".a", "_a", "0", "z", "Z", "9:a")
+    names = [f"acme:fortuned{end}" for end in ends]
+
+    async def is_in_the_way(one: str, other: str) -> bool:
+        try:
+            await put(store, "one", one)
+            await put(store, "other", other)
+        except Conflict:
+            return True
+        finally:
+            await store.registered.remove(Application("shop", "other"), Record("unregistered", NOW))
+        return False
+
+    for one in names:
+        in_the_way = [other for other in names if await is_in_the_way(one, other)]
+        assert in_the_way == [
+            other for other in names if f"{one}:".startswith(f"{other}:") or f"{other}:".startswith(f"{one}:")
+        ]
+
+
+async def put(store: Store, account: str, name: str) -> None:
+    row = RegisteredRow("shop", account, name, None, None, "", NOW)
+    await store.registered.put(row, Record("registered", NOW))
 
 
 async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_moment(
@@ -321,8 +343,9 @@ async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_momen
         name = "acme:fortuned" + ":db" * (number % 2)
         row = RegisteredRow(f"shop-{number % 2}", "web", name, None, None, "", claimed.clock())
         put.append(store.registered.put(row, Record("registered", row.registered_at)))
-    await asyncio.gather(*put)
-    assert len(await claimed.store.registered.all()) == 1
+    outcomes = await asyncio.gather(*put, return_exceptions=True)
+    assert {type(one) for one in outcomes} <= {datetime, type(None), Conflict}
+    assert len(await claimed.store.registered.page(None, 100)) == 1
     if other is not claimed.store:
         await other.close()
 
@@ -350,9 +373,13 @@ async def test_attack_a_row_changed_in_the_database_names_nobody(
     await claimed.register("acme:fortuned", claimed.grant("fortuned"))
     with claimed.store._access.database.writing.begin() as connection:
         connection.execute(update(tables.applications).values(change))
-    await claimed.registry.read()
     with pytest.raises(Forbidden, match="was not made by this cluster agent"):
         await claimed.issue()
+    api = Application("shop", "api")
+    assert await claimed.registry.names_of([WEB, api]) == {api: Name.parse("acme:prod:shop:api")}
+    with capture_logs() as logged:
+        await claimed.registry.inspect()
+    assert [(one["event"], one["serviceAccount"]) for one in logged] == [("registration not believed", "web")]
     await claimed.register("acme:prod:Again")
     assert claimed.proven(await claimed.issue()) == "acme:prod:Again:web-1"
 

@@ -12,6 +12,7 @@ revision = "r0001"
 down_revision = None
 
 _WHOLE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_BYTES = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -22,7 +23,9 @@ def upgrade() -> None:
     else:
         _secrets_and_issuances()
     op.create_index("secrets_of_namespaces", "secrets", ["namespace", "id"])
+    op.create_index("secrets_application", "secrets", ["namespace", "service_account"])
     op.create_index("issuances_pod_uid", "issuances", ["pod_uid"])
+    op.create_index("issuances_secret_id", "issuances", ["secret_id"])
     _table(
         "authority_keys",
         sa.Column("role", sa.Text, primary_key=True),
@@ -47,7 +50,7 @@ def upgrade() -> None:
         "applications",
         sa.Column("namespace", sa.Text, primary_key=True),
         sa.Column("service_account", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("name", _BYTES, nullable=False, unique=True),
         sa.Column("ttl_seconds", _WHOLE),
         sa.Column("chain", sa.Text),
         sa.Column("signature", sa.Text, nullable=False),
