@@ -20,6 +20,7 @@ from cluster_agent.roots.rotation import Schedule
 from cluster_agent.signing.room import BOOTSTRAP_ROOT
 from cluster_agent.store.database import database_url
 from service.errors import SettingsError
+from service.listening import EVERYWHERE
 from service.settings import explained
 
 CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")
@@ -70,7 +71,9 @@ class Settings(BaseSettings):
         description="tls.crt, tls.key and ca.crt of the control plane; read again when they change",
         default=Path("/var/run/secrets/vanadium.io/serving"),
     )
-    host: str = Field(default="0.0.0.0", description="address to listen at")  # noqa: S104 - a Pod has no other
+    host: str = Field(
+        default=EVERYWHERE, description="address to listen at; ::, all of this machine's, IPv4 and IPv6"
+    )
     port: int = Field(default=8193, ge=0, le=65535, description="port to listen at, TLS 1.3")
     health_port: int = Field(
         default=8194, ge=0, le=65535, description="plain HTTP: /healthz, /readyz, /metrics"

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from service.addresses import https_address
 from service.errors import SettingsError
+from service.listening import EVERYWHERE
 from service.settings import wrong
 
 PREFIX = "VANADIUM_POD_AGENT_"
@@ -26,7 +27,7 @@ class Settings:
     credential_file: Path = Path("/var/run/secrets/vanadium.io/bootstrap/credential.json")
     token_file: Path = Path("/var/run/secrets/vanadium.io/token/token")
     socket_directory: Path = Path("/run/vanadium")
-    health_host: str = "0.0.0.0"  # noqa: S104 - the kubelet calls the Pod's address
+    health_host: str = EVERYWHERE  # the kubelet calls the Pod's address, of IPv4 or IPv6
     health_port: int = 8194
     ttl_seconds: int | None = None
     log_level: str = "info"
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "credential_file": "bootstrap credential, a JSON document",
         "token_file": "service-account token bound to this Pod",
         "socket_directory": "where agent.sock and workload.sock are made",
-        "health_host": "address of /healthz, /readyz and /metrics",
+        "health_host": "address of /healthz, /readyz and /metrics; ::, all, IPv4 and IPv6",
         "health_port": "its port",
         "ttl_seconds": "ask for a shorter life of the blessing",
         "log_level": ", ".join(_LOG_LEVELS),

@@ -17,13 +17,19 @@ import uvicorn
 from service.errors import SettingsError
 
 _BACKLOG = 2048
+# The addresses of both families; IPv4 only, where the machine has no IPv6.
+EVERYWHERE = "::"
+_IPV4_EVERYWHERE = "0.0.0.0"  # noqa: S104 - as the setting demands
 
 
 def listen(host: str, port: int, settings: str = "--host, --port") -> socket.socket:
-    """A listening TCP socket. Raises SettingsError, which names `settings`, when it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """A listening TCP socket, for IPv4 and IPv6 where `host` is EVERYWHERE. Raises SettingsError, which names
+    `settings`, when it cannot be had."""
+    both = host == EVERYWHERE and socket.has_dualstack_ipv6()
+    address = _IPV4_EVERYWHERE if host == EVERYWHERE and not both else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise SettingsError(f"{settings}: cannot listen on {host} port {port}: {error.strerror}") from error
 

@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from service.errors import SettingsError
-from service.listening import Server, listen, options, serve_until, stop_on_signal
+from service.listening import EVERYWHERE, Server, listen, options, serve_until, stop_on_signal
+from tests.waiting import PATIENCE_SECONDS
 
 
 def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
@@ -28,6 +29,23 @@ def test_an_address_that_is_taken_is_a_wrong_setting() -> None:
 def test_an_ipv6_address_can_be_listened_on() -> None:
     with listen("::1", 0) as listener:
         assert listener.family == socket.AF_INET6
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
+def test_everywhere_is_both_families(client: str) -> None:
+    with listen(EVERYWHERE, 0) as listener:
+        address = (client, listener.getsockname()[1])
+        with socket.create_connection(address, timeout=PATIENCE_SECONDS):
+            accepted, _ = listener.accept()
+            accepted.close()
+
+
+def test_everywhere_is_ipv4_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listen(EVERYWHERE, 0) as listener:
+        assert listener.family == socket.AF_INET
+        assert listener.getsockname()[0] == "0.0.0.0"  # noqa: S104
 
 
 async def test_a_signal_stops_all_servers_after_what_was_begun_is_answered() -> None:
