@@ -63,6 +63,7 @@ from cluster_agent.store import Store, open_store
 from service import logs
 from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
+from service.event_loop import event_loop
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
@@ -85,7 +86,7 @@ def main() -> None:
     logs.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.
-        uvloop.run(_run(settings))
+        uvloop.run(_run(settings), loop_factory=lambda: event_loop(uvloop.new_event_loop))
     except (ClusterAgentError, SettingsError) as error:
         sys.exit(_complaint(1, error))
 

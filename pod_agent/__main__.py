@@ -29,6 +29,7 @@ from pod_agent.workload.bounds import WorkloadServer
 from pod_agent.workload.server import WorkloadAPI
 from service import logs
 from service.errors import SettingsError
+from service.event_loop import event_loop
 from service.listening import listen, options, stop_on_signal
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
@@ -47,7 +48,8 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:], os.environ)
         logs.configure(settings.log_level)
-        asyncio.run(_run(settings))
+        with asyncio.Runner(loop_factory=lambda: event_loop(asyncio.new_event_loop)) as runner:
+            runner.run(_run(settings))
     except (PodAgentError, SettingsError) as error:
         sys.stderr.write(f"pod-agent: {error}\n")
         sys.exit(2 if isinstance(error, SettingsError) else 1)
