@@ -22,6 +22,8 @@ from functools import partial
 
 import structlog
 
+# A server's Retry-After is kept up to this, whatever a task's own longest pause is.
+LONGEST_ASKED_SECONDS = 600.0
 # Error texts are cut to this length, because they may quote a long text of a tenant.
 _LONGEST_TEXT = 500
 
@@ -47,10 +49,12 @@ class BackOff:
 
     def pause(self, failures: int, chance: float, asked_seconds: float | None = None) -> float:
         """The seconds to wait after `failures` (1 or more) in a row. `chance` is from 0 to 1; `asked_seconds`
-        is a server's Retry-After: the pause is at least this, but never longer than `longest_seconds`."""
+        is a server's Retry-After: the pause is at least this, up to LONGEST_ASKED_SECONDS, and up to a tenth
+        longer."""
         # At most twenty doublings: more would only overflow.
         ceiling = min(self.first_seconds * 2.0 ** min(failures - 1, 20), self.longest_seconds)
-        return max(ceiling * (0.5 + chance / 2), min(asked_seconds or 0.0, self.longest_seconds))
+        asked = min(asked_seconds or 0.0, LONGEST_ASKED_SECONDS) * (1 + chance / 10)
+        return max(ceiling * (0.5 + chance / 2), asked)
 
 
 @dataclass(frozen=True)

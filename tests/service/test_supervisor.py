@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
-from service.supervisor import BackOff, Supervisor, Task, described
+from service.supervisor import LONGEST_ASKED_SECONDS, BackOff, Supervisor, Task, described
 from service.task_metrics import TaskMetrics
 from service.threads import in_daemon_thread
 from tests.waiting import until
@@ -107,14 +107,16 @@ def test_back_off_is_half_by_chance_and_respects_what_a_server_asked_for() -> No
     assert max(pauses) == back_off.pause(10_000, 1.0) == 30.0
     assert back_off.pause(1, 0.0) == 0.25
     assert back_off.pause(1, 0.0, 7.0) == 7.0
-    assert back_off.pause(1, 0.0, 1e9) == 30.0
+    assert back_off.pause(1, 0.0, 300.0) == 300.0
+    assert back_off.pause(1, 1.0, 300.0) == pytest.approx(330.0)
+    assert back_off.pause(1, 0.0, 1e9) == LONGEST_ASKED_SECONDS
 
 
 async def test_the_pause_that_a_server_asked_for_is_kept() -> None:
     error = Away("busy")
     error.retry_after_seconds = 7.0
     _, clock = await repeated(task(rounds(error, None)), 15)
-    assert clock.slept == [0, 7]
+    assert clock.slept == [0, pytest.approx(7.7)]
 
 
 async def test_every_failure_is_one_line_that_says_what_it_means_and_why(
