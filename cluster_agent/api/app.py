@@ -17,7 +17,7 @@ from cluster_agent.api.direct_calls import DirectCalls
 from cluster_agent.api.error_answers import answer_errors
 from cluster_agent.api.request_callers import CallerFirst, RequestCallers, anybody
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.errors import BodyTooLarge
+from cluster_agent.errors import BodyTooLarge, NotAuthenticated, Refusal, TooManyRequests
 from cluster_agent.monitoring.metrics import SEEK_BLESSINGS, Metrics
 
 OPENAPI = "/openapi.json"
@@ -61,10 +61,18 @@ def create_app(
 
 def served(app: FastAPI) -> ASGIApp:
     """`app` as it is served: no body is longer than MAX_BODY_BYTES."""
+    callers: RequestCallers = app.state.callers
 
     def too_large(scope: Scope) -> Response:
-        refusal = BodyTooLarge("BodyTooLarge", f"a request may have {MAX_BODY_BYTES} bytes")
-        answer: Response = app.state.answer(Request(scope), refusal)
+        request = Request(scope)
+        refusal: Refusal = BodyTooLarge("BodyTooLarge", f"a request may have {MAX_BODY_BYTES} bytes")
+        try:
+            callers.of(request)
+        except TooManyRequests as beyond:
+            refusal = beyond
+        except NotAuthenticated:
+            pass  # counted by its address
+        answer: Response = app.state.answer(request, refusal)
         return answer
 
     direct = DirectCalls(app, app.state.direct, SeekBlessingsRequest)

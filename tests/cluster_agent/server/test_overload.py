@@ -237,6 +237,17 @@ def test_attack_what_is_not_served_counts_as_a_request_too(tmp_path: Path, metho
     assert answers[2].headers["retry-after"]
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["credential", "no certificate"])
+def test_attack_a_body_that_is_too_long_counts_as_a_request_too(tmp_path: Path, named: bool) -> None:
+    with running_cluster_agent(tmp_path, rate_per_address=0.1) as agent:
+        secret = agent.new_secret()
+        client = agent.credential_client(secret["credential"]) if named else agent.client(None, None)
+        with client:
+            answers = [client.post("/v1/seek-blessings", content=b" " * 65537) for _ in range(3)]
+    assert [one.status_code for one in answers] == [413, 413, 429]
+    assert answers[2].headers["retry-after"]
+
+
 def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
     with running_cluster_agent(tmp_path) as agent:
         secret = agent.new_secret()
