@@ -20,9 +20,10 @@ import httpx
 import structlog
 from rich.console import Console
 from rich.markup import escape
-from stolen_secret import refusal, seek
+from stolen_secret import refusal, seek, stolen
 
 from agent_client import AgentClient, AgentError
+from pod_agent.credential import Credential
 from vkube.errors import VkubeError
 from vkube.local.cluster import LocalCluster, LocalSettings, Started
 from vkube.local.installation import local_cluster
@@ -115,8 +116,8 @@ async def show_renewal(replica: Started) -> None:
 
 
 async def show_stolen_secret(cluster: LocalCluster) -> None:
-    stolen = json.loads(cluster.secrets.secrets["shop"]["fortune"])
-    without = await seek_with(cluster, stolen, "")
+    copied = stolen(cluster.secrets.secrets["shop"], "fortune")
+    without = await seek_with(cluster, copied, "")
     say(f"without a token: {without}")
     token, _ = cluster.tokens.token(
         namespace="elsewhere",
@@ -126,13 +127,13 @@ async def show_stolen_secret(cluster: LocalCluster) -> None:
         pod_uid="thief",
         lifetime=timedelta(hours=1),
     )
-    elsewhere = await seek_with(cluster, stolen, token)
+    elsewhere = await seek_with(cluster, copied, token)
     say(f"with a real token of a pod in another namespace: {elsewhere}")
     if not without.startswith("403 TokenMissing") or not elsewhere.startswith("403 TokenOfOtherNamespace"):
         raise DemoError("the copied Secret was not refused as it should be")
 
 
-async def seek_with(cluster: LocalCluster, credential: dict[str, str], token: str) -> str:
+async def seek_with(cluster: LocalCluster, credential: Credential, token: str) -> str:
     """The cluster agent's answer to a client with this credential and this token."""
     return refusal(await asyncio.to_thread(seek, cluster.cluster_agent_url, credential, token))
 

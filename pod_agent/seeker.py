@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,7 +22,7 @@ from blessings import (
     fingerprint,
     verify_blessing,
 )
-from pod_agent.credential import Credential, parse_credential
+from pod_agent.credential import Credential, read_credential, read_mounted
 from pod_agent.errors import ClocksDiffer, NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
 from pod_agent.settings import Settings
@@ -82,15 +81,15 @@ class ClusterAgentSeeker:
     async def ask(self, current: Identity | None) -> Unjudged:
         """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
         SeekError."""
-        # Both files are read each time, because the kubelet updates them in place.
-        credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
+        # The files are read each time, because the kubelet updates them in place.
+        credential = await asyncio.to_thread(read_credential, self._settings.credential_file)
         if (
             current is None
             and not credential.blessing.not_before <= self._now() < credential.blessing.not_after
         ):
             # The cluster agent would refuse it by its clock, or answer with what is not valid by ours.
             raise _clocks_differ("the bootstrap credential", credential.blessing, self._now())
-        token = (await asyncio.to_thread(_read, self._settings.token_file)).strip()
+        token = (await asyncio.to_thread(read_mounted, self._settings.token_file)).strip()
         principal = Principal.create()
         body: dict[str, Any] = {
             "csr": principal.csr().public_bytes(Encoding.PEM).decode(),
@@ -102,7 +101,7 @@ class ClusterAgentSeeker:
         return Unjudged(document, principal, credential.application)
 
     async def news(self, current: Identity, version: int, roots_version: int) -> News:
-        credential = parse_credential(await asyncio.to_thread(_read, self._settings.credential_file))
+        credential = await asyncio.to_thread(read_credential, self._settings.credential_file)
         body = {"have": {"crl": version, "roots": roots_version}}
         document = await self._call(_context(credential, current), "/v1/watch", body, _LONGEST_NEWS_BYTES)
         return parse_news(document, version)
@@ -169,10 +168,3 @@ def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext
         return mutual_tls(who.principal, who.blessing, credential.cluster_agent_roots)
     except ssl.SSLError as error:
         raise NotMounted("BadCredential", f"the credential cannot be used for TLS: {error}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotMounted("NotMounted", f"cannot read {path}: {error}") from error

@@ -21,14 +21,17 @@ TOKEN_VOLUME: Final = "vanadium-token"  # noqa: S105  the name of a volume
 NO_API_ACCESS_VOLUME: Final = "vanadium-no-api-access"
 VOLUMES: Final = (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME, NO_API_ACCESS_VOLUME)
 
-# One Secret of this name per labelled namespace; its data keys are service account names.
+# One Secret of this name per labelled namespace. Its data keys are service account names, and one that can be
+# no such name: what all of the namespace's credentials share.
 BOOTSTRAP_SECRET: Final = "vanadium-bootstrap"  # noqa: S105  the name of a Secret
+ROOTS_KEY: Final = "_roots.pem"
 
 SOCKET_DIRECTORY: Final = "/run/vanadium"
 AGENT_SOCKET: Final = f"{SOCKET_DIRECTORY}/agent.sock"
 WORKLOAD_SOCKET: Final = f"{SOCKET_DIRECTORY}/workload.sock"
 BOOTSTRAP_DIRECTORY: Final = "/var/run/secrets/vanadium.io/bootstrap"
 CREDENTIAL_FILE: Final = "credential.json"
+ROOTS_FILE: Final = "roots.pem"
 TOKEN_DIRECTORY: Final = "/var/run/secrets/vanadium.io/token"  # noqa: S105  a path
 TOKEN_FILE: Final = "token"  # noqa: S105  a file name
 HEALTH_PORT: Final = 8194

@@ -41,6 +41,11 @@ class Metrics:
             registry=self.registry,
         )
         self.watches = WatchMetrics(self.registry, "webhook")
+        self._in_excess = Gauge(
+            "vanadium_webhook_service_accounts_without_credential",
+            "Service accounts for which their namespace's Secret has no room.",
+            registry=self.registry,
+        )
         # Each reason starts with 0, so that a rate does not miss the first time that it occurs.
         for reason in AdmissionReason:
             for dry_run in ("false", "true"):
@@ -54,6 +59,10 @@ class Metrics:
     def reconciled(self, result: str) -> None:
         """Counts one namespace: Written, Unchanged, Conflict, Failed, or Unreachable for a whole round."""
         self._reconciles.labels(result).inc()
+
+    def in_excess(self, count: int) -> None:
+        """States for how many service accounts there is no room."""
+        self._in_excess.set(count)
 
     def exposition(self) -> bytes:
         """All metrics, in the text format that Prometheus scrapes."""

@@ -16,6 +16,8 @@ from webhook.layout import (
     CREDENTIAL_FILE,
     HEALTH_PORT,
     NO_API_ACCESS_VOLUME,
+    ROOTS_FILE,
+    ROOTS_KEY,
     SOCKET_DIRECTORY,
     SOCKET_VOLUME,
     TOKEN_DIRECTORY,
@@ -88,16 +90,20 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
 
 
 def volumes(configuration: Configuration, service_account: str) -> list[JSONObject]:
-    """The container's volumes. Of the bootstrap credentials they contain only that of `service_account`."""
+    """The container's volumes. Of the bootstrap credentials they contain only that of `service_account`, and
+    what it shares with the others."""
     return [
         {"name": SOCKET_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {
             "name": BOOTSTRAP_VOLUME,
-            # Not optional: the kubelet waits for the Secret and its key, which the reconciler may not have
+            # Not optional: the kubelet waits for the Secret and its keys, which the reconciler may not have
             # made yet when the Pod is admitted.
             "secret": {
                 "secretName": BOOTSTRAP_SECRET,
-                "items": [{"key": service_account, "path": CREDENTIAL_FILE}],
+                "items": [
+                    {"key": service_account, "path": CREDENTIAL_FILE},
+                    {"key": ROOTS_KEY, "path": ROOTS_FILE},
+                ],
             },
         },
         {
@@ -150,10 +156,15 @@ def is_pod_agent(candidate: Container) -> bool:
 
 
 def bootstrap_service_account(volume: JSONObject) -> str | None:
-    """The service account whose credential `volume` contains; None when it is not our Secret's volume."""
+    """The service account whose credential `volume` contains; None when it is not our Secret's volume.
+
+    Version 0.1.0 mounts nothing beside the credential. During an upgrade, either version may be called again
+    for a Pod into which the other one injected.
+    """
     match volume:
-        case {"secret": {"secretName": secret, "items": [{"key": str(key), "path": path}]}}:
-            return key if (secret, path) == (BOOTSTRAP_SECRET, CREDENTIAL_FILE) else None
+        case {"secret": {"secretName": secret, "items": [{"key": str(key), "path": path}, *others]}}:
+            ours = (secret, path) == (BOOTSTRAP_SECRET, CREDENTIAL_FILE)
+            return key if ours and others in ([], [{"key": ROOTS_KEY, "path": ROOTS_FILE}]) else None
         case _:
             return None
 

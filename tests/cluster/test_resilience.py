@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from stolen_secret import refusal, seek
+from stolen_secret import refusal, seek, stolen
 
+from pod_agent.credential import Credential
 from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import (
@@ -278,19 +279,20 @@ def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(
         for one in kubectl.ready_pods("short-lived", 2):
             code, printed = execute(kubectl, "short-lived", name_of(one), "app", *PRINT_ID)
             assert (code, printed) == (0, spiffe_id("short-lived", name_of(one)) + "\n")
-        stored = kubectl.get("secret", "vanadium-bootstrap", "-n", "short-lived")["data"]["default"]
-        credentials.append(base64.b64decode(stored).decode())
+        stored = kubectl.get("secret", "vanadium-bootstrap", "-n", "short-lived")["data"]
+        data = {key: base64.b64decode(value).decode() for key, value in stored.items()}
+        credentials.append(stolen(data, "default"))
         kubectl("delete", "namespace", "short-lived", "--timeout=180s")
-    assert credentials[0] != credentials[1]
+    assert credentials[0].blessing != credentials[1].blessing
     # Within the cluster, as somebody who kept what was in the Secret would try.
     for credential in credentials:
         wait_for("SecretForgotten", lambda kept=credential: "SecretForgotten" in _seek_with(kubectl, kept))  # type: ignore[misc]
 
 
-def _seek_with(kubectl: Kubectl, credential: str) -> str:
+def _seek_with(kubectl: Kubectl, credential: Credential) -> str:
     """The cluster agent's answer to a client with a bootstrap credential."""
     with forwarded(kubectl, SYSTEM, "service/cluster-agent", 8193) as port:
-        return refusal(seek(f"https://127.0.0.1:{port}", json.loads(credential), ""))
+        return refusal(seek(f"https://127.0.0.1:{port}", credential, ""))
 
 
 def test_a_namespace_that_loses_its_label_gets_no_more_identities(kubectl: Kubectl) -> None:

@@ -25,12 +25,14 @@ from typing import Any, TypeVar
 
 import httpx
 from kubernetes import client, config
+from stolen_secret import stolen
 
 from blessings import Principal
 from blessings.tls import client_context
 from certs.api_server import BoundedApiClient
 from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
+from pod_agent.credential import Credential
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
@@ -123,11 +125,10 @@ class Installation:
     def apply(self, *manifests: dict[str, Any]) -> None:
         self.control_plane.kubectl.apply(*manifests)
 
-    def credential(self, namespace: str, service_account: str) -> dict[str, Any]:
+    def credential(self, namespace: str, service_account: str) -> Credential:
         """The bootstrap credential in the namespace's Secret."""
         data = self.get("secret", "vanadium-bootstrap", "-n", namespace)["data"]
-        credential: dict[str, Any] = json.loads(base64.b64decode(data[service_account]))
-        return credential
+        return stolen({key: base64.b64decode(value).decode() for key, value in data.items()}, service_account)
 
     def control_plane_client(self, extension: str) -> httpx.Client:
         """Calls the cluster agent with a certificate under the control plane's root, which is in a Secret."""

@@ -106,13 +106,16 @@ def test_an_unmodified_spiffe_client_in_a_pod_follows_a_rotation(
     assert again.leaf.public_key() != first.leaf.public_key()
 
 
-def test_a_pod_mounts_its_own_applications_key_only(
+def test_a_pod_mounts_its_own_applications_credential_only(
     installed: Installation, shop: list[dict[str, Any]]
 ) -> None:
     (volume,) = [one for one in shop[0]["spec"]["volumes"] if one["name"] == "vanadium-bootstrap"]
-    assert volume["secret"]["items"] == [{"key": "fortune", "path": "credential.json"}]
+    assert volume["secret"]["items"] == [
+        {"key": "fortune", "path": "credential.json"},
+        {"key": "_roots.pem", "path": "roots.pem"},
+    ]
     stored = installed.get("secret", "vanadium-bootstrap", "-n", "shop")
-    assert sorted(stored["data"]) == ["default", "fortune"]
+    assert sorted(stored["data"]) == ["_roots.pem", "default", "fortune"]
     assert stored["type"] == "vanadium.io/bootstrap"
 
 
@@ -344,7 +347,7 @@ def test_the_bootstrap_secret_comes_and_goes_with_the_label(installed: Installat
 
 def test_the_logs_hold_no_secret(installed: Installation, shop: list[dict[str, Any]]) -> None:
     credential = installed.credential("shop", "fortune")
-    key_line = credential["privateKey"].splitlines()[1]
+    key_line = credential.principal.to_pem().decode().splitlines()[1]
     logs = [*Path(installed.logs).glob("*.log")]
     assert len(logs) == 2
     for log in logs:

@@ -298,12 +298,16 @@ def test_attack_answers_that_are_not_what_was_asked_for_are_not_believed() -> No
         assert rejected(document, principal) == "AnswerMalformed"
 
 
+def no_roots() -> str:
+    raise NotMounted("NotMounted", "cannot read roots.pem beside the credential")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"version": 2}', '{"version": 1, "application": "x"}', "null"]
+    "text", ["", "[]", "{}", '{"version": 2}', '{"version": 3}', '{"version": 1, "application": "x"}', "null"]
 )
 def test_a_damaged_credential_is_named_without_its_content(text: str) -> None:
     with pytest.raises(NotMounted, match="credential") as caught:
-        parse_credential(text)
+        parse_credential(text, no_roots)
     assert not isinstance(caught.value, BlessingsError)
 
 
@@ -317,11 +321,11 @@ def test_a_credential_whose_key_does_not_match_is_named() -> None:
         "clusterAgentRoots": chain.roots.to_pem(),
     }
     with pytest.raises(NotMounted, match="do not belong together") as caught:
-        parse_credential(json.dumps(document))
+        parse_credential(json.dumps(document), no_roots)
     assert caught.value.reason == "BadCredential"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"version":' * 50_000])
 def test_attack_a_deeply_nested_credential_is_one_that_cannot_be_used(text: str) -> None:
     with pytest.raises(NotMounted, match="cannot be used"):
-        parse_credential(text)
+        parse_credential(text, no_roots)

@@ -25,6 +25,7 @@ class ApiServer:
 
     def __init__(self) -> None:
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.broken_lists = 0
         """So many lists are answered with something that is none."""
         self.ca_bundle: str | None = None
@@ -59,6 +60,8 @@ class ApiServer:
         path = request.path.strip("/").split("/")
         if path[-1] in ("namespaces", "serviceaccounts"):
             return await self._list(request, path[-1])
+        if "events" in path:
+            return await self._event(request, path)
         if "secrets" in path:
             return await self._secret(request, path[3], path[5] if len(path) > 5 else None)
         if request.method == "PATCH":
@@ -93,6 +96,14 @@ class ApiServer:
                 event = {"type": "ADDED", "object": _item(kind, name, str(seen))}
                 await response.write(json.dumps(event).encode() + b"\n")
         return response
+
+    async def _event(self, request: web.Request, path: list[str]) -> web.Response:
+        body = await request.json()
+        name = (path[3], body["metadata"]["name"])
+        if request.method == "POST" and name in self.events:
+            return web.json_response({"code": 409}, status=409)
+        self.events[name] = body
+        return web.json_response(body)
 
     async def _secret(self, request: web.Request, namespace: str, name: str | None) -> web.Response:
         if request.method in ("POST", "PUT"):

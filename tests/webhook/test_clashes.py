@@ -173,3 +173,18 @@ def test_our_container_without_its_volumes_is_refused(name: str, replacement: JS
     error = refusal(subject)
     assert error.reason is AdmissionReason.VOLUME_CLASH
     assert name in str(error)
+
+
+def test_a_pod_into_which_the_previous_version_injected_is_left_alone_during_an_upgrade() -> None:
+    """It mounts nothing beside the credential, and its pod agent needs nothing else."""
+    subject = injected(pod())
+    items = named(subject["spec"]["volumes"], "vanadium-bootstrap")["secret"]["items"]
+    assert items.pop() == {"key": "_roots.pem", "path": "roots.pem"}
+    assert inject(subject, CONFIGURATION).reason is AdmissionReason.ALREADY_INJECTED
+
+
+@pytest.mark.parametrize("more", [{"key": "admin", "path": "roots.pem"}, {"key": "_roots.pem", "path": "x"}])
+def test_attack_a_volume_with_another_credential_beside_ones_own_is_refused(more: JSONObject) -> None:
+    subject = injected(pod())
+    named(subject["spec"]["volumes"], "vanadium-bootstrap")["secret"]["items"][1] = more
+    assert refusal(subject).reason is AdmissionReason.VOLUME_CLASH

@@ -109,7 +109,10 @@ def test_only_the_pods_own_service_account_s_credential_is_mounted() -> None:
     volumes = injected(pod(serviceAccountName="shopkeeper"))["spec"]["volumes"]
     assert named(volumes, "vanadium-bootstrap")["secret"] == {
         "secretName": "vanadium-bootstrap",
-        "items": [{"key": "shopkeeper", "path": "credential.json"}],
+        "items": [
+            {"key": "shopkeeper", "path": "credential.json"},
+            {"key": "_roots.pem", "path": "roots.pem"},
+        ],
     }
 
 

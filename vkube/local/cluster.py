@@ -216,8 +216,10 @@ class LocalCluster:
 
     def _reconcile(self, namespace: str, accounts: set[str]) -> None:
         with self.administrator() as agent:
-            known = agent.secrets(namespace)
-            reconcile(namespace, accounts, known, agent=agent, store=self.secrets, now=datetime.now(UTC))
+            is_last = False
+            while not is_last:
+                turn = reconcile(namespace, accounts, agent=agent, store=self.secrets, now=datetime.now(UTC))
+                is_last = turn.is_last
 
 
 def why_untouched(pod: Manifest) -> str:

@@ -6,7 +6,7 @@ with AgentSecrets(ClusterAgentClient(address, context), roots) as agent:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -18,6 +18,8 @@ from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallRefused, CallUnanswered
 
 PAGE = 1000
+# A namespace has at most a few thousand, unless something went wrong for a long time.
+MOST_PAGES = 10
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class KnownSecret:
     service_account: str
     created_at: datetime
     not_after: datetime
+
+
+@dataclass(frozen=True)
+class KnownSecrets:
+    """The secrets of a namespace; some of them, where `complete` is false."""
+
+    secrets: Sequence[KnownSecret]
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,13 @@ class AgentSecrets:
     Attributes:
         roots: the roots of the cluster agent's certificate.
         away: the error of the call that nothing answered; None while the cluster agent answers.
+        calls: how many there were.
     """
 
     def __init__(self, agent: ClusterAgentClient, roots: Roots) -> None:
         self.roots = roots
         self.away: CallUnanswered | None = None
+        self.calls = 0
         self._agent = agent
 
     def new_secret(self, namespace: str, service_account: str) -> NewSecret:
@@ -83,17 +95,18 @@ class AgentSecrets:
             if error.reason != "UnknownSecret":
                 raise
 
-    def secrets(self, namespace: str) -> list[KnownSecret]:
+    def secrets(self, namespace: str) -> KnownSecrets:
         """The namespace's secrets that are neither forgotten nor expired. Raises CallError."""
         found: list[KnownSecret] = []
         after: str | None = None
-        while True:
+        for _ in range(MOST_PAGES):
             page = self._page(after, namespace)
             # A cluster agent of 0.1.0 does not know the parameters, and answers with every namespace's.
             found += [_known(item) for item in page["secrets"] if item["namespace"] == namespace]
             after = page.get("following")
             if after is None:
-                return found
+                return KnownSecrets(found)
+        return KnownSecrets(found, complete=False)
 
     def namespaces(self) -> set[str]:
         """The namespaces that have secrets. Raises CallError."""
@@ -115,6 +128,7 @@ class AgentSecrets:
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         if self.away is not None:
             raise CallUnanswered(self.away.reason, str(self.away))
+        self.calls += 1
         try:
             return self._agent.call(method, path, body)
         except CallUnanswered as error:

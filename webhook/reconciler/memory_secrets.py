@@ -9,7 +9,7 @@ from certs import Stored, VersionConflict
 
 
 class MemorySecrets:
-    """A SecretStore with public `secrets` (namespace → service account → credential document)."""
+    """A SecretStore with public `secrets` (namespace → the Secret's data)."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, dict[str, str]] = {}

@@ -9,7 +9,7 @@ from certs import Stored
 
 
 class SecretStore(Protocol):
-    """The bootstrap Secrets, one per namespace: a credential document for each service account."""
+    """The bootstrap Secrets, one per namespace. `entries` states what is in them."""
 
     def read(self, namespace: str) -> Stored | None:
         """The namespace's Secret, or None."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +22,7 @@ from webhook.layout import ENABLED, INJECT_LABEL
 
 # A server that sends events, but does not end its watch in time, has a wrong clock or is none.
 _LATE_SECONDS = WATCH_SECONDS + 30
+_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Cluster:
     """The labelled namespaces and their service accounts, as last seen. Safe for threads."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
-        """`changed` is called with a namespace's name whenever something in it changed."""
+        """`changed` is called with a namespace's name whenever it or its set of accounts changed."""
         self._changed = changed
         self._lock = threading.Lock()
         self._namespaces: set[str] = set()
-        self._accounts: set[tuple[str, str]] = set()
+        self._accounts: dict[str, set[str]] = {}
         self._listed = {"namespaces": threading.Event(), "service accounts": threading.Event()}
 
     def service_accounts(self, namespace: str) -> frozenset[str] | None:
@@ -53,7 +54,7 @@ class Cluster:
         with self._lock:
             if namespace not in self._namespaces:
                 return None
-            return frozenset(account for where, account in self._accounts if where == namespace)
+            return frozenset(self._accounts.get(namespace, ()))
 
     def namespaces(self) -> frozenset[str]:
         with self._lock:
@@ -65,15 +66,15 @@ class Cluster:
 
     def namespace_watch(self, api: client.CoreV1Api) -> Watch:
         selector = {"label_selector": f"{INJECT_LABEL}={ENABLED}"}
-        return Watch(Listing(api.list_namespace, selector), self._take_namespaces)
+        return Watch(Listing(api.list_namespace, selector), self.take_namespaces)
 
     def service_account_watch(self, api: client.CoreV1Api) -> Watch:
-        return Watch(Listing(api.list_service_account_for_all_namespaces), self._take_service_accounts)
+        return Watch(Listing(api.list_service_account_for_all_namespaces), self.take_service_accounts)
 
-    def _take_namespaces(self, seen: Seen) -> None:
+    def take_namespaces(self, seen: Seen) -> None:
         # Nothing can be created in a namespace that is being deleted, so those are left out.
-        names = {item.metadata.name for item in seen.items if item.metadata.deletion_timestamp is None}
-        going = {item.metadata.name for item in seen.items} - names
+        names = {item.name for item in seen.items if not item.is_going}
+        going = {item.name for item in seen.items} - names
         with self._lock:
             touched = self._namespaces ^ names if seen.is_complete else names
             if seen.is_complete:
@@ -84,17 +85,24 @@ class Cluster:
                 self._namespaces = (self._namespaces | names) - going
         self._tell("namespaces", touched | going)
 
-    def _take_service_accounts(self, seen: Seen) -> None:
-        accounts = {(item.metadata.namespace, item.metadata.name) for item in seen.items}
+    def take_service_accounts(self, seen: Seen) -> None:
+        named: dict[str, set[str]] = {}
+        for item in seen.items:
+            named.setdefault(item.namespace, set()).add(item.name)
         with self._lock:
-            touched = self._accounts ^ accounts if seen.is_complete else accounts
             if seen.is_complete:
-                self._accounts = accounts
-            elif seen.is_deletion:
-                self._accounts -= accounts
+                after = {**{namespace: set[str]() for namespace in self._accounts}, **named}
             else:
-                self._accounts |= accounts
-        self._tell("service accounts", {namespace for namespace, _ in touched})
+                join = set.difference if seen.is_deletion else set.union
+                after = {one: join(self._accounts.get(one, set()), names) for one, names in named.items()}
+            # An event that changes no set, such as another label, is not worth a look: a tenant can cause any
+            # number of them.
+            touched = {one for one, names in after.items() if names != self._accounts.get(one, set())}
+            self._accounts.update({one: after[one] for one in touched if after[one]})
+            for namespace in touched:
+                if not after[namespace]:
+                    del self._accounts[namespace]
+        self._tell("service accounts", touched)
 
     def _tell(self, what: str, namespaces: set[str]) -> None:
         self._listed[what].set()
@@ -102,10 +110,24 @@ class Cluster:
             self._changed(namespace)
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is kept of a namespace or a service account."""
+
+    namespace: str
+    name: str
+    is_going: bool
+
+    @classmethod
+    def of(cls, seen: Any) -> Item:
+        metadata = seen.metadata
+        return cls(metadata.namespace or "", metadata.name, metadata.deletion_timestamp is not None)
+
+
 class Seen:
     """Objects from a list or a watch event."""
 
-    def __init__(self, items: list[Any], *, is_complete: bool, is_deletion: bool = False) -> None:
+    def __init__(self, items: Sequence[Item], *, is_complete: bool, is_deletion: bool = False) -> None:
         self.items = items
         self.is_complete = is_complete
         self.is_deletion = is_deletion
@@ -135,10 +157,7 @@ class Watch:
         # After a failure of any kind, the next round begins with the list.
         version, self._version = self._version, None
         if version is None:
-            found = call(**options, _request_timeout=REQUEST_SECONDS)
-            self.age.heard()
-            self._take(Seen(found.items, is_complete=True))
-            version = found.metadata.resource_version
+            version = self.list()
         stream = watch.Watch().stream(  # type: ignore[no-untyped-call]  # the client's watch has no types
             call,
             **options,
@@ -156,9 +175,25 @@ class Watch:
                 version = event["raw_object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     deleted = event["type"] == "DELETED"
-                    self._take(Seen([event["object"]], is_complete=False, is_deletion=deleted))
+                    item = Item.of(event["object"])
+                    self._take(Seen([item], is_complete=False, is_deletion=deleted))
         except ApiException as error:
             if error.status == HTTPStatus.GONE:
                 return
             raise
         self._version = version
+
+    def list(self) -> str:
+        """Takes the whole list, and returns its version. In pages: the client's objects take many times what
+        is kept of them."""
+        items: list[Item] = []
+        page: dict[str, Any] = {"limit": _PAGE}
+        while True:
+            found = self._listing.call(**self._listing.options, **page, _request_timeout=REQUEST_SECONDS)
+            self.age.heard()
+            items += [Item.of(one) for one in found.items]
+            page["_continue"] = found.metadata.to_dict()["_continue"]
+            if not page["_continue"]:
+                break
+        self._take(Seen(items, is_complete=True))
+        return str(found.metadata.resource_version)

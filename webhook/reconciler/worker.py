@@ -21,14 +21,18 @@ from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
+from webhook.reconciler.excess import Excess
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
-from webhook.reconciler.reconcile import reconcile
+from webhook.reconciler.pace import Pace
+from webhook.reconciler.reconcile import MOST_AT_ONCE, Turn, reconcile
 from webhook.reconciler.secret_store import SecretStore
 from webhook.reconciler.watch import Cluster, Watch
 
 RESYNC_SECONDS = 300.0
 # A round with nothing to do ends after this time, so one that takes longer has hung.
 _IDLE_SECONDS = 30.0
+# After a turn, a namespace rests for so many times as long: it gets a fifth of the time at most.
+_REST = 4.0
 # A round that has more to do goes on in the next one.
 _LONGEST_ROUND_SECONDS = 60.0
 # A new namespace and its default service account appear one after the other: one round handles both.
@@ -82,7 +86,12 @@ class Reconciler:
         self._changed = threading.Condition()
         self._due: set[str] = set()
         self._failures: Counter[str] = Counter()
+        # Those that failed or have more to do, and when they get their next turn.
         self._later: dict[str, float] = {}
+        # Those that have had their share for now, and until when.
+        self._resting: dict[str, float] = {}
+        self._pace = Pace()
+        self._excess = Excess(api, metrics, now=now, clock=clock)
         self._resync_at = 0.0
         self.cluster = Cluster(self.namespace_changed)
 
@@ -128,15 +137,16 @@ class Reconciler:
                 if resync:
                     due |= self._all(agent) - self._pausing()
                     self._resync_at = self._clock() + RESYNC_SECONDS
-                # Those that failed come last, and give way to each change that comes meanwhile.
-                for namespace in sorted(due, key=lambda one: (self._failures[one] > 0, one)):
-                    failed_before = self._failures[namespace] > 0
-                    done = self._one(namespace, agent)
+                    self._pace.forget_idle(self._clock())
+                # Those that were paused come last, and give way to each change that comes meanwhile.
+                for namespace in sorted(due, key=lambda one: (one in self._later, one)):
+                    was_paused, calls, began = namespace in self._later, agent.calls, self._clock()
+                    turn = self._one(namespace, agent)
                     if agent.away is not None:
                         raise agent.away
                     due.remove(namespace)
-                    self._note(namespace, done=done)
-                    if self._clock() >= until or (failed_before and self._is_any_due()):
+                    self._note(namespace, turn, agent.calls - calls, self._clock() - began)
+                    if self._clock() >= until or (was_paused and self._is_any_due()):
                         break
         except (CallError, AgentNotReady):
             self._metrics.reconciled("Unreachable")
@@ -161,13 +171,17 @@ class Reconciler:
                 # passes.
                 self._changed.wait_for(lambda: False, _GATHER_SECONDS)
             due, self._due = self._due, set()
-        # A change in a namespace that fails does not shorten its back-off: its tenant could otherwise have it
-        # tried again at any rate.
+        # A change in a namespace that fails does not shorten its back-off, nor the rest of one that had its
+        # share: its tenant could otherwise have it looked at at any rate.
+        now = self._clock()
+        self._resting = {one: until for one, until in self._resting.items() if until > now}
+        for namespace in due & self._resting.keys():
+            self._later.setdefault(namespace, self._resting[namespace])
         pausing = self._pausing()
         return (due | set(self._later)) - pausing, self._clock() >= self._resync_at
 
     def _pausing(self) -> set[str]:
-        """The namespaces that failed and are not to be tried again yet."""
+        """The namespaces that are not to be looked at yet."""
         now = self._clock()
         return {namespace for namespace, at in self._later.items() if at > now}
 
@@ -175,14 +189,21 @@ class Reconciler:
         with self._changed:
             return bool(self._due)
 
-    def _note(self, namespace: str, *, done: bool) -> None:
-        if done:
-            del self._failures[namespace]
-            self._later.pop(namespace, None)
-        else:
+    def _note(self, namespace: str, turn: Turn | None, calls: int, seconds: float) -> None:
+        """Notes a turn, or for None a failure, and when the namespace may have its next one."""
+        now = self._clock()
+        rest = max(self._pace.spend(namespace, calls, now), seconds * _REST)
+        if turn is None:
             self._failures[namespace] += 1
-            pause = _BACK_OFF.pause(self._failures[namespace], self._chance())
-            self._later[namespace] = self._clock() + pause
+            back_off = _BACK_OFF.pause(self._failures[namespace], self._chance())
+            self._later[namespace] = now + max(rest, back_off)
+            return
+        del self._failures[namespace]
+        self._later.pop(namespace, None)
+        if not turn.is_last:
+            self._later[namespace] = now + rest
+        elif rest > 0:
+            self._resting[namespace] = now + rest
 
     def _all(self, agent: AgentSecrets) -> set[str]:
         """The labelled namespaces, and those that have secrets at the cluster agent."""
@@ -197,22 +218,26 @@ class Reconciler:
             self._metrics.reconciled("Failed")
         return found
 
-    def _one(self, namespace: str, agent: AgentSecrets) -> bool:
+    def _one(self, namespace: str, agent: AgentSecrets) -> Turn | None:
+        """One turn of the namespace; None for a failure."""
         accounts = None if namespace in self._excluded else self.cluster.service_accounts(namespace)
+        # Where the Secret cannot be written, each try makes credentials in vain.
+        most = 1 if self._failures[namespace] else MOST_AT_ONCE
         try:
-            known = agent.secrets(namespace)
-            done = reconcile(namespace, accounts, known, agent=agent, store=self._store, now=self._now())
+            turn = reconcile(namespace, accounts, agent=agent, store=self._store, now=self._now(), most=most)
+            if turn.is_last:
+                self._excess.note(namespace, turn.excess)
         except VersionConflict as error:
             _log.info("lost a race, looking again", namespace=namespace, message=str(error))
             self._metrics.reconciled("Conflict")
-            return False
+            return None
         except (CallError, *API_SERVER_ERRORS) as error:
             _log.warning("namespace not reconciled", namespace=namespace, error=description(error))
             self._metrics.reconciled("Failed")
-            return False
+            return None
         except Exception as error:  # noqa: BLE001 - a tenant's Secret must not stop other namespaces' work
             _log.exception("namespace not reconciled", namespace=namespace, error=described(error))
             self._metrics.reconciled("Failed")
-            return False
-        self._metrics.reconciled("Written" if done.writes or done.forget or done.replace else "Unchanged")
-        return True
+            return None
+        self._metrics.reconciled("Written" if turn.wrote or turn.forgotten else "Unchanged")
+        return turn

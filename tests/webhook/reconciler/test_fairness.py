@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from structlog.testing import capture_logs
 
 from certs import Stored
-from tests.webhook.reconciler.test_worker import ClusterAgentDouble
+from tests.webhook.reconciler.cluster_agent_double import ClusterAgentDouble
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
+from webhook.reconciler.pace import BURST, PER_SECOND
+from webhook.reconciler.reconcile import MOST_AT_ONCE
 from webhook.reconciler.watch import Cluster
 from webhook.reconciler.worker import RESYNC_SECONDS, Reconciler
 
@@ -46,14 +49,24 @@ class Quotas(MemorySecrets):
 class Listed(Cluster):
     """The failing namespaces and one other, each with a service account, as if watches had listed them."""
 
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        super().__init__(changed)
+        self.accounts = {one: frozenset({"default"}) for one in FAILING | {"shop"}}
+
     def namespaces(self) -> frozenset[str]:
-        return FAILING | {"shop"}
+        return frozenset(self.accounts)
 
     def service_accounts(self, namespace: str) -> frozenset[str] | None:
-        return frozenset({"default"}) if namespace in self.namespaces() else None
+        return self.accounts.get(namespace)
 
     def wait_until_listed(self, seconds: float) -> bool:
         return True
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round does not wait for further changes."""
+    monkeypatch.setattr("webhook.reconciler.worker._GATHER_SECONDS", 0.0)
 
 
 class Rounds:
@@ -62,10 +75,10 @@ class Rounds:
     def __init__(self) -> None:
         self.store = Quotas()
         self.seconds = 0.0
-        agent = ClusterAgentDouble()
+        self.agent = ClusterAgentDouble()
         self.reconciler = Reconciler(
             client.CoreV1Api(),
-            lambda: cast(AgentSecrets, agent),
+            lambda: cast(AgentSecrets, self.agent),
             excluded_namespaces=(),
             store=self.store,
             metrics=Metrics(),
@@ -73,7 +86,8 @@ class Rounds:
             chance=lambda: 1.0,
             clock=lambda: self.seconds,
         )
-        self.reconciler.cluster = Listed(self.reconciler.namespace_changed)
+        self.cluster = Listed(self.reconciler.namespace_changed)
+        self.reconciler.cluster = self.cluster
         assert set(self.round()) == FAILING | {"shop"}
         assert set(self.store.secrets) == {"shop"}
 
@@ -119,3 +133,59 @@ def test_a_resync_leaves_the_back_off_of_failing_namespaces_alone_and_no_failure
         assert set(rounds.round()) == FAILING
     rounds.seconds = RESYNC_SECONDS
     assert rounds.round() == ["shop"]
+
+
+def beside_another(rounds: Rounds, accounts: int) -> None:
+    """One round in which `shop` has so many service accounts, and `other`, which changed too, is first."""
+    rounds.cluster.accounts["shop"] = frozenset(f"account-{number:04}" for number in range(accounts))
+    rounds.cluster.accounts["other"] = frozenset({"default"})
+    rounds.reconciler.namespace_changed("shop")
+    rounds.reconciler.namespace_changed("other")
+    assert rounds.round()[0] == "other"
+
+
+def test_attack_a_thousand_service_accounts_get_theirs_in_turns_at_a_bounded_pace() -> None:
+    rounds = Rounds()
+    began = rounds.seconds
+    while len(rounds.store.secrets["shop"]) <= 1000:
+        before = rounds.agent.made
+        beside_another(rounds, 1000)
+        assert rounds.agent.made - before <= MOST_AT_ONCE + len(FAILING) + 1
+        rounds.seconds += 1.0
+    assert rounds.seconds - began == pytest.approx((1000 - BURST) / PER_SECOND, abs=10.0)
+
+
+def test_attack_a_tenant_who_creates_and_deletes_service_accounts_all_the_time_is_slowed_down_alone() -> None:
+    rounds = Rounds()
+    before = rounds.agent.changes["shop"]
+    for number in range(200):
+        beside_another(rounds, number % 20)
+        rounds.seconds += 0.1
+    assert rounds.agent.changes["shop"] - before < BURST + 20 * PER_SECOND + MOST_AT_ONCE
+
+
+def test_a_namespace_that_fails_is_tried_again_with_one_new_secret() -> None:
+    rounds = Rounds()
+    rounds.cluster.accounts["failing-07"] = frozenset(f"account-{number:04}" for number in range(1000))
+    rounds.seconds += LONGEST_PAUSE
+    before = rounds.agent.made
+    rounds.round()
+    assert rounds.agent.made - before == len(FAILING)
+
+
+def test_attack_a_namespace_whose_turns_take_long_gets_a_fifth_of_the_time() -> None:
+    rounds = Rounds()
+
+    def slow() -> None:
+        rounds.seconds += 1.0
+
+    rounds.store.when_read = slow
+    rounds.reconciler.namespace_changed("shop")
+    assert rounds.round()[0] == "shop"
+    looks = 0
+    for _ in range(8):
+        rounds.seconds += 0.5
+        rounds.reconciler.namespace_changed("shop")
+        rounds.reconciler.namespace_changed("other")
+        looks += "shop" in rounds.round()
+    assert looks == 1

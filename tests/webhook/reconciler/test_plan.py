@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.chains import NOW
-from webhook.reconciler.agent_secrets import KnownSecret
+from webhook.reconciler.agent_secrets import KnownSecret, KnownSecrets
+from webhook.reconciler.entries import MOST_BYTES_WITH_NEW_ENTRIES
 from webhook.reconciler.plan import GRACE, Plan
 from webhook.reconciler.plan import plan as planned
 
@@ -26,7 +27,8 @@ def document(identifier: str, roots: str = "roots") -> str:
 def plan(
     accounts: set[str] | None, stored: dict[str, str] | None, secrets: list[KnownSecret], now: datetime
 ) -> Plan:
-    return planned(accounts, stored, secrets, "roots", now)
+    data = None if stored is None else {"_roots.pem": "roots", **stored}
+    return planned(accounts, data, KnownSecrets(secrets), "roots", now)
 
 
 def test_every_service_account_of_a_new_namespace_gets_a_credential() -> None:
@@ -34,9 +36,7 @@ def test_every_service_account_of_a_new_namespace_gets_a_credential() -> None:
 
 
 def test_nothing_is_done_when_all_is_there() -> None:
-    done = plan({"web"}, {"web": document("a")}, [known("a")], NOW)
-    assert done == Plan()
-    assert not done.writes
+    assert plan({"web"}, {"web": document("a")}, [known("a")], NOW) == Plan()
 
 
 def test_a_credential_in_the_last_third_of_its_life_is_replaced_and_the_old_one_stays_for_now() -> None:
@@ -92,7 +92,7 @@ def test_a_namespace_that_never_was_ours_is_left_alone() -> None:
 def test_an_entry_gets_the_roots_of_now_without_a_new_credential() -> None:
     stored = {"web": document("a", "yesterday's roots"), "gone": document("b", "yesterday's roots")}
     assert plan({"web"}, stored, [known("a"), known("b", "gone")], NOW) == Plan(
-        trust=("web",), remove=("gone",), forget=("b",)
+        trust=True, remove=("gone",), forget=("b",)
     )
 
 
@@ -104,3 +104,45 @@ def test_a_credential_made_by_a_clock_that_was_ahead_is_replaced_once() -> None:
     # It is our clock that is behind: another one would seem early too, and so would each further one.
     also_early = known("b", age=timedelta(hours=-2))
     assert plan({"web"}, {"web": document("b")}, [early, also_early], NOW) == Plan()
+
+
+def test_missing_credentials_come_before_those_that_are_due() -> None:
+    due = known("a", age=timedelta(days=61))
+    assert plan({"b", "web"}, {"web": document("a")}, [due], NOW).issue == ("b", "web")
+
+
+def test_attack_ten_thousand_accounts_with_the_longest_names_get_what_fits_and_the_existing_stay() -> None:
+    names = {f"{number:05}-{'n' * 247}" for number in range(10_000)}
+    last = max(names)
+    todo = plan(names, {last: document("a")}, [known("a", last)], NOW)
+    assert last not in todo.issue + todo.excess
+    assert len(todo.issue) > 500
+    assert todo.issue + todo.excess == tuple(sorted(names - {last}))
+
+
+def test_an_entry_that_cannot_be_used_makes_room_for_its_successor() -> None:
+    full = {"web": "x" * MOST_BYTES_WITH_NEW_ENTRIES}
+    assert plan({"other", "web"}, full, [], NOW) == Plan(issue=("web",), excess=("other",))
+
+
+def test_leaks_are_forgotten_after_the_grace_and_without_revoking() -> None:
+    current, young, old = known("a"), known("b", age=GRACE), known("c", age=GRACE + timedelta(seconds=1))
+    assert plan({"web"}, {"web": document("a")}, [current, young, old], NOW) == Plan(replace=("c",))
+
+
+def test_of_an_account_that_waits_for_its_credential_the_oldest_stays_because_pods_may_have_it() -> None:
+    secrets = [known("b", age=timedelta(hours=2)), known("a", age=timedelta(hours=3))]
+    assert plan({"web"}, None, secrets, NOW) == Plan(issue=("web",), replace=("b",))
+
+
+def test_an_account_for_which_there_is_no_room_leaves_nothing_behind() -> None:
+    full = {"web": document("a") + " " * MOST_BYTES_WITH_NEW_ENTRIES}
+    todo = plan({"other", "web"}, full, [known("a"), known("b", "other")], NOW)
+    assert todo == Plan(replace=("b",), excess=("other",))
+
+
+def test_what_a_cut_list_does_not_contain_counts_as_good() -> None:
+    leaks = [known("b"), known("c"), known("d", "gone")]
+    stored = {"web": document("a"), "_roots.pem": "roots"}
+    todo = planned({"web", "new"}, stored, KnownSecrets(leaks, complete=False), "roots", NOW)
+    assert todo == Plan(issue=("new",), forget=("d",))

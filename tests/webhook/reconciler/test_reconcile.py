@@ -3,7 +3,6 @@ tests/endtoend have a real API server's."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -11,14 +10,14 @@ import pytest
 
 from blessings import Blessing, Principal, RevocationList
 from certs import Stored, VersionConflict
+from pod_agent.credential import parse_credential
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
-from webhook.reconciler.plan import Plan
-from webhook.reconciler.reconcile import reconcile
+from webhook.reconciler.reconcile import Turn, reconcile
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 def agent(running: RunningClusterAgent) -> Iterator[AgentSecrets]:
     with client_of(running, "webhook") as client:
         for namespace in client.namespaces():
-            for secret in client.secrets(namespace):
+            for secret in client.secrets(namespace).secrets:
                 client.forget_secret(secret.id, revoke=True)
         yield client
 
@@ -46,19 +45,28 @@ def client_of(running: RunningClusterAgent, extension: str, server_name: str = S
     return AgentSecrets(ClusterAgentClient(address, context), running.server_roots)
 
 
-def look(agent: AgentSecrets, store: MemorySecrets, accounts: set[str] | None) -> Plan:
-    known = agent.secrets("shop")
-    return reconcile("shop", accounts, known, agent=agent, store=store, now=datetime.now(UTC))
+def stored(store: MemorySecrets, account: str = "web") -> dict[str, str]:
+    """The stored credential, as the cluster agent made it."""
+    data = store.secrets["shop"]
+    credential = parse_credential(data[account], lambda: data["_roots.pem"])
+    return {
+        "privateKey": credential.principal.to_pem().decode(),
+        "certificateChain": credential.blessing.to_pem(),
+        "clusterAgentRoots": credential.cluster_agent_roots.to_pem(),
+    }
+
+
+def look(agent: AgentSecrets, store: MemorySecrets, accounts: set[str] | None) -> Turn:
+    return reconcile("shop", accounts, agent=agent, store=store, now=datetime.now(UTC))
 
 
 def test_the_stored_credential_gives_a_pod_its_name(
     running: RunningClusterAgent, agent: AgentSecrets
 ) -> None:
     store = MemorySecrets()
-    assert look(agent, store, {"web"}).issue == ("web",)
-    assert look(agent, store, {"web"}) == Plan()
-    credential = json.loads(store.secrets["shop"]["web"])
-    with running.credential_client(credential) as pod:
+    assert look(agent, store, {"web"}) == Turn(made=1, wrote=True)
+    assert look(agent, store, {"web"}) == Turn()
+    with running.credential_client(stored(store)) as pod:
         body = {"csr": csr_of(Principal.create()), "token": pod_token(running.tokens)}
         assert pod.post("/v1/seek-blessings", json=body).status_code == 200
 
@@ -68,7 +76,7 @@ def test_a_namespace_without_its_label_has_nothing_left(agent: AgentSecrets) -> 
     look(agent, store, {"web", "default"})
     look(agent, store, None)
     assert store.secrets == {}
-    assert agent.secrets("shop") == []
+    assert agent.secrets("shop").secrets == []
 
 
 @pytest.mark.parametrize("accounts", [None, {"other"}])
@@ -77,7 +85,7 @@ def test_what_was_issued_is_revoked_with_its_namespace_or_account(
 ) -> None:
     store = MemorySecrets()
     look(agent, store, {"web"})
-    with running.credential_client(json.loads(store.secrets["shop"]["web"])) as pod:
+    with running.credential_client(stored(store)) as pod:
         body = {"csr": csr_of(Principal.create()), "token": pod_token(running.tokens)}
         chain = Blessing.from_pem(pod.post("/v1/seek-blessings", json=body).json()["chain"])
     look(agent, store, accounts)
@@ -104,7 +112,7 @@ def test_the_loser_of_a_race_leaves_no_secret_behind(agent: AgentSecrets) -> Non
     with pytest.raises(VersionConflict):
         look(agent, store, {"web"})
     assert store.secrets == {"shop": {"web": "the other's"}}
-    assert agent.secrets("shop") == []
+    assert agent.secrets("shop").secrets == []
 
 
 def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSecrets) -> None:
@@ -116,16 +124,16 @@ def test_a_secret_that_cannot_be_written_leaves_no_secret_behind(agent: AgentSec
 
     with pytest.raises(OSError, match="quota"):
         look(agent, FullSecrets(), {"web", "default"})
-    assert agent.secrets("shop") == []
+    assert agent.secrets("shop").secrets == []
 
 
 def test_the_stored_credential_trusts_the_roots_of_now(agent: AgentSecrets) -> None:
     store = MemorySecrets()
     look(agent, store, {"web"})
-    first = json.loads(store.secrets["shop"]["web"])
-    store.secrets["shop"]["web"] = json.dumps({**first, "clusterAgentRoots": "those of last year"})
-    assert look(agent, store, {"web"}) == Plan(trust=("web",))
-    assert json.loads(store.secrets["shop"]["web"]) == first
+    first = dict(store.secrets["shop"])
+    store.secrets["shop"]["_roots.pem"] = "those of last year"
+    assert look(agent, store, {"web"}) == Turn(wrote=True)
+    assert store.secrets["shop"] == first
 
 
 def test_pages_are_put_together_and_the_rest_of_a_namespace_is_passed_over(
@@ -134,8 +142,8 @@ def test_pages_are_put_together_and_the_rest_of_a_namespace_is_passed_over(
     monkeypatch.setattr("webhook.reconciler.agent_secrets.PAGE", 2)
     made = {agent.new_secret("flood", f"account-{number}").id for number in range(5)}
     agent.new_secret("shop", "web")
-    assert {one.id for one in agent.secrets("flood")} == made
-    assert len(agent.secrets("shop")) == 1
+    assert {one.id for one in agent.secrets("flood").secrets} == made
+    assert len(agent.secrets("shop").secrets) == 1
     assert agent.namespaces() == {"flood", "shop"}
 
 

@@ -14,7 +14,7 @@ from kubernetes import client
 from certs import api_server
 from certs.api_server import BoundedApiClient
 from tests.web_servers import answering
-from webhook.reconciler.watch import Cluster, Watch
+from webhook.reconciler.watch import Cluster, Item, Seen, Watch
 
 BOOKMARK: dict[str, object] = {
     "type": "BOOKMARK",
@@ -89,3 +89,41 @@ async def test_a_bookmark_shows_that_the_server_lives_and_the_next_watch_continu
     assert second["resourceVersion"] == "7"
     assert peer.changed == ["shop"]
     assert ages[0] == 0 < ages[1] < 60
+
+
+ACCOUNTS = [f"account-{number}" for number in range(5)]
+
+
+async def listed_in_pages(request: web.Request) -> web.Response:
+    """Two service accounts at a time."""
+    begin = int(request.query.get("continue", "0"))
+    items = [{"metadata": {"namespace": "shop", "name": name}} for name in ACCOUNTS[begin : begin + 2]]
+    metadata = {"resourceVersion": "5", "continue": str(begin + 2) if begin + 2 < len(ACCOUNTS) else ""}
+    return web.json_response({"metadata": metadata, "items": items})
+
+
+async def test_a_list_is_read_in_pages_and_taken_as_a_whole() -> None:
+    changed: list[str] = []
+    cluster = Cluster(changed.append)
+    cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
+    async with answering(listed_in_pages) as url:
+        api = client.CoreV1Api(BoundedApiClient(client.Configuration(host=url)))
+        version = await asyncio.to_thread(cluster.service_account_watch(api).list)
+    assert version == "5"
+    assert cluster.service_accounts("shop") == frozenset(ACCOUNTS)
+    assert changed == ["shop", "shop"]
+
+
+def test_attack_an_event_that_changes_no_set_of_service_accounts_is_no_work() -> None:
+    changed: list[str] = []
+    cluster = Cluster(changed.append)
+    web, admin = Item("shop", "web", is_going=False), Item("bank", "admin", is_going=False)
+    cluster.take_service_accounts(Seen([web, admin], is_complete=True))
+    assert sorted(changed) == ["bank", "shop"]
+    cluster.take_service_accounts(Seen([web], is_complete=False))
+    cluster.take_service_accounts(Seen([web, admin], is_complete=True))
+    assert len(changed) == 2
+    cluster.take_service_accounts(Seen([web], is_complete=False, is_deletion=True))
+    cluster.take_service_accounts(Seen([web], is_complete=False, is_deletion=True))
+    cluster.take_service_accounts(Seen([], is_complete=True))
+    assert changed[2:] == ["shop", "bank"]

@@ -4,12 +4,11 @@ lists that are none. The API server and the cluster agent are doubles."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,63 +17,17 @@ from certs import Stored
 from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError, CallUnanswered, UnusableAnswer
 from service.supervisor import Supervisor
-from tests.chains import realm
 from tests.waiting import PATIENCE_SECONDS, until
 from tests.webhook.api_server import ApiServer
+from tests.webhook.reconciler.cluster_agent_double import ROOTS, ClusterAgentDouble, credential
 from webhook.kubernetes_clients import description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
-from webhook.reconciler.agent_secrets import AgentSecrets, KnownSecret, NewSecret
+from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.reconcile import reconcile
 from webhook.reconciler.secret_store import SecretStore
 from webhook.reconciler.worker import Reconciler
-
-REALM = realm()
-
-
-class ClusterAgentDouble:
-    """Knows the secrets that it made; is away as long as it is told to."""
-
-    def __init__(self) -> None:
-        self.roots = REALM.roots
-        self.known: dict[str, KnownSecret] = {}
-        self.is_away = False
-        self.away: CallUnanswered | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
-
-    def secrets(self, namespace: str) -> list[KnownSecret]:
-        self._answer()
-        return [one for one in self.known.values() if one.namespace == namespace]
-
-    def namespaces(self) -> set[str]:
-        self._answer()
-        return {one.namespace for one in self.known.values()}
-
-    def _answer(self) -> None:
-        self.away = CallUnanswered("Unreachable", "away") if self.is_away else None
-        if self.away is not None:
-            raise self.away
-
-    def new_secret(self, namespace: str, service_account: str) -> NewSecret:
-        identifier, now = f"secret-{len(self.known)}", datetime.now(UTC)
-        self.known[identifier] = KnownSecret(
-            identifier, namespace, service_account, now, now + timedelta(days=90)
-        )
-        return NewSecret(identifier, service_account, {"id": identifier, "privateKey": "key"})
-
-    def forget_secret(self, secret_id: str, *, revoke: bool) -> None:
-        self.known.pop(secret_id, None)
 
 
 class World:
@@ -199,21 +152,25 @@ class SilentAgent:
 
 
 def test_credentials_that_were_not_written_are_not_forgotten_one_by_one_while_nothing_answers() -> None:
-    """The list of the next round shows them, and they are forgotten then."""
+    """The list of the next round shows them, and they are forgotten later."""
 
     class Answers(SilentAgent):
         def call(self, method: str, path: str, body: object = None) -> dict[str, object]:
-            if path == "/v1/new-secret" and len(self.calls) < 3:
+            if path == "/v1/new-secret" and len(self.calls) < 4:
                 self.calls.append(path)
-                return {"id": str(len(self.calls)), "application": "a", "credential": {}}
+                return {"id": "new", "application": "a", "credential": credential()}
             return super().call(method, path, body)
 
+    class FullSecrets(MemorySecrets):
+        def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
+            raise OSError("quota exceeded")
+
     silent = Answers("Unreachable")
-    agent = AgentSecrets(cast(ClusterAgentClient, silent), REALM.roots)
+    agent = AgentSecrets(cast(ClusterAgentClient, silent), ROOTS)
     accounts = frozenset(f"account-{number}" for number in range(20))
     with pytest.raises(CallUnanswered):
-        reconcile("shop", accounts, [], agent=agent, store=MemorySecrets(), now=datetime.now(UTC))
-    assert silent.calls == ["/v1/new-secret"] * 4
+        reconcile("shop", accounts, agent=agent, store=FullSecrets(), now=datetime.now(UTC))
+    assert silent.calls[1:] == ["/v1/new-secret"] * 4
 
 
 async def one_round(
@@ -251,7 +208,7 @@ async def test_a_round_ends_at_the_first_call_that_nothing_answers(reason: str, 
     """Each further one would wait for its full time, and in the end turn every replica's readiness. An answer
     that asks to wait is one namespace's."""
     silent = SilentAgent(reason)
-    agent = AgentSecrets(cast(ClusterAgentClient, silent), REALM.roots)
+    agent = AgentSecrets(cast(ClusterAgentClient, silent), ROOTS)
     _, error = await one_round(agent, MemorySecrets(), 20)
     assert silent.calls.count("/v1/new-secret") == calls
     assert (error is not None) == (calls == 1)
@@ -262,7 +219,7 @@ class FloodedAgent:
 
     def call(self, _method: str, path: str, _body: object = None) -> dict[str, object]:
         if path == "/v1/new-secret":
-            return {"id": "new", "application": "a", "credential": {"id": "new", "privateKey": "key"}}
+            return {"id": "new", "application": "a", "credential": credential()}
         if "namespace=" not in path or "namespace=namespace-0" in path:
             raise UnusableAnswer("AnswerTooLong", "the answer has more than 67108864 bytes")
         return {"secrets": [], "following": None}
@@ -272,7 +229,7 @@ class FloodedAgent:
 
 
 async def test_attack_the_secrets_of_one_namespace_leave_no_other_without() -> None:
-    agent = AgentSecrets(cast(ClusterAgentClient, FloodedAgent()), REALM.roots)
+    agent = AgentSecrets(cast(ClusterAgentClient, FloodedAgent()), ROOTS)
     store = MemorySecrets()
     _, error = await one_round(agent, store, 3)
     assert error is None
@@ -285,6 +242,7 @@ async def test_a_round_is_cut_and_the_next_goes_on_with_those_that_are_left(
     monkeypatch.setattr("webhook.reconciler.worker._LONGEST_ROUND_SECONDS", 0.0)
     agent, store = cast(AgentSecrets, ClusterAgentDouble()), MemorySecrets()
     reconciler, _ = await one_round(agent, store, 3)
-    for done in (1, 2, 3):
-        assert len(store.secrets) == done
+    assert len(store.secrets) == 1
+    for done in (2, 3):
         await asyncio.to_thread(reconciler.round)
+        assert len(store.secrets) == done

@@ -1,0 +1,108 @@
+"""Service accounts for which their namespace's Secret has no room: told by an Event, the log and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from http import HTTPStatus
+
+import structlog
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from certs.api_server import REQUEST_SECONDS
+from webhook.kubernetes_clients import API_SERVER_ERRORS, description
+from webhook.layout import BOOTSTRAP_SECRET
+from webhook.metrics import Metrics
+
+# One Event in each namespace: its name is the same each time, so that RBAC can limit its update to it.
+EVENT = f"{BOOTSTRAP_SECRET}.excess"
+REASON = "ServiceAccountsWithoutCredential"
+# The API server forgets an Event after an hour by default.
+_REPEAT_SECONDS = 1800.0
+_AT_MOST_EVERY_SECONDS = 60.0
+_NAMED = 3
+_log = structlog.stdlib.get_logger("webhook.reconciler")
+
+
+class Excess:
+    """The service accounts in excess, by namespace."""
+
+    def __init__(
+        self,
+        api: client.CoreV1Api,
+        metrics: Metrics,
+        *,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._api = api
+        self._metrics = metrics
+        self._now = now
+        self._clock = clock
+        self._counts: dict[str, int] = {}
+        self._told: dict[str, tuple[float, str]] = {}
+
+    def note(self, namespace: str, accounts: Sequence[str]) -> None:
+        """States that these are now the namespace's service accounts in excess. What hinders the Event is
+        logged."""
+        if accounts:
+            self._counts[namespace] = len(accounts)
+            self._tell(namespace, accounts)
+        else:
+            self._counts.pop(namespace, None)
+            self._told.pop(namespace, None)
+        self._metrics.in_excess(sum(self._counts.values()))
+
+    def _tell(self, namespace: str, accounts: Sequence[str]) -> None:
+        text, now = message(accounts), self._clock()
+        at, before = self._told.get(namespace, (-_REPEAT_SECONDS, ""))
+        if now - at < (_REPEAT_SECONDS if text == before else _AT_MOST_EVERY_SECONDS):
+            return
+        self._told[namespace] = (now, text)
+        _log.warning(
+            "service accounts without a credential",
+            namespace=namespace,
+            count=len(accounts),
+            first=accounts[:_NAMED],
+        )
+        try:
+            self._write(namespace, event(namespace, text, self._now()))
+        except API_SERVER_ERRORS as error:
+            _log.warning("event not written", namespace=namespace, error=description(error))
+
+    def _write(self, namespace: str, body: client.CoreV1Event) -> None:
+        try:
+            self._api.create_namespaced_event(namespace, body, _request_timeout=REQUEST_SECONDS)
+        except ApiException as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            self._api.replace_namespaced_event(EVENT, namespace, body, _request_timeout=REQUEST_SECONDS)
+
+
+def message(accounts: Sequence[str]) -> str:
+    """The Event's message, of at most 1024 bytes, which names the first of the service accounts."""
+    others = len(accounts) - _NAMED
+    named = ", ".join(accounts[:_NAMED]) + (f" and {others} more" if others > 0 else "")
+    return (
+        f"{named}: no room in Secret {BOOTSTRAP_SECRET}, so their Pods wait. Delete service accounts that "
+        "are not needed, or use another namespace."
+    )
+
+
+def event(namespace: str, text: str, now: datetime) -> client.CoreV1Event:
+    """The core/v1 Event."""
+    return client.CoreV1Event(
+        metadata=client.V1ObjectMeta(name=EVENT, namespace=namespace),
+        involved_object=client.V1ObjectReference(
+            api_version="v1", kind="Namespace", name=namespace, namespace=namespace
+        ),
+        type="Warning",
+        reason=REASON,
+        message=text,
+        source=client.V1EventSource(component="vanadium-webhook"),
+        first_timestamp=now,
+        last_timestamp=now,
+        count=1,
+    )
