@@ -39,6 +39,7 @@ from cluster_agent.program.tasks import (
     following_mounted,
     housekeeping,
     inspecting,
+    keeping_keys,
     keeping_roots,
     led,
     note_heads,
@@ -87,7 +88,9 @@ def main() -> None:
     try:
         # asyncio itself spends twice the time on a TLS connection.
         uvloop.run(_run(settings), loop_factory=lambda: event_loop(uvloop.new_event_loop))
-    except (ClusterAgentError, SettingsError) as error:
+    except SettingsError as error:
+        sys.exit(_complaint(2, error))
+    except ClusterAgentError as error:
         sys.exit(_complaint(1, error))
 
 
@@ -103,7 +106,8 @@ async def _run(settings: Settings) -> None:
     refusals = Refusals(time.monotonic, _now)
     try:
         await store.claim_authority(room.lasting_fingerprints)
-        async with attestation(settings, _now) as (attestor, tripwires, pods):
+        async with attestation(settings, _now) as attested:
+            attestor, pods = attested.attestor, attested.pods
             _watch(metrics, store, attestor, room, serving)
             administrators = Administrators(
                 settings.access_list, room.issuing.public_key, settings.secret_keepers_list
@@ -152,7 +156,7 @@ async def _run(settings: Settings) -> None:
                     secrets=store.secrets,
                     issuances=store.issuances,
                     attestor=attestor,
-                    tripwires=(metrics, *tripwires),
+                    tripwires=(metrics, *attested.tripwires),
                     ttl=settings.ttl,
                     now=_now,
                     watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
@@ -200,6 +204,8 @@ async def _run(settings: Settings) -> None:
                 tasks.append(essential(seconds, "identity-roots", keep, "identity roots not kept"))
             if mounted is not None:
                 tasks.append(every(10, "mounted-issuer", mounted, "mounted issuer not followed yet"))
+            if attested.keys is not None:
+                tasks.append(keeping_keys(attested.keys))
             watches = WatchMetrics(metrics.registry, "cluster_agent")
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)

@@ -3,28 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
-from blessings import AccessList, InvalidName, InvalidPattern, Name, Pattern
+from blessings import AccessList, Name
 from cluster_agent.audit.kinds import Retention
+from cluster_agent.flags import PREFIX, contradictions
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
-from cluster_agent.signing.room import BOOTSTRAP_ROOT
-from cluster_agent.store.database import database_url
+from cluster_agent.setting_types import DatabaseUrl, FileOrAddress, NamePrefix, Patterns
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
-from service.settings import explained
+from service.settings import explained, unknown
 
-CONTROL_PLANE_ROOT = Name.parse("vanadium-control-plane")
-PREFIX = "VANADIUM_CLUSTER_AGENT_"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 
@@ -38,7 +41,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    name_prefix: str = Field(
+    name_prefix: NamePrefix = Field(
         description="blessing prefix of every application, its first component the root: acme:prod"
     )
     claim: Literal["none", "required"] = Field(
@@ -62,7 +65,7 @@ class Settings(BaseSettings):
         description="root.pem, issuing.pem and bootstrap.pem, made by cluster-agent-keys and shared by all "
         "replicas; without it they are made in the data directory",
     )
-    database_url: SecretStr | None = Field(
+    database_url: DatabaseUrl | None = Field(
         default=None,
         description="postgresql://USER@HOST/DATABASE, for several replicas; without it, SQLite in the data "
         "directory",
@@ -78,14 +81,14 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=8194, ge=0, le=65535, description="plain HTTP: /healthz, /readyz, /metrics"
     )
-    administrators: Annotated[tuple[str, ...], NoDecode] = Field(
+    administrators: Patterns = Field(
         default=(), description="patterns of names that may administer; a claim adds its own"
     )
-    secret_keepers: Annotated[tuple[str, ...], NoDecode] = Field(
+    secret_keepers: Patterns = Field(
         default=("vanadium-control-plane:webhook",),
         description="patterns of names that may make, list and forget secrets, and may not administer",
     )
-    not_administrators: Annotated[tuple[str, ...], NoDecode] = Field(
+    not_administrators: Patterns = Field(
         default=(), description="patterns of names that may do neither, whatever the others say"
     )
     attestor: Literal["token-review", "jwks"] = Field(
@@ -94,7 +97,7 @@ class Settings(BaseSettings):
     token_audience: str = Field(
         default="vanadium-cluster-agent", min_length=1, description="audience that tokens must have"
     )
-    jwks_location: str = Field(
+    jwks_location: FileOrAddress = Field(
         default="", description="file or https:// address of the token issuer's key set"
     )
     jwks_issuer: str = Field(default="", description="the tokens' iss")
@@ -183,71 +186,10 @@ class Settings(BaseSettings):
         default="info", description="the least important level to log"
     )
 
-    @field_validator("administrators", "not_administrators", "secret_keepers", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if value == "":
-            return ()
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-    @field_validator("name_prefix")
-    @classmethod
-    def _is_a_name(cls, value: str) -> str:
-        try:
-            root = Name.parse(value).components[0]
-        except InvalidName as error:
-            raise ValueError(str(error)) from error
-        if root in (BOOTSTRAP_ROOT.components[0], CONTROL_PLANE_ROOT.components[0]):
-            raise ValueError(f"the root {root!r} is taken by the control plane itself")
-        return value
-
-    @field_validator("administrators", "not_administrators", "secret_keepers")
-    @classmethod
-    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for pattern in value:
-                Pattern.parse(pattern)
-        except InvalidPattern as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_a_database(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            if value is not None:
-                database_url(value.get_secret_value())
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
-        return value
-
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.ttl_seconds < self.minimum_ttl_seconds:
-            raise ValueError(
-                f"ttl_seconds ({self.ttl_seconds}) is below minimum_ttl_seconds ({self.minimum_ttl_seconds})"
-            )
-        if self.longest_ttl_seconds < self.ttl_seconds:
-            raise ValueError(
-                f"--longest-ttl-seconds ({self.longest_ttl_seconds}) is below --ttl-seconds "
-                f"({self.ttl_seconds}); no replica's certificate may live longer than the first"
-            )
-        if self.attestor == "jwks" and not (self.jwks_location and self.jwks_issuer):
-            raise ValueError("attestor jwks needs jwks_location and jwks_issuer")
-        if self.claim == "required" and len(self.prefix.components) < 2:
-            raise ValueError(f"claim required needs a name_prefix below a root, as {self.prefix}:prod")
-        if self.claim == "required" and self.claim_code_file is None:
-            raise ValueError("claim required needs claim_code_file: without a code, any client could claim")
-        if self.issuing_directory is not None and self.claim == "required":
-            raise ValueError(
-                "issuing_directory and claim required exclude each other: the one or the other root"
-            )
-        if self.issuing_directory is not None and len(self.prefix.components) < 2:
-            raise ValueError(f"issuing_directory needs a name_prefix below a root, as {self.prefix}:prod")
-        if self.database_url is not None and self.keys_directory is None:
-            raise ValueError(
-                "database_url needs keys_directory: replicas that share a store share their keys"
-            )
+        if found := "; ".join(contradictions(self)):
+            raise ValueError(found)
         return self
 
     @property
@@ -310,8 +252,10 @@ class Settings(BaseSettings):
         )
 
 
-def read_settings(arguments: Sequence[str]) -> Settings:
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises SettingsError, which names each wrong setting."""
+    if wrong := unknown(PREFIX, Settings.model_fields, environment):
+        raise SettingsError(wrong)
     try:
         source: CliSettingsSource[Settings] = CliSettingsSource(Settings, cli_parse_args=list(arguments))
         return Settings(_cli_settings_source=source)  # type: ignore[call-arg]  # the plugin does not know it

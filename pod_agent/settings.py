@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
 from service.addresses import https_address
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
-from service.settings import wrong
+from service.settings import unknown, wrong
 
 PREFIX = "VANADIUM_POD_AGENT_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -37,6 +37,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     """The settings of this process. Raises SettingsError, which names the wrong one and what it expects."""
     defaults = Settings()
     given = vars(_parser().parse_args(arguments))
+    if misspelt := unknown(PREFIX, [one.name for one in fields(Settings)], environment):
+        raise SettingsError(misspelt)
 
     def text(name: str, default: str) -> str:
         flag = given[name]

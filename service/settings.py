@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 _LONGEST_VALUE = 100
+# What Kubernetes sets in every container for a Service whose name begins like the program's prefix.
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+_OF_A_SERVICE = re.compile(
+    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_ADDRESS_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 
 
 def flag(prefix: str, field: str) -> str:
@@ -31,3 +39,24 @@ def _explained(prefix: str, error: Mapping[str, Any], secret: Collection[str]) -
     field = str(error["loc"][0])
     shown = error["type"] != "missing" and field not in secret
     return wrong(prefix, field, message, error["input"] if shown else None)
+
+
+def unknown(prefix: str, fields: Collection[str], environment: Mapping[str, str]) -> str:
+    """The messages about variables that begin with the program's prefix and name none of its settings; empty
+    if there is none. Their values are left out."""
+    known = [field.upper() for field in fields]
+    found = []
+    for variable, value in sorted(environment.items()):
+        name = variable.upper().removeprefix(prefix)
+        if name == variable.upper() or name in known or _is_of_a_service(name, value):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean {prefix}{near[0]}?" if near else "--help lists them"
+        found.append(f"{variable[:_LONGEST_VALUE]}: there is no such setting; {hint}")
+    return "; ".join(found)
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    if _OF_A_SERVICE.fullmatch(name):
+        return True
+    return f"_{name}".endswith("_PORT") and _ADDRESS_OF_A_SERVICE.match(value) is not None

@@ -72,6 +72,8 @@ class Task:
             every replica, so it would not help if all of them left their Service.
         unready_after_seconds: how long a round may hang, or rounds may fail with unexpected errors, before
             `/readyz` fails. It must exceed the longest good round. None: this task never makes it fail.
+        needed: whether `/readyz` fails until the first good round, whatever the errors are: without it this
+            replica of the program has never worked, so one that works must not make room for it.
         at_start: whether the first round is at once. False: it is after one period, for work that the
             program has just done itself.
         back_off: the pauses between failures.
@@ -84,6 +86,7 @@ class Task:
     failure: str
     expected: tuple[type[Exception], ...] = ()
     unready_after_seconds: float | None = None
+    needed: bool = False
     at_start: bool = True
     back_off: BackOff = field(default_factory=BackOff)
     context: Callable[[], Mapping[str, object]] = dict
@@ -103,6 +106,7 @@ class TaskRecord:
         quiet_until: the same, but a round that failed with an expected error counts as good.
         failures: since the start.
         in_a_row: failures since the last success.
+        worked: whether there was a good round.
         ended: whether the task ended while the program runs; there are no further rounds.
     """
 
@@ -111,6 +115,7 @@ class TaskRecord:
     quiet_until: float
     failures: int = 0
     in_a_row: int = 0
+    worked: bool = False
     ended: bool = False
 
 
@@ -185,6 +190,8 @@ class Supervisor:
             silent = now - record.quiet_until
             if record.ended:
                 found.append(f"the background task {task.name} has ended")
+            elif task.needed and not record.worked:
+                found.append(f"the background task {task.name} has not worked yet")
             elif task.unready_after_seconds is not None and silent > task.unready_after_seconds:
                 found.append(f"the background task {task.name} has not worked for {round(silent)} s")
         return found
@@ -216,7 +223,7 @@ class Supervisor:
         return pause
 
     def _succeeded(self, task: Task, record: TaskRecord, pause: float) -> None:
-        failures, record.in_a_row = record.in_a_row, 0
+        failures, record.in_a_row, record.worked = record.in_a_row, 0, True
         record.succeeded_at = self._clock()
         record.due_at = record.quiet_until = record.succeeded_at + pause
         if failures:

@@ -12,7 +12,9 @@ from kubernetes.config import ConfigException
 
 from certs.api_server import BoundedApiClient
 from service.errors import SettingsError
+from service.settings import flag
 from service.supervisor import described
+from webhook.settings import PREFIX
 
 # What a call raises when the API server refuses, or cannot be reached.
 API_SERVER_ERRORS = (ApiException, urllib3.exceptions.HTTPError, OSError)
@@ -39,8 +41,8 @@ def connect(kubeconfig: Path | None) -> KubernetesClients:
             )
     except (ConfigException, OSError) as error:
         raise SettingsError(
-            f"--kubeconfig (VANADIUM_WEBHOOK_KUBECONFIG): no way to the API server: {error}. "
-            "Outside of a cluster, give a kubeconfig, or --reconcile=false with certificate files"
+            f"{flag(PREFIX, 'kubeconfig')}: no way to the API server: {error}. Outside of a cluster, give a "
+            f"kubeconfig, or {flag(PREFIX, 'reconcile')} false with certificate files"
         ) from error
     api = BoundedApiClient(configuration)
     return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))

@@ -5,7 +5,8 @@ None of them is a secret; keys are given as names of files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from service.addresses import https_address
 from service.errors import SettingsError
-from service.settings import explained, wrong
+from service.settings import explained, flag, unknown, wrong
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.resources import ResourceError, Resources
 from webhook.sidecar import Configuration
@@ -89,12 +90,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
+        files = " and ".join(flag(PREFIX, field) for field in ("tls_certificate_file", "tls_key_file"))
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("--tls-certificate-file and --tls-key-file: expected both or neither")
+            raise ValueError(f"{files}: expected both or neither")
         if not self.reconcile and self.tls_certificate_file is None:
-            raise ValueError(
-                "--reconcile=false makes no certificate: expected --tls-certificate-file and --tls-key-file"
-            )
+            raise ValueError(f"{files}: needed by {flag(PREFIX, 'reconcile')} false, which makes none")
         self._resources()
         return self
 
@@ -130,13 +130,15 @@ class Settings(BaseSettings):
             ) from error
 
 
-def load_settings(arguments: Sequence[str]) -> Settings:
+def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings from flags, else from the environment, else the defaults.
 
     Raises:
         SettingsError: one is missing or cannot be used; the message names its flag and its variable.
         SystemExit: a flag is unknown (status 2), or `--help` has been shown (status 0).
     """
+    if wrong := unknown(PREFIX, Settings.model_fields, environment):
+        raise SettingsError(wrong)
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:

@@ -74,6 +74,13 @@ class KeySource:
             )
         return self._keys[key_id]
 
+    async def refresh(self) -> None:
+        """Reads the key set now, so that a key that the issuer has withdrawn is no longer accepted. Raises
+        Unavailable; then the keys stay as they are."""
+        async with self._reading:
+            self._read_at = self._now()
+            self._keys = await self._read()
+
     async def _look_for(self, key_id: str, of: Tenant) -> None:
         if self.waiting >= MOST_WAITING or self._waiting[of] >= MOST_WAITING_OF_ONE:
             raise TooManyRequests(

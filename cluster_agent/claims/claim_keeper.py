@@ -23,6 +23,7 @@ from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, certificate_fingerprint, warn_of_overlap
 from cluster_agent.claims.claim import Claim, check_claim, read_claim, renewed_claim
 from cluster_agent.errors import Conflict, Forbidden, StoreError, Unavailable
+from cluster_agent.flags import setting
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
 from cluster_agent.store.documents import Document, SignedDocument
 from service.errors import SettingsError
@@ -71,9 +72,7 @@ class ClaimKeeper:
         try:
             self._code()
         except Unavailable as error:
-            raise SettingsError(
-                f"--claim-code-file (VANADIUM_CLUSTER_AGENT_CLAIM_CODE_FILE): {error}"
-            ) from error
+            raise SettingsError(f"{setting('claim_code_file')}: {error}") from error
         _log.warning(
             "unclaimed, nothing is issued",
             prefix=str(self.prefix),

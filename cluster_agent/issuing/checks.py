@@ -8,7 +8,7 @@ transaction that records the certificate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -42,10 +42,11 @@ class Known:
 
 @dataclass(frozen=True)
 class RequestedKey:
-    """The key to certify, and the key of the client certificate."""
+    """The key to certify, the key of the client certificate, and the keys of this agent."""
 
     key: PublicKey
     presented: PublicKey
+    own: Collection[PublicKey]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,15 @@ def _key_reused(request: RequestedKey) -> Refusal | None:
     return KeyReused("the certificate request is for the key already in use; make a new one")
 
 
+def _key_of_the_agent(request: RequestedKey) -> Refusal | None:
+    # Its certificate request is public: a claim, or cert-manager, needs it.
+    if request.key not in request.own:
+        return None
+    return BadRequest(
+        "KeyOfTheAgent", "the certificate request is for a key of this cluster agent; make your own"
+    )
+
+
 def _token_missing(token: str) -> Refusal | None:
     return None if token else TokenRefused("TokenMissing", "a pod-bound service-account token is needed")
 
@@ -160,7 +170,7 @@ def _token_of_other_pod(proven: ProvenPod) -> Refusal | None:
 # After the store has looked up the caller's certificate:
 ENTITLEMENT: tuple[Check[Known], ...] = (_not_a_replica, _unknown_secret, _secret_forgotten, _revoked)
 # After the certificate request was read (`requested_key`: InvalidCsr, InvalidKey, CsrSignatureInvalid):
-KEY: tuple[Check[RequestedKey], ...] = (_key_reused,)
+KEY: tuple[Check[RequestedKey], ...] = (_key_reused, _key_of_the_agent)
 # Before the token goes to the attestor, which may cost a call to the API server:
 TOKEN: tuple[Check[str], ...] = (_token_missing,)
 # After the attestor accepted the token (it may raise refusals of its own):

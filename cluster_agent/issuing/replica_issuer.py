@@ -67,7 +67,7 @@ class ReplicaIssuer:
             secret, earlier = await self._entitlement(caller)
         self.watch.is_for(secret.application)
         key = requested_key(csr_pem)
-        require(checks.KEY, RequestedKey(key, caller.blessing.public_key))
+        require(checks.KEY, RequestedKey(key, caller.blessing.public_key, self.room.public_keys))
         with self.watch.stage("attestation"):
             pod = await self._attested(caller, secret, earlier, token)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from cluster_agent.attestation import Attestor
@@ -13,6 +14,8 @@ from cluster_agent.attestation.jwks import JwksAttestor
 from cluster_agent.attestation.key_documents import reading
 from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.attestation.token_review import TokenReviewAttestor
+from cluster_agent.errors import Unavailable
+from cluster_agent.flags import setting
 from cluster_agent.issuing.replica_issuer import Tripwire
 from cluster_agent.kubernetes.api import kubernetes_api
 from cluster_agent.kubernetes.events import NamespaceEvents
@@ -21,31 +24,47 @@ from cluster_agent.settings import Settings
 from service.errors import SettingsError
 
 
+@dataclass(frozen=True)
+class Attestation:
+    """The attestor that the settings name, what is told of misused credentials besides the metrics, and, if
+    there is one, the source of deleted Pods, or the token issuer's keys."""
+
+    attestor: Attestor
+    tripwires: Sequence[Tripwire] = ()
+    pods: KubernetesPods | None = None
+    keys: KeySource | None = None
+
+
 @asynccontextmanager
-async def attestation(
-    settings: Settings, now: Callable[[], datetime]
-) -> AsyncIterator[tuple[Attestor, list[Tripwire], KubernetesPods | None]]:
-    """The attestor that the settings name, a function to report misused credentials to besides the metrics,
-    and a source of deleted Pods, if there is one."""
+async def attestation(settings: Settings, now: Callable[[], datetime]) -> AsyncIterator[Attestation]:
+    """Raises SettingsError when a file that the settings name cannot be used."""
     if settings.attestor == "jwks":
         async with reading(settings.jwks_location) as read:
             keys = KeySource(settings.jwks_location, read, now)
-            yield (
-                JwksAttestor(keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=now),
-                [],
-                None,
+            if not settings.jwks_location.startswith("https://"):
+                await _require(keys)
+            attestor = JwksAttestor(
+                keys, issuer=settings.jwks_issuer, audience=settings.token_audience, now=now
             )
+            yield Attestation(attestor, keys=keys)
         return
     try:
         trust = ssl.create_default_context(cafile=str(settings.kubernetes_ca_file))
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            "--kubernetes-ca-file (VANADIUM_CLUSTER_AGENT_KUBERNETES_CA_FILE): "
-            f"{settings.kubernetes_ca_file} cannot be used: {error}"
+            f"{setting('kubernetes_ca_file')}: {settings.kubernetes_ca_file} cannot be used: {error}"
         ) from error
     async with kubernetes_api(settings.kubernetes_api_url, trust, settings.kubernetes_token_file) as api:
         at_a_time = settings.token_reviews_at_a_time
-        attestor = BoundedAttestor(
+        bounded = BoundedAttestor(
             TokenReviewAttestor(api, settings.token_audience), at_a_time=at_a_time, most_waiting=8 * at_a_time
         )
-        yield attestor, [NamespaceEvents(api, now)], KubernetesPods(api)
+        yield Attestation(bounded, [NamespaceEvents(api, now)], KubernetesPods(api))
+
+
+async def _require(keys: KeySource) -> None:
+    """Reads a key set that is a file: if that fails at the start, the setting is wrong."""
+    try:
+        await keys.refresh()
+    except Unavailable as error:
+        raise SettingsError(f"{setting('jwks_location')}: {error}") from error

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from blessings import Principal
+from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.audit import notes
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.audit.refusals import Refusals
@@ -94,6 +95,13 @@ def housekeeping(
         await led(store, drop_expired)()
 
     return keep_house
+
+
+def keeping_keys(keys: KeySource) -> Task:
+    """Reads the token issuer's keys at the start, without which no token can be judged, and again every five
+    minutes, so that a key that the issuer withdrew is no longer accepted."""
+    task = every(300, "token-keys", keys.refresh, "the token issuer's keys not read")
+    return replace(task, at_start=True, needed=True)
 
 
 def inspecting(store: Store, registry: Registry) -> Task:

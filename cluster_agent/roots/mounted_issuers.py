@@ -21,6 +21,7 @@ import structlog
 
 from blessings import Authority, Name, Roots, fingerprint
 from cluster_agent.errors import BadRequest, DataDirectoryError
+from cluster_agent.flags import setting
 from cluster_agent.roots import mounted_files
 from cluster_agent.roots.keys import HeldRoot, RootKeys
 from cluster_agent.roots.mounted_files import MountedFiles
@@ -72,8 +73,7 @@ class MountedIssuers:
             opened._take(files, None)
         except BadRequest as error:
             raise DataDirectoryError(
-                f"--issuing-directory (VANADIUM_CLUSTER_AGENT_ISSUING_DIRECTORY) {directory}: "
-                f"{error.reason}: {error}"
+                f"{setting('issuing_directory')} {directory}: {error.reason}: {error}"
             ) from error
         return opened
 

@@ -9,7 +9,7 @@ mistaken for a replica.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -106,10 +106,18 @@ class SigningRoom:
     @property
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of each key that the agent has, by the key's role."""
+        return {role: fingerprint(key) for role, key in self._keys.items()}
+
+    @property
+    def public_keys(self) -> Collection[PublicKey]:
+        return self._keys.values()
+
+    @property
+    def _keys(self) -> dict[str, PublicKey]:
         keys = {"issuing": self.issuing, "bootstrap": self.bootstrap.principal}
         if self.given is not None and self.given.signing.is_root:
             keys["root"] = self.given.signing.principal
-        return {role: fingerprint(principal.public_key) for role, principal in keys.items()}
+        return {role: principal.public_key for role, principal in keys.items()}
 
     def issuing_key(self, of: str) -> Principal | None:
         """The issuing key with the fingerprint `of`, if it is here; it signs revocation lists."""

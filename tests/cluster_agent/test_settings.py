@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from blessings import Name
 from cluster_agent.settings import read_settings
 from service.errors import SettingsError
+from tests.cluster_agents import free_port, running_cluster_agent
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +36,9 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         (["--name-prefix", "vanadium-bootstrap:x"], "taken by the control plane"),
         (["--name-prefix", "acme", "--port", "70000"], "--port (VANADIUM_CLUSTER_AGENT_PORT): "),
         (["--name-prefix", "acme", "--attestor", "trust-me"], "--attestor (VANADIUM_CLUSTER_AGENT_ATTESTOR)"),
-        (["--name-prefix", "acme", "--attestor", "jwks"], "needs jwks_location and jwks_issuer"),
-        (["--name-prefix", "acme", "--ttl-seconds", "60"], "below minimum_ttl_seconds"),
+        (["--name-prefix", "acme", "--jwks-location", "http://x"], "--jwks-location"),
         (["--name-prefix", "acme", "--ttl-seconds", "90000"], "--ttl-seconds"),
         (["--name-prefix", "acme", "--longest-ttl-seconds", "-1"], "--longest-ttl-seconds"),
-        (["--name-prefix", "acme", "--longest-ttl-seconds", "3599"], "is below --ttl-seconds (3600)"),
         (["--name-prefix", "acme", "--administrators", "a::b"], "--administrators"),
         (["--name-prefix", "acme", "--secret-keepers", "a::b"], "--secret-keepers"),
     ],
@@ -45,6 +47,75 @@ def test_a_wrong_setting_is_named(arguments: list[str], said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(arguments)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["--ttl-seconds", "60"], ["ttl_seconds", "minimum_ttl_seconds"]),
+        (["--longest-ttl-seconds", "3599"], ["longest_ttl_seconds", "ttl_seconds"]),
+        (["--attestor", "jwks"], ["jwks_location", "jwks_issuer", "attestor"]),
+        (["--attestor", "jwks", "--jwks-location", "x"], ["jwks_issuer", "attestor"]),
+        (["--claim", "required", "--claim-code-file", "x"], ["name_prefix", "claim"]),
+        (["--issuing-directory", "x"], ["name_prefix", "issuing_directory"]),
+        (["--name-prefix", "acme:prod", "--claim", "required"], ["claim_code_file", "claim"]),
+        (["--database-url", "postgresql://u:secret@h/d"], ["keys_directory", "database_url"]),
+        (
+            [
+                "--name-prefix",
+                "a:b",
+                "--claim",
+                "required",
+                "--claim-code-file",
+                "x",
+                "--issuing-directory",
+                "y",
+            ],
+            ["issuing_directory", "claim"],
+        ),
+        (
+            ["--ttl-seconds", "60", "--issuing-directory", "x"],
+            ["ttl_seconds", "minimum_ttl_seconds", "name_prefix", "issuing_directory"],
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_all_named(arguments: list[str], settings: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(["--name-prefix", "acme", *arguments])
+    found = re.findall(r"--([a-z-]+) \(VANADIUM_CLUSTER_AGENT_([A-Z_]+)\)", str(caught.value))
+    assert {flag for flag, _ in found} == {name.replace("_", "-") for name in settings}
+    assert {variable for _, variable in found} == {name.upper() for name in settings}
+    assert "secret" not in str(caught.value)
+
+
+def test_a_mistyped_variable_is_refused_with_the_right_name() -> None:
+    with pytest.raises(SettingsError, match=r"did you mean VANADIUM_CLUSTER_AGENT_ADMINISTRATORS\?"):
+        read_settings(["--name-prefix", "acme"], {"VANADIUM_CLUSTER_AGENT_ADMINISTRATOR": "a:b"})
+    of_a_service = {"VANADIUM_CLUSTER_AGENT_SERVICE_HOST": "10.96.0.7"}
+    assert read_settings(["--name-prefix", "acme"], of_a_service).administrators == ()
+
+
+@pytest.mark.parametrize("keys", [None, "", "{}", '{"keys": []}'])
+def test_a_key_set_that_is_no_file_or_has_no_key_stops_the_program(tmp_path: Path, keys: str | None) -> None:
+    if keys is not None:
+        (tmp_path / "mistyped.json").write_text(keys)
+    with (
+        pytest.raises(AssertionError, match=r"ended with 2:(.|\n)*--jwks-location \(VANADIUM_"),
+        running_cluster_agent(tmp_path, jwks_location=tmp_path / "mistyped.json"),
+    ):
+        pass
+
+
+def test_an_agent_that_never_read_its_issuers_keys_is_not_ready(tmp_path: Path) -> None:
+    """A key set at an address may come later; until then a replica that works must not make room for it."""
+    nobody = f"https://127.0.0.1:{free_port()}/jwks"
+    with (
+        running_cluster_agent(tmp_path, jwks_location=nobody) as agent,
+        httpx.Client(base_url=agent.health_url) as client,
+    ):
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reason"] == "the background task token-keys has not worked yet"
 
 
 def test_by_default_nobody_administers() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.settings import explained, wrong
+import pytest
+
+from service.settings import explained, unknown, wrong
 
 PREFIX = "VANADIUM_PROGRAM_"
 
@@ -30,3 +32,45 @@ def test_pydantics_errors_are_such_sentences_without_what_is_secret() -> None:
         "--database-url (VANADIUM_PROGRAM_DATABASE_URL): no URL",
         "expected both or neither",
     ]
+
+
+FIELDS = ("port", "health_port", "name_prefix", "jwks_location")
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("VANADIUM_PROGRAM_NAME_PREFX", "did you mean VANADIUM_PROGRAM_NAME_PREFIX?"),
+        ("VANADIUM_PROGRAM_HEALTHPORT", "did you mean VANADIUM_PROGRAM_HEALTH_PORT?"),
+        ("VANADIUM_PROGRAM_JWKS_URL", "did you mean VANADIUM_PROGRAM_JWKS_LOCATION?"),
+        ("vanadium_program_prot", "did you mean VANADIUM_PROGRAM_PORT?"),
+        ("VANADIUM_PROGRAM_", "--help lists them"),
+        ("VANADIUM_PROGRAM_" + "X" * 10_000, "--help lists them"),
+    ],
+)
+def test_a_variable_that_names_no_setting_is_refused_with_the_nearest(variable: str, said: str) -> None:
+    message = unknown(PREFIX, FIELDS, {variable: "secret", "PATH": "/bin", "VANADIUM_PROGRAM_PORT": "1"})
+    assert message.startswith(variable[:100])
+    assert message.endswith(said)
+    assert "secret" not in message
+    assert len(message) < 250
+    assert ";" not in message.removesuffix(f"; {said}")
+
+
+def test_variables_that_kubernetes_sets_for_services_are_not_ours() -> None:
+    """For Services with names like vanadium-program and vanadium-program-metrics in the Pod's namespace."""
+    address = "tcp://10.96.0.7:8193"
+    of_a_service = {
+        "SERVICE_HOST": "10.96.0.7",
+        "SERVICE_PORT": "8193",
+        "SERVICE_PORT_HTTPS": "8193",
+        "PORT_8193_TCP": address,
+        "PORT_8193_TCP_PROTO": "tcp",
+        "PORT_8193_TCP_PORT": "8193",
+        "PORT_8193_TCP_ADDR": "10.96.0.7",
+    }
+    variables = {f"{PREFIX}{name}": value for name, value in of_a_service.items()}
+    variables |= {f"{PREFIX}METRICS_{name}": value for name, value in of_a_service.items()}
+    variables |= {f"{PREFIX}METRICS_PORT": address, f"{PREFIX}PORT": address}
+    assert unknown(PREFIX, FIELDS, variables) == ""
+    assert "METRICS_PORT" in unknown(PREFIX, FIELDS, {f"{PREFIX}METRICS_PORT": "8193"})

@@ -100,6 +100,14 @@ async def test_failures_back_off_and_a_success_resets_the_back_off(error: Except
     assert supervisor.seconds_since_success("work") == 0
 
 
+async def test_a_program_is_not_ready_before_a_task_that_it_needs_has_worked_once() -> None:
+    needed = task(rounds(Away("away"), RuntimeError("a defect"), None, Away("away")), needed=True)
+    supervisor, _ = await repeated(needed, 0.5)
+    assert supervisor.problems() == ["the background task work has not worked yet"]
+    supervisor, _ = await repeated(needed, 1000)
+    assert supervisor.problems() == []
+
+
 def test_back_off_is_half_by_chance_and_respects_what_a_server_asked_for() -> None:
     back_off = BackOff()
     pauses = [back_off.pause(failures, 1.0) for failures in range(1, 12)]

@@ -56,7 +56,8 @@ def test_the_namespaces_left_alone_are_the_clusters_our_own_and_further_ones() -
         ([*IMAGE, "--namespace", "No Name"], "--namespace (VANADIUM_WEBHOOK_NAMESPACE): "),
         (
             [*IMAGE, "--tls-key-file", "k"],
-            "--tls-certificate-file and --tls-key-file: expected both or neither",
+            "--tls-certificate-file (VANADIUM_WEBHOOK_TLS_CERTIFICATE_FILE) and --tls-key-file "
+            "(VANADIUM_WEBHOOK_TLS_KEY_FILE): expected both or neither",
         ),
         (
             [*IMAGE, "--cluster-agent-url", "http://x"],
@@ -72,6 +73,12 @@ def test_a_wrong_setting_is_named_by_flag_and_variable(arguments: list[str], nam
     with pytest.raises(SettingsError) as caught:
         load_settings(arguments)
     assert name in str(caught.value)
+
+
+def test_a_mistyped_variable_is_refused_with_the_right_name() -> None:
+    with pytest.raises(SettingsError, match=r"did you mean VANADIUM_WEBHOOK_EXCLUDED_NAMESPACES\?"):
+        load_settings(IMAGE, {"VANADIUM_WEBHOOK_EXCLUDE_NAMESPACES": "kube-system"})
+    assert load_settings(IMAGE, {"VANADIUM_WEBHOOK_PORT_443_TCP": "tcp://10.96.0.7:443"}).port == 8443
 
 
 def test_the_program_ends_with_status_2_and_the_settings_name() -> None:

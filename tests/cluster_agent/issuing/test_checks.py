@@ -60,7 +60,14 @@ STAGES = {
             "_revoked": (replace(REPLICA, earlier=replace(ISSUANCE, revoked=True)),),
         },
     ),
-    "KEY": Stage(checks.KEY, (RequestedKey(OTHER_KEY, KEY),), {"_key_reused": (RequestedKey(KEY, KEY),)}),
+    "KEY": Stage(
+        checks.KEY,
+        (RequestedKey(OTHER_KEY, KEY, []),),
+        {
+            "_key_reused": (RequestedKey(KEY, KEY, []),),
+            "_key_of_the_agent": (RequestedKey(OTHER_KEY, KEY, [OTHER_KEY]),),
+        },
+    ),
     "TOKEN": Stage(checks.TOKEN, ("a token",), {"_token_missing": ("",)}),
     "POD": Stage(
         checks.POD,

@@ -28,6 +28,7 @@ from blessings import (
     verify_blessing,
 )
 from cluster_agent.callers import Caller
+from cluster_agent.claims.certificate_request import certificate_request
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, Refusal
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
@@ -302,6 +303,14 @@ async def test_what_a_csr_asks_for_is_not_granted(under: AgentUnderClock) -> Non
     )
     name = verify_blessing(answer.blessing, under.room.identity_roots, now=under.clock())
     assert str(name) == "acme:prod:shop:web:web-1"
+
+
+async def test_attack_the_agents_own_certificate_request(under: AgentUnderClock) -> None:
+    """`/v1/claim` and `/v1/upstream` give it to clients: an identity that the agent's key would prove."""
+    caller = under.caller((await secret_of(under)).credential.blessing)
+    for own in (under.room.issuing, under.room.bootstrap.principal, under.room.identity.signing.principal):
+        refusal = await refused(under, caller, under.token(), certificate_request(own, under.prefix))
+        assert (type(refusal), refusal.reason) == (BadRequest, "KeyOfTheAgent")
 
 
 async def test_attack_a_request_for_a_key_that_is_in_use_already(under: AgentUnderClock) -> None:
