@@ -20,6 +20,7 @@ from service.errors import CallRefused, CallUnanswered
 PAGE = 1000
 # A namespace has at most a few thousand, unless something went wrong for a long time.
 MOST_PAGES = 10
+MOST_PAGES_OF_ALL = 1000
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,14 @@ class AgentSecrets:
         """The namespaces that have secrets. Raises CallError."""
         found: set[str] = set()
         after: str | None = None
-        while True:
+        for _ in range(MOST_PAGES_OF_ALL):
             page = self._page(after, None)
             found |= {item["namespace"] for item in page["secrets"]}
             if page.get("following") is None:
-                return found
+                break
             # The further secrets of the last namespace are left out, however many they are.
-            after = page["secrets"][-1]["namespace"]
+            after = page["following"].partition("/")[0]
+        return found
 
     def _page(self, after: str | None, namespace: str | None) -> dict[str, Any]:
         given = {"limit": PAGE, "namespace": namespace, "after": after}

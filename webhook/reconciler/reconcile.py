@@ -111,6 +111,7 @@ def _write(
                 secret = agent.new_secret(namespace, account)
             except CallError as error:
                 if error.reason == _REVOKED:
+                    _log.info("no secret for a revoked application", namespace=namespace, account=account)
                     continue
                 failure = error
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ import pytest
 
 from certs import Stored
 from service.errors import CallUnanswered
-from tests.webhook.reconciler.cluster_agent_double import ClusterAgentDouble
+from tests.webhook.reconciler.cluster_agent_double import ROOTS, ClusterAgentDouble
+from webhook.layout import ROOTS_KEY
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.entries import size
 from webhook.reconciler.memory_secrets import MemorySecrets
@@ -41,7 +43,7 @@ class Namespace:
         return found
 
     def stored(self) -> frozenset[str]:
-        return frozenset(self.store.secrets["shop"]) - {"_roots.pem"}
+        return frozenset(self.store.secrets["shop"]) - {ROOTS_KEY}
 
 
 class Quota(MemorySecrets):
@@ -133,3 +135,20 @@ def test_a_namespace_without_its_label_keeps_its_secret_until_all_is_revoked() -
     assert shop.turn() == Turn(forgotten=20, wrote=True)
     assert shop.store.secrets == {}
     assert all(revoke for _, revoke in shop.agent.forgotten)
+
+
+def test_a_secret_that_the_previous_version_wrote_keeps_its_entries_and_later_ones_are_short() -> None:
+    shop = Namespace(2)
+    old = {}
+    for account in shop.accounts or ():
+        secret = shop.agent.new_secret("shop", account)
+        old[account] = json.dumps(secret.credential)
+    shop.store.secrets["shop"] = dict(old)
+    assert shop.turn() == Turn(wrote=True)
+    assert shop.store.secrets["shop"] == {**old, ROOTS_KEY: ROOTS.to_pem()}
+    shop.accounts = (shop.accounts or frozenset()) | {"later"}
+    shop.turn()
+    data = shop.store.secrets["shop"]
+    assert {account: data[account] for account in old} == old
+    assert len(data["later"]) < 900
+    assert shop.turn() == Turn()

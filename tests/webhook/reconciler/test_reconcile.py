@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -15,7 +16,8 @@ from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient
 from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from webhook.reconciler.agent_secrets import AgentSecrets
+from tests.webhook.reconciler.cluster_agent_double import ROOTS
+from webhook.reconciler.agent_secrets import MOST_PAGES, MOST_PAGES_OF_ALL, AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.reconcile import Turn, reconcile
 
@@ -145,6 +147,23 @@ def test_pages_are_put_together_and_the_rest_of_a_namespace_is_passed_over(
     assert {one.id for one in agent.secrets("flood").secrets} == made
     assert len(agent.secrets("shop").secrets) == 1
     assert agent.namespaces() == {"flood", "shop"}
+
+
+@pytest.mark.parametrize("secrets", [[], [{"namespace": "shop"}]])
+def test_attack_pages_without_end_are_given_up(secrets: list[dict[str, str]]) -> None:
+    class Endless:
+        asked = 0
+
+        def call(self, _method: str, _path: str, _body: object = None) -> dict[str, object]:
+            self.asked += 1
+            return {"secrets": secrets, "following": "shop/0"}
+
+    endless = Endless()
+    agent = AgentSecrets(cast(ClusterAgentClient, endless), ROOTS)
+    assert agent.namespaces() == {one["namespace"] for one in secrets}
+    assert endless.asked == MOST_PAGES_OF_ALL
+    assert not agent.secrets("elsewhere").complete
+    assert endless.asked == MOST_PAGES_OF_ALL + MOST_PAGES
 
 
 def test_a_refusal_says_why(running: RunningClusterAgent) -> None:
