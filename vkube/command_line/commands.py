@@ -46,6 +46,12 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("describe replica", "get:describe_replica", "Show one live replica"),
         _command("secrets", "get:get_secrets", "List the bootstrap credentials, as get secrets"),
     ),
+    "Into Pods": (
+        _command("explain", "explain:explain", "Show what the webhook does to a Pod, why, and what to do"),
+        _command("inject", "explain:inject", "Print manifests with the pod agent in them"),
+        _command("preflight", "preflight:preflight", "Show what labelling a namespace would do"),
+        _command("restart", "preflight:restart", "Roll the workloads whose Pods lack an identity"),
+    ),
     "What ends early": (
         _command("revoke", "revoke:revoke", "End certificates early, of a replica, secret or application"),
         _command("reinstate", "revoke:reinstate", "Let a revoked application have secrets again"),

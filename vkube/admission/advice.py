@@ -1,0 +1,35 @@
+"""What a pod author can do about each outcome of an admission."""
+
+from __future__ import annotations
+
+from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
+from webhook.reasons import AdmissionReason
+
+_RENAME = "rename it in your manifest: these names belong to the pod agent (docs/settings.md)"
+_ADVICE = {
+    AdmissionReason.INJECTED: "nothing: it gets an identity when it is created",
+    AdmissionReason.SOCKET_ADDED: "nothing: containers that another webhook added get the sockets too",
+    AdmissionReason.ALREADY_INJECTED: "nothing: it has the pod agent already",
+    AdmissionReason.EXCLUDED_NAMESPACE: "run it in another namespace: this one is left alone "
+    "(--excluded-namespaces of the webhook)",
+    AdmissionReason.MIRROR_POD: "make it a Pod of the API server: the kubelet made this one from a file",
+    AdmissionReason.DISABLED_BY_LABEL: f"remove the label {INJECT_LABEL}={DISABLED} from the Pod template",
+    AdmissionReason.WINDOWS_POD: "there is no pod agent for Windows",
+    AdmissionReason.HOST_NETWORK: f"label the Pod template {INJECT_LABEL}={ENABLED}, if one such Pod "
+    "a node is enough",
+    AdmissionReason.INVALID_LABEL: f"set the label {INJECT_LABEL} to {ENABLED} or {DISABLED}, or remove it",
+    AdmissionReason.INVALID_ANNOTATION: "correct the annotation (docs/settings.md, In your manifests)",
+    AdmissionReason.CONTAINER_CLASH: _RENAME,
+    AdmissionReason.VOLUME_CLASH: _RENAME,
+    AdmissionReason.MOUNT_PATH_CLASH: "mount it elsewhere: the sockets are at /run/vanadium",
+    AdmissionReason.VARIABLE_CLASH: "remove the variable: the webhook sets it",
+    AdmissionReason.PORT_CLASH: "use another port: the pod agent's health port is 8194, and the containers "
+    "of a Pod share their ports",
+    AdmissionReason.SERVICE_ACCOUNT_CHANGED: "create the Pod with its final serviceAccountName",
+    AdmissionReason.MALFORMED_POD: "correct the manifest: kubectl apply --dry-run=server checks it",
+}
+
+
+def advice(reason: AdmissionReason) -> str:
+    """What to do, in a sentence without its first capital."""
+    return _ADVICE.get(reason, "see the message")

@@ -1,0 +1,79 @@
+"""An explanation of one admission, as data and for people."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from vkube.admission.advice import advice
+from vkube.admission.judgement import Judgement, has_pod_agent
+from vkube.admission.pod_security import LEVELS, violations
+from vkube.admission.templates import Template
+from vkube.output.documents import as_yaml
+from vkube.output.fields import fields
+
+
+def explanation(template: Template, judgement: Judgement, unasked: str | None) -> dict[str, Any]:
+    """The whole explanation. `unasked` is why the webhook is not called for the Pod; None when it is."""
+    running = template.kind == "Pod" and "status" in template.pod
+    missed = running and not has_pod_agent(template.pod)
+    identity = judgement.served and unasked is None and not missed
+    todo = advice(judgement.reason)
+    if judgement.served and unasked is not None:
+        todo = unasked
+    elif judgement.served and missed:
+        todo = (
+            "create it again (vkube restart NAMESPACE): it was created before the namespace was labelled, or "
+            "while the webhook was away"
+        )
+    return {
+        "subject": template.title,
+        "identity": identity,
+        "called": unasked is None,
+        "notCalledBecause": unasked,
+        "outcome": judgement.outcome,
+        "reason": judgement.reason.value,
+        "message": judgement.message,
+        "warnings": list(judgement.warnings),
+        "whatToDo": todo,
+        "podSecurity": {
+            level: {
+                "asWritten": violations(judgement.pod, level),
+                "withPodAgent": violations(judgement.patched, level),
+            }
+            for level in LEVELS
+        },
+        "patch": judgement.patch,
+        "difference": difference(judgement),
+    }
+
+
+def difference(judgement: Judgement) -> str:
+    """The patch as a unified difference of the Pod's YAML; empty without a patch."""
+    before, after = (as_yaml(one).splitlines(keepends=True) for one in (judgement.pod, judgement.patched))
+    return "".join(difflib.unified_diff(before, after, "as written", "as admitted", n=2))
+
+
+def shown(one: dict[str, Any]) -> str:
+    """The explanation, for people."""
+    called = "yes" if one["called"] else f"no: {one['notCalledBecause']}"
+    decision = one["outcome"] + (f", {one['message']}" if one["message"] else "")
+    rows = [
+        ("Subject", one["subject"]),
+        ("Webhook called", called),
+        ("Rule that matched", one["reason"]),
+        ("Decision" if one["called"] else "It would say", decision),
+        ("What to do", one["whatToDo"]),
+    ]
+    rows += [("Warning", text) for text in one["warnings"]]
+    for level, result in one["podSecurity"].items():
+        rows.append((f"Pod Security {level}", _security(result)))
+    return fields(rows) + (f"\n{one['difference']}" if one["difference"] else "")
+
+
+def _security(result: dict[str, list[str]]) -> str:
+    before, after = result["asWritten"], result["withPodAgent"]
+    added = [one for one in after if one not in before]
+    if added:  # the pod agent itself passes every level, so this would be a fault of ours
+        return f"refused because of the pod agent: {'; '.join(added)}"
+    return f"refused as written: {'; '.join(before)}" if before else "passes"

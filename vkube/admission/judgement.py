@@ -1,0 +1,73 @@
+"""The webhook's decision about one Pod, with what came of it."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jsonpatch
+
+from vkube.local.admission import review_of
+from webhook.admission import admit
+from webhook.errors import BadRequestError
+from webhook.layout import CONTAINER
+from webhook.reasons import AdmissionReason
+from webhook.settings import Settings
+
+Object = dict[str, Any]
+# Served: the Pod has an identity, or gets one.
+_SERVED = (AdmissionReason.INJECTED, AdmissionReason.SOCKET_ADDED, AdmissionReason.ALREADY_INJECTED)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the webhook answers about `pod`, and the Pod that comes of it."""
+
+    pod: Object
+    patched: Object
+    patch: list[Object]
+    reason: AdmissionReason
+    message: str
+    allowed: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def served(self) -> bool:
+        """Whether the Pod gets an identity, or has it already."""
+        return self.allowed and self.reason in _SERVED
+
+    @property
+    def outcome(self) -> str:
+        """In one word: injected, skipped, refused."""
+        if not self.allowed:
+            return "refused"
+        return "injected" if self.served else "skipped"
+
+
+def judge(pod: Object, settings: Settings) -> Judgement:
+    """The webhook's own answer about the creation of `pod`, which has a name and a namespace."""
+    try:
+        admission = admit(review_of(pod), settings.injection(), settings.left_alone())
+    except BadRequestError as error:
+        return Judgement(pod, pod, [], error.reason, str(error), False, ())
+    response = admission.answer["response"]
+    patch = json.loads(base64.b64decode(response["patch"])) if "patch" in response else []
+    return Judgement(
+        pod=pod,
+        patched=jsonpatch.apply_patch(copy.deepcopy(pod), patch),
+        patch=patch,
+        reason=admission.reason,
+        message=admission.message,
+        allowed=bool(response["allowed"]),
+        warnings=tuple(response.get("warnings") or ()),
+    )
+
+
+def has_pod_agent(pod: Object) -> bool:
+    """Whether a container of the Pod has the pod agent's name."""
+    spec = pod.get("spec") or {}
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return any(isinstance(one, dict) and one.get("name") == CONTAINER for one in containers)

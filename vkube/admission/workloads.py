@@ -1,0 +1,33 @@
+"""The workloads of a namespace: what makes Pods there, without what another workload made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vkube.admission.templates import COLLECTIONS, Object, Template, template_of
+from vkube.connection.cluster import Cluster
+
+
+def workloads(cluster: Cluster, namespace: str) -> Iterator[Template]:
+    """The Pod of each workload, by kind. Raises ClusterError, UnreachableError."""
+    for kind, path in COLLECTIONS.items():
+        for one in cluster.items(path.format(namespace)):
+            if owner(one) is None and (template := template_of({**one, "kind": kind}, namespace)) is not None:
+                yield template
+
+
+def pods(cluster: Cluster, namespace: str | None, **query: object) -> Iterator[Object]:
+    """The Pods of one namespace, or of all, that have not ended and are not being deleted."""
+    path = "/api/v1/pods" if namespace is None else COLLECTIONS["Pod"].format(namespace)
+    for pod in cluster.items(path, **query):
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if not ended and "deletionTimestamp" not in pod["metadata"]:
+            yield {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def owner(one: Object) -> tuple[str, str] | None:
+    """Kind and name of the controller of an object; None without one."""
+    for reference in one["metadata"].get("ownerReferences") or []:
+        if reference.get("controller"):
+            return str(reference["kind"]), str(reference["name"])
+    return None

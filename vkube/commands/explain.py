@@ -1,0 +1,171 @@
+"""`vkube explain` and `vkube inject`: what the webhook does to a Pod."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from vkube.admission.advice import advice
+from vkube.admission.deployed import Rules, default_settings, rules, settings_of
+from vkube.admission.explanation import explanation, shown
+from vkube.admission.judgement import judge
+from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
+from vkube.admission.templates import COLLECTIONS, Template, each, replaced, template_of
+from vkube.command_line import options as shared
+from vkube.command_line.commands import Run
+from vkube.command_line.exit_codes import ExitCode
+from vkube.connection.cluster import Cluster
+from vkube.errors import ManifestError, UsageError
+from vkube.local.sources import documents
+from vkube.output.documents import as_yaml, document
+from vkube.output.lines import note, warning
+from webhook.settings import Settings
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def explain(parser: argparse.ArgumentParser) -> Run:
+    """Show what the webhook does to a Pod and why: the rule that matched, the patch as a difference, the Pod
+    Security result at each level, and what to do. It asks the webhook's own code with the cluster's settings,
+    and changes nothing. Ends with 4 when the Pod gets no identity."""
+    parser.add_argument(
+        "subject",
+        metavar="pod|kind/name|file",
+        help="a Pod of the namespace, deployment/web, or a file of manifests; - is standard input",
+    )
+    shared.namespace(parser)
+    _settings_option(parser)
+    shared.output(parser)
+    shared.cluster(parser)
+    return _explain
+
+
+def inject(parser: argparse.ArgumentParser) -> Run:
+    """Print manifests with the pod agent in them, as the webhook would add it, for clusters in which it may
+    not be called. Other kinds are printed as they are."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        help="file, directory, URL, or - for standard input",
+    )
+    shared.namespace(parser)
+    _settings_option(parser)
+    shared.cluster(parser)
+    return _inject
+
+
+def _settings_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--default-settings",
+        action="store_true",
+        help="those of a new installation and the images of vkube.cfg, for files: no cluster is asked",
+    )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    if options.default_settings:
+        from vkube.configuration import load
+
+        if not _is_file(options.subject):
+            raise UsageError("--default-settings: expected a file; a Pod needs the cluster")
+        settings, namespace = default_settings(load(options.config)), options.namespace or "default"
+        found: list[tuple[Template, str | None]]
+        found = [(one, None) for one in _templates([options.subject], namespace)]
+    else:
+        with Cluster.of(options) as cluster:
+            settings, in_force = settings_of(cluster), rules(cluster)
+            made: dict[str, Any] = {}
+            if _is_file(options.subject):
+                templates = _templates([options.subject], cluster.namespace, made)
+            else:
+                templates = [_in_cluster(cluster, options.subject)]
+            found = [(one, _not_called(cluster, in_force, one, made)) for one in templates]
+    explanations = [explanation(one, judge(one.pod, settings), unasked) for one, unasked in found]
+    text = document({"items": explanations}, options.output)
+    sys.stdout.write("\n".join(map(shown, explanations)) if text is None else text)
+    return ExitCode.DONE if all(one["identity"] for one in explanations) else ExitCode.FINDINGS
+
+
+def _inject(options: argparse.Namespace) -> None:
+    settings, namespace = _settings(options)
+    printed = []
+    for where, found in documents(options.filename):
+        printed += [_injected(manifest, namespace, settings, where) for manifest in each(found)]
+    sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
+
+
+def _settings(options: argparse.Namespace) -> tuple[Settings, str]:
+    """The webhook's settings, and the namespace of manifests that name none."""
+    if options.default_settings:
+        from vkube.configuration import load
+
+        return default_settings(load(options.config)), options.namespace or "default"
+    with Cluster.of(options) as cluster:
+        return settings_of(cluster), cluster.namespace
+
+
+def _injected(manifest: Any, namespace: str, settings: Settings, where: str) -> Any:
+    template = template_of(manifest, namespace)
+    if template is None:
+        return manifest
+    judgement = judge(template.pod, settings)
+    if not judgement.allowed:
+        raise ManifestError(
+            f"{where}, {template.title}: {judgement.message}. To do: {advice(judgement.reason)}"
+        )
+    for text in judgement.warnings:
+        warning(f"{template.title}: {text}")
+    if not judgement.patch:
+        note(f"{template.title}: left as it is, {judgement.message or judgement.reason.value}")
+        return manifest
+    return replaced(manifest, judgement.patched)
+
+
+def _is_file(subject: str) -> bool:
+    return subject == "-" or subject.endswith(_SUFFIXES) or Path(subject).exists()
+
+
+def _templates(names: list[str], namespace: str, made: dict[str, Any] | None = None) -> list[Template]:
+    """The Pods of the manifests; those of namespaces are added to `made`, by name. Raises ManifestError."""
+    found = []
+    for _, one in documents(names):
+        for manifest in each(one):
+            template = template_of(manifest, namespace)
+            if template is not None:
+                found.append(template)
+            elif manifest.get("kind") == "Namespace" and made is not None:
+                made[str((manifest.get("metadata") or {}).get("name"))] = manifest
+    if not found:
+        raise ManifestError(f"{', '.join(names)}: no manifest there makes a Pod")
+    return found
+
+
+def _in_cluster(cluster: Cluster, subject: str) -> Template:
+    word, separator, name = subject.partition("/")
+    wanted = word.lower().removesuffix("s") if separator else "pod"
+    kind = next((one for one in COLLECTIONS if one.lower() == wanted), None)
+    if kind is None:
+        raise UsageError(f"{subject}: there is no kind {word}; expected {', '.join(COLLECTIONS)}")
+    found = cluster.get(f"{COLLECTIONS[kind].format(cluster.namespace)}/{name if separator else subject}")
+    template = template_of({"kind": kind, **found}, cluster.namespace)
+    if template is None:
+        raise ManifestError(f"{subject} has no Pod template")
+    if kind == "Pod":
+        template.pod["status"] = found.get("status") or {}
+    return template
+
+
+def _not_called(cluster: Cluster, in_force: Rules, template: Template, made: dict[str, Any]) -> str | None:
+    name = template.namespace
+    namespace = made[name] if name in made else cluster.find(f"/api/v1/namespaces/{name}")
+    if namespace is None:
+        return f"there is no namespace {template.namespace}: kubectl create namespace {template.namespace}"
+    level = (namespace["metadata"].get("labels") or {}).get(LEVEL_LABEL)
+    if level in LEVELS and (why := violations(template.pod, level)):
+        refuses = f"the namespace enforces Pod Security {level}, which refuses it"
+        warning(f"{template.title}: {refuses}: {'; '.join(why)}")
+    return in_force.why_not_called(namespace, template.pod)

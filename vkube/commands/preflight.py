@@ -1,0 +1,180 @@
+"""`vkube preflight` and `vkube restart`: before and after a namespace is labelled."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from vkube.admission.advice import advice
+from vkube.admission.deployed import Rules, rules, settings_of
+from vkube.admission.judgement import has_pod_agent, judge
+from vkube.admission.pod_security import LEVEL_LABEL, violations
+from vkube.admission.templates import COLLECTIONS, Template, template_of
+from vkube.admission.workloads import owner, pods, workloads
+from vkube.command_line import options as shared
+from vkube.command_line.commands import Run
+from vkube.command_line.exit_codes import ExitCode
+from vkube.connection.cluster import STRATEGIC_MERGE_PATCH, Cluster
+from vkube.errors import ClusterError, NotFoundError
+from vkube.output.documents import Column, Listing
+from vkube.output.lines import note, result, warning
+from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.settings import Settings
+
+# As kubectl rollout restart does it.
+_RESTARTED = "kubectl.kubernetes.io/restartedAt"
+_ROLLING = ("Deployment", "StatefulSet", "DaemonSet")
+_LISTING = Listing(
+    "Workload",
+    "workloads",
+    (
+        Column("WORKLOAD", lambda one: one["workload"]),
+        Column("RESULT", lambda one: one["result"]),
+        Column("REASON", lambda one: one["reason"]),
+        Column("WHAT TO DO", lambda one: one["whatToDo"]),
+        Column("MESSAGE", lambda one: one["message"], wide=True),
+    ),
+    lambda one: str(one["workload"]),
+)
+
+
+def preflight(parser: argparse.ArgumentParser) -> Run:
+    """Show what the label vanadium.io/inject=enabled would do to every workload of a namespace: injected,
+    skipped or refused, why, and what to do. Nothing is changed or restarted. Ends with 4 when a workload
+    would be refused."""
+    parser.add_argument("namespace", help="the namespace")
+    shared.output(parser)
+    shared.cluster(parser)
+    return _preflight
+
+
+def restart(parser: argparse.ArgumentParser) -> Run:
+    """Roll the workloads of a namespace whose Pods lack an identity that they would get now. Deployments,
+    StatefulSets and DaemonSets roll as they are configured to; other Pods with a controller are evicted,
+    which a PodDisruptionBudget can refuse. Pods without a controller are named and left alone."""
+    parser.add_argument("namespace", help="the namespace")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be restarted")
+    shared.cluster(parser)
+    return _restart
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    with Cluster.of(options) as cluster:
+        namespace, in_force = _namespace(cluster, options.namespace), rules(cluster)
+        settings = settings_of(cluster)
+        rows = [foreseen(one, settings, namespace, in_force) for one in workloads(cluster, options.namespace)]
+    _LISTING.show(rows, options.output)
+    refused = [one for one in rows if one["result"] == "refused"]
+    if not rows:
+        return ExitCode.DONE
+    counts = {word: sum(one["result"] == word for one in rows) for word in ("injected", "skipped", "refused")}
+    note(", ".join(f"{number} {word}" for word, number in counts.items()) + "; nothing was changed")
+    if not refused:
+        name = options.namespace
+        note(f"to go on: kubectl label namespace {name} {INJECT_LABEL}={ENABLED} && vkube restart {name}")
+    return ExitCode.FINDINGS if refused else ExitCode.DONE
+
+
+def foreseen(template: Template, settings: Settings, namespace: Any, in_force: Rules) -> dict[str, Any]:
+    """What happens to a workload's Pods once its namespace is labelled."""
+    judgement = judge(template.pod, settings)
+    row = {
+        "workload": f"{template.kind.lower()}/{template.name}",
+        "result": judgement.outcome,
+        "reason": judgement.reason.value,
+        "message": judgement.message,
+        "warnings": list(judgement.warnings),
+        "whatToDo": advice(judgement.reason),
+    }
+    unasked = in_force.why_not_called(_labelled(namespace), template.pod)
+    if unasked is not None:
+        return {**row, "result": "skipped", "reason": "NotCalled", "whatToDo": unasked}
+    level = (namespace["metadata"].get("labels") or {}).get(LEVEL_LABEL, "privileged")
+    why = violations(judgement.patched, level)
+    if judgement.allowed and why:
+        todo = f"the namespace enforces Pod Security {level}: {'; '.join(why)}"
+        return {**row, "result": "refused", "reason": "PodSecurity", "whatToDo": todo}
+    return row
+
+
+def _labelled(namespace: Any) -> dict[str, Any]:
+    metadata = namespace["metadata"]
+    return {"metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), INJECT_LABEL: ENABLED}}}
+
+
+def _namespace(cluster: Cluster, name: str) -> dict[str, Any]:
+    try:
+        return cluster.get(f"/api/v1/namespaces/{name}")
+    except NotFoundError as error:
+        raise NotFoundError(f"there is no namespace {name} in context {cluster.context}") from error
+
+
+def _restart(options: argparse.Namespace) -> int:
+    done: set[tuple[str, str]] = set()
+    left = 0
+    with Cluster.of(options) as cluster:
+        for pod in lacking(cluster, options.namespace):
+            kind, name = _restartable(cluster, options.namespace, pod)
+            if (kind, name) in done:
+                continue
+            done.add((kind, name))
+            if kind == "":
+                warning(f"pod/{name} has no controller that makes it again: delete and create it yourself")
+                left += 1
+            elif options.dry_run:
+                result(f"{kind.lower()}/{name} would be {'restarted' if kind in _ROLLING else 'evicted'}")
+            else:
+                left += not _restarted(cluster, options.namespace, kind, name)
+    if not done:
+        note(f"every Pod of {options.namespace} that can have an identity has one")
+    return ExitCode.FINDINGS if left else ExitCode.DONE
+
+
+def lacking(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
+    """The Pods without the pod agent that would get it, if they were created now."""
+    described, in_force, settings = _namespace(cluster, namespace), rules(cluster), settings_of(cluster)
+    for pod in pods(cluster, namespace):
+        template = template_of(pod, namespace)
+        if template is None or has_pod_agent(pod):
+            continue
+        unasked = in_force.why_not_called(described, pod)
+        if unasked is not None:
+            raise ClusterError(unasked)
+        if judge(template.pod, settings).served:
+            yield pod
+
+
+def _restartable(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> tuple[str, str]:
+    """The kind and name of what is to be restarted; no kind for a Pod without a controller."""
+    found = owner(pod)
+    name = str(pod["metadata"]["name"])
+    if found is None:
+        return "", name
+    if found[0] == "ReplicaSet":
+        path = f"{COLLECTIONS['ReplicaSet'].format(namespace)}/{found[1]}"
+        found = owner(cluster.get(path)) or found
+    return found if found[0] in _ROLLING else ("Pod", name)
+
+
+def _restarted(cluster: Cluster, namespace: str, kind: str, name: str) -> bool:
+    path = f"{COLLECTIONS[kind].format(namespace)}/{name}"
+    if kind in _ROLLING:
+        annotations = {_RESTARTED: datetime.now(UTC).isoformat(timespec="seconds")}
+        body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        cluster.patch(path, body, kind=STRATEGIC_MERGE_PATCH)
+        result(f"{kind.lower()}/{name} restarted")
+        return True
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": namespace},
+    }
+    try:
+        cluster.create(f"{path}/eviction", eviction)
+    except ClusterError as error:
+        warning(f"pod/{name} is not evicted: {error}")
+        return False
+    result(f"pod/{name} evicted")
+    return True
