@@ -60,7 +60,8 @@ async def _grpc(service: Mapping[str, Any], pod_ip: str) -> bool:
 async def _http_get(request: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str) -> bool:
     scheme = (request.get("scheme") or "HTTP").lower()
     host, port = request.get("host") or pod_ip, port_of(request["port"], container)
-    url = f"{scheme}://{host}:{port}{request.get('path') or '/'}"
+    named = f"[{host}]" if ":" in host else host  # an IPv6 address
+    url = f"{scheme}://{named}:{port}{request.get('path') or '/'}"
     headers = {header["name"]: header["value"] for header in request.get("httpHeaders") or []}
     # Like a kubelet, without checking a certificate.
     async with httpx.AsyncClient(verify=False, trust_env=False) as client:  # noqa: S501
