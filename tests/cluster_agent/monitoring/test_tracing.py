@@ -268,7 +268,7 @@ def test_traces_without_their_libraries_are_a_clear_error_at_the_start(tmp_path:
     """An import that fails stands for an environment without the extra."""
     missing = "import sys; sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None"
     done = run_program(missing, tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "vanadium-cluster[cluster-agent,tracing]" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -290,14 +290,14 @@ def test_a_variable_that_the_sdk_would_ignore_is_an_error_at_the_start(
     tmp_path: Path, variable: str, value: str
 ) -> None:
     done = run_program("", tmp_path, **{"OTEL_TRACES_SAMPLER": "traceidratio", variable: value})
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("cluster-agent: OTEL_")
     assert "Traceback" not in done.stderr
 
 
 def test_a_credential_among_the_headers_is_not_repeated(tmp_path: Path) -> None:
     done = run_program("", tmp_path, OTEL_EXPORTER_OTLP_HEADERS="secret-without-a-name")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "OTEL_EXPORTER_OTLP_HEADERS" in done.stderr
     assert "secret-without-a-name" not in done.stderr
 
