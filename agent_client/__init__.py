@@ -7,6 +7,7 @@ AgentClient().names()   # [Name('acme:prod:shop:web:web-1')]
 
 from agent_client.client import AgentClient, AgentError, ServedBlessing, Signature
 from agent_client.discharge_fetcher import DischargeFetcher, DischargeUnavailable
+from agent_client.peer_lists import PeerLists
 from agent_client.remote_principal import RemotePrincipal
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AgentError",
     "DischargeFetcher",
     "DischargeUnavailable",
+    "PeerLists",
     "RemotePrincipal",
     "ServedBlessing",
     "Signature",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -79,10 +79,26 @@ class AgentClient:
         """The roots for verifying peers. Raises AgentError."""
         return Roots.from_json(self._call("GET", "/v1/roots")["roots"])
 
-    def revocation_lists(self) -> RevocationLists:
-        """The revocation lists for verifying peers, for a Policy. Raises AgentError,
+    def revocation_lists(self, application: Name) -> RevocationLists:
+        """The revocation lists of that application; none when it has none. For verifying peers, `PeerLists`
+        keeps them. Raises AgentError, InvalidRevocationList."""
+        answer = self.revocation_lists_since(application, None)
+        return RevocationLists() if answer is None else answer[1]
+
+    def revocation_lists_since(
+        self, application: Name, version: str | None
+    ) -> tuple[str, RevocationLists] | None:
+        """The application's lists and their version; None when that is `version`. Raises AgentError,
         InvalidRevocationList."""
-        return RevocationLists.of(base64.b64decode(one) for one in self._call("GET", "/v1/crl")["lists"])
+        headers = {"If-None-Match": version} if version else {}
+        response = self._request("GET", f"/v1/crl/{application}", headers=headers)
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return None
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return "", RevocationLists()
+        if not response.is_success:
+            self._refuse(response)
+        return response.headers.get("ETag", ""), RevocationLists.from_pem(response.content)
 
     def sign(self, message: bytes) -> Signature:
         """Signs with the pod's key, which stays in the pod agent. Raises AgentError."""
@@ -141,15 +157,26 @@ class AgentClient:
         self.close()
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        response = self._request(method, path, json=body)
+        return _document(response) if response.is_success else self._refuse(response)
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._client.request(method, path, json=body)
-            answer: dict[str, Any] = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+            return self._client.request(method, path, **options)
+        except httpx.HTTPError as error:
             raise AgentError("Unreachable", f"no answer from the pod agent: {error}") from error
-        if response.is_success:
-            return answer
-        refusal = answer.get("error") or {}
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
+        refusal = _document(response).get("error") or {}
         raise AgentError(str(refusal.get("reason")), str(refusal.get("message")))
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = response.json()
+    except ValueError as error:
+        raise AgentError("Unreachable", f"no answer from the pod agent: {error}") from error
+    return answer
 
 
 def _served(answer: dict[str, Any]) -> ServedBlessing:

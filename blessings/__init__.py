@@ -55,7 +55,7 @@ from blessings.patterns import Pattern
 from blessings.principal import Principal, verify_signature
 from blessings.principals.blessed_principal import BlessedPrincipal, MemoryPrincipal
 from blessings.principals.blessing_store import BlessingStore
-from blessings.revocation import RevocationList, RevocationLists, WithoutList
+from blessings.revocation import RevocationList, RevocationLists, RevocationSource, WithoutList
 from blessings.roots import Root, Roots
 from blessings.verification.policy import SVIDS_ONLY, WITH_DELEGATION, Policy
 from blessings.verification.verifier import Rejection, Verdict, verify, verify_blessing
@@ -102,6 +102,7 @@ __all__ = [
     "Rejection",
     "RevocationList",
     "RevocationLists",
+    "RevocationSource",
     "Root",
     "Roots",
     "ThirdParty",

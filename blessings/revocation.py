@@ -11,11 +11,13 @@ revoked; it proves nothing about the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,6 +29,7 @@ from blessings.keys import PrivateKey, PublicKey, certificate_hash, encoded
 from blessings.names import Name
 from blessings.profile.certificates import BACKDATE, subject_of
 
+_PEM_BEGIN, _PEM_END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -76,6 +79,7 @@ class RevocationList:
             raise InvalidRevocationList("a list must state a next update that is later than its this update")
         made = cls(crl, number, this_update, next_update)
         made.__dict__["serials"] = serials
+        made.__dict__["_der"] = der
         return made
 
     @classmethod
@@ -110,6 +114,11 @@ class RevocationList:
         return cls.from_der(crl.public_bytes(Encoding.DER))
 
     def to_der(self) -> bytes:
+        """The list in DER: always the same object, so that all of its readers can share it."""
+        return self._der
+
+    @cached_property
+    def _der(self) -> bytes:
         return self.crl.public_bytes(Encoding.DER)
 
     @cached_property
@@ -145,6 +154,14 @@ class RevocationList:
         return self.this_update <= now < self.next_update
 
 
+class RevocationSource(Protocol):
+    """A source of revocation lists that a verifier asks, for each certificate, once its chain is proven."""
+
+    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
+        """The lists of this issuer; `issuer` is its name in DER, `name` the same as a blessing name, if it is
+        one."""
+
+
 @dataclass(frozen=True)
 class RevocationLists:
     """Revocation lists of any number of issuers. `merged` keeps the newest list of each issuer and key."""
@@ -156,6 +173,23 @@ class RevocationLists:
         """The lists that `ders` encode. Raises InvalidRevocationList."""
         return cls(tuple(RevocationList.from_der(der) for der in ders))
 
+    @classmethod
+    def from_pem(cls, pem: bytes) -> RevocationLists:
+        """The lists in `pem`, one after the other (RFC 7468). Raises InvalidRevocationList."""
+        parts = pem.split(_PEM_BEGIN)
+        if parts[0].strip():
+            raise InvalidRevocationList("expected lists in PEM, each beginning with BEGIN X509 CRL")
+        ders = []
+        for part in parts[1:]:
+            text, end, after = part.partition(_PEM_END)
+            if not end or after.strip():
+                raise InvalidRevocationList("a list in PEM ends with END X509 CRL, and nothing is after it")
+            try:
+                ders.append(binascii.a2b_base64(text))
+            except ValueError as error:
+                raise InvalidRevocationList(f"a list in PEM is no base64: {error}") from error
+        return cls.of(ders)
+
     def merged(self, newer: RevocationLists, now: datetime) -> RevocationLists:
         """Both sets of lists, without those that have expired at `now` or that a higher number replaces."""
         best: dict[tuple[bytes, bytes | None], RevocationList] = {}
@@ -165,8 +199,8 @@ class RevocationLists:
                 best[key] = one
         return RevocationLists(tuple(one for one in best.values() if now < one.next_update))
 
-    def by_issuer(self, issuer: bytes) -> list[RevocationList]:
-        """The lists that name this issuer; `issuer` is its name in DER."""
+    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
+        """The lists that name this issuer. Every list states it in DER, so `name` is not used."""
         return self._by_issuer.get(issuer, [])
 
     @cached_property

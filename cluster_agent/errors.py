@@ -39,6 +39,7 @@ Limit = Literal[
     "store-queue",
     "live-certificates",
     "pod-busy",
+    "readers",
     "connections",
     "connections-from-address",
     "connections-nameless",

@@ -8,7 +8,7 @@ together ask `polls_per_second` times, and none of them more often than every `s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -31,8 +31,8 @@ class Publication(Protocol):
     def required(self) -> int:
         """The lowest version with which a replica is up to date; later versions may change nothing for it."""
 
-    def after(self, version: int) -> object:
-        """What a replica with that version lacks, as JSON."""
+    def after(self, version: int, applications: Collection[str]) -> object:
+        """What a replica with that version lacks, as JSON, as far as it concerns these applications."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Publications:
         """The shares, by kind of publication."""
         return self._shares
 
-    async def answer(self, replica: Issuance, have: Mapping[str, int]) -> dict[str, object]:
+    async def answer(
+        self, replica: Issuance, have: Mapping[str, int], applications: Collection[str] = ()
+    ) -> dict[str, object]:
         """What the replica lacks, by kind, and when to ask again. Records first what it has. May raise
         Unavailable.
 
@@ -86,7 +88,7 @@ class Publications:
         live = max((share.live for share in self._shares.values()), default=0)
         return {
             "publications": {
-                kind: {"version": one.version, "content": one.after(believed[kind])}
+                kind: {"version": one.version, "content": one.after(believed[kind], applications)}
                 for kind, one in self.by_kind.items()
                 if kind in believed and one.version != believed[kind]
             },

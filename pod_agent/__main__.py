@@ -21,6 +21,7 @@ from pod_agent.errors import PodAgentError
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
 from pod_agent.listener import BoundedListener, BoundedServer
+from pod_agent.revocation_lists import HeldLists
 from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
@@ -61,7 +62,8 @@ async def _run(settings: Settings) -> None:
     source, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
     seeker = CarefulSeeker(source, now=_now, clock=time.monotonic, chance=chance)
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
-    watcher = Watcher(source, current, keeper, now=_now, chance=chance)
+    lists = HeldLists(source)
+    watcher = Watcher(source, current, lists, keeper, chance=chance)
     supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
     TaskMetrics(metrics.registry, "pod_agent", supervisor)
     agent_path = settings.socket_directory / "agent.sock"
@@ -75,7 +77,7 @@ async def _run(settings: Settings) -> None:
     )
     health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     servers = [
-        _server("agent-connections", AgentProtocol(current).app(), listen_unix(agent_path)),
+        _server("agent-connections", AgentProtocol(current, lists).app(), listen_unix(agent_path)),
         _server(
             "health-connections", health.create_app(current, metrics, supervisor), health_port, brief=True
         ),

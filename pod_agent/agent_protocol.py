@@ -3,7 +3,7 @@
     GET  /v1/names    {"version", "names"}
     GET  /v1/chain    {"version", "chain", "notAfter", "renewAt", "publicKey"}
     GET  /v1/roots    {"roots": [{"certificate", "pattern"}]}
-    GET  /v1/crl      {"lists": [<base64 of a revocation list in DER>]}
+    GET  /v1/crl/<application>   its revocation lists in PEM; ETag and If-None-Match name their version
     POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
     POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
     GET  /v1/watch    a line in /v1/chain's format for each rotation; `?after=<version>` skips known ones,
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +26,27 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from blessings import BlessingsError, CannotBless, delegate, fingerprint
+from blessings import BlessingsError, CannotBless, InvalidName, Name, delegate, fingerprint
 from blessings.caveats import kinds
 from blessings.encoding.canonical import parse_any
 from blessings.encoding.fields import Fields
 from blessings.encoding.times import rfc3339
 from blessings.keys import parse_public_key
+from blessings.revocation import MAX_BYTES
+from pod_agent.errors import SeekError
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.revocation_lists import ApplicationLists, HeldLists
+from service.shared_answers import ReaderLimits, Readers
 
 MAX_BODY_BYTES = 64 * 1024
 MOST_BODY_SECONDS = 10
 HEARTBEAT_SECONDS = 10.0
+# Of the Pod's own programs. Two lists of the largest kind fit beside each other.
+_READERS = ReaderLimits(most=8, most_from_address=8, most_kept_bytes=2 * MAX_BYTES)
+_PEM_LINE = 64
+_PEM_PART_BYTES = 1024 * _PEM_LINE // 4 * 3
 # Python refuses to convert thousands of them.
 _MOST_DIGITS = 18
 
@@ -45,8 +54,10 @@ _MOST_DIGITS = 18
 class AgentProtocol:
     """The routes, which serve the current identity."""
 
-    def __init__(self, current: CurrentIdentity) -> None:
+    def __init__(self, current: CurrentIdentity, lists: HeldLists) -> None:
         self._current = current
+        self._lists = lists
+        self._readers = Readers(_READERS, _too_many_readers)
 
     def app(self) -> Starlette:
         return Starlette(
@@ -54,7 +65,7 @@ class AgentProtocol:
                 Route("/v1/names", self.names),
                 Route("/v1/chain", self.chain),
                 Route("/v1/roots", self.roots),
-                Route("/v1/crl", self.crl),
+                Route("/v1/crl/{application}", self.crl),
                 Route("/v1/sign", self.sign, methods=["POST"]),
                 Route("/v1/bless", self.bless, methods=["POST"]),
                 Route("/v1/watch", self.watch),
@@ -72,9 +83,23 @@ class AgentProtocol:
     async def roots(self, _request: Request) -> Response:
         return JSONResponse({"roots": self._identity().roots.to_json()})
 
-    async def crl(self, _request: Request) -> Response:
-        lists = self._current.lists.entries
-        return JSONResponse({"lists": [base64.b64encode(one.to_der()).decode() for one in lists]})
+    async def crl(self, request: Request) -> Response:
+        """The lists that the cluster agent publishes for that application; when it is away, those at hand."""
+        identity = self._identity()
+        try:
+            application = str(Name.parse(request.path_params["application"]))
+        except InvalidName as error:
+            raise _ProtocolError(400, "MalformedRequest", str(error)) from error
+        try:
+            version = await self._lists.version_of(identity, application)
+            if version is not None and request.headers.get("if-none-match") == f'"{version}"':
+                return Response(status_code=304, headers={"ETag": f'"{version}"'})
+            lists = await self._lists.of(identity, application)
+        except SeekError as error:
+            raise _ProtocolError(503, "ListUnavailable", f"{error.reason}: {error}") from error
+        if lists is None:
+            raise _ProtocolError(404, "NoRevocationList", f"{application} has no revocation list")
+        return _PemLists(lists, self._readers)
 
     async def sign(self, request: Request) -> Response:
         principal = self._identity().principal
@@ -156,6 +181,35 @@ def describe(identity: Identity) -> dict[str, Any]:
         "renewAt": rfc3339(identity.renew_at),
         "publicKey": fingerprint(identity.principal.public_key),
     }
+
+
+class _PemLists(Response):
+    """Lists in PEM (RFC 7468), encoded while they are sent: their bytes in DER are shared by all readers."""
+
+    def __init__(self, lists: ApplicationLists, readers: Readers) -> None:
+        super().__init__()
+        self._lists = lists
+        self._readers = readers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ders = self._lists.ders
+        headers = {"Content-Type": "application/x-pem-file", "ETag": f'"{self._lists.version}"'}
+        await self._readers.send(scope, send, ders, pem_parts(ders), headers)
+
+
+def pem_parts(ders: Iterable[bytes]) -> Iterator[bytes]:
+    """The lists in PEM, some 64 KiB at a time."""
+    for der in ders:
+        yield b"-----BEGIN X509 CRL-----\n"
+        for begin in range(0, len(der), _PEM_PART_BYTES):
+            text = base64.b64encode(der[begin : begin + _PEM_PART_BYTES])
+            lines = (text[place : place + _PEM_LINE] for place in range(0, len(text), _PEM_LINE))
+            yield b"\n".join(lines) + b"\n"
+        yield b"-----END X509 CRL-----\n"
+
+
+def _too_many_readers() -> _ProtocolError:
+    return _ProtocolError(503, "TooManyReaders", "too many clients read long lists now; try again")
 
 
 class _ProtocolError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from blessings import Blessing, Name, Principal, RevocationLists, Roots
+from blessings import Blessing, Name, Principal, Roots
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CurrentIdentity:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._identity: Identity | None = None
-        self._lists = RevocationLists()
+        self._lists: tuple[bytes, ...] = ()
         self._revision = 0
         self._changed = asyncio.Condition()
         self._closed = False
@@ -61,12 +61,8 @@ class CurrentIdentity:
         await self.set(None)
         return expired
 
-    @property
-    def lists(self) -> RevocationLists:
-        """The revocation lists for verifying peers."""
-        return self._lists
-
-    async def set_lists(self, lists: RevocationLists) -> None:
+    async def set_lists(self, lists: tuple[bytes, ...]) -> None:
+        """Replaces the revocation lists that the Workload API shows, each in DER."""
         async with self._changed:
             self._lists = lists
             self._revision += 1
@@ -93,9 +89,9 @@ class CurrentIdentity:
             seen = identity.version
             yield identity
 
-    async def revisions(self) -> AsyncIterator[Identity]:
-        """The current identity, again whenever it or the revocation lists change, until it expires or
-        `close`."""
+    async def revisions(self) -> AsyncIterator[tuple[Identity, tuple[bytes, ...]]]:
+        """The current identity and revocation lists, again whenever one of them changes, until the identity
+        expires or `close`."""
         seen = -1
         while True:
             async with self._changed:
@@ -104,7 +100,8 @@ class CurrentIdentity:
                 seen, identity = self._revision, self.value
                 if self._closed or identity is None:
                     return
-            yield identity
+                lists = self._lists
+            yield identity, lists
 
     async def _next(self, after: int) -> Identity | None:
         async with self._changed:

@@ -22,6 +22,7 @@ from service.acceptor import Acceptor
 from service.addresses import network_of
 from service.bounded_log import BoundedLog, LineRate
 from service.listening import Server
+from service.shared_answers import ending
 
 _LINES_PER_SECOND = 1 / 60
 
@@ -163,7 +164,17 @@ class BoundedServer(Server):
         await super().shutdown(None)
 
     def _protocol(self) -> H11Protocol:
-        return H11Protocol(self.config, self.server_state, {})
+        protocol = H11Protocol(self.config, self.server_state, {})
+        protocol.app = _ending(protocol.app, lambda: protocol.transport.abort())
+        return protocol
+
+
+def _ending(app: Any, end: Callable[[], None]) -> Any:
+    async def with_end(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), **ending(end)}
+        await app(scope, receive, send)
+
+    return with_end
 
 
 def _is_answering(protocol: H11Protocol) -> bool:

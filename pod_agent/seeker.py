@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -22,16 +23,18 @@ from blessings import (
     fingerprint,
     verify_blessing,
 )
+from blessings.revocation import MAX_BYTES
 from pod_agent.credential import Credential, read_credential, read_mounted
 from pod_agent.errors import ClocksDiffer, NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
+from pod_agent.revocation_lists import Index, PublishedList
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
-from service.cluster_agent_client import ClusterAgentAddress, call, mutual_tls
+from service.cluster_agent_client import ClusterAgentAddress, call, fetch, mutual_tls
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 
 _LONGEST_ANSWER_BYTES = 1 << 20
-_LONGEST_NEWS_BYTES = 16 << 20
+_LIST_SECONDS = 60.0
 _KINDS: Mapping[type[CallError], type[SeekError]] = {
     CallRefused: Refused,
     CallUnanswered: Unreachable,
@@ -100,24 +103,41 @@ class ClusterAgentSeeker:
         document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
         return Unjudged(document, principal, credential.application)
 
-    async def news(self, current: Identity, version: int, roots_version: int) -> News:
+    async def news(
+        self, current: Identity, version: int, roots_version: int, applications: Sequence[str]
+    ) -> News:
+        body = {"have": {"crl": version, "roots": roots_version}, "issuers": list(applications)}
+        return parse_news(await self._call(await self._context(current), "/v1/watch", body))
+
+    async def index(self, current: Identity, application: str) -> Index:
+        path = f"/v1/crl?issuer={quote(application)}"
+        document = await self._call(await self._context(current), path)
+        try:
+            return Index.parse(document["version"], document["lists"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise Untrustworthy("AnswerMalformed", f"the index cannot be read: {error!r}") from error
+
+    async def revocation_list(self, current: Identity, wanted: PublishedList) -> bytes:
+        path = f"/v1/crl/{quote(wanted.application)}?key={quote(wanted.key)}"
+        context = await self._context(current)
+        try:
+            return await fetch(self._address, context, path, longest_bytes=MAX_BYTES, seconds=_LIST_SECONDS)
+        except CallError as error:
+            raise _failed(error) from error
+
+    async def _context(self, current: Identity) -> ssl.SSLContext:
         credential = await asyncio.to_thread(read_credential, self._settings.credential_file)
-        body = {"have": {"crl": version, "roots": roots_version}}
-        document = await self._call(_context(credential, current), "/v1/watch", body, _LONGEST_NEWS_BYTES)
-        return parse_news(document, version)
+        return _context(credential, current)
 
     async def _call(
-        self,
-        context: ssl.SSLContext,
-        path: str,
-        body: Mapping[str, Any],
-        longest: int = _LONGEST_ANSWER_BYTES,
+        self, context: ssl.SSLContext, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
+        """The answer to a POST of `body`, or to a GET without one. Raises SeekError."""
+        method = "GET" if body is None else "POST"
         try:
-            return await call(self._address, context, "POST", path, body, longest_bytes=longest)
+            return await call(self._address, context, method, path, body, longest_bytes=_LONGEST_ANSWER_BYTES)
         except CallError as error:
-            kind = _KINDS[type(error)]
-            raise kind(error.reason, str(error), error.retry_after_seconds) from error
+            raise _failed(error) from error
 
 
 def believe(
@@ -160,6 +180,10 @@ def _clocks_differ(what: str, blessing: Blessing, now: datetime) -> ClocksDiffer
     valid = f"from {blessing.not_before.isoformat()} to {blessing.not_after.isoformat()}"
     by_ours = f"by this node's clock it is {now.isoformat(timespec='seconds')}"
     return ClocksDiffer("ClocksDiffer", f"{what} is valid {valid}, {by_ours}")
+
+
+def _failed(error: CallError) -> SeekError:
+    return _KINDS[type(error)](error.reason, str(error), error.retry_after_seconds)
 
 
 def _context(credential: Credential, current: Identity | None) -> ssl.SSLContext:

@@ -1,23 +1,23 @@
-"""The watcher: fetches new revocation lists and roots from the cluster agent.
+"""The watcher: learns of new roots and revocation lists from the cluster agent.
 
-Its request states which versions are in force here. A cluster agent of a version without revocation lists
-does not know the route; it is tried again from time to time.
+Its request states which versions are in force here, and whose lists are used here. The answer contains the
+roots, and only describes the lists: what was revoked cannot delay the roots. A cluster agent of a version
+without revocation lists does not know the route; it is tried again from time to time.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 
-from blessings import BlessingsError, RevocationLists, Roots
+from blessings import BlessingsError, Name, Roots
 from pod_agent.errors import SeekError, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.revocation_lists import MOST_SHOWN_BYTES, HeldLists, Index, PublishedList
 from service.supervisor import BackOff, Task
 
 _log = structlog.get_logger("pod_agent")
@@ -32,15 +32,10 @@ _BACK_OFF = BackOff(8.0, 30.0)
 
 @dataclass(frozen=True)
 class News:
-    """The answer to a request for news.
+    """The answer to a request for news. `index` and `roots` are None when they did not change."""
 
-    `lists` are newer than the version in the request, and `version` is the version with them. `roots` and
-    their version are None when they did not change.
-    """
-
-    version: int
-    lists: RevocationLists
     ask_again_after_seconds: float
+    index: Index | None = None
     roots_version: int = 0
     roots: Roots | None = None
 
@@ -48,8 +43,11 @@ class News:
 class NewsSource(Protocol):
     """A source of new revocation lists and roots."""
 
-    async def news(self, current: Identity, version: int, roots_version: int) -> News:
-        """What a replica with these versions lacks. Raises SeekError."""
+    async def news(
+        self, current: Identity, version: int, roots_version: int, applications: Sequence[str]
+    ) -> News:
+        """What a replica with these versions lacks; of the lists, those of `applications`. Raises
+        SeekError."""
 
 
 class Renewing(Protocol):
@@ -59,23 +57,23 @@ class Renewing(Protocol):
 
 
 class Watcher:
-    """Keeps the revocation lists and roots of `current` up to date."""
+    """Keeps the roots of `current` up to date, `lists`, and which of these the Workload API shows."""
 
     def __init__(
         self,
         source: NewsSource,
         current: CurrentIdentity,
+        lists: HeldLists,
         keeper: Renewing,
         *,
-        now: Callable[[], datetime],
         chance: Callable[[], float],
     ) -> None:
         self._source = source
         self._current = current
         self._keeper = keeper
-        self._now = now
         self._chance = chance
-        self._version = 0
+        self._lists = lists
+        self._shown: list[PublishedList] | None = None
         self._roots: Roots | None = None
         self._roots_version = 0
 
@@ -95,8 +93,12 @@ class Watcher:
         identity = self._current.value
         if identity is None:
             return _SHORTEST_PAUSE_SECONDS
+        self._lists.set_own(str(Name(identity.name.components[:-1])))
+        applications = self._lists.applications
         try:
-            news = await self._source.news(identity, self._version, self._roots_version_in_force(identity))
+            news = await self._source.news(
+                identity, self._version_in_force(), self._roots_version_in_force(identity), applications
+            )
         except SeekError as error:
             if error.reason == _UNKNOWN_QUESTION:
                 return _PAUSE_WITHOUT_LISTS_SECONDS
@@ -106,9 +108,17 @@ class Watcher:
                 self._keeper.start_over()
             raise
         await self._take(news)
+        if news.index is not None:
+            self._lists.take(news.index, applications)
+        await self._show(identity)
         asked = min(max(news.ask_again_after_seconds, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         # The random part spreads replicas that started together.
         return asked * (0.9 + 0.2 * self._chance())
+
+    def _version_in_force(self) -> int:
+        """0 while the Workload API shows other lists than the newest: what is acknowledged must be in
+        force."""
+        return self._lists.version if self._shown == self._lists.own()[0] else 0
 
     def _roots_version_in_force(self, identity: Identity) -> int:
         """0 when a renewal has brought other roots than ours: they may be older, and what is acknowledged
@@ -121,24 +131,33 @@ class Watcher:
             self._roots = news.roots
             self._roots_version = news.roots_version
             _log.info("roots", version=news.roots_version, roots=len(news.roots))
-        if news.version == self._version:
+
+    async def _show(self, identity: Identity) -> None:
+        """Makes the Workload API show the lists of the Pod's own application. Raises SeekError."""
+        shown, left_out = self._lists.own()
+        if shown == self._shown:
             return
-        await self._current.set_lists(self._current.lists.merged(news.lists, self._now()))
-        self._version = news.version
-        _log.info("revocation lists", version=news.version, lists=len(self._current.lists.entries))
+        await self._current.set_lists(tuple([await self._lists.content(identity, one) for one in shown]))
+        self._shown = shown
+        _log.info("revocation lists", version=self._lists.version, lists=len(shown))
+        for one in left_out:
+            _log.warning(
+                "revocation list not in the Workload API: too large",
+                issuer=one.application,
+                bytes=one.size,
+                most=MOST_SHOWN_BYTES,
+            )
 
 
-def parse_news(document: Mapping[str, Any], version: int) -> News:
-    """The news in an answer to a replica with that `version` of the lists. Raises Untrustworthy."""
+def parse_news(document: Mapping[str, Any]) -> News:
+    """The news in an answer. Raises Untrustworthy."""
     try:
         pause = _finite(document["askAgainAfterSeconds"])
         publications = document["publications"]
         roots_version, roots = _parse_roots(publications.get("roots"))
         crl = publications.get("crl")
-        if crl is None:
-            return News(version, RevocationLists(), pause, roots_version, roots)
-        ders = [base64.b64decode(one["crl"], validate=True) for one in crl["content"]]
-        return News(int(crl["version"]), RevocationLists.of(ders), pause, roots_version, roots)
+        index = None if crl is None else Index.parse(crl["version"], crl["content"])
+        return News(pause, index, roots_version, roots)
     except (BlessingsError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise Untrustworthy("AnswerMalformed", f"the news cannot be read: {error!r}") from error
 

@@ -111,7 +111,7 @@ async def call(
     context: ssl.SSLContext,
     method: str,
     path: str,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | None = None,
     *,
     longest_bytes: int = LONGEST_ANSWER_BYTES,
 ) -> dict[str, Any]:
@@ -120,18 +120,35 @@ async def call(
     Raises CallRefused, CallUnanswered, UnusableAnswer.
     """
     question = _Question(address, method, path, body)
+    return question.answer(*await _exchange(question, context, longest_bytes, CALL_SECONDS))
+
+
+async def fetch(
+    address: ClusterAgentAddress, context: ssl.SSLContext, path: str, *, longest_bytes: int, seconds: float
+) -> bytes:
+    """The content at `path`, which is no JSON, over a separate connection. Raises as `call`."""
+    question = _Question(address, "GET", path, None)
+    response, content = await _exchange(question, context, longest_bytes, seconds)
+    if not response.is_success:
+        question.refuse(response, content)
+    return bytes(content)
+
+
+async def _exchange(
+    question: _Question, context: ssl.SSLContext, longest_bytes: int, seconds: float
+) -> tuple[httpx.Response, bytearray]:
     content = bytearray()
     try:
         async with (
             httpx.AsyncClient(verify=context, timeout=_TIMEOUT, trust_env=False) as client,
-            asyncio.timeout(CALL_SECONDS),
+            asyncio.timeout(seconds),
             client.stream(**question.arguments) as response,
         ):
             async for part in response.aiter_bytes():
                 question.add(part, content, longest_bytes)
     except _FAILURES as error:
         question.fail(error)
-    return question.answer(response, content)
+    return response, content
 
 
 class _Question:
@@ -161,16 +178,17 @@ class _Question:
         raise CallUnanswered(reason, f"{self._name}: {described(error)}") from error
 
     def answer(self, response: httpx.Response, content: bytearray) -> dict[str, Any]:
-        try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
-            document = None
-        if response.is_success:
-            if not isinstance(document, dict):
-                raise UnusableAnswer(
-                    "AnswerMalformed", f"{self._name}: the answer is no object; is this a cluster agent?"
-                )
-            return document
+        if not response.is_success:
+            self.refuse(response, content)
+        document = _document(content)
+        if not isinstance(document, dict):
+            raise UnusableAnswer(
+                "AnswerMalformed", f"{self._name}: the answer is no object; is this a cluster agent?"
+            )
+        return document
+
+    def refuse(self, response: httpx.Response, content: bytearray) -> NoReturn:
+        document = _document(content)
         refusal = document.get("error") if isinstance(document, dict) else None
         refusal = refusal if isinstance(refusal, dict) else {}
         reason = str(refusal.get("reason", f"Http{response.status_code}"))
@@ -181,3 +199,11 @@ class _Question:
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise CallUnanswered(reason, message, wait, said)
         raise CallRefused(reason, message, wait, said)
+
+
+def _document(content: bytearray) -> object:
+    try:
+        document: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return document

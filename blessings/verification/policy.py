@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from blessings.caveats.kinds import CaveatRegistry
 from blessings.keys import EVERY_KIND, KeyKind
 from blessings.profile.certificates import MAX_CHAIN_LENGTH
-from blessings.revocation import RevocationLists, WithoutList
+from blessings.revocation import RevocationLists, RevocationSource, WithoutList
 
 NO_CUSTOM_CAVEATS = CaveatRegistry()
 NO_LISTS = RevocationLists()
@@ -27,7 +27,8 @@ class Policy:
     max_chain_length: how many certificates a chain may have without its root, at most 16.
     key_kinds: the accepted kinds of keys, in the chain and the root.
     registry: the user-defined caveats that this verifier knows.
-    revocation: the revocation lists that it has. No certificate of the chain may be on its issuer's list.
+    revocation: the revocation lists that it has, or a source that fetches the list of a peer's issuer when it
+        is needed. No certificate of the chain may be on its issuer's list.
     without_list: whether a leaf is accepted when no current list covers it.
     """
 
@@ -35,7 +36,7 @@ class Policy:
     max_chain_length: int = MAX_CHAIN_LENGTH
     key_kinds: frozenset[KeyKind] = EVERY_KIND
     registry: CaveatRegistry = NO_CUSTOM_CAVEATS
-    revocation: RevocationLists = NO_LISTS
+    revocation: RevocationSource = NO_LISTS
     without_list: WithoutList = WithoutList.ACCEPT
 
     def __post_init__(self) -> None:

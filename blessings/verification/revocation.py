@@ -24,12 +24,11 @@ def check_revocation(
 
     Only lists with the issuer's name and a signature by its key count.
     """
-    if not policy.revocation.entries and policy.without_list is WithoutList.ACCEPT:
-        return
     for place, (one, issuer) in enumerate(zip(facts, [*facts[1:], root], strict=True)):
+        name = issuer.name if isinstance(issuer, NamedFacts) else None
         lists = [
             found
-            for found in policy.revocation.by_issuer(one.parts.issuer)
+            for found in policy.revocation.by_issuer(one.parts.issuer, name)
             if found.is_signed_by(issuer.public_key)
         ]
         serial = chain[place].serial_number

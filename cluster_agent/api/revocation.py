@@ -5,27 +5,63 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import ConfigDict, Field, model_validator
+from starlette.types import Receive, Scope, Send
 
 from blessings import InvalidName, Name
-from cluster_agent.api.contract import PRINTABLE, Answer, Body, refuses
+from cluster_agent.api.contract import MEDIA_TYPE, PRINTABLE, Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
 from cluster_agent.api.secrets import NewSecretRequest
 from cluster_agent.callers import Caller
-from cluster_agent.errors import BadRequest, NotFound
+from cluster_agent.errors import BadRequest, NotFound, TooManyRequests
 from cluster_agent.model import Application
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store.revocations import Revoked
+from service.shared_answers import ReaderLimits, Readers, parts_of
 
-Issuer = Annotated[str, Path(max_length=2048, description="blessing name of the application")]
-ListNumber = Annotated[int, Query(ge=0, le=1000, description="which one, if several keys signed under it")]
+MOST_ISSUERS = 64
+_ISSUER = "blessing name of the application"
+IssuerName = Annotated[str, Field(max_length=2048, description=_ISSUER)]
+Issuer = Annotated[str, Path(max_length=2048, description=_ISSUER)]
+Issuers = Annotated[
+    list[IssuerName] | None, Query(max_length=MOST_ISSUERS, description="whose lists; without it, all")
+]
+Key = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){31}$",
+        description="fingerprint of the key that signed it, if several keys signed under this name",
+    ),
+]
+IfNoneMatch = Annotated[str | None, Header(description="the ETag of the list that the caller has")]
+_PKIX_CRL = "application/pkix-crl"  # RFC 2585, section 4.2
 _BINARY = {"type": "string", "format": "binary"}
+_READERS = ReaderLimits(most=64, most_from_address=8, most_kept_bytes=64 << 20)
 _log = structlog.get_logger(__name__)
 
 
-class DerList(Response):
-    media_type = "application/pkix-crl"  # RFC 2585, section 4.2
+class SharedAnswer(Response):
+    """An answer whose bytes all its readers share."""
+
+    def __init__(
+        self, content: bytes, readers: Readers, *, media_type: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(media_type=media_type, headers=headers)
+        self._content = content
+        self._readers = readers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """May raise TooManyRequests, before the answer begins."""
+        content = self._content
+        self.headers["content-length"] = str(len(content))
+        await self._readers.send(scope, send, (content,), parts_of(content), self.headers)
+
+
+def _too_many_readers() -> TooManyRequests:
+    return TooManyRequests(
+        "TooManyReaders", "too many clients read answers of this size now; try again", limit="readers"
+    )
 
 
 def _not_null(schema: dict[str, Any]) -> None:
@@ -92,8 +128,10 @@ class ReinstatedAnswer(Answer):
 
 
 class ListAnswer(Answer):
-    issuer: str = Field(description="blessing name of the application")
-    crl: str = Field(description="DER in base64")
+    issuer: str = Field(description=_ISSUER)
+    key: str = Field(description="fingerprint of the key that signed it")
+    number: int = Field(description="of the list; another list has a higher one")
+    size: int = Field(alias="bytes", description="of the list in DER")
 
 
 class ListsAnswer(Answer):
@@ -104,7 +142,7 @@ class ListsAnswer(Answer):
 def revocation_routes(revoker: Revoker) -> APIRouter:
     """`POST /v1/revoke`, `/v1/reinstate`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
     router = APIRouter(route_class=CallerFirst)
-    lists = revoker.lists
+    lists, readers = revoker.lists, Readers(_READERS, _too_many_readers)
 
     @router.post(
         "/v1/revoke",
@@ -132,32 +170,43 @@ def revocation_routes(revoker: Revoker) -> APIRouter:
 
     @router.get(
         "/v1/crl",
-        summary="Every revocation list",
-        responses=refuses(),
+        summary="Which revocation lists there are",
+        response_model=ListsAnswer,
+        responses=refuses(400),
         dependencies=[Depends(anybody)],
     )
-    async def revocation_lists() -> ListsAnswer:
-        """The lists are signed, so a client need not trust the server that it gets them from."""
-        return ListsAnswer(
-            version=lists.version, lists=[ListAnswer.model_validate(one) for one in lists.after(0)]
-        )
+    async def revocation_lists(issuer: Issuers = None) -> Response:
+        """Each list is fetched from `/v1/crl/{issuer}`, when its number is higher than the one at hand."""
+        index = lists.whole_index() if issuer is None else lists.index_document(issuer)
+        return SharedAnswer(index, readers, media_type=MEDIA_TYPE)
 
     @router.get(
         "/v1/crl/{issuer}",
         summary="One application's revocation list",
-        response_class=DerList,
+        response_class=Response,
         responses={
-            200: {"description": "DER, RFC 5280", "content": {DerList.media_type: {"schema": _BINARY}}},
+            200: {
+                "description": "DER, RFC 5280",
+                "content": {_PKIX_CRL: {"schema": _BINARY}},
+                "headers": {"ETag": {"description": "The list's number.", "schema": {"type": "string"}}},
+            },
+            304: {"description": "The caller has this list."},
             **refuses(400, 404),
         },
         dependencies=[Depends(anybody)],
     )
-    async def revocation_list(issuer: Issuer, key: ListNumber = 0) -> Response:
-        """The list, as a certificate's distribution point would serve it."""
-        found = lists.of(issuer)
-        if key >= len(found):
-            raise NotFound("UnknownIssuer", f"there is no revocation list {key} of {issuer[:300]!r}")
-        return DerList(found[key].to_der())
+    async def revocation_list(issuer: Issuer, key: Key = None, if_none_match: IfNoneMatch = None) -> Response:
+        """The list, as a certificate's distribution point would serve it. It is signed, so a client need not
+        trust the server that it gets it from."""
+        found = lists.by_key(issuer)
+        one = next(iter(found.values()), None) if key is None else found.get(key)
+        if one is None:
+            raise NotFound("UnknownIssuer", f"there is no such revocation list of {issuer[:300]!r}")
+        # Weak: each replica of the agent signs the same list, with signatures that differ.
+        tag = {"ETag": f'W/"{one.number}"'}
+        if if_none_match == tag["ETag"]:
+            return Response(status_code=304, headers=tag)
+        return SharedAnswer(one.to_der(), readers, media_type=_PKIX_CRL, headers=tag)
 
     return router
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cluster_agent.api.contract import Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
+from cluster_agent.api.revocation import MOST_ISSUERS, IssuerName
 from cluster_agent.callers import Administrators, require_administrator
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.publications import Publications
@@ -21,11 +22,14 @@ class WatchRequest(Body):
     have: dict[_Kind, _Version] = Field(
         max_length=16, description="kind → the version that the caller has, 0 for none"
     )
+    issuers: list[IssuerName] = Field(
+        default=[], max_length=MOST_ISSUERS, description="whose revocation lists the caller uses"
+    )
 
 
 class PublicationAnswer(Answer):
     version: int
-    content: Any = Field(description="depends on the kind: roots, or the new revocation lists")
+    content: Any = Field(description="depends on the kind: the roots, or which lists `issuers` have")
 
 
 class WatchAnswer(Answer):
@@ -55,7 +59,8 @@ def watch_routes(
     async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
         """For replicas, with their certificate: they state which versions they have, which is their
         acknowledgement, and get what they lack."""
-        return WatchAnswer.model_validate(await publications.answer(await issuer.replica(caller), body.have))
+        replica = await issuer.replica(caller)
+        return WatchAnswer.model_validate(await publications.answer(replica, body.have, body.issuers))
 
     @router.get(
         "/v1/acknowledgements",

@@ -9,8 +9,8 @@ passed.
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -42,8 +42,8 @@ class CurrentLists:
         self._now = now
         self._published = Published(0, datetime.fromtimestamp(0, now().tzinfo), 0)
         self._lists: dict[Issuer, RevocationList] = {}
-        # Every replica that starts fetches all of them, and a list may have megabytes.
-        self._encoded: dict[Issuer, dict[str, str]] = {}
+        self._by_name: dict[str, dict[str, RevocationList]] = {}
+        self._whole_index: bytes | None = None
         self._issuers: list[Issuer] = []
         self._one_at_a_time = asyncio.Lock()
 
@@ -60,13 +60,35 @@ class CurrentLists:
         """When the first of the lists ends; None without lists."""
         return min((one.next_update for one in self._lists.values()), default=None)
 
-    def after(self, version: int) -> list[dict[str, str]]:
-        """The lists that are newer than `version`."""
-        return [self._encoded[issuer] for issuer, one in self._lists.items() if one.number > version]
+    def after(self, _version: int, applications: Collection[str]) -> list[dict[str, object]]:
+        """Which lists these applications have now. The lists themselves are fetched one by one: what is
+        revoked must not keep an answer from its replica."""
+        return self.index(applications)
+
+    def index(self, applications: Collection[str]) -> list[dict[str, object]]:
+        """Describes each list of these applications."""
+        return [
+            {"issuer": name, "key": key, "number": one.number, "bytes": len(one.to_der())}
+            for name in dict.fromkeys(applications)
+            for key, one in self.by_key(name).items()
+        ]
+
+    def whole_index(self) -> bytes:
+        """The index of all applications in JSON: one object, until it changes."""
+        if self._whole_index is None:
+            self._whole_index = self.index_document(self._by_name)
+        return self._whole_index
+
+    def index_document(self, applications: Collection[str]) -> bytes:
+        return json.dumps({"version": self.version, "lists": self.index(applications)}).encode()
 
     def of(self, issuer: str) -> list[RevocationList]:
         """The lists of the issuer with that name: one for each key that signed under it."""
-        return [one for known, one in self._lists.items() if known.name == issuer]
+        return list(self.by_key(issuer).values())
+
+    def by_key(self, issuer: str) -> Mapping[str, RevocationList]:
+        """The same by the fingerprint of the key."""
+        return self._by_name.get(issuer, {})
 
     async def refresh(self) -> None:
         """Updates the lists from the store. A list that cannot be made stays as it was, and is tried again
@@ -83,9 +105,10 @@ class CurrentLists:
             # An entry stays until one list that is issued after its certificate's end (RFC 5280, section
             # 3.3).
             certificates = await self._store.published_revocations.certificates(now - self._lifetime)
-            made = await asyncio.to_thread(self._make, published, issuers, certificates)
-            self._encoded = await asyncio.to_thread(self._encode, made)
-            self._lists = made
+            self._lists = await asyncio.to_thread(self._make, published, issuers, certificates)
+            self._by_name, self._whole_index = {}, None
+            for issuer, one in self._lists.items():
+                self._by_name.setdefault(issuer.name, {})[issuer.issuing_key] = one
             self._published, self._issuers = published, issuers
             _log.debug("revocation lists made", number=published.number, lists=len(self._lists))
 
@@ -93,14 +116,6 @@ class CurrentLists:
         """Removes from the store what is no longer on any list."""
         now = self._now()
         await self._store.published_revocations.drop_expired(now - self._lifetime, now)
-
-    def _encode(self, lists: dict[Issuer, RevocationList]) -> dict[Issuer, dict[str, str]]:
-        return {
-            issuer: self._encoded[issuer]
-            if self._lists.get(issuer) is one
-            else {"issuer": issuer.name, "crl": base64.b64encode(one.to_der()).decode()}
-            for issuer, one in lists.items()
-        }
 
     def _make(
         self, published: Published, issuers: list[Issuer], certificates: list[RevokedCertificate]

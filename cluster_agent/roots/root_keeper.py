@@ -6,7 +6,7 @@ administrators take steps by command.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,7 @@ class RootKeeper:
     def required(self) -> int:
         return self.state.required
 
-    def after(self, _version: int) -> object:
+    def after(self, _version: int, _applications: Collection[str] = ()) -> object:
         """The whole bundle, because it is short. Raises Unavailable when the state was read too long ago."""
         self.room.check_view(self.now())
         return self.state.bundle.to_json()

@@ -24,6 +24,7 @@ from blessings.tls import peer_blessing
 from cluster_agent.server.taken_bytes import bytes_taken
 from service.addresses import plain_address
 from service.bounded_log import BoundedLog
+from service.shared_answers import ending
 
 # More than the largest body; uvicorn itself does not limit the headers that this parser accepts.
 MOST_UNANSWERED_BYTES = 128 * 1024
@@ -88,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if blessing is not None:
             self._named(application_of(blessing))
-        self.app = _with_blessing(self.app, blessing, over_tls=connection is not None)
+        self.app = _with_blessing(self.app, blessing, self._give_up, over_tls=connection is not None)
         self._begin_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -208,9 +209,13 @@ def given_blessing(blessing: Blessing | None) -> dict[str, Any]:
     return {_EXTENSION: blessing}
 
 
-def _with_blessing(app: Any, blessing: Blessing | None, *, over_tls: bool) -> ASGIApp:
+def _with_blessing(
+    app: Any, blessing: Blessing | None, end: Callable[[], None], *, over_tls: bool
+) -> ASGIApp:
+    ours = {**given_blessing(blessing), **ending(end)}
+
     async def with_blessing(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), **given_blessing(blessing)}
+        scope["extensions"] = {**scope.get("extensions", {}), **ours}
 
         async def send_and_end(message: Message) -> None:
             if message["type"] == "http.response.start" and _ends(message["status"], blessing):

@@ -6,6 +6,7 @@ at it, Go's makes its callers wait without an error. It has none on messages.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import BaseTransport, Task, Transport
 from collections.abc import Callable
 from typing import Any, cast
@@ -22,6 +23,8 @@ from h2.settings import SettingCodes
 
 MOST_STREAMS_OF_CONNECTION = 100
 MOST_STREAMS = 400
+# So long may a client leave an answer unread of which it has begun to take the bytes.
+MOST_SENDING_SECONDS = 30.0
 # The requests of the Workload API are empty, or contain an audience or a token.
 MOST_MESSAGE_BYTES = 64 * 1024
 # What a client library is told: it must be able to open the stream that is refused.
@@ -150,3 +153,42 @@ async def receive(stream: Stream[Any, Any]) -> None:
         await source.recv_data(length)
     except AssertionError as error:
         raise GRPCError(Status.INVALID_ARGUMENT, "the message ends too early") from error
+
+
+def framed(message: bytes) -> bytes:
+    """An uncompressed message as gRPC sends it."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+async def send(stream: Stream[Any, Any], frame: bytes) -> None:
+    """Sends a message that is framed already: grpclib's own method copies it for each stream. A client that
+    does not take it in time loses its connection."""
+    if not stream._send_initial_metadata_done:  # noqa: SLF001 - grpclib sends only messages of its own making
+        await stream.send_initial_metadata()
+    sink = stream._stream  # noqa: SLF001
+    try:
+        async with asyncio.timeout(MOST_SENDING_SECONDS):
+            await _write(sink, frame)
+    except TimeoutError as error:
+        sink._transport.abort()  # noqa: SLF001
+        raise GRPCError(Status.DEADLINE_EXCEEDED, "the answer was not read") from error
+
+
+async def _write(sink: HTTPStream, frame: bytes) -> None:
+    http, connection = sink._h2_connection, sink.connection  # noqa: SLF001
+    rest = memoryview(frame)
+    while rest:
+        # Looked at again after each wait. In grpclib's own loop all streams that waited would write at once,
+        # and so many bytes would wait for the client that its connection is ended.
+        if not connection.write_ready.is_set():
+            await connection.write_ready.wait()
+            continue
+        window = http.local_flow_control_window(cast(int, sink.id))
+        if window <= 0:
+            sink.window_updated.clear()
+            await sink.window_updated.wait()
+            continue
+        part = rest[: min(window, http.max_outbound_frame_size)]
+        http.send_data(cast(int, sink.id), bytes(part))
+        connection.flush()
+        rest = rest[len(part) :]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent_client import AgentClient, AgentError, RemotePrincipal
@@ -28,12 +26,12 @@ from blessings import (
     verify_blessing,
     verify_signature,
 )
-from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.identity import CurrentIdentity, Identity
-from pod_agent.sockets import listen_unix
+from pod_agent.revocation_lists import HeldLists
+from tests.agent_client.serving import serving_agent_protocol
 from tests.chains import HOUR, NOW, realm
 from tests.clock import Clock
-from tests.pod_agent.running import short_directory
+from tests.pod_agent.published_lists import Source
 
 ONE = realm()
 PHONE = Principal.create()
@@ -44,17 +42,8 @@ def socket() -> Iterator[Path]:
     current = CurrentIdentity(Clock(NOW))
     identity = Identity(1, ONE.replica, ONE.blessing, ONE.blessing.presented, ONE.roots, NOW + HOUR / 2)
     asyncio.run(current.set(identity))
-    with short_directory() as directory:
-        path = directory / "agent.sock"
-        listener = listen_unix(path)
-        server = uvicorn.Server(
-            uvicorn.Config(AgentProtocol(current).app(), log_level="error", lifespan="off")
-        )
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
+    with serving_agent_protocol(current, HeldLists(Source())) as path:
         yield path
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

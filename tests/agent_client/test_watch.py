@@ -18,8 +18,10 @@ from agent_client import client as agent_client
 from pod_agent import agent_protocol
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.revocation_lists import HeldLists
 from tests.chains import realm
 from tests.clock import Clock
+from tests.pod_agent.published_lists import Source
 from tests.pod_agent.running import short_directory
 from tests.waiting import until
 
@@ -32,7 +34,7 @@ async def pod_agent(directory: Path) -> AsyncIterator[Path]:
     renew_at = clock() + timedelta(minutes=30)
     await current.set(Identity(1, one.replica, one.blessing, one.blessing.presented, one.roots, renew_at))
     path = directory / "agent.sock"
-    config = uvicorn.Config(AgentProtocol(current).app(), uds=str(path), log_config=None)
+    config = uvicorn.Config(AgentProtocol(current, HeldLists(Source())).app(), uds=str(path), log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     await until("the pod agent", lambda: server.started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ class Leaflet:
     required: int = 3
     kind: str = "leaflet"
 
-    def after(self, version: int) -> object:
+    def after(self, version: int, _applications: Collection[str]) -> object:
         return f"from {version} to {self.version}"
 
 

@@ -218,7 +218,7 @@ async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> Non
     keeper = Keeper(world.seeker, world.current, world.results, now=world.clock, chance=lambda: 0.5)
     await keeper.round()
     stream = world.current.revisions()
-    assert (await anext(stream)).version == 1
+    assert (await anext(stream))[0].version == 1
     waiting = asyncio.ensure_future(anext(stream))
     with capture_logs() as logs:
         world.clock.turn(minutes=59)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 from spiffe import X509Source
 
-from agent_client import AgentClient
+from agent_client import AgentClient, PeerLists
 from blessings import Blessing, Name, Pattern, Policy, Principal, Roots, verify_blessing
 from blessings.tls import client_context, load_identity, require_peer_blessing, server_context
 
@@ -22,6 +22,7 @@ class ReplicaIdentity:
         """Waits for the first blessing on the socket that SPIFFE_ENDPOINT_SOCKET names."""
         self._source = X509Source(timeout_in_seconds=_TIMEOUT_SECONDS)
         self._agent = AgentClient()
+        self._peer_lists = PeerLists(self._agent)
         principal, blessing = self._current()
         self.name: Name = blessing.presented
         self.server: ssl.SSLContext = server_context(
@@ -32,9 +33,8 @@ class ReplicaIdentity:
 
     @property
     def policy(self) -> Policy:
-        """Refuses revoked peers, by the pod agent's current lists. The SPIFFE client itself keeps no
-        lists."""
-        return Policy(revocation=self._agent.revocation_lists())
+        """Refuses revoked peers, by the pod agent's lists. The SPIFFE client itself keeps no lists."""
+        return Policy(revocation=self._peer_lists)
 
     @property
     def roots(self) -> Roots:

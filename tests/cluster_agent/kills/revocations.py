@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,8 +96,11 @@ class Revoker:
     def wrong(
         self, _agent: RunningClusterAgent, administrator: httpx.Client, url: str, records: Records
     ) -> list[str]:
-        answer = administrator.get("/v1/crl").json()["lists"]
-        listed = {f"{serial:x}" for one in answer for serial in _serials(one["crl"])}
+        index = administrator.get("/v1/crl").json()["lists"]
+        answers = [
+            administrator.get(f"/v1/crl/{one['issuer']}", params={"key": one["key"]}).content for one in index
+        ]
+        listed = {f"{serial:x}" for der in answers for serial in RevocationList.from_der(der).serials}
         said = [pair for one in records if one["act"] == "revoked" for pair in one.items()]
         return look_into(url, partial(self._wrong, listed, said))
 
@@ -142,7 +144,3 @@ class Revoker:
         if last <= number and (certificates > before) is (last > at):
             return []
         return [f"{before} certificates by number {at} became {certificates} by {last} of {number}"]
-
-
-def _serials(crl: str) -> frozenset[int]:
-    return frozenset(RevocationList.from_der(base64.b64decode(crl)).serials)

@@ -4,7 +4,6 @@ it."""
 from __future__ import annotations
 
 import asyncio
-import base64
 import subprocess
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,7 +13,7 @@ from typing import Any, cast
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import Blessing, RevocationLists
+from blessings import Blessing
 from blessings.profile.certificates import to_pem
 from cluster_agent.errors import Forbidden
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
@@ -31,7 +30,7 @@ CART = Application("shop", "cart")
 
 def judged_by_openssl(directory: Path, revoking: Revoking, blessing: Blessing) -> str:
     """The verdict of `openssl verify -crl_check`, at the agent's time."""
-    lists = RevocationLists.of(base64.b64decode(one["crl"]) for one in revoking.listed(0)).entries
+    lists = revoking.all_lists().entries
     (root,) = revoking.under.room.identity_roots
     (directory / "root.pem").write_text(to_pem([root.certificate]))
     (directory / "leaf.pem").write_text(to_pem(blessing.certificates[:1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -77,8 +77,7 @@ class Revoking:
 
     def judged(self, blessing: Blessing) -> Reason | None:
         """By a peer that has the current lists, and insists on them."""
-        lists = RevocationLists.of(base64.b64decode(one["crl"]) for one in self.listed(0))
-        policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
+        policy = Policy(revocation=self.all_lists(), without_list=WithoutList.REFUSE)
         roots = self.under.room.identity_roots
         try:
             verify_blessing(blessing, roots, now=self.clock(), policy=policy)
@@ -86,10 +85,14 @@ class Revoking:
             return error.reason
         return None
 
-    def listed(self, after: int) -> list[dict[str, str]]:
-        content = self.lists.after(after)
-        assert isinstance(content, list)
-        return content
+    def index(self) -> dict[str, int]:
+        """The number of each application's list, by the index that every client may read."""
+        document = json.loads(self.lists.whole_index())
+        assert document["version"] == self.lists.version
+        return {one["issuer"]: one["number"] for one in document["lists"]}
+
+    def all_lists(self) -> RevocationLists:
+        return RevocationLists(tuple(one for name in self.index() for one in self.lists.of(name)))
 
 
 @pytest.fixture
@@ -247,9 +250,12 @@ async def test_a_replica_that_has_a_version_gets_the_lists_that_changed(revoking
     await revoking.issue(db.credential.blessing, "db-1", service_account="db")
     await revoking.lists.refresh()
     before = revoking.lists.version
-    assert {one["issuer"] for one in revoking.listed(0)} == {"acme:prod:shop:web", "acme:prod:shop:db"}
+    assert set(revoking.index()) == {"acme:prod:shop:web", "acme:prod:shop:db"}
     await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-db-1")
-    assert [one["issuer"] for one in revoking.listed(before)] == ["acme:prod:shop:db"]
+    assert [name for name, number in revoking.index().items() if number > before] == ["acme:prod:shop:db"]
+    about_db = revoking.lists.after(before, ["acme:prod:shop:db", "acme:unknown"])
+    (of_db,) = revoking.lists.of("acme:prod:shop:db")
+    assert [(one["number"], one["bytes"]) for one in about_db] == [(of_db.number, len(of_db.to_der()))]
     assert revoking.lists.required == revoking.lists.version > before
 
 
@@ -260,7 +266,7 @@ async def test_the_first_replica_of_an_application_brings_a_list_for_everybody(r
     db = await revoking.secret(Application("shop", "db"))
     await revoking.issue(db.credential.blessing, "db-1", service_account="db")
     await revoking.lists.refresh()
-    assert [one["issuer"] for one in revoking.listed(before)] == ["acme:prod:shop:db"]
+    assert [name for name, number in revoking.index().items() if number > before] == ["acme:prod:shop:db"]
 
 
 @pytest.mark.parametrize("after_it", ["revocation", "new application", "time"])
@@ -277,7 +283,7 @@ async def test_lists_after_a_restore_replace_the_later_ones_that_replicas_have(
     for pod in pods[:3]:
         await revoking.revoker.revoke_pod(revoking.administrator, f"uid-of-{pod}")
     version = revoking.lists.version
-    known = RevocationLists.of(base64.b64decode(one["crl"]) for one in revoking.listed(0))
+    known = revoking.all_lists()
 
     revoking.clock.turn(minutes=1)
     await store._access.write(
@@ -294,7 +300,9 @@ async def test_lists_after_a_restore_replace_the_later_ones_that_replicas_have(
         revoking.clock.turn(minutes=31)
     await restored.refresh()
     assert restored.version > version
-    news = RevocationLists.of(base64.b64decode(one["crl"]) for one in restored.after(version))
+    names = ["acme:prod:shop:web", "acme:prod:shop:db"]
+    lists = [one for name in names for one in restored.of(name) if one.number > version]
+    news = RevocationLists(tuple(lists))
     assert news.entries
     if after_it == "revocation":
         (in_force,) = known.merged(news, revoking.clock()).entries
@@ -405,8 +413,9 @@ async def test_attack_a_serial_number_that_is_none_stops_only_its_issuer_s_list(
 async def test_a_list_is_encoded_once_and_again_when_it_says_something_else(revoking: Revoking) -> None:
     replica = await revoking.issue((await revoking.secret()).credential.blessing)
     await revoking.lists.refresh()
-    ((one,), (again,)) = revoking.listed(0), revoking.listed(0)
-    assert one["crl"] is again["crl"]
+    (one,) = revoking.lists.of("acme:prod:shop:web")
+    assert one.to_der() is one.to_der()
+    assert revoking.lists.whole_index() is revoking.lists.whole_index()
     await revoking.revoker.revoke_pod(revoking.administrator, "uid-of-web-1")
     assert revoking.judged(replica.blessing) is Reason.REVOKED
 
@@ -527,7 +536,19 @@ def test_over_tls_a_list_is_read_without_a_certificate(agent: RunningClusterAgen
         der = client.get("/v1/crl/acme:prod:shop:web")
         assert der.headers["content-type"] == "application/pkix-crl"
         assert blessing.leaf.serial_number in RevocationList.from_der(der.content).serials
-        assert client.get("/v1/crl").json()["version"] >= 1
+        for query in ({}, {"issuer": ["acme:prod:shop:web", "acme:unknown"]}):
+            index = client.get("/v1/crl", params=query).json()
+            (described,) = index["lists"]
+            assert described["issuer"] == "acme:prod:shop:web"
+            assert described["bytes"] == len(der.content)
+            assert described["number"] <= index["version"]
+        assert client.get("/v1/crl", params={"issuer": ["a"] * 65}).status_code == 400
+        address = "/v1/crl/acme:prod:shop:web"
+        by_key = client.get(address, params={"key": described["key"]})
+        assert by_key.content == der.content
+        unchanged = client.get(address, headers={"If-None-Match": der.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert client.get(address, params={"key": "00" + described["key"][2:]}).status_code == 404
         assert client.get("/v1/crl/acme:unknown").status_code == 404
     with agent.client(principal, blessing) as client:
         body = {"csr": csr_of(Principal.create()), "token": pod_token(agent.tokens, "listed")}

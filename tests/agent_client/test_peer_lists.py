@@ -1,0 +1,110 @@
+"""An application's verifier gets the revocation list of a peer's issuer when it needs it, and keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from agent_client import AgentClient, AgentError, PeerLists
+from agent_client import peer_lists as module
+from blessings import Name, Policy, Reason, RevocationLists, VerificationError, WithoutList, verify_blessing
+from pod_agent.agent_protocol import pem_parts
+from pod_agent.identity import CurrentIdentity
+from pod_agent.revocation_lists import HeldLists, Index
+from tests.agent_client.serving import serving_agent_protocol
+from tests.chains import NOW, realm
+from tests.clock import Clock
+from tests.pod_agent.published_lists import APPLICATION, REALM, Source, identity, signed
+
+SERIAL = REALM.blessing.leaf.serial_number
+
+
+class Served:
+    """A pod agent whose cluster agent is `source`."""
+
+    def __init__(
+        self, source: Source, current: CurrentIdentity, client: AgentClient, lists: HeldLists
+    ) -> None:
+        self.source, self.current, self.client, self.lists = source, current, client, lists
+        self.peer_lists = PeerLists(client)
+
+    def publish(self, number: int, *serials: int) -> None:
+        index = Index(number, (self.source.publish(number, signed(number, *serials)),))
+        self.lists.take(index, self.lists.applications)
+
+    def judged(self, without: WithoutList = WithoutList.REFUSE) -> Reason | None:
+        policy = Policy(revocation=self.peer_lists, without_list=without)
+        try:
+            verify_blessing(REALM.blessing, REALM.roots, now=NOW, policy=policy)
+        except VerificationError as error:
+            return error.reason
+        return None
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    current, source = CurrentIdentity(Clock(NOW)), Source()
+    lists = HeldLists(source)
+    asyncio.run(current.set(identity()))
+    with serving_agent_protocol(current, lists) as path, AgentClient(path) as client:
+        yield Served(source, current, client, lists)
+
+
+def test_the_list_of_a_peers_issuer_is_fetched_when_it_is_needed_and_again_when_it_changed() -> None:
+    with served() as pod:
+        pod.publish(1, 7)
+        assert pod.source.fetched == []
+        assert pod.judged() is pod.judged() is None
+        assert [one.application for one in pod.source.fetched] == [APPLICATION]
+        pod.publish(2, SERIAL)
+        assert pod.judged() is pod.judged() is Reason.REVOKED
+        assert [one.number for one in pod.source.fetched] == [1, 2]
+
+
+def test_without_an_answer_the_list_at_hand_counts_and_without_a_list_the_policy_decides() -> None:
+    with served() as pod:
+        pod.publish(1, SERIAL)
+        assert pod.judged() is Reason.REVOKED
+        asyncio.run(pod.current.set(None))
+        assert pod.judged() is Reason.REVOKED
+        pod.peer_lists = PeerLists(pod.client)
+        assert pod.judged() is Reason.REVOCATION_UNKNOWN
+        assert pod.judged(WithoutList.ACCEPT) is None
+
+
+def test_attack_a_chain_of_a_stranger_makes_nobody_fetch_a_list() -> None:
+    with served() as pod:
+        stranger = realm(application="prod:shop:victim")
+        policy = Policy(revocation=pod.peer_lists)
+        with pytest.raises(VerificationError):
+            verify_blessing(stranger.blessing, REALM.roots, now=NOW, policy=policy)
+        assert pod.lists.applications == []
+
+
+def test_an_application_without_a_list_has_none_and_one_that_cannot_be_had_is_an_error() -> None:
+    with served() as pod:
+        assert pod.client.revocation_lists(Name.parse("acme:unknown")) == RevocationLists()
+        pod.source.away = True
+        with pytest.raises(AgentError, match="away") as caught:
+            pod.client.revocation_lists(Name.parse("acme:prod"))
+        assert caught.value.reason == "ListUnavailable"
+
+
+def test_the_lists_in_memory_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ISSUERS", 3)
+    with served() as pod:
+        for number in range(10):
+            assert pod.peer_lists.by_issuer(b"", Name.parse(f"acme:{number}")) == []
+        assert list(pod.peer_lists._kept) == ["acme:7", "acme:8", "acme:9"]
+
+
+def test_a_long_list_arrives_whole_in_many_parts() -> None:
+    with served() as pod:
+        der = signed(1, *range(1, 20_001))
+        pod.source.publish(1, der)
+        assert len(list(pem_parts([der]))) > 10
+        (one,) = pod.client.revocation_lists(Name.parse(APPLICATION)).entries
+        assert one.to_der() == der
