@@ -25,14 +25,13 @@ from typing import Any, TypeVar
 
 import httpx
 from kubernetes import client, config
-from stolen_secret import stolen
 
 from blessings import Principal
 from blessings.tls import client_context
 from certs.api_server import BoundedApiClient
 from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
-from pod_agent.credential import Credential
+from pod_agent.credential import Credential, parse_credential
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
@@ -40,6 +39,7 @@ from tests.waiting import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
+from webhook.layout import ROOTS_KEY
 
 _T = TypeVar("_T")
 SYSTEM = "vanadium-system"
@@ -128,7 +128,8 @@ class Installation:
     def credential(self, namespace: str, service_account: str) -> Credential:
         """The bootstrap credential in the namespace's Secret."""
         data = self.get("secret", "vanadium-bootstrap", "-n", namespace)["data"]
-        return stolen({key: base64.b64decode(value).decode() for key, value in data.items()}, service_account)
+        texts = {key: base64.b64decode(value).decode() for key, value in data.items()}
+        return parse_credential(texts[service_account], lambda: texts[ROOTS_KEY])
 
     def control_plane_client(self, extension: str) -> httpx.Client:
         """Calls the cluster agent with a certificate under the control plane's root, which is in a Secret."""
