@@ -64,6 +64,14 @@ class Metrics:
         """States for how many service accounts there is no room."""
         self._in_excess.set(count)
 
+    def watch_backlog(self, seconds: Callable[[], float]) -> None:
+        """Adds the gauge of the namespace that waits longest; `seconds` is called at each scrape."""
+        Gauge(
+            "vanadium_webhook_reconciler_behind_seconds",
+            "How long the namespace that waits longest for the reconciler has waited, since it changed.",
+            registry=self.registry,
+        ).set_function(seconds)
+
     def exposition(self) -> bytes:
         """All metrics, in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)

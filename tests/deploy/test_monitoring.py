@@ -143,6 +143,7 @@ def test_every_alert_says_how_grave_it_is_and_what_it_is_and_where_to_read_on(ru
 def test_every_alert_has_its_section_of_the_runbooks_and_no_other_has_one() -> None:
     """Each with the severity, and what it means, how to confirm it, and what to do."""
     text = RUNBOOKS.read_text()
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
     sections = dict(re.findall(r"^### (Vanadium\w+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
     assert sections.keys() == {rule["alert"] for rule in rules()}
     for rule in rules():

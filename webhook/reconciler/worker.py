@@ -21,6 +21,7 @@ from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
+from webhook.reconciler.backlog import Backlog
 from webhook.reconciler.excess import Excess
 from webhook.reconciler.kubernetes_secrets import KubernetesSecrets
 from webhook.reconciler.pace import Pace
@@ -93,6 +94,8 @@ class Reconciler:
         self._pace = Pace()
         self._excess = Excess(api, metrics, now=now, clock=clock)
         self._resync_at = 0.0
+        self._backlog = Backlog(clock)
+        metrics.watch_backlog(lambda: self._backlog.seconds)
         self.cluster = Cluster(self.namespace_changed)
 
     def tasks(self) -> list[Task]:
@@ -152,11 +155,14 @@ class Reconciler:
             self._metrics.reconciled("Unreachable")
             raise
         finally:
+            for namespace in due:
+                self._backlog.due(namespace)
             with self._changed:
                 self._due |= due
 
     def namespace_changed(self, namespace: str) -> None:
         """Makes the namespace due. Safe for threads."""
+        self._backlog.due(namespace)
         with self._changed:
             self._due.add(namespace)
             self._changed.notify_all()
@@ -192,6 +198,7 @@ class Reconciler:
     def _note(self, namespace: str, turn: Turn | None, calls: int, seconds: float) -> None:
         """Notes a turn, or for None a failure, and when the namespace may have its next one."""
         now = self._clock()
+        self._backlog.had_its_turn(namespace)
         rest = max(self._pace.spend(namespace, calls, now), seconds * _REST)
         if turn is None:
             self._failures[namespace] += 1

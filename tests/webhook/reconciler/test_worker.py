@@ -24,6 +24,7 @@ from webhook.kubernetes_clients import description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
+from webhook.reconciler.backlog import Backlog
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.reconcile import reconcile
 from webhook.reconciler.secret_store import SecretStore
@@ -54,6 +55,11 @@ class World:
             with capture_logs():
                 async with supervisor.running():
                     yield supervisor
+
+    def behind(self) -> float:
+        found = self.metrics.registry.get_sample_value("vanadium_webhook_reconciler_behind_seconds")
+        assert found is not None
+        return found
 
     async def served(self, namespace: str) -> None:
         """Returns once the namespace has a credential of the cluster agent's."""
@@ -130,8 +136,34 @@ async def test_without_the_cluster_agent_it_stays_ready_and_counts_and_all_is_do
         await until("failures", lambda: supervisor.records["reconciler"].failures >= 2)
         assert supervisor.problem() is None
         assert b'vanadium_webhook_reconciles_total{result="Unreachable"}' in world.metrics.exposition()
+        assert world.behind() > 0
         world.agent.is_away = False
         await world.served("shop")
+        await until("nothing waits", lambda: world.behind() == 0)
+
+
+async def test_a_namespace_that_fails_is_not_one_that_waits() -> None:
+    world = World(HostileStore())
+    await world.api.add_namespace("hostile")
+    async with world.running():
+        failed = b'vanadium_webhook_reconciles_total{result="Failed"} '
+        await until("its failure", lambda: failed in world.metrics.exposition())
+        await until("its turn is noted", lambda: world.behind() == 0)
+
+
+def test_the_backlog_is_as_old_as_what_waits_longest() -> None:
+    now = [100.0]
+    backlog = Backlog(lambda: now[0])
+    assert backlog.seconds == 0
+    backlog.due("shop")
+    now[0] += 7
+    backlog.due("shop")
+    backlog.due("office")
+    assert backlog.seconds == 7
+    backlog.had_its_turn("shop")
+    assert backlog.seconds == 0
+    now[0] += 2
+    assert backlog.seconds == 2
 
 
 class SilentAgent:
