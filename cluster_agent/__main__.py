@@ -266,7 +266,7 @@ def _now() -> datetime:
 
 
 def _complaint(code: int, error: Exception) -> int:
-    sys.stderr.write(f"cluster-agent: {error}\n")
+    logs.complain("cluster-agent", error)
     return code
 
 

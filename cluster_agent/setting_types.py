@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from blessings import InvalidName, InvalidPattern, Name, Pattern
@@ -60,3 +60,4 @@ def _is_a_file_or_https(value: str) -> str:
 NamePrefix = Annotated[str, AfterValidator(_is_a_prefix)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_a_database)]
 FileOrAddress = Annotated[str, AfterValidator(_is_a_file_or_https)]
+PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]

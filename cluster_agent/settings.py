@@ -9,21 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import (
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
 
 from blessings import AccessList, Name
-from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.kinds import MOST_DAYS, MOST_RECORDS, Retention
 from cluster_agent.flags import PREFIX, contradictions
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
-from cluster_agent.setting_types import DatabaseUrl, FileOrAddress, NamePrefix, Patterns
+from cluster_agent.setting_types import DatabaseUrl, FileOrAddress, NamePrefix, Patterns, PerSecond
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import explained, unknown
@@ -111,69 +107,102 @@ class Settings(BaseSettings):
         description="no application's may be longer; a phase of a root's rotation takes that long",
     )
     rotate_root_days: float = Field(
-        default=365, ge=0, description="how long an identity root signs before the next; 0: by command only"
+        default=365,
+        ge=0,
+        le=3650,
+        description="how long an identity root signs before the next; 0: by command only",
     )
     root_activation_share: float = Field(
         default=1, ge=0, le=1, description="of the live replicas, must have a new root before it signs"
     )
     root_margin_seconds: float = Field(
-        default=120, gt=0, description="for all replicas of the agent to notice a phase, and for clocks"
+        default=120,
+        gt=0,
+        le=86_400,
+        description="for all replicas of the agent to notice a phase, and for clocks",
     )
     minimum_ttl_seconds: int = Field(default=300, ge=1, description="the shortest life that may be asked for")
-    max_connections: int = Field(default=1000, ge=1, description="open connections, handshakes included")
-    max_connections_per_address: int = Field(default=100, ge=1, description="of them, from one address")
+    max_connections: int = Field(
+        default=1000, ge=1, le=1_000_000, description="open connections, handshakes included"
+    )
+    max_connections_per_address: int = Field(
+        default=100, ge=1, le=1_000_000, description="of them, from one address"
+    )
     nameless_share: float = Field(
         default=0.3,
         gt=0,
         le=1,
         description="of max_connections, may be without a client certificate, handshakes included",
     )
-    handshake_seconds: float = Field(default=5, gt=0, description="for a TLS handshake, and for its end")
+    handshake_seconds: float = Field(
+        default=5, gt=0, le=3600, description="for a TLS handshake, and for its end"
+    )
     request_seconds: float = Field(
-        default=10, gt=0, description="for a request to arrive whole, and to see that an answer is taken"
+        default=10,
+        gt=0,
+        le=3600,
+        description="for a request to arrive whole, and to see that an answer is taken",
     )
-    rate_per_replica: float = Field(
-        default=1, gt=0, description="requests a second of one replica; after a pause 20 times that at once"
+    rate_per_replica: PerSecond = Field(
+        default=1,
+        description="requests a second of one replica; after a pause 20 times that at once",
     )
-    rate_per_application: float = Field(
-        default=100, gt=0, description="requests a second with one application's bootstrap credential"
+    rate_per_application: PerSecond = Field(
+        default=100,
+        description="requests a second with one application's bootstrap credential",
     )
-    rate_per_address: float = Field(
-        default=5, gt=0, description="of them from one address, and requests a second without a certificate"
+    rate_per_address: PerSecond = Field(
+        default=5,
+        description="of them from one address, and requests a second without a certificate",
     )
-    rate_per_administrator: float = Field(
-        default=100, gt=0, description="requests a second of one administrator"
+    rate_per_administrator: PerSecond = Field(
+        default=100, description="requests a second of one administrator"
     )
     token_reviews_at_a_time: int = Field(
-        default=32, ge=1, description="tokens under review at once; eight times as many may wait"
+        default=32, ge=1, le=100_000, description="tokens under review at once; eight times as many may wait"
     )
     crl_seconds: int = Field(
-        default=3600, ge=60, description="life of a revocation list; it is made anew at half of it"
+        default=3600,
+        ge=60,
+        le=2_592_000,
+        description="life of a revocation list; it is made anew at half of it",
     )
-    polls_per_second: float = Field(
-        default=100, gt=0, description="how often all replicas together ask what is new: sets their pause"
+    polls_per_second: PerSecond = Field(
+        default=100,
+        description="how often all replicas together ask what is new: sets their pause",
     )
     shortest_poll_seconds: float = Field(
-        default=15, ge=1, description="the shortest pause of a replica between two such questions"
+        default=15, ge=1, le=86_400, description="the shortest pause of a replica between two such questions"
     )
     audit_days: int = Field(
         default=Retention.days,
         ge=1,
+        le=MOST_DAYS,
         description="how long audit records of blessings and refusals stay in the store",
     )
     audit_administration_days: int = Field(
         default=Retention.administration_days,
         ge=1,
+        le=MOST_DAYS,
         description="how long those of administration, secrets and tripwires stay",
     )
     audit_records: int = Field(
-        default=Retention.issuing, ge=1000, description="how many of blessings; the oldest go first"
+        default=Retention.issuing,
+        ge=1000,
+        le=MOST_RECORDS,
+        description="how many of blessings; the oldest go first",
     )
     audit_other_records: int = Field(
-        default=Retention.others, ge=1000, description="how many of secrets, of tripwires, of refusals"
+        default=Retention.others,
+        ge=1000,
+        le=MOST_RECORDS,
+        description="how many of secrets, of tripwires, of refusals",
     )
     shutdown_delay_seconds: float = Field(
-        default=0, ge=0, description="go on serving after SIGTERM, no longer ready, until Services noticed"
+        default=0,
+        ge=0,
+        le=3600,
+        description="go on serving after SIGTERM, no longer ready, until Services noticed",
     )
     kubernetes_api_url: str = Field(
         default="https://kubernetes.default.svc", description="for TokenReview and Events"

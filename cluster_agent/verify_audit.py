@@ -11,18 +11,19 @@ import heapq
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cluster_agent.audit import notes
-from cluster_agent.audit.kinds import Retention
+from cluster_agent.audit.kinds import MOST_DAYS, MOST_RECORDS, Retention
 from cluster_agent.audit.notes import InvalidNote, Note
 from cluster_agent.audit.verification import Verification
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.store.audit_reading import AuditReading, reading_audit
 from service.errors import SettingsError
+from service.settings import whole
 from service.version import print_version_if_asked
 
 # Per chain; every process that ever wrote has some chains.
@@ -69,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         ("other-records", Retention.others),
     ):
         what = "as the cluster agent is set; the least, if that was changed"
-        check.add_argument(f"--audit-{option}", type=int, default=default, help=what)
+        most = MOST_DAYS if option.endswith("days") else MOST_RECORDS
+        check.add_argument(f"--audit-{option}", type=_whole(most), default=default, help=what)
     check.set_defaults(do=_verify)
     show = commands.add_parser("show", help="prints the records, one JSON object a line, oldest first")
     show.add_argument("--act", help="only these: blessing-issued, secret-made, refused, …")
@@ -83,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
             "--database-url", help="instead; better by VANADIUM_CLUSTER_AGENT_DATABASE_URL, which nobody sees"
         )
     return parser
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            return whole(text, 1, most)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, got {text[:100]!r}") from error
+
+    return read
 
 
 def _time(spelled: str) -> int:

@@ -52,7 +52,7 @@ def main() -> None:
         with asyncio.Runner(loop_factory=lambda: event_loop(asyncio.new_event_loop)) as runner:
             runner.run(_run(settings))
     except (PodAgentError, SettingsError) as error:
-        sys.stderr.write(f"pod-agent: {error}\n")
+        logs.complain("pod-agent", error)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
 
 

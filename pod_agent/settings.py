@@ -12,7 +12,7 @@ from typing import NoReturn
 from service.addresses import https_address
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
-from service.settings import unknown, wrong
+from service.settings import unknown, whole, wrong
 
 PREFIX = "VANADIUM_POD_AGENT_"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -89,9 +89,10 @@ def _https(value: str) -> str:
 
 
 def _whole(name: str, value: str, least: int, most: int) -> int:
-    if not value.isdecimal() or not least <= int(value) <= most:
-        raise SettingsError(wrong(PREFIX, name, f"expected a whole number from {least} to {most}", value))
-    return int(value)
+    try:
+        return whole(value, least, most)
+    except ValueError as error:
+        raise SettingsError(wrong(PREFIX, name, str(error), value)) from error
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:

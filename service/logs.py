@@ -12,6 +12,7 @@ from structlog.typing import Processor
 
 from service.bounded_log import BoundedLines
 
+_LONGEST_OBJECT = 200
 _log = structlog.get_logger(__name__)
 
 
@@ -61,6 +62,15 @@ def configure(level: str) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
+    sys.unraisablehook = _unraisable
+
+
+def complain(program: str, error: Exception) -> None:
+    """Writes why the program ends: a line of the log, or, before `configure`, a text for the terminal."""
+    if structlog.is_configured():
+        _log.critical("the program ends", error=str(error))
+    else:
+        sys.stderr.write(f"{program}: {error}\n")
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -74,3 +84,12 @@ def _uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
             thread=failed.thread.name if failed.thread else None,
             exc_info=(failed.exc_type, failed.exc_value, failed.exc_traceback),
         )
+
+
+def _unraisable(failed: sys.UnraisableHookArgs) -> None:
+    # Raised where nobody can catch it: in a destructor, or while the garbage is collected.
+    _log.error(
+        failed.err_msg or "an error was ignored",
+        object=repr(failed.object)[:_LONGEST_OBJECT],
+        exc_info=failed.exc_value,
+    )

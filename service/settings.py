@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 _LONGEST_VALUE = 100
+_MOST_DIGITS = 20
 # What Kubernetes sets in every container for a Service whose name begins like the program's prefix.
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 _OF_A_SERVICE = re.compile(
@@ -25,6 +26,14 @@ def wrong(prefix: str, field: str, expected: str, value: object = None) -> str:
     """The message about one wrong setting. `value` is what was given; None leaves it out."""
     got = "" if value is None else f" (got {str(value)[:_LONGEST_VALUE]!r})"
     return f"{flag(prefix, field)}: {expected}{got}"
+
+
+def whole(text: str, least: int, most: int) -> int:
+    """The whole number that a text states in decimal digits. Raises ValueError."""
+    # int() itself refuses thousands of digits with another message, and takes digits of every script.
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and least <= int(text) <= most):
+        raise ValueError(f"expected a whole number from {least} to {most}")
+    return int(text)
 
 
 def explained(prefix: str, errors: Iterable[Mapping[str, Any]], *, secret: Collection[str] = ()) -> str:

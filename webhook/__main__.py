@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(error: ServiceError, status: int) -> int:
-    sys.stderr.write(f"vanadium-webhook: {error}\n")
+    logs.complain("vanadium-webhook", error)
     return status
 
 

@@ -74,6 +74,11 @@ def kind_of_chain(name: str) -> Kind:
     return Kind(kind) if kind in Kind.__members__.values() else Kind.ADMINISTRATION
 
 
+# What a retention can be set to.
+MOST_DAYS = 36_500
+MOST_RECORDS = 1_000_000_000
+
+
 @dataclass(frozen=True)
 class Limit:
     """Records of a kind are removed when they are older than `age`, and the oldest beyond `most`."""

@@ -21,7 +21,7 @@ _WATCH_SECONDS = 300
 _SILENT_SECONDS = 90
 # A server that does not end its watch in time has a wrong clock, or is none.
 _LATE_SECONDS = _WATCH_SECONDS + 30
-_BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError)
+_BAD_ANSWER = (ApiCallError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class ApiServerAway(Exception):
@@ -51,7 +51,8 @@ class KubernetesPods:
             while True:
                 answer = await self._api.read(_PATH, parameters, _LIST)
                 self.age.heard()
-                uids.update(one["metadata"]["uid"] for one in answer["items"])
+                # A list in this form has null, not an empty list, when there is no Pod.
+                uids.update(one["metadata"]["uid"] for one in answer["items"] or ())
                 following = answer["metadata"].get("continue")
                 if not following:
                     return PodList(frozenset(uids), answer["metadata"]["resourceVersion"])

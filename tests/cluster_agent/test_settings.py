@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from blessings import Name
-from cluster_agent.settings import read_settings
+from cluster_agent.settings import Settings, read_settings
 from service.errors import SettingsError
 from tests.cluster_agents import free_port, running_cluster_agent
 
@@ -86,6 +86,19 @@ def test_settings_that_contradict_each_other_are_all_named(arguments: list[str],
     assert {flag for flag, _ in found} == {name.replace("_", "-") for name in settings}
     assert {variable for _, variable in found} == {name.upper() for name in settings}
     assert "secret" not in str(caught.value)
+
+
+NUMBERS = [name for name, one in Settings.model_fields.items() if one.annotation in (int, float)]
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "9" * 20, "1e308", "inf", "-inf", "nan", "1e12"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_attack_a_number_that_no_duration_or_count_can_be(name: str, value: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(SettingsError) as caught:
+        read_settings(["--name-prefix", "acme", f"{flag}={value}"])
+    assert flag in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_mistyped_variable_is_refused_with_the_right_name() -> None:

@@ -22,6 +22,13 @@ def test_a_mistyped_variable_is_refused_with_the_right_name() -> None:
         read_settings([], {"VANADIUM_POD_AGENT_TTL": "600"})
 
 
+@pytest.mark.parametrize("name", ["HEALTH_PORT", "TTL_SECONDS"])
+def test_attack_a_number_of_thousands_of_digits(name: str) -> None:
+    with pytest.raises(SettingsError, match="expected a whole number from") as caught:
+        read_settings([], {f"{PREFIX}{name}": "9" * 5000})
+    assert len(str(caught.value)) < 300
+
+
 def test_a_service_of_the_namespace_that_is_named_like_the_pod_agent_changes_nothing() -> None:
     """Its author chooses names of Services, and the kubelet makes variables of them."""
     address = "tcp://10.96.0.7:8194"

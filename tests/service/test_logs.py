@@ -30,6 +30,11 @@ except ZeroDivisionError:
 def fail():
     raise OSError("in a thread")
 
+class Dying:
+    def __del__(self):
+        raise OSError("in a destructor")
+
+Dying()
 thread = threading.Thread(target=fail, name="worker")
 thread.start()
 thread.join()
@@ -52,6 +57,7 @@ def test_every_line_is_json_whoever_wrote_it() -> None:
         ("warning", "py.warnings", "<string>:14: UserWarning: of Python"),
         ("error", "early", "ours, with a traceback"),
         ("error", "library", "a library's, with a traceback"),
+        ("error", "service.logs", "an error was ignored"),
         ("critical", "service.logs", "a thread ended by an error that nobody c"),
         ("critical", "service.logs", "the program ends by an error that nobody"),
     ]
@@ -62,7 +68,26 @@ def test_every_line_is_json_whoever_wrote_it() -> None:
     assert raised == [
         "ZeroDivisionError: division by zero",
         "ZeroDivisionError: division by zero",
+        "OSError: in a destructor",
         "OSError: in a thread",
         "LookupError: at the end",
     ]
-    assert written[6]["thread"] == "worker"
+    assert written[7]["thread"] == "worker"
+
+
+PROGRAM_THAT_ENDS = """
+from service import logs
+
+logs.complain("program", ValueError("a setting"))
+logs.configure("info")
+logs.complain("program", ValueError("later"))
+"""
+
+
+def test_why_a_program_ends_is_text_until_the_log_begins() -> None:
+    arguments = [sys.executable, "-c", PROGRAM_THAT_ENDS]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    first, second = ended.stderr.splitlines()
+    assert first == "program: a setting"
+    line = json.loads(second)
+    assert (line["level"], line["event"], line["error"]) == ("critical", "the program ends", "later")

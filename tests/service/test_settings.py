@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import explained, unknown, wrong
+from service.settings import explained, unknown, whole, wrong
 
 PREFIX = "VANADIUM_PROGRAM_"
 
@@ -74,3 +74,10 @@ def test_variables_that_kubernetes_sets_for_services_are_not_ours() -> None:
     variables |= {f"{PREFIX}METRICS_PORT": address, f"{PREFIX}PORT": address}
     assert unknown(PREFIX, FIELDS, variables) == ""
     assert "METRICS_PORT" in unknown(PREFIX, FIELDS, {f"{PREFIX}METRICS_PORT": "8193"})
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "", "-1", "+1", "1.0", "1e2", " 1", "²", "٣", "inf", "101"])
+def test_a_text_that_is_no_whole_number_in_bounds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a whole number from 0 to 100"):
+        whole(text, 0, 100)
+    assert whole("100", 0, 100) == 100

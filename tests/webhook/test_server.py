@@ -261,4 +261,5 @@ def test_without_a_usable_certificate_the_program_ends_and_says_which_file(tmp_p
         timeout=60,
     )
     assert ended.returncode == 3
-    assert ended.stderr == f"vanadium-webhook: {tmp_path / 'none.crt'} is missing\n"
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert (line["level"], line["error"]) == ("critical", f"{tmp_path / 'none.crt'} is missing")

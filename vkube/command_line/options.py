@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from service import settings
+
 OUTPUTS = ("table", "wide", "json", "yaml", "name")
 BEFORE_THE_COMMAND = {
     "-n": 1,
@@ -25,11 +27,17 @@ def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """The type of an argument that is a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
-        return int(text)
+        try:
+            return settings.whole(text, least, most)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, got {text[:100]!r}") from error
 
     return read
+
+
+def days(least: int) -> Callable[[str], int]:
+    """The type of the life of a certificate."""
+    return whole(least, 36_500)
 
 
 def cluster(parser: argparse.ArgumentParser) -> None:

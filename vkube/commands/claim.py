@@ -22,7 +22,7 @@ def claim_cluster_agent(parser: argparse.ArgumentParser) -> Run:
         "--name-prefix", required=True, help="the names delegated to the agent, such as acme:prod"
     )
     parser.add_argument("--code-file", required=True, type=Path, help="the agent's claim code")
-    parser.add_argument("--days", type=shared.whole(2), default=1825, help="life of the delegation (1825)")
+    parser.add_argument("--days", type=shared.days(2), default=1825, help="life of the delegation (1825)")
     shared.cluster_agent(parser)
     return _claim
 

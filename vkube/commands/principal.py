@@ -26,7 +26,10 @@ def create(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("directory", type=Path, help="new, or empty")
     parser.add_argument("name", nargs="?", help="makes it the root of this name: acme")
     parser.add_argument(
-        "--days", type=shared.whole(1), default=3650, help="life of the root's certificate (3650)"
+        "--days",
+        type=shared.days(1),
+        default=3650,
+        help="life of the root's certificate (3650)",
     )
     shared.passphrase(parser)
     return _create

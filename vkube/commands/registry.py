@@ -20,7 +20,10 @@ def register(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("name", help="acme:fortuned; its replicas are acme:fortuned:POD")
     parser.add_argument("--ttl", type=shared.whole(1), metavar="SECONDS", help="life of replica certificates")
     parser.add_argument(
-        "--days", type=shared.whole(1), default=365, help="life of a grant, where the name needs one (365)"
+        "--days",
+        type=shared.days(1),
+        default=365,
+        help="life of a grant, where the name needs one (365)",
     )
     shared.cluster_agent(parser)
     return _register

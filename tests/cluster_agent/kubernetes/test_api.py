@@ -19,6 +19,7 @@ from aiohttp import web
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import Unavailable
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi, kubernetes_api
+from cluster_agent.kubernetes.pods import KubernetesPods, PodList
 from tests.web_servers import Handler, answering
 
 TOKEN = "the-agents-own-token"
@@ -66,6 +67,17 @@ async def test_an_api_server_under_a_path_is_called_there(tmp_path: Path) -> Non
 
     async with api_of(answer, tmp_path, under="/clusters/one/") as api:
         assert await api.read("/api/v1/pods", {}, "application/json") == {"path": "/clusters/one/api/v1/pods"}
+
+
+async def test_a_cluster_without_pods_is_listed(tmp_path: Path) -> None:
+    """As the API server itself answers: null, not an empty list."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        listed = {"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": None}
+        return web.json_response(listed)
+
+    async with api_of(answer, tmp_path) as api:
+        assert await KubernetesPods(api).list() == PodList(frozenset(), "7")
 
 
 @pytest.mark.parametrize("status", [302, 307, 401, 403, 500])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -291,7 +292,9 @@ def test_a_variable_that_the_sdk_would_ignore_is_an_error_at_the_start(
 ) -> None:
     done = run_program("", tmp_path, **{"OTEL_TRACES_SAMPLER": "traceidratio", variable: value})
     assert done.returncode == 2
-    assert done.stderr.startswith("cluster-agent: OTEL_")
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert last["event"] == "the program ends"
+    assert last["error"].startswith("OTEL_")
     assert "Traceback" not in done.stderr
 
 
