@@ -6,7 +6,8 @@ when the answer only asks the client to wait, they are counted without a record.
 client must not hide a refusal behind others that it can cause at will. So callers with a certificate of this
 agent or of the control plane have separate budgets, which fill slowly because these records are kept for
 long: one for each bootstrap credential, and, for the control plane's names, one for each reason, because some
-calls of the webhook are refused every day.
+calls of the webhook are refused every day. Beside the budget of a path, each application of a replica has one
+too.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Refusals:
             Kind.TRIPWIRES: Budgets(CREDENTIAL_BURST, slowly),
             Kind.CONTROL_PLANE: Budgets(CREDENTIAL_BURST, slowly),
         }
+        self._of_applications = Budgets(CREDENTIAL_BURST, slowly)
         # By path, reason, caller, certificate and address.
         self._single: dict[tuple[str, ...], tuple[Record, int]] = {}
         self._together: Counter[tuple[str, str]] = Counter()
@@ -145,9 +147,11 @@ class Refusals:
         self._together[kind] += count
 
     def _take(self, path: str, reason: str, caller: str) -> bool:
-        kind = refusal_kind(caller)
+        kind, now = refusal_kind(caller), self._monotonic()
         if kind is Kind.REFUSALS:
-            key: tuple[str, ...] = (path,)
-        else:
-            key = (caller, reason) if kind is Kind.CONTROL_PLANE else (caller,)
-        return self._budgets[kind].take(key, self._monotonic())
+            if self._budgets[kind].take((path,), now):
+                return True
+            application = caller.rpartition(":")[0]
+            return application != "" and self._of_applications.take((application,), now)
+        key = (caller, reason) if kind is Kind.CONTROL_PLANE else (caller,)
+        return self._budgets[kind].take(key, now)

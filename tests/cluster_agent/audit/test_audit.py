@@ -22,7 +22,13 @@ from blessings import Principal, fingerprint
 from cluster_agent.audit.kinds import Retention, kind_of_chain
 from cluster_agent.audit.notes import InvalidNote, Note
 from cluster_agent.audit.records import Head, Record, next_hash
-from cluster_agent.audit.refusals import BURST, MOST_BUDGETS, MOST_TOGETHER, Refusals
+from cluster_agent.audit.refusals import (
+    BURST,
+    CREDENTIAL_BURST,
+    MOST_BUDGETS,
+    MOST_TOGETHER,
+    Refusals,
+)
 from cluster_agent.audit.verification import Report, Verification
 from cluster_agent.errors import Forbidden, SecretForgotten, TooManyRequests, Unavailable
 from cluster_agent.model import Issuance
@@ -453,6 +459,19 @@ def test_attack_a_flood_of_refusals_hides_neither_one_at_another_path_nor_a_trip
     callers = [one.caller for one in flooded.take()]
     assert callers.count("") == BURST
     assert [one for one in callers if one] == ["acme:somebody", "vanadium-bootstrap:ab"]
+
+
+def test_attack_refusals_of_one_application_hide_none_of_another_at_the_same_path() -> None:
+    flooded = refusals(Clock())
+    for number in range(10_000):
+        caller = f"acme:prod:hostile:web:web-{number}"
+        flooded.add("/v1/watch", Forbidden("Revoked", "no"), caller=caller)
+    flooded.add("/v1/watch", Forbidden("Revoked", "no"), caller="acme:prod:shop:web:web-1")
+    records = flooded.take(all_of_them=True)
+    assert sum(one.details["count"] for one in records) == 10_001
+    callers = [one.caller for one in records]
+    assert "acme:prod:shop:web:web-1" in callers
+    assert sum("hostile" in one for one in callers) == BURST + CREDENTIAL_BURST
 
 
 CREDENTIAL = "vanadium-bootstrap:"
