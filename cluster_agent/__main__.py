@@ -7,7 +7,8 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from cluster_agent.monitoring.certificates import certificate_ends, seconds_unti
 from cluster_agent.monitoring.metrics import FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
-from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room
+from cluster_agent.program.keys import mounted_issuers, refuse_emptied_store, root_keeper, signing_room
 from cluster_agent.program.ports import Ports
 from cluster_agent.program.tasks import (
     attempt,
@@ -61,6 +62,7 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
+from cluster_agent.store.sole_use import sole_use
 from service import logs
 from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
@@ -87,7 +89,8 @@ def main() -> None:
     logs.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.
-        uvloop.run(_run(settings), loop_factory=lambda: event_loop(uvloop.new_event_loop))
+        with _sole_use(settings):
+            uvloop.run(_run(settings), loop_factory=lambda: event_loop(uvloop.new_event_loop))
     except SettingsError as error:
         sys.exit(_complaint(2, error))
     except ClusterAgentError as error:
@@ -98,14 +101,12 @@ async def _run(settings: Settings) -> None:
     metrics = Metrics()
     tracing = _tracing(metrics)
     issuers = mounted_issuers(settings, _now)
-    room = signing_room(settings, issuers, _now)
-    serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
-    if settings.database_url is None:
-        make_directory(settings.data_directory)
     store = await asyncio.to_thread(open_store, settings.store_url)
     refusals = Refusals(time.monotonic, _now)
     try:
-        await store.claim_authority(room.lasting_fingerprints)
+        room = signing_room(settings, issuers, _now, begins=not await store.is_bound())
+        serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
+        await store.claim_authority(room.lasting_fingerprints, settings.prefix)
         async with attestation(settings, _now) as attested:
             attestor, pods = attested.attestor, attested.pods
             _watch(metrics, store, attestor, room, serving)
@@ -233,6 +234,17 @@ async def _run(settings: Settings) -> None:
         if tracing is not None:
             await tracing.close()
     _log.info("stopped")
+
+
+@contextmanager
+def _sole_use(settings: Settings) -> Iterator[None]:
+    if settings.database_url is not None:
+        yield
+        return
+    refuse_emptied_store(settings)
+    make_directory(settings.data_directory)
+    with sole_use(settings.data_directory):
+        yield
 
 
 def _tracing(metrics: Metrics) -> Tracing | None:

@@ -24,6 +24,7 @@ from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import explained, unknown
 
+SQLITE = "cluster-agent.sqlite3"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 
@@ -229,7 +230,7 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.data_directory / 'cluster-agent.sqlite3'}"
+        return f"sqlite:///{self.data_directory / SQLITE}"
 
     @property
     def access_list(self) -> AccessList:

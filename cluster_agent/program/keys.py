@@ -6,27 +6,62 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from cluster_agent.errors import DataDirectoryError
 from cluster_agent.roots.keys import RootKeys
 from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.server.certificate import Serving
-from cluster_agent.settings import Settings
+from cluster_agent.settings import SQLITE, Settings
 from cluster_agent.signing.key_files import (
     make_claimable_room,
     make_signing_room,
     mounted_room,
+    own_keys,
     read_claimable_room,
     read_signing_room,
+    require_keys,
 )
 from cluster_agent.signing.room import ROOT_LIFETIME, SigningRoom
 from cluster_agent.store import Store
 
 
+def refuse_emptied_store(settings: Settings) -> None:
+    """Raises DataDirectoryError for keys of the agent's own without the SQLite store beside them, and
+    when a restore was interrupted.
+
+    A first start makes the store before the keys. Without its store, an agent would give out again what was
+    revoked, and know no secret that was made.
+    """
+    store = settings.data_directory / SQLITE
+    if settings.keys_directory is not None or store.exists():
+        return
+    before = settings.data_directory.with_name(f"{settings.data_directory.name}.before")
+    if not settings.data_directory.exists() and before.exists():
+        raise DataDirectoryError(
+            f"{settings.data_directory} is missing, and {before} is there: a restore was interrupted. "
+            "Restore again, or rename it back (docs/operations.md, Back up and restore)"
+        )
+    if keys := own_keys(settings.data_directory):
+        raise DataDirectoryError(
+            f"{store} is missing, and its keys are there ({', '.join(keys)}): what was revoked and issued "
+            "would be forgotten. Restore it (docs/operations.md, Back up and restore); to begin anew with "
+            "these keys, make an empty file of that name"
+        )
+
+
 def signing_room(
-    settings: Settings, issuers: MountedIssuers | None, now: Callable[[], datetime]
+    settings: Settings,
+    issuers: MountedIssuers | None,
+    now: Callable[[], datetime],
+    *,
+    begins: bool,
 ) -> SigningRoom:
-    """The keys, read or made as the settings say. Raises DataDirectoryError."""
+    """The keys, read or made as the settings say. Missing ones are made only when the store `begins`: those
+    of a store that is there are lost, and others would not be accepted. Raises DataDirectoryError."""
     directory, makes_keys = _own_keys(settings)
+    if makes_keys and not begins:
+        require_keys(directory, root=issuers is None and settings.claim == "none")
+        makes_keys = False
     if issuers is not None:
         return mounted_room(directory, issuers.identity, makes_keys=makes_keys, now=now())
     if settings.claim == "required":

@@ -97,7 +97,9 @@ class CurrentLists:
             now = self._now()
             # Only the leader: replicas whose clocks differ would replace each other's lists all the time.
             if await self._store.lead():
-                await self._store.published_revocations.publish_if_older(self._lifetime / 2, now)
+                # At once at the start: the number in a restored store is that of lists from before.
+                age = self._lifetime / 2 if self._published.number else timedelta(0)
+                await self._store.published_revocations.publish_if_older(age, now)
             published = await self._store.published_revocations.state()
             issuers = await self._store.published_revocations.issuers(now)
             if published.number == self._published.number and issuers == self._issuers:

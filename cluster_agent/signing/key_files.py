@@ -98,6 +98,22 @@ def _check_no_root(directory: Path) -> None:
         )
 
 
+def own_keys(directory: Path) -> list[str]:
+    """The names of the key files that are there."""
+    return sorted(path.name for path in directory.glob("*.pem"))
+
+
+def require_keys(directory: Path, *, root: bool) -> None:
+    """Raises DataDirectoryError when a key that a store belongs to is not there."""
+    own = [directory / ISSUING, directory / BOOTSTRAP]
+    for path in [*own, _first_root(directory)] if root else own:
+        if not path.exists():
+            raise DataDirectoryError(
+                f"{path} is missing, and the store beside it belongs to that key: restore it "
+                "(docs/operations.md, Back up and restore); no other key is made in its place"
+            )
+
+
 def make_directory(directory: Path) -> None:
     """Makes the directory if it is missing. Raises DataDirectoryError."""
     try:

@@ -20,6 +20,8 @@ from cluster_agent.store.database import Database
 
 _T = TypeVar("_T")
 _LONGEST_CAUSE = 300
+# A year before the end of datetime, so that a duration can be added.
+_LAST_SECOND = int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
 _log = structlog.get_logger(__name__)
 
 
@@ -130,4 +132,6 @@ def seconds(time: datetime) -> int:
 
 
 def from_seconds(value: int) -> datetime:
-    return datetime.fromtimestamp(value, tz=UTC)
+    """The time. An absurd one, which another program put into the database, is limited: it must not make all
+    others unreadable."""
+    return datetime.fromtimestamp(min(max(value, 0), _LAST_SECOND), tz=UTC)

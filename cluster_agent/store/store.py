@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select
 
+from blessings import Name
 from cluster_agent.audit.kinds import Kind, Retention
 from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Record
@@ -32,6 +33,8 @@ from cluster_agent.store.revocations import Revocations
 from cluster_agent.store.secrets import Secrets
 from cluster_agent.store.tables import authority_keys
 
+# Beside the roles of keys: the row with the name prefix.
+_PREFIX = "name-prefix"
 _log = structlog.get_logger(__name__)
 
 
@@ -82,19 +85,30 @@ class Store:
         await asyncio.get_running_loop().run_in_executor(self._access.writer, self._leadership.resign)
         self._access.close()
 
-    async def claim_authority(self, fingerprints: Mapping[str, str]) -> None:
-        """Binds the database to the keys with these fingerprints, by role, if it is not bound yet.
+    async def is_bound(self) -> bool:
+        """Whether the database belongs to a cluster agent already."""
+        return bool(await self._access.read(select(authority_keys).limit(1)))
+
+    async def claim_authority(self, fingerprints: Mapping[str, str], prefix: Name) -> None:
+        """Binds the database to the keys with these fingerprints, by role, and to the name prefix, if it is
+        not bound yet.
 
         Raises StoreError when it is bound to other keys: two replicas with different keys would not accept
-        each other's credentials.
+        each other's credentials. Likewise to another prefix: every replica would get another name.
         """
+        wanted = {**fingerprints, _PREFIX: str(prefix)}
 
         def claim(connection: Connection) -> dict[str, str]:
-            rows = [{"role": role, "fingerprint": value} for role, value in sorted(fingerprints.items())]
+            rows = [{"role": role, "fingerprint": value} for role, value in sorted(wanted.items())]
             connection.execute(self._access.insert(authority_keys).on_conflict_do_nothing(), rows)
             return {row.role: row.fingerprint for row in connection.execute(select(authority_keys))}
 
         known = await self._access.write(claim)
+        if known[_PREFIX] != str(prefix):
+            raise StoreError(
+                f"this database belongs to a cluster agent with --name-prefix {known[_PREFIX]}, ours is "
+                f"{prefix}; replicas have names below the first, so go on with it, or use another database"
+            )
         for role, value in fingerprints.items():
             if known[role] != value:
                 raise StoreError(

@@ -52,7 +52,8 @@ issuances = Table(
     Index("issuances_secret_id", "secret_id"),
 )
 
-# The keys that this database belongs to: replicas with other keys are another cluster agent.
+# The keys that this database belongs to, and the name prefix: replicas with others are another cluster
+# agent.
 authority_keys = Table(
     "authority_keys",
     METADATA,

@@ -5,6 +5,7 @@ ones, as `data.before`. When a crash falls between the two renames, there is no 
 rename `data.before` back, before the agent starts.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ def sync(directory: Path) -> None:
 
 
 restored, before = DATA.with_name("data.restored"), DATA.with_name("data.before")
+# What was refused or interrupted contains keys, and must not stay.
+atexit.register(shutil.rmtree, restored, ignore_errors=True)
 shutil.rmtree(restored, ignore_errors=True)
 restored.mkdir(mode=0o700)
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:

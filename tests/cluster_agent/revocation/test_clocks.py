@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import update
 
-from blessings import Blessing
+from blessings import Blessing, Reason
 from blessings.profile.certificates import to_pem
 from cluster_agent.errors import Forbidden
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
@@ -22,6 +23,7 @@ from cluster_agent.kubernetes.events import NamespaceEvents
 from cluster_agent.model import Application
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.store import open_store
+from cluster_agent.store.tables import revocation_state, revoked_certificates
 from tests.clock import Clock
 from tests.cluster_agent.revocation.test_revocation import LIFETIME, Revoking
 
@@ -129,3 +131,36 @@ async def test_a_misuse_is_reported_again_after_a_clock_that_was_ahead(revoking:
         events.report(secret.secret, Forbidden("NoToken", "there is none"))
         await asyncio.sleep(0)
     assert len(created) == 2
+
+
+async def test_the_number_of_the_lists_does_not_go_back_with_a_store_from_a_backup(
+    revoking: Revoking,
+) -> None:
+    replica = await issue(revoking, Application("shop", "web"), "web-1")
+    await revoking.lists.refresh()
+    backup = revoking.lists.version
+    revoking.clock.turn(minutes=10)
+    await revoking.revoker.revoke_name(revoking.administrator, replica.name)
+    known = revoking.lists.version
+    access = revoking.under.store._access
+    await access.write(lambda connection: connection.execute(update(revocation_state).values(number=backup)))
+    revoking.clock.turn(minutes=1)
+    revoking.lists = CurrentLists(revoking.under.store, revoking.under.room, LIFETIME, revoking.clock)
+    await revoking.lists.refresh()
+    assert revoking.lists.version > known
+
+
+@pytest.mark.parametrize("absurd", [-(2**60), 2**60])
+async def test_a_time_that_cannot_be_read_spoils_no_list(revoking: Revoking, absurd: int) -> None:
+    replicas = [await issue(revoking, Application("shop", "web"), f"web-{n}") for n in (1, 2)]
+    for replica in replicas:
+        await revoking.revoker.revoke_name(revoking.administrator, replica.name)
+    rows = revoked_certificates.c
+    spoiling = update(revoked_certificates).where(
+        rows.serial == f"{replicas[0].blessing.leaf.serial_number:x}"
+    )
+    access = revoking.under.store._access
+    await access.write(lambda connection: connection.execute(spoiling.values(revoked_at=absurd)))
+    revoking.clock.turn(hours=1)
+    await revoking.lists.refresh()
+    assert [revoking.judged(one.blessing) for one in replicas] == [Reason.REVOKED] * 2

@@ -103,6 +103,7 @@ def test_half_an_archive_replaces_nothing(data: Path) -> None:
     # Nothing, a header, half of the store, and an end between two files, which tar takes for a whole archive.
     for length in (0, 512, len(archive) // 2, archive.index(b"cluster-agent.sqlite3")):
         assert run("restore.py", data, archive[:length]).returncode != 0, length
+        assert not data.with_name("data.restored").exists(), length
         assert {path.name: path.read_bytes() for path in data.iterdir()} == kept
 
 

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from structlog.testing import capture_logs
 
+from blessings import Name
 from cluster_agent.errors import KeyReused, SecretForgotten, StoreError, TooManyRequests, Unavailable
 from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.store import Store, open_store
@@ -392,12 +393,12 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
 
 
 async def test_replicas_with_other_keys_do_not_share_a_database(store_url: str) -> None:
-    keys = {"root": "aa", "issuing": "bb", "bootstrap": "cc"}
+    keys, prefix = {"root": "aa", "issuing": "bb", "bootstrap": "cc"}, Name.parse("acme:prod")
     async with opened(store_url) as store:
-        await store.claim_authority(keys)
-        await store.claim_authority(keys)
+        await store.claim_authority(keys, prefix)
+        await store.claim_authority(keys, prefix)
         with pytest.raises(StoreError, match="whose issuing key is bb, ours is dd"):
-            await store.claim_authority({**keys, "issuing": "dd"})
+            await store.claim_authority({**keys, "issuing": "dd"}, prefix)
 
 
 async def test_one_of_several_replicas_leads_and_another_follows_it(postgresql: Postgresql) -> None:
