@@ -47,6 +47,7 @@ from cluster_agent.program.tasks import (
     reloading,
     write_refusals,
 )
+from cluster_agent.program.witness import witness_at
 from cluster_agent.publications import Publications
 from cluster_agent.rate_limits import RateLimits
 from cluster_agent.registry.registrar import Registrar
@@ -107,6 +108,9 @@ async def _run(settings: Settings) -> None:
         room = signing_room(settings, issuers, _now, begins=not await store.is_bound())
         serving = Serving(settings.serving_directory, room.identity_roots + room.bootstrap_roots)
         await store.claim_authority(room.lasting_fingerprints, settings.prefix)
+        witness = witness_at(settings.witness, room.issuing, _now)
+        if witness is not None:
+            await witness.check(store)
         async with attestation(settings, _now) as attested:
             attestor, pods = attested.attestor, attested.pods
             _watch(metrics, store, attestor, room, serving)
@@ -184,7 +188,7 @@ async def _run(settings: Settings) -> None:
             )
             app = create_app(callers, metrics, refusals, routes)
             write = partial(write_refusals, store, refusals)
-            note = partial(note_heads, store, room.issuing)
+            note = partial(note_heads, store, room.issuing, witness)
             fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)
             house = housekeeping(store, room, lists, settings.retention, _now)
             tasks = [

@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         description="root.pem, issuing.pem and bootstrap.pem, made by cluster-agent-keys and shared by all "
         "replicas; without it they are made in the data directory",
     )
+    witness_file: Path | None = Field(
+        default=None,
+        description="what the store must not be older than; by default DATA-DIRECTORY.witness with SQLite, "
+        "none with a database_url",
+    )
     database_url: DatabaseUrl | None = Field(
         default=None,
         description="postgresql://USER@HOST/DATABASE, for several replicas; without it, SQLite in the data "
@@ -231,6 +236,12 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_directory / SQLITE}"
+
+    @property
+    def witness(self) -> Path | None:
+        if self.witness_file is not None or self.database_url is not None:
+            return self.witness_file
+        return self.data_directory.with_name(f"{self.data_directory.name}.witness")
 
     @property
     def access_list(self) -> AccessList:

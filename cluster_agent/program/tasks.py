@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +17,7 @@ from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.kubernetes.pods import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
+from cluster_agent.program.witness import Witness
 from cluster_agent.registry.registry import Registry
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.roots.mounted_issuers import MountedIssuers
@@ -161,11 +163,15 @@ async def write_refusals(store: Store, refusals: Refusals, *, all_of_them: bool 
         raise
 
 
-async def note_heads(store: Store, issuing: Principal) -> None:
-    """Notes the heads of this process's chains, signed with `issuing`, in the log, which is kept elsewhere;
-    then looks whether the database still has them. May raise Unavailable."""
-    for one in await store.audit_notes():
-        _log.info(notes.EVENT, **one.line(issuing))
+async def note_heads(store: Store, issuing: Principal, witness: Witness | None) -> None:
+    """Notes the heads of this process's chains, signed with `issuing`, in the log, which is kept elsewhere,
+    and for `witness`; then looks whether the database still has them. May raise Unavailable,
+    DataDirectoryError."""
+    lines = [one.line(issuing) for one in await store.audit_notes()]
+    for line in lines:
+        _log.info(notes.EVENT, **line)
+    if witness is not None and lines:
+        await asyncio.to_thread(witness.note, lines)
     await store.check_audit()
 
 

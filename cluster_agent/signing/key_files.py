@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -181,7 +181,25 @@ def write_durably(path: Path, text: str) -> None:
         raise DataDirectoryError(f"cannot make {path}: {error}") from error
 
 
+def replace_durably(path: Path, text: str) -> None:
+    """Writes a file in place of the previous one. Raises DataDirectoryError."""
+    try:
+        with _unfinished(path, text) as unfinished:
+            unfinished.rename(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise DataDirectoryError(f"cannot write {path}: {error}") from error
+
+
 def _write_and_sync(path: Path, text: str) -> None:
+    with _unfinished(path, text) as unfinished, suppress(FileExistsError):
+        path.hardlink_to(unfinished)
+    _sync_directory(path.parent)
+
+
+@contextmanager
+def _unfinished(path: Path, text: str) -> Iterator[Path]:
+    """A file beside `path` with that content, durable; it is removed unless it was renamed."""
     unfinished = path.with_suffix(f".{secrets.token_hex(8)}.unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -189,11 +207,9 @@ def _write_and_sync(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(unfinished)
+        yield unfinished
     finally:
-        unfinished.unlink()
-    _sync_directory(path.parent)
+        unfinished.unlink(missing_ok=True)
 
 
 def delete_durably(path: Path) -> None:

@@ -147,6 +147,14 @@ class _Chain:
         self.broken += 1
 
 
+def was_written(connection: Connection, head: Head) -> bool:
+    """Whether the database has the record at `head`, or has removed it with those after it."""
+    removed = select(audit_chains.c.base_number).where(
+        audit_chains.c.chain == head.chain, audit_chains.c.base_number > head.number
+    )
+    return _hash_at(connection, head) == head.hash or connection.execute(removed).first() is not None
+
+
 def _hash_at(connection: Connection, head: Head) -> str | None:
     """The hash that the database has for the record at `head`, also when that was the last of the removed."""
     for of, number, value in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,10 +15,11 @@ from sqlalchemy import Connection, select
 from blessings import Name
 from cluster_agent.audit.kinds import Kind, Retention
 from cluster_agent.audit.notes import Note
-from cluster_agent.audit.records import Record
+from cluster_agent.audit.records import Head, Record
 from cluster_agent.errors import StoreError
 from cluster_agent.store.access import Access, available
 from cluster_agent.store.audit_pruning import prune
+from cluster_agent.store.audit_trail import was_written
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.documents import Document
@@ -127,6 +128,12 @@ class Store:
     async def check_audit(self) -> None:
         """Looks whether the database has what we last wrote to each of our chains. May raise Unavailable."""
         await self._access.write(self._access.trail.check)
+
+    async def lacking(self, heads: Sequence[Head]) -> list[Head]:
+        """Those of the heads that the database does not have, and that were not removed by age or number."""
+        return await self._access.count(
+            lambda connection: [one for one in heads if not was_written(connection, one)]
+        )
 
     @property
     def audit_chains_broken(self) -> int:

@@ -70,6 +70,7 @@ def test_what_was_there_at_the_backup_is_there_after_the_restore_and_goes_on(
     assert restored.stdout.strip() == b"restored: " + names
     assert {path.stat().st_mode & 0o777 for path in (data, *data.iterdir())} == {0o700, 0o600}
     with running_cluster_agent(tmp_path / "second") as agent:
+        assert "what was revoked later is in force again" in agent.log()
         assert state(agent) == before
         # The serving files are new; the credential of before is accepted all the same.
         assert seek(agent, secret, "web-1") == 200
@@ -149,7 +150,9 @@ def test_what_was_restored_outlives_a_crash_of_the_node(data: Path) -> None:
     code = NOTING + source.replace("/var/lib/vanadium/data", str(data))
     ended = subprocess.run([sys.executable, "-I", "-c", code], input=archive, capture_output=True, check=True)
     restored = data.with_name("data.restored")
-    assert ended.stderr.decode().splitlines() == [
+    *steps, warning = ended.stderr.decode().splitlines()
+    assert "is in force again" in warning
+    assert steps == [
         f"synced {restored / 'issuing.pem'}",
         f"synced {restored / 'cluster-agent.sqlite3'}",
         f"synced {restored}",
@@ -165,7 +168,11 @@ def test_what_was_there_is_kept_beside_what_was_restored(data: Path) -> None:
     assert run("restore.py", data, archive).returncode == 0
     assert (data / "issuing.pem").read_text() == "a key"
     assert (data.with_name("data.before") / "issuing.pem").read_text() == "another key"
-    assert sorted(path.name for path in data.parent.iterdir()) == ["data", "data.before"]
+    assert sorted(path.name for path in data.parent.iterdir()) == [
+        "data",
+        "data.accepted",
+        "data.before",
+    ]
 
 
 def test_a_backup_that_failed_leaves_nothing_on_the_volume(data: Path) -> None:

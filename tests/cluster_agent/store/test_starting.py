@@ -102,3 +102,26 @@ def test_a_restore_that_was_interrupted_is_not_taken_for_a_first_start(
     (tmp_path / "data.before").mkdir()
     assert "a restore was interrupted" in refusal(stopped, tmp_path / "log", data_directory=tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_store_from_a_backup_is_refused_until_it_is_accepted(tmp_path: Path) -> None:
+    data, accepted = tmp_path / "data", tmp_path / "data.accepted"
+    with running_cluster_agent(tmp_path) as agent:
+        agent.new_secret()
+    backup = shutil.copytree(data, tmp_path / "backup")
+    with running_cluster_agent(tmp_path) as agent:
+        agent.new_secret("shop", "other")
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+    for attempt in ("first", "second"):
+        said = refusal(agent, tmp_path / attempt)
+        assert "the store is from a backup" in said
+        assert f"make an empty file {accepted}" in said
+    accepted.touch()
+    with running_cluster_agent(tmp_path) as agent:
+        assert "what was revoked later is in force again" in agent.log()
+        assert not accepted.exists()
+        agent.new_secret("shop", "third")
+    with running_cluster_agent(tmp_path) as agent, agent.control_plane_client() as client:
+        secrets = client.get("/v1/secrets").json()["secrets"]
+        assert {one["serviceAccount"] for one in secrets} == {"web", "third"}
