@@ -26,8 +26,8 @@ from cluster_agent.store import Store
 
 
 def refuse_emptied_store(settings: Settings) -> None:
-    """Raises DataDirectoryError for keys of the agent's own without the SQLite store beside them, and
-    when a restore was interrupted.
+    """Raises DataDirectoryError when the SQLite store is missing, and its keys or its witness are there, or a
+    restore was interrupted.
 
     A first start makes the store before the keys. Without its store, an agent would give out again what was
     revoked, and know no secret that was made.
@@ -40,6 +40,12 @@ def refuse_emptied_store(settings: Settings) -> None:
         raise DataDirectoryError(
             f"{settings.data_directory} is missing, and {before} is there: a restore was interrupted. "
             "Restore again, or rename it back (docs/operations.md, Back up and restore)"
+        )
+    witness = settings.witness
+    if witness is not None and witness.exists() and witness.stat().st_size:
+        raise DataDirectoryError(
+            f"{store} is missing, and {witness} knows of what it had. Restore it (docs/operations.md, Back "
+            "up and restore); to begin anew, without what was issued and revoked, delete that file"
         )
     if keys := own_keys(settings.data_directory):
         raise DataDirectoryError(

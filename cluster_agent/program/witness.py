@@ -49,7 +49,7 @@ class Witness:
         lacking = await store.lacking([note.head for note in known])
         if not self.accepted.exists():
             if lacking:
-                raise StoreError(self._refusal(known, lacking[0].chain))
+                raise StoreError(self._refusal(next(one for one in known if one.head == lacking[0])))
             self._lines = [self._line(one.line(self.issuing)) for one in known]
             return
         details = {"lacks": len(lacking)}
@@ -77,14 +77,13 @@ class Witness:
                 _log.warning("line of the witness left out", path=str(self.path), error=str(error)[:300])
         return found
 
-    def _refusal(self, known: Iterable[Note], chain: str) -> str:
-        (note,) = [one for one in known if one.head.chain == chain][-1:]
+    def _refusal(self, note: Note) -> str:
         since = datetime.fromtimestamp(note.since, UTC).isoformat()
         return (
             f"the store is from a backup: {self.path} knows of acts from {since} on that it lacks (chain "
-            f"{chain}, record {note.head.number}). What was revoked, forgotten or unregistered since would "
-            f"be in force again. To go on and repeat these acts, make an empty file {self.accepted} "
-            "(docs/operations.md, Back up and restore)"
+            f"{note.head.chain}, record {note.head.number}). What was revoked, forgotten or unregistered "
+            "since would be in force again. To go on and repeat these acts, make an empty file "
+            f"{self.accepted} (docs/operations.md, Back up and restore)"
         )
 
     def _line(self, line: Mapping[str, Any]) -> str:

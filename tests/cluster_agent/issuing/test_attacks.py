@@ -220,6 +220,7 @@ def test_an_issuer_that_has_expired_signs_nothing(tmp_path: Path) -> None:
     )
     keys = tmp_path / "data"
     make_signing_room(keys, Name.parse("acme"), now=datetime.now(UTC))
+    (keys / "cluster-agent.sqlite3").touch()  # keys without a store are refused
     (keys / "root.pem").write_text(expired.principal.to_pem().decode() + expired.blessing.to_pem())
     with running_cluster_agent(tmp_path) as agent:
         secret = agent.new_secret()

@@ -125,3 +125,12 @@ def test_a_store_from_a_backup_is_refused_until_it_is_accepted(tmp_path: Path) -
     with running_cluster_agent(tmp_path) as agent, agent.control_plane_client() as client:
         secrets = client.get("/v1/secrets").json()["secrets"]
         assert {one["serviceAccount"] for one in secrets} == {"web", "third"}
+
+
+def test_a_lost_data_directory_is_not_taken_for_a_first_start(tmp_path: Path) -> None:
+    with running_cluster_agent(tmp_path) as agent:
+        agent.new_secret()
+    shutil.rmtree(agent.data_directory)
+    said = refusal(agent, tmp_path / "log")
+    assert f"{agent.data_directory / STORE} is missing" in said
+    assert not agent.data_directory.exists()
