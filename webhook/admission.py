@@ -5,11 +5,12 @@ review (read) → policy (whether this Pod gets an identity) → injection (the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from typing import NamedTuple
 
 from webhook import review
-from webhook.errors import RefusalError
-from webhook.injection import inject
+from webhook.errors import LONGEST_MESSAGE, RefusalError
+from webhook.injection import inject_pod
 from webhook.pod import Pod
 from webhook.policy import CLUSTER_NAMESPACES, Skip, skip_pod, skip_request
 from webhook.rawjson import JSONObject, WrongTypeError
@@ -18,20 +19,22 @@ from webhook.review import AdmissionRequest
 from webhook.sidecar import Configuration
 
 
-@dataclass(frozen=True)
-class Admission:
+class Admission(NamedTuple):
     """An answered review, with the values for the log and the metrics."""
 
     request: AdmissionRequest
-    answer: JSONObject
+    body: bytes
+    allowed: bool
     reason: AdmissionReason
     message: str
     generate_name: str
     operations: int
 
     @property
-    def allowed(self) -> bool:
-        return bool(self.answer["response"]["allowed"])
+    def answer(self) -> JSONObject:
+        """The answer, decoded."""
+        answer: JSONObject = json.loads(self.body)
+        return answer
 
 
 def admit(
@@ -50,7 +53,8 @@ def admit(
     try:
         return _admit(request, configuration, excluded_namespaces)
     except RefusalError as refusal:
-        return _described(request, review.refused(request, refusal), refusal.reason, str(refusal))
+        body = review.refused(request, refusal)
+        return Admission(request, body, False, refusal.reason, str(refusal), _generate_name(request), 0)
 
 
 def _admit(
@@ -64,39 +68,30 @@ def _admit(
         raise RefusalError(
             AdmissionReason.MALFORMED_POD, "request.object is missing: a CREATE review has to hold the Pod"
         )
+    pod = Pod(request.object)
     try:
-        skip = skip_pod(Pod(request.object))
+        skip = skip_pod(pod)
     except WrongTypeError as error:
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
     if skip is not None:
         return _skipped(request, skip)
-    injection = inject(request.object, configuration)
-    answer = review.allowed(request, injection.reason, injection.operations, injection.warnings)
-    return _described(request, answer, injection.reason, "", len(injection.operations))
+    injection = inject_pod(pod, configuration)
+    operations = len(injection.encoded_operations)
+    body = review.allowed(
+        request, injection.reason, injection.patch if operations else None, injection.warnings
+    )
+    return Admission(request, body, True, injection.reason, "", _generate_name(request), operations)
 
 
 def _skipped(request: AdmissionRequest, skip: Skip) -> Admission:
     warnings = [f"no identity: {skip.message}"] if skip.warning else []
-    return _described(request, review.allowed(request, skip.reason, (), warnings), skip.reason, skip.message)
-
-
-def _described(
-    request: AdmissionRequest, answer: JSONObject, reason: AdmissionReason, message: str, operations: int = 0
-) -> Admission:
-    return Admission(
-        request=request,
-        answer=answer,
-        reason=reason,
-        message=message,
-        generate_name=_generate_name(request),
-        operations=operations,
-    )
+    body = review.allowed(request, skip.reason, None, warnings)
+    message = skip.message[:LONGEST_MESSAGE]
+    return Admission(request, body, True, skip.reason, message, _generate_name(request), 0)
 
 
 def _generate_name(request: AdmissionRequest) -> str:
     """The generateName, for the log only. A malformed one was refused already, and counts as none."""
-    match request.object:
-        case {"metadata": {"generateName": str(name)}}:
-            return name
-        case _:
-            return ""
+    metadata = (request.object or {}).get("metadata")
+    name = metadata.get("generateName") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, *RESOURCES})
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
 
+# API servers pass on 4096 characters of warnings, and a Pod may have any number of such annotations.
+_MOST_UNKNOWN = 16
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
@@ -46,6 +49,13 @@ class Wishes:
     containers: frozenset[str] | None
     resources: Resources
     warnings: tuple[str, ...]
+    are_none: bool = False
+    """Whether there are none, so that every Pod without any gets the same container."""
+
+
+def without_wishes(defaults: Resources) -> Wishes:
+    """The wishes of a Pod that states none."""
+    return Wishes(None, None, None, None, defaults, (), are_none=True)
 
 
 def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
@@ -55,6 +65,9 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         RefusalError: a value cannot be used; the message names the annotation, the value and what was
             expected.
     """
+    annotations = {name: value for name, value in annotations.items() if name.startswith(PREFIX)}
+    if not annotations:
+        return without_wishes(defaults)
     return Wishes(
         image=_image(annotations),
         log_level=_log_level(annotations),
@@ -131,10 +144,10 @@ def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources
 
 
 def _unknown(annotations: Mapping[str, str]) -> list[str]:
-    warnings = []
-    for name in sorted(annotations):
-        if name == INJECT_LABEL:
-            warnings.append(f"{name} was written as an annotation and has no effect: make it a label")
-        elif name.startswith(PREFIX) and name not in KNOWN:
-            warnings.append(f"annotation {name[:80]} is not one that the injection knows")
-    return warnings
+    unknown = heapq.nsmallest(_MOST_UNKNOWN, (name for name in annotations if name not in KNOWN))
+    return [
+        f"{name} was written as an annotation and has no effect: make it a label"
+        if name == INJECT_LABEL
+        else f"annotation {name[:80]} is not one that the injection knows"
+        for name in unknown
+    ]

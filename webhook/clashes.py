@@ -7,7 +7,9 @@ the whole Pod, and that annotation does not resolve them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 from webhook import sidecar
 from webhook.annotations import CONTAINERS
@@ -24,11 +26,15 @@ from webhook.layout import (
     TOKEN_VOLUME,
     VOLUMES,
 )
+from webhook.patch import Encoded
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, string_at
 from webhook.reasons import AdmissionReason
 
-_WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
+_Relation: TypeAlias = Literal["same", "within", "above"] | None
+_LONGEST_KNOWN_PATH = 256
+
+WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 
 
 def refuse_container_clash(containers: Iterable[Container]) -> None:
@@ -38,7 +44,7 @@ def refuse_container_clash(containers: Iterable[Container]) -> None:
             raise RefusalError(
                 AdmissionReason.CONTAINER_CLASH,
                 f"{container.field} is named {CONTAINER}, which is the name of the injected container, "
-                f"but is not that container: rename it, {_WAY_OUT}",
+                f"but is not that container: rename it, {WAY_OUT}",
             )
 
 
@@ -50,7 +56,7 @@ def refuse_volume_clash(pod: Pod) -> None:
             raise RefusalError(
                 AdmissionReason.VOLUME_CLASH,
                 f"spec.volumes[{index}] is named {volume['name']}, which is the name of an injected volume: "
-                f"rename it, {_WAY_OUT}",
+                f"rename it, {WAY_OUT}",
             )
 
 
@@ -70,7 +76,7 @@ def refuse_foreign_volumes(pod: Pod) -> None:
                 AdmissionReason.VOLUME_CLASH,
                 f"the container {CONTAINER} is in the Pod, but the volume {name} that it needs is "
                 f"{'another one' if name in ours else 'missing'}: remove the container, so that it is "
-                f"injected anew, {_WAY_OUT}",
+                f"injected anew, {WAY_OUT}",
             )
     holder = sidecar.bootstrap_service_account(ours[BOOTSTRAP_VOLUME])
     if holder != pod.service_account:
@@ -91,11 +97,11 @@ def refuse_port_clash(containers: Iterable[Container]) -> None:
                     AdmissionReason.PORT_CLASH,
                     f"{container.field}.ports[{index}] is TCP port {HEALTH_PORT}, where the injected "
                     f"container answers its probes, and a Pod's containers share their ports: use another, "
-                    f"{_WAY_OUT}",
+                    f"{WAY_OUT}",
                 )
 
 
-def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
+def has_socket(container: Container, pod: Pod) -> bool:
     """Whether the container already has the socket directory.
 
     Raises:
@@ -104,13 +110,15 @@ def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
     """
     found = False
     for index, mount in enumerate(container.mounts):
+        relation = _relation(mount.get("mountPath"))
+        if relation is None:
+            continue
         where = f"{container.field}.volumeMounts[{index}]"
-        path = _plain(mount.get("mountPath"))
-        if path == SOCKET_DIRECTORY and mount.get("name") == SOCKET_VOLUME and mount.get("readOnly") is True:
+        if relation == "same" and mount.get("name") == SOCKET_VOLUME and mount.get("readOnly") is True:
             found = True
-        elif path == SOCKET_DIRECTORY or _within(path, SOCKET_DIRECTORY):
+        elif relation != "above":
             raise _mount_clash(where, mount.get("mountPath"), "is where the socket directory goes")
-        elif _within(SOCKET_DIRECTORY, path) and not _can_hold_mounts(mount, volumes):
+        elif not _can_hold_mounts(mount, pod):
             raise _mount_clash(
                 where,
                 mount.get("mountPath"),
@@ -118,15 +126,14 @@ def has_socket(container: Container, volumes: Sequence[JSONObject]) -> bool:
                 "mounted within it",
             )
     for index, device in enumerate(container.devices):
-        path = _plain(device.get("devicePath"))
-        if path == SOCKET_DIRECTORY or _within(path, SOCKET_DIRECTORY) or _within(SOCKET_DIRECTORY, path):
+        if _relation(device.get("devicePath")) is not None:
             where = f"{container.field}.volumeDevices[{index}]"
             raise _mount_clash(where, device.get("devicePath"), "is where the socket directory goes")
     return found
 
 
-def missing_variables(container: Container) -> list[JSONObject]:
-    """The injected variables that the container lacks.
+def missing_variables(container: Container) -> list[Encoded]:
+    """The injected variables that the container lacks, in a fixed order.
 
     Variables from `envFrom` cannot be seen here, but `env` takes precedence over them.
 
@@ -135,7 +142,9 @@ def missing_variables(container: Container) -> list[JSONObject]:
     """
     present = set()
     for index, variable in enumerate(container.variables):
-        name = string_at(variable, "name", f"{container.field}.env[{index}]")
+        name = variable.get("name")
+        if not isinstance(name, str):
+            name = string_at(variable, "name", f"{container.field}.env[{index}]")
         if name not in APPLICATION_VARIABLES:
             continue
         if variable.get("value") != APPLICATION_VARIABLES[name]:
@@ -147,7 +156,7 @@ def missing_variables(container: Container) -> list[JSONObject]:
                 f"{CONTAINERS}",
             )
         present.add(name)
-    return [variable for variable in sidecar.application_variables() if variable["name"] not in present]
+    return [variable for name, variable in sidecar.VARIABLES.items() if name not in present]
 
 
 def _mount_clash(where: str, path: object, why: str) -> RefusalError:
@@ -158,7 +167,7 @@ def _mount_clash(where: str, path: object, why: str) -> RefusalError:
     )
 
 
-def _can_hold_mounts(mount: JSONObject, volumes: Sequence[JSONObject]) -> bool:
+def _can_hold_mounts(mount: JSONObject, pod: Pod) -> bool:
     """Whether the container runtime can make a directory below this mount, as it must to mount ours there.
 
     Below a ConfigMap or a read-only mount it cannot, and the container would fail to start. In a host path or
@@ -167,14 +176,33 @@ def _can_hold_mounts(mount: JSONObject, volumes: Sequence[JSONObject]) -> bool:
     """
     if mount.get("readOnly") is True:
         return False
-    named = (volume for volume in volumes if volume.get("name") == mount.get("name"))
-    return any(isinstance(volume.get("emptyDir"), dict) for volume in named)
+    name = mount.get("name")
+    return isinstance(name, Hashable) and name in pod.empty_directories
 
 
-def _plain(path: object) -> str:
-    """A mount path in a form for comparison: `/var/run` is a link to `/run` in nearly all images."""
+def _relation(path: object) -> _Relation:
+    """How a mount path relates to the socket directory; None when they are apart. What is no path could be
+    anything."""
     if not isinstance(path, str):
-        return ""
+        return "above"
+    return _known_relation(path) if len(path) <= _LONGEST_KNOWN_PATH else _relation_of(path)
+
+
+def _relation_of(path: str) -> _Relation:
+    plain = _plain(path)
+    if plain == SOCKET_DIRECTORY:
+        return "same"
+    if _within(plain, SOCKET_DIRECTORY):
+        return "within"
+    return "above" if _within(SOCKET_DIRECTORY, plain) else None
+
+
+# Nearly all containers mount at the same few paths.
+_known_relation = lru_cache(maxsize=1024)(_relation_of)
+
+
+def _plain(path: str) -> str:
+    """A mount path in a form for comparison: `/var/run` is a link to `/run` in nearly all images."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from webhook.reasons import AdmissionReason
 
+LONGEST_MESSAGE = 2000
+
 
 class WebhookError(Exception):
     """Root of every error that this package raises on purpose."""
@@ -32,8 +34,9 @@ class BadRequestError(WebhookError):
 
 
 class RefusalError(WebhookError):
-    """The Pod asks for an identity and cannot have it as it is; the message states what to change."""
+    """The Pod asks for an identity and cannot have it as it is; the message states what to change. A longer
+    one, which then quotes a long text of the Pod's, is cut."""
 
     def __init__(self, reason: AdmissionReason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message[:LONGEST_MESSAGE])
         self.reason = reason

@@ -13,13 +13,14 @@ added containers meanwhile, a second call (`reinvocationPolicy: IfNeeded`) gives
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from webhook import clashes, sidecar
 from webhook.annotations import CONTAINERS, Wishes, read_wishes
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
-from webhook.patch import Operation, append, prepend
+from webhook.patch import Encoded, Operation, append, prepend
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
@@ -27,14 +28,28 @@ from webhook.resources import raised
 from webhook.shared_processes import readers_of_memory
 from webhook.sidecar import Configuration
 
+# Each of them gets several operations. No kubelet runs so many, but a caller could ask for an answer of fifty
+# megabytes.
+MOST_CONTAINERS = 1000
+
 
 @dataclass(frozen=True)
 class Injection:
     """The changes to a Pod. Without operations, the Pod already has everything that it needs."""
 
-    operations: list[Operation]
+    encoded_operations: list[Operation]
     reason: AdmissionReason
     warnings: tuple[str, ...] = ()
+
+    @property
+    def operations(self) -> list[JSONObject]:
+        """The operations, decoded."""
+        return [json.loads(operation) for operation in self.encoded_operations]
+
+    @property
+    def patch(self) -> Encoded:
+        """The JSON Patch."""
+        return f"[{','.join(self.encoded_operations)}]"
 
 
 def inject(raw: JSONObject, configuration: Configuration) -> Injection:
@@ -44,16 +59,27 @@ def inject(raw: JSONObject, configuration: Configuration) -> Injection:
         RefusalError: the Pod already uses a name, path, port or variable that an injected part needs, an
         annotation cannot be used, or `raw` is not a Pod. The message states what to change.
     """
+    return inject_pod(Pod(raw), configuration)
+
+
+def inject_pod(pod: Pod, configuration: Configuration) -> Injection:
+    """The same as `inject`, for a Pod of which fields may have been read before."""
     try:
-        return _inject(Pod(raw), configuration)
+        return _inject(pod, configuration)
     except WrongTypeError as error:
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
 
 
 def _inject(pod: Pod, configuration: Configuration) -> Injection:
-    containers = list(pod.containers())
+    containers = pod.containers
     if not any(container.place == "containers" for container in containers):
         raise WrongTypeError("spec.containers is missing or empty")
+    if len(containers) > MOST_CONTAINERS:
+        raise RefusalError(
+            AdmissionReason.TOO_MANY_CONTAINERS,
+            f"the Pod has {len(containers)} containers, and at most {MOST_CONTAINERS} get an identity: "
+            f"divide it, {clashes.WAY_OUT}",
+        )
     clashes.refuse_container_clash(containers)
     present = any(container.name == CONTAINER for container in containers)
     others = [container for container in containers if container.name != CONTAINER]
@@ -77,20 +103,21 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
         reason = AdmissionReason.SOCKET_ADDED if operations else AdmissionReason.ALREADY_INJECTED
         return Injection(operations, reason, warnings)
     resources = raised(pod.resources, wishes.resources)
-    volumes = append(pod.spec, ["spec"], "volumes", sidecar.volumes(configuration, pod.service_account))
-    agent = sidecar.container(configuration, wishes)
+    encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
+    volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
+    agent = sidecar.encoded_container(configuration, wishes)
     if configuration.native_sidecar:
         # Our container goes first, so that it has started when the user's init containers start.
-        insertion = prepend(pod.spec, ["spec"], "initContainers", agent)
+        insertion = prepend(pod.spec, "/spec", "initContainers", agent)
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
-        insertion = append(pod.spec, ["spec"], "containers", [agent])
+        insertion = append(pod.spec, "/spec", "containers", [agent])
     return Injection([*volumes, *operations, *resources, *insertion], AdmissionReason.INJECTED, warnings)
 
 
 def _give_socket(container: Container, pod: Pod) -> list[Operation]:
-    where = ["spec", container.place, container.index]
-    mounts = [] if clashes.has_socket(container, pod.volumes) else [sidecar.socket_mount()]
+    where = container.pointer
+    mounts = [] if clashes.has_socket(container, pod) else [sidecar.SOCKET_MOUNT]
     # Our variables go after the user's. Kubernetes expands $(NAME) only from earlier variables, so no value
     # that the user set changes.
     variables = clashes.missing_variables(container)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from webhook.once import Once
 from webhook.rawjson import JSONObject, WrongTypeError, flag_at, object_at, objects_at, string_at
 
 Place: TypeAlias = Literal["initContainers", "containers"]
@@ -13,17 +14,17 @@ Place: TypeAlias = Literal["initContainers", "containers"]
 _DEFAULT_SERVICE_ACCOUNT = "default"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Container:
-    """One container and its place in the Pod: `spec.<place>[<index>]`."""
+    """One container and its place in the Pod: `spec.<place>[<index>]`. Its text is that place."""
 
     place: Place
     index: int
     raw: JSONObject
 
-    @property
+    @Once
     def name(self) -> str:
-        return string_at(self.raw, "name", self.field)
+        return string_at(self.raw, "name", self)
 
     @property
     def field(self) -> str:
@@ -31,74 +32,82 @@ class Container:
         return f"spec.{self.place}[{self.index}]"
 
     @property
+    def pointer(self) -> str:
+        """The JSON Pointer to it."""
+        return f"/spec/{self.place}/{self.index}"
+
+    def __str__(self) -> str:
+        return self.field
+
+    @property
     def mounts(self) -> list[JSONObject]:
-        return objects_at(self.raw, "volumeMounts", self.field)
+        return objects_at(self.raw, "volumeMounts", self)
 
     @property
     def devices(self) -> list[JSONObject]:
-        return objects_at(self.raw, "volumeDevices", self.field)
+        return objects_at(self.raw, "volumeDevices", self)
 
     @property
     def variables(self) -> list[JSONObject]:
-        return objects_at(self.raw, "env", self.field)
+        return objects_at(self.raw, "env", self)
 
     @property
     def security_context(self) -> JSONObject:
-        return object_at(self.raw, "securityContext", self.field)
+        return object_at(self.raw, "securityContext", self)
 
     @property
     def ports(self) -> list[JSONObject]:
-        return objects_at(self.raw, "ports", self.field)
+        return objects_at(self.raw, "ports", self)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pod:
-    """A raw Pod. Fields are checked only when they are read: each property raises WrongTypeError."""
+    """A raw Pod. Fields are checked at their first reading: each property raises WrongTypeError."""
 
     raw: JSONObject
 
-    @property
+    @Once
     def metadata(self) -> JSONObject:
         return object_at(self.raw, "metadata", "")
 
-    @property
+    @Once
     def spec(self) -> JSONObject:
         return object_at(self.raw, "spec", "")
 
-    @property
+    @Once
     def name(self) -> str:
         return string_at(self.metadata, "name", "metadata")
 
-    @property
+    @Once
     def generate_name(self) -> str:
         return string_at(self.metadata, "generateName", "metadata")
 
-    @property
+    @Once
     def labels(self) -> dict[str, str]:
         return _strings(object_at(self.metadata, "labels", "metadata"), "metadata.labels")
 
-    @property
+    @Once
     def annotations(self) -> dict[str, str]:
         return _strings(object_at(self.metadata, "annotations", "metadata"), "metadata.annotations")
 
-    @property
+    @Once
     def operating_system(self) -> str:
         return string_at(object_at(self.spec, "os", "spec"), "name", "spec.os")
 
-    @property
+    @Once
     def security_context(self) -> JSONObject:
         return object_at(self.spec, "securityContext", "spec")
 
-    @property
+    @Once
     def resources(self) -> JSONObject:
         """The whole Pod's resources, beside those of its containers."""
         return object_at(self.spec, "resources", "spec")
 
-    @property
+    @Once
     def host_network(self) -> bool:
         return flag_at(self.spec, "hostNetwork", "spec")
 
-    @property
+    @Once
     def finds_services(self) -> bool:
         """Whether the Pod can resolve names of Services. With the node's network it must ask for that.
 
@@ -109,15 +118,15 @@ class Pod:
         # With `None`, the Pod names its own servers; ClusterFirstWithHostNet works in both networks.
         return policy in (wanted, "ClusterFirstWithHostNet", "None")
 
-    @property
+    @Once
     def shares_processes(self) -> bool:
         return flag_at(self.spec, "shareProcessNamespace", "spec") or flag_at(self.spec, "hostPID", "spec")
 
-    @property
+    @Once
     def restart_policy(self) -> str:
         return string_at(self.spec, "restartPolicy", "spec") or "Always"
 
-    @property
+    @Once
     def service_account(self) -> str:
         # `serviceAccount` is the deprecated name, which the API server keeps equal.
         named = string_at(self.spec, "serviceAccountName", "spec") or string_at(
@@ -125,16 +134,28 @@ class Pod:
         )
         return named or _DEFAULT_SERVICE_ACCOUNT
 
-    @property
+    @Once
     def volumes(self) -> list[JSONObject]:
         return objects_at(self.spec, "volumes", "spec")
 
-    def containers(self) -> Iterator[Container]:
+    @Once
+    def containers(self) -> list[Container]:
         """Init containers, then the others, in their order. A new Pod cannot have ephemeral ones."""
         places: tuple[Place, ...] = ("initContainers", "containers")
-        for place in places:
-            for index, raw in enumerate(objects_at(self.spec, place, "spec")):
-                yield Container(place, index, raw)
+        return [
+            Container(place, index, raw)
+            for place in places
+            for index, raw in enumerate(objects_at(self.spec, place, "spec"))
+        ]
+
+    @Once
+    def empty_directories(self) -> frozenset[Hashable]:
+        """The names of the emptyDir volumes."""
+        return frozenset(
+            name
+            for volume in self.volumes
+            if isinstance(volume.get("emptyDir"), dict) and isinstance(name := volume.get("name"), Hashable)
+        )
 
 
 def _strings(values: JSONObject, where: str) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 The Pod stays the JSON that came in: a typed model would lose unknown fields, and Kubernetes adds fields with
 every release. So each field that we do need is read by one of these functions.
+
+Their `where` is the path of the owner, or an object whose text is that path: it is needed only in the message
+of an error, and one admission reads a hundred fields.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ class WrongTypeError(Exception):
     """A field has another JSON type than its place requires; the message states both."""
 
 
-def object_at(owner: JSONObject, key: str, where: str) -> JSONObject:
+def object_at(owner: JSONObject, key: str, where: object) -> JSONObject:
     """The object `owner[key]`, empty when missing or null.
 
     Raises:
@@ -24,10 +27,12 @@ def object_at(owner: JSONObject, key: str, where: str) -> JSONObject:
     value = owner.get(key)
     if value is None:
         return {}
-    return as_object(value, f"{where}.{key}" if where else key)
+    if not isinstance(value, dict):
+        raise _wrong(_path(where, key), value, "an object")
+    return value
 
 
-def objects_at(owner: JSONObject, key: str, where: str) -> list[JSONObject]:
+def objects_at(owner: JSONObject, key: str, where: object) -> list[JSONObject]:
     """The array of objects `owner[key]`, empty when missing or null.
 
     Raises:
@@ -36,15 +41,15 @@ def objects_at(owner: JSONObject, key: str, where: str) -> list[JSONObject]:
     value = owner.get(key)
     if value is None:
         return []
-    path = f"{where}.{key}" if where else key
     if not isinstance(value, list):
-        raise WrongTypeError(f"{path} is {_kind(value)}, expected an array")
+        raise _wrong(_path(where, key), value, "an array")
     for index, item in enumerate(value):
-        as_object(item, f"{path}[{index}]")
+        if not isinstance(item, dict):
+            raise _wrong(f"{_path(where, key)}[{index}]", item, "an object")
     return value
 
 
-def string_at(owner: JSONObject, key: str, where: str) -> str:
+def string_at(owner: JSONObject, key: str, where: object) -> str:
     """The string `owner[key]`, empty when missing or null.
 
     Raises:
@@ -54,12 +59,11 @@ def string_at(owner: JSONObject, key: str, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        path = f"{where}.{key}" if where else key
-        raise WrongTypeError(f"{path} is {_kind(value)}, expected a string")
+        raise _wrong(_path(where, key), value, "a string")
     return value
 
 
-def flag_at(owner: JSONObject, key: str, where: str) -> bool:
+def flag_at(owner: JSONObject, key: str, where: object) -> bool:
     """The boolean `owner[key]`, false when missing or null.
 
     Raises:
@@ -69,20 +73,27 @@ def flag_at(owner: JSONObject, key: str, where: str) -> bool:
     if value is None:
         return False
     if not isinstance(value, bool):
-        path = f"{where}.{key}" if where else key
-        raise WrongTypeError(f"{path} is {_kind(value)}, expected true or false")
+        raise _wrong(_path(where, key), value, "true or false")
     return value
 
 
-def as_object(value: object, where: str) -> JSONObject:
-    """`value` as an object; `where` is its path.
+def as_object(value: object, where: object) -> JSONObject:
+    """`value` as an object; `where` is its own path.
 
     Raises:
         WrongTypeError: it is something else.
     """
     if not isinstance(value, dict):
-        raise WrongTypeError(f"{where} is {_kind(value)}, expected an object")
+        raise _wrong(str(where), value, "an object")
     return value
+
+
+def _path(where: object, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _wrong(path: str, value: object, expected: str) -> WrongTypeError:
+    return WrongTypeError(f"{path} is {_kind(value)}, expected {expected}")
 
 
 def _kind(value: object) -> str:

@@ -33,6 +33,7 @@ class AdmissionReason(StrEnum):
     PORT_CLASH = "PortClash"
     SERVICE_ACCOUNT_CHANGED = "ServiceAccountChanged"
     MALFORMED_POD = "MalformedPod"
+    TOO_MANY_CONTAINERS = "TooManyContainers"
     UNSUPPORTED_REVIEW_VERSION = "UnsupportedReviewVersion"
 
     # Not a review at all: answered 4xx.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from webhook import quantities
-from webhook.patch import Operation, add, pointer
+from webhook.patch import Operation, add, encoded_string, pointer
 from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
 
@@ -82,7 +82,9 @@ def raised(of_pod: JSONObject, added: Resources) -> list[Operation]:
     Raises:
         WrongTypeError: `of_pod`, which is `spec.resources`, contains something else than quantities.
     """
-    operations = []
+    operations: list[Operation] = []
+    if not of_pod:
+        return operations
     for kind in ("cpu", "memory"):
         stated = {field: _quantity(of_pod, field, kind) for field in ("requests", "limits")}
         more = added.as_json()
@@ -91,7 +93,7 @@ def raised(of_pod: JSONObject, added: Resources) -> list[Operation]:
         for field, amount in stated.items():
             if amount is not None:
                 value = _written(kind, amount + quantities.parse(more[field][kind]))
-                operations.append(add(pointer("spec", "resources", field, kind), value))
+                operations.append(add(pointer("spec", "resources", field, kind), encoded_string(value)))
     return operations
 
 

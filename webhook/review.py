@@ -5,13 +5,12 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 
 from __future__ import annotations
 
-import base64
-import json
+from binascii import b2a_base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from webhook.errors import BadRequestError, RefusalError
-from webhook.patch import Operation
+from webhook.patch import Encoded, encoded, encoded_string
 from webhook.rawjson import JSONObject, WrongTypeError, as_object, flag_at, object_at, string_at
 from webhook.reasons import AdmissionReason
 
@@ -24,8 +23,7 @@ _FORBIDDEN = 403
 _LONGEST_UID = 253
 
 
-@dataclass(frozen=True)
-class AdmissionRequest:
+class AdmissionRequest(NamedTuple):
     """The request in a review. `name` may be empty: the API server makes one from `generateName` later."""
 
     api_version: str
@@ -90,45 +88,36 @@ def refuse_unknown_version(request: AdmissionRequest) -> None:
 def allowed(
     request: AdmissionRequest,
     reason: AdmissionReason,
-    operations: Sequence[Operation] = (),
+    patch: Encoded | None = None,
     warnings: Sequence[str] = (),
-) -> JSONObject:
-    """A review that admits the request, changed by `operations`."""
-    response = _response(request, True, reason, warnings)
+) -> bytes:
+    """A review that admits the request, changed by `patch`."""
+    more = ""
+    if warnings:
+        more = f',"warnings":{encoded([warning[:_LONGEST_WARNING] for warning in warnings])}'
     # Both or neither: an API server refuses an answer with only one of the two, or with an empty patch.
-    if operations:
-        patch = json.dumps(list(operations), separators=(",", ":")).encode()
-        response["patchType"] = "JSONPatch"
-        response["patch"] = base64.b64encode(patch).decode()
-    return _answer(request, response)
+    if patch is not None:
+        text = b2a_base64(patch.encode("ascii"), newline=False).decode("ascii")
+        more += f',"patchType":"JSONPatch","patch":"{text}"'
+    return _answer(request, "true", reason, more)
 
 
-def refused(request: AdmissionRequest, refusal: RefusalError) -> JSONObject:
+def refused(request: AdmissionRequest, refusal: RefusalError) -> bytes:
     """A review that refuses the request; the API server shows the message to the client that sent it."""
-    response = _response(request, False, refusal.reason, ())
-    response["status"] = {
+    status = {
         "status": "Failure",
         "code": _FORBIDDEN,
         "reason": refusal.reason.value,
         "message": str(refusal),
     }
-    return _answer(request, response)
+    return _answer(request, "false", refusal.reason, f',"status":{encoded(status)}')
 
 
-def _response(
-    request: AdmissionRequest, is_allowed: bool, reason: AdmissionReason, warnings: Sequence[str]
-) -> JSONObject:
-    response: JSONObject = {
-        "uid": request.uid,
-        "allowed": is_allowed,
-        # The API server writes it to its audit log, under the webhook's name. Nothing else records, for
-        # later, why a Pod was left as it is.
-        "auditAnnotations": {"reason": reason.value},
-    }
-    if warnings:
-        response["warnings"] = [warning[:_LONGEST_WARNING] for warning in warnings]
-    return response
-
-
-def _answer(request: AdmissionRequest, response: JSONObject) -> JSONObject:
-    return {"apiVersion": request.api_version, "kind": "AdmissionReview", "response": response}
+def _answer(request: AdmissionRequest, is_allowed: Encoded, reason: AdmissionReason, more: str) -> bytes:
+    # The API server writes auditAnnotations to its audit log, under the webhook's name. Nothing else records,
+    # for later, why a Pod was left as it is.
+    return (
+        f'{{"apiVersion":{encoded_string(request.api_version)},"kind":"AdmissionReview","response":'
+        f'{{"uid":{encoded_string(request.uid)},"allowed":{is_allowed},'
+        f'"auditAnnotations":{{"reason":"{reason.value}"}}{more}}}}}'
+    ).encode("ascii")

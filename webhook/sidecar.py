@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from webhook.annotations import Wishes
+from webhook.annotations import Wishes, without_wishes
 from webhook.layout import (
     API_TOKEN_DIRECTORY,
     APPLICATION_VARIABLES,
@@ -24,6 +24,8 @@ from webhook.layout import (
     TOKEN_FILE,
     TOKEN_VOLUME,
 )
+from webhook.once import Once
+from webhook.patch import Encoded, encoded, encoded_string
 from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
@@ -35,10 +37,18 @@ USER: Final = 58193
 _TOKEN_SECONDS = 3600
 _ALWAYS = "Always"
 
+# The mount of the sockets in every other container. Connecting needs no write access to the directory.
+SOCKET_MOUNT: Final = encoded({"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True})
+# By these an application finds the sockets.
+VARIABLES: Final = {
+    name: encoded({"name": name, "value": value}) for name, value in APPLICATION_VARIABLES.items()
+}
+
 
 @dataclass(frozen=True)
 class Configuration:
-    """The settings of the injection. They do not change while the program runs."""
+    """The settings of the injection. They do not change while the program runs, and what they alone determine
+    is encoded once."""
 
     image: str
     cluster_agent_url: str
@@ -47,6 +57,21 @@ class Configuration:
     native_sidecar: bool = True
     log_level: str = "info"
     resources: Resources = field(default_factory=Resources)
+
+    @Once
+    def encoded_container(self) -> Encoded:
+        """The container of a Pod without wishes."""
+        return encoded(container(self, without_wishes(self.resources)))
+
+    @Once
+    def encoded_volumes(self) -> list[tuple[Encoded, Encoded]]:
+        """Each volume, before and after the name of its service account."""
+        mark = "\0"  # which no setting can contain
+        return [
+            (before, after)
+            for volume in volumes(self, mark)
+            for before, _, after in [encoded(volume).partition(encoded_string(mark))]
+        ]
 
 
 def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
@@ -124,15 +149,17 @@ def volumes(configuration: Configuration, service_account: str) -> list[JSONObje
     ]
 
 
-def socket_mount() -> JSONObject:
-    """The mount of the sockets in every other container. Connecting needs no write access to the
-    directory."""
-    return {"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True}
+def encoded_container(configuration: Configuration, wishes: Wishes) -> Encoded:
+    """`container`, as JSON text."""
+    if wishes.are_none:
+        return configuration.encoded_container
+    return encoded(container(configuration, wishes))
 
 
-def application_variables() -> list[JSONObject]:
-    """The variables by which an application finds the sockets, in a fixed order."""
-    return [{"name": name, "value": value} for name, value in APPLICATION_VARIABLES.items()]
+def encoded_volumes(configuration: Configuration, service_account: str) -> list[Encoded]:
+    """`volumes`, as JSON text."""
+    named = encoded_string(service_account)
+    return [before + (named + after if after else "") for before, after in configuration.encoded_volumes]
 
 
 def is_pod_agent(candidate: Container) -> bool:

@@ -31,7 +31,7 @@ def windows_field(pod: Pod) -> str | None:
         return "nodeSelector" if _WINDOWS in selected else None
     if _needs_a_windows_node(pod):
         return "node affinity"
-    contexts = [pod.security_context, *(container.security_context for container in pod.containers())]
+    contexts = [pod.security_context, *(container.security_context for container in pod.containers)]
     return (
         "windowsOptions" if any(context.get("windowsOptions") is not None for context in contexts) else None
     )
