@@ -3,8 +3,11 @@ as limits count them."""
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import TypeAlias
 from urllib.parse import urlsplit
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 _NETWORK_BITS = 64
 
@@ -48,3 +51,8 @@ def network_of(address: str) -> str:
         return plain
     prefix = int(IPv6Address(plain)) >> _NETWORK_BITS << _NETWORK_BITS
     return f"{IPv6Address(prefix)}/{_NETWORK_BITS}"
+
+
+def networks(text: str) -> list[Network]:
+    """The networks and addresses in a list with commas between them. Raises ValueError for anything else."""
+    return [ip_network(one.strip()) for one in text.split(",") if one.strip()]

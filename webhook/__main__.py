@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import ssl
@@ -15,27 +16,34 @@ from service import logs
 from service.certificate_ends import CertificateEnds
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError, SettingsError
+from service.listening import listen, options
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
+from webhook.answers import Answers
+from webhook.api_servers import ApiServers
 from webhook.certificate_keeper import CertificateKeeper
 from webhook.kubernetes_clients import connect, description
+from webhook.lines import Lines
 from webhook.metrics import CaBundleMetrics, Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
-from webhook.server import create_app
+from webhook.server import Server, create_app
 from webhook.settings import Settings, load_settings
+from webhook.shares import Shares
 
-# An API server keeps idle connections for 90 seconds. If we closed one first, a review on its way at that
-# moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
-_KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 10
 _CERTIFICATE_SECONDS = 60
+# New objects between two collections. At Python's own 700, a large review's JSON is looked through hundreds
+# of times while it is read.
+_GARBAGE_THRESHOLD = 10_000
 _LONGEST_RELOAD_PAUSE_SECONDS = 5.0
 
 
-def background_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
+def background_tasks(
+    settings: Settings, certificate: ServingCertificate, metrics: Metrics, api_servers: ApiServers
+) -> list[Task]:
     """The tasks that run beside the admissions.
 
     Raises:
@@ -44,7 +52,7 @@ def background_tasks(settings: Settings, certificate: ServingCertificate, metric
     """
     tasks: list[Task] = []
     if settings.reconcile:
-        tasks += _cluster_tasks(settings, certificate, metrics)
+        tasks += _cluster_tasks(settings, certificate, metrics, api_servers)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # there must be something to serve with before anything starts
@@ -67,8 +75,11 @@ def _reloading(files: CertificateFiles, seconds: float) -> Task:
     )
 
 
-def _cluster_tasks(settings: Settings, certificate: ServingCertificate, metrics: Metrics) -> list[Task]:
-    """The tasks for the control plane's certificates and the namespaces' Secrets."""
+def _cluster_tasks(
+    settings: Settings, certificate: ServingCertificate, metrics: Metrics, api_servers: ApiServers
+) -> list[Task]:
+    """The tasks for the control plane's certificates, the namespaces' Secrets, and the API servers'
+    addresses."""
     clients = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         clients,
@@ -97,7 +108,7 @@ def _cluster_tasks(settings: Settings, certificate: ServingCertificate, metrics:
     reconciler = Reconciler(
         clients.core, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
-    return [keeper.task(), *reconciler.tasks()]
+    return [keeper.task(), api_servers.task(clients.api), *reconciler.tasks()]
 
 
 def _now() -> datetime:
@@ -105,33 +116,35 @@ def _now() -> datetime:
 
 
 def server(
-    settings: Settings, certificate: ServingCertificate, supervisor: Supervisor, metrics: Metrics
-) -> uvicorn.Server:
-    """The HTTPS server, not started. It listens once there is a certificate to serve with."""
+    settings: Settings,
+    certificate: ServingCertificate,
+    supervisor: Supervisor,
+    metrics: Metrics,
+    api_servers: ApiServers,
+) -> Server:
+    """The HTTPS server, not started, with its task added to `supervisor`. It accepts connections once there
+    is a certificate to serve with. Raises SettingsError when it cannot listen."""
     app = create_app(
-        settings.injection(),
-        settings.left_alone(),
         background=[supervisor.running, lambda: certificate.required(_CERTIFICATE_SECONDS)],
         readiness=[certificate.problem, supervisor.problem],
         metrics=metrics,
     )
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            http="h11",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            ssl_context_factory=lambda _config, _default: certificate.context,
-        )
+    listening = listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ssl_context_factory=lambda _config, _default: certificate.context,
+        **{**options(_SHUTDOWN_SECONDS), "lifespan": "on"},
     )
+    shares = Shares(api_servers.has, metrics.turned_away)
+    metrics.watch(shares)
+    answers = Answers(settings.injection(), settings.left_alone(), metrics, Lines("webhook"))
+    serving = Server(config, app, certificate.context, listening, answers, shares)
+    supervisor.add(serving.task)
+    return serving
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -150,14 +163,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
+    api_servers = ApiServers(settings.api_server_networks())
     try:
-        supervisor = Supervisor(background_tasks(settings, certificate, metrics), describe=description)
+        tasks = background_tasks(settings, certificate, metrics, api_servers)
+        supervisor = Supervisor(tasks, describe=description)
+        serving = server(settings, certificate, supervisor, metrics, api_servers)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:
         sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
     TaskMetrics(metrics.registry, "webhook", supervisor)
-    serving = server(settings, certificate, supervisor, metrics)
+    # Nothing that exists now is ever garbage: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     serving.run()
     if not serving.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)

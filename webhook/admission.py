@@ -76,10 +76,8 @@ def _admit(
     if skip is not None:
         return _skipped(request, skip)
     injection = inject_pod(pod, configuration)
-    operations = len(injection.encoded_operations)
-    body = review.allowed(
-        request, injection.reason, injection.patch if operations else None, injection.warnings
-    )
+    body = review.allowed(request, injection.reason, injection.patch, injection.warnings)
+    operations = injection.encoded.number
     return Admission(request, body, True, injection.reason, "", _generate_name(request), operations)
 
 

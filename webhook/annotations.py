@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from webhook.errors import RefusalError
 from webhook.layout import INJECT_LABEL, PREFIX
@@ -39,8 +39,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/:@\[\]]{0,511}")
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(NamedTuple):
     """The annotations of one Pod, read and checked. None means that the webhook's own setting applies."""
 
     image: str | None

@@ -33,6 +33,7 @@ from webhook.reasons import AdmissionReason
 
 _Relation: TypeAlias = Literal["same", "within", "above"] | None
 _LONGEST_KNOWN_PATH = 256
+_ALL_VARIABLES = tuple(sidecar.VARIABLES.values())
 
 WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 
@@ -132,7 +133,7 @@ def has_socket(container: Container, pod: Pod) -> bool:
     return found
 
 
-def missing_variables(container: Container) -> list[Encoded]:
+def missing_variables(container: Container) -> tuple[Encoded, ...]:
     """The injected variables that the container lacks, in a fixed order.
 
     Variables from `envFrom` cannot be seen here, but `env` takes precedence over them.
@@ -156,7 +157,9 @@ def missing_variables(container: Container) -> list[Encoded]:
                 f"{CONTAINERS}",
             )
         present.add(name)
-    return [variable for name, variable in sidecar.VARIABLES.items() if name not in present]
+    if not present:
+        return _ALL_VARIABLES
+    return tuple(variable for name, variable in sidecar.VARIABLES.items() if name not in present)
 
 
 def _mount_clash(where: str, path: object, why: str) -> RefusalError:

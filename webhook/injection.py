@@ -14,13 +14,14 @@ added containers meanwhile, a second call (`reinvocationPolicy: IfNeeded`) gives
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from webhook import clashes, sidecar
 from webhook.annotations import CONTAINERS, Wishes, read_wishes
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
-from webhook.patch import Encoded, Operation, append, prepend
+from webhook.patch import Encoded, Operations, append, appended, joined, prepend
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
@@ -33,23 +34,23 @@ from webhook.sidecar import Configuration
 MOST_CONTAINERS = 1000
 
 
-@dataclass(frozen=True)
-class Injection:
+class Injection(NamedTuple):
     """The changes to a Pod. Without operations, the Pod already has everything that it needs."""
 
-    encoded_operations: list[Operation]
+    encoded: Operations
     reason: AdmissionReason
     warnings: tuple[str, ...] = ()
 
     @property
-    def operations(self) -> list[JSONObject]:
-        """The operations, decoded."""
-        return [json.loads(operation) for operation in self.encoded_operations]
+    def patch(self) -> Encoded | None:
+        """The JSON Patch; None without operations."""
+        return f"[{self.encoded.text}]" if self.encoded.number else None
 
     @property
-    def patch(self) -> Encoded:
-        """The JSON Patch."""
-        return f"[{','.join(self.encoded_operations)}]"
+    def operations(self) -> list[JSONObject]:
+        """The operations, decoded."""
+        operations: list[JSONObject] = json.loads(self.patch or "[]")
+        return operations
 
 
 def inject(raw: JSONObject, configuration: Configuration) -> Injection:
@@ -72,7 +73,7 @@ def inject_pod(pod: Pod, configuration: Configuration) -> Injection:
 
 def _inject(pod: Pod, configuration: Configuration) -> Injection:
     containers = pod.containers
-    if not any(container.place == "containers" for container in containers):
+    if not containers or containers[-1].place != "containers":
         raise WrongTypeError("spec.containers is missing or empty")
     if len(containers) > MOST_CONTAINERS:
         raise RefusalError(
@@ -81,8 +82,8 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
             f"divide it, {clashes.WAY_OUT}",
         )
     clashes.refuse_container_clash(containers)
-    present = any(container.name == CONTAINER for container in containers)
     others = [container for container in containers if container.name != CONTAINER]
+    present = len(others) < len(containers)
     if present:
         clashes.refuse_foreign_volumes(pod)
     else:
@@ -92,16 +93,17 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
 
     # The operation that inserts our container must be the last one: it inserts at the head of initContainers
     # and shifts every index there, and the other operations use the old indexes.
-    operations = [
-        operation
-        for container in others
-        if wishes.containers is None or container.name in wishes.containers
-        for operation in _give_socket(container, pod)
-    ]
+    sockets = joined(
+        [
+            _give_socket(container, pod)
+            for container in others
+            if wishes.containers is None or container.name in wishes.containers
+        ]
+    )
     warnings = _warnings(pod, others, wishes, configuration)
     if present:
-        reason = AdmissionReason.SOCKET_ADDED if operations else AdmissionReason.ALREADY_INJECTED
-        return Injection(operations, reason, warnings)
+        reason = AdmissionReason.SOCKET_ADDED if sockets.number else AdmissionReason.ALREADY_INJECTED
+        return Injection(sockets, reason, warnings)
     resources = raised(pod.resources, wishes.resources)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
     volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
@@ -112,19 +114,35 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, "/spec", "containers", [agent])
-    return Injection([*volumes, *operations, *resources, *insertion], AdmissionReason.INJECTED, warnings)
+    return Injection(joined([volumes, sockets, *resources, insertion]), AdmissionReason.INJECTED, warnings)
 
 
-def _give_socket(container: Container, pod: Pod) -> list[Operation]:
-    where = container.pointer
-    mounts = [] if clashes.has_socket(container, pod) else [sidecar.SOCKET_MOUNT]
+def _give_socket(container: Container, pod: Pod) -> Operations:
     # Our variables go after the user's. Kubernetes expands $(NAME) only from earlier variables, so no value
     # that the user set changes.
-    variables = clashes.missing_variables(container)
-    return [
-        *append(container.raw, where, "volumeMounts", mounts),
-        *append(container.raw, where, "env", variables),
-    ]
+    return _socket(
+        container.pointer,
+        () if clashes.has_socket(container, pod) else (sidecar.SOCKET_MOUNT,),
+        container.raw.get("volumeMounts") is None,
+        clashes.missing_variables(container),
+        container.raw.get("env") is None,
+    )
+
+
+@lru_cache(maxsize=256)  # the same for the first containers of nearly every Pod
+def _socket(
+    where: str,
+    mounts: tuple[Encoded, ...],
+    has_no_mounts: bool,
+    variables: tuple[Encoded, ...],
+    has_no_variables: bool,
+) -> Operations:
+    return joined(
+        [
+            appended(f"{where}/volumeMounts", mounts, is_missing=has_no_mounts),
+            appended(f"{where}/env", variables, is_missing=has_no_variables),
+        ]
+    )
 
 
 def _warnings(

@@ -26,6 +26,7 @@ class KubernetesClients:
 
     core: client.CoreV1Api
     admission_registration: client.AdmissionregistrationV1Api
+    api: BoundedApiClient
 
 
 def connect(kubeconfig: Path | None) -> KubernetesClients:
@@ -45,7 +46,7 @@ def connect(kubeconfig: Path | None) -> KubernetesClients:
             f"kubeconfig, or {flag(PREFIX, 'reconcile')} false with certificate files"
         ) from error
     api = BoundedApiClient(configuration)
-    return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))
+    return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api), api)
 
 
 def description(error: Exception) -> str:

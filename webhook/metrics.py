@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from service.watch_age import WatchMetrics
 from webhook.reasons import AdmissionReason
+from webhook.shares import Limit, Shares
 
 # Seconds. The API server waits for 5 at most, and should have to wait for a few thousandths.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -46,15 +48,42 @@ class Metrics:
             "Service accounts for which their namespace's Secret has no room.",
             registry=self.registry,
         )
+        self._turned_away = Counter(
+            "vanadium_webhook_turned_away",
+            "Connections and requests that a limit cost, by limit.",
+            ["limit"],
+            registry=self.registry,
+        )
+        self._connections = Gauge(
+            "vanadium_webhook_connections", "Connections that are open.", registry=self.registry
+        )
+        self._held_bytes = Gauge(
+            "vanadium_webhook_held_bytes",
+            "Bytes held of requests that are not complete and answers that are not read.",
+            registry=self.registry,
+        )
         # Each reason starts with 0, so that a rate does not miss the first time that it occurs.
-        for reason in AdmissionReason:
-            for dry_run in ("false", "true"):
-                self._admissions.labels(reason.value, dry_run)
+        self._by_outcome = {
+            (reason, dry_run): self._admissions.labels(reason.value, "true" if dry_run else "false")
+            for reason in AdmissionReason
+            for dry_run in (False, True)
+        }
+        for limit in get_args(Limit):
+            self._turned_away.labels(limit)
 
     def answered(self, reason: AdmissionReason, dry_run: bool, seconds: float) -> None:
         """Counts one answer, which took `seconds`."""
-        self._admissions.labels(reason.value, "true" if dry_run else "false").inc()
+        self._by_outcome[reason, dry_run].inc()
         self._seconds.observe(seconds)
+
+    def turned_away(self, limit: str) -> None:
+        """Counts one connection or request that a limit cost: `connections` or `bytes`."""
+        self._turned_away.labels(limit).inc()
+
+    def watch(self, shares: Shares) -> None:
+        """Shows what callers hold."""
+        self._connections.set_function(lambda: shares.connections)
+        self._held_bytes.set_function(lambda: shares.bytes)
 
     def reconciled(self, result: str) -> None:
         """Counts one namespace: Written, Unchanged, Conflict, Failed, or Unreachable for a whole round."""

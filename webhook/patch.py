@@ -8,17 +8,22 @@ nearly all of it is the same for every Pod and is encoded once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from webhook.rawjson import JSONObject
 
 Encoded: TypeAlias = str
 """A JSON value as text. ASCII only: JSON allows half of a surrogate pair in a string, and UTF-8 does not."""
 
-Operation: TypeAlias = str
-"""One encoded operation."""
+
+class Operations(NamedTuple):
+    """Encoded operations with commas between them, and how many they are."""
+
+    text: Encoded
+    number: int
+
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -28,9 +33,8 @@ def encoded(value: Any) -> Encoded:
     return _ENCODER.encode(value)
 
 
-def encoded_string(value: str) -> Encoded:
-    """The same as `encoded`, for a string, in a fraction of the time."""
-    return encode_basestring_ascii(value)
+# The same for a string, in a fraction of the time.
+encoded_string = encode_basestring_ascii
 
 
 def pointer(*segments: str | int) -> str:
@@ -38,27 +42,42 @@ def pointer(*segments: str | int) -> str:
     return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
 
 
-def add(path: str, value: Encoded) -> Operation:
+def add(path: str, value: Encoded) -> Operations:
     """One `add` operation."""
-    return f'{{"op":"add","path":{encoded_string(path)},"value":{value}}}'
+    return Operations(_add(path, value), 1)
 
 
-def append(owner: JSONObject, where: str, key: str, values: Sequence[Encoded]) -> list[Operation]:
+def append(owner: JSONObject, where: str, key: str, values: Sequence[Encoded]) -> Operations:
     """Operations that append `values`, in their order, to the array `owner[key]`.
 
     `where` is the pointer to `owner` in the document. A missing (or null) array is created. An existing one
     gets one operation for each value, so its elements keep their places, and the patch stays valid whatever
     was added to the array meanwhile.
     """
+    return appended(f"{where}/{key}", values, is_missing=owner.get(key) is None)
+
+
+def appended(path: str, values: Sequence[Encoded], *, is_missing: bool) -> Operations:
+    """The same as `append`, for the array at the pointer `path`, which is missing or not."""
     if not values:
-        return []
-    if owner.get(key) is None:
-        return [add(f"{where}/{key}", f"[{','.join(values)}]")]
-    return [add(f"{where}/{key}/-", value) for value in values]
+        return Operations("", 0)
+    if is_missing:
+        return add(path, f"[{','.join(values)}]")
+    return Operations(",".join([_add(f"{path}/-", value) for value in values]), len(values))
 
 
-def prepend(owner: JSONObject, where: str, key: str, value: Encoded) -> list[Operation]:
+def prepend(owner: JSONObject, where: str, key: str, value: Encoded) -> Operations:
     """Operations that put `value` before every element of the array `owner[key]`."""
     if owner.get(key) is None:
-        return [add(f"{where}/{key}", f"[{value}]")]
-    return [add(f"{where}/{key}/0", value)]
+        return add(f"{where}/{key}", f"[{value}]")
+    return add(f"{where}/{key}/0", value)
+
+
+def joined(operations: Iterable[Operations]) -> Operations:
+    """All of them, in their order."""
+    some = [one for one in operations if one.number]
+    return Operations(",".join([one.text for one in some]), sum([one.number for one in some]))
+
+
+def _add(path: str, value: Encoded) -> Encoded:
+    return f'{{"op":"add","path":{encoded_string(path)},"value":{value}}}'

@@ -43,9 +43,9 @@ def objects_at(owner: JSONObject, key: str, where: object) -> list[JSONObject]:
         return []
     if not isinstance(value, list):
         raise _wrong(_path(where, key), value, "an array")
-    for index, item in enumerate(value):
+    for item in value:
         if not isinstance(item, dict):
-            raise _wrong(f"{_path(where, key)}[{index}]", item, "an object")
+            raise _wrong(f"{_path(where, key)}[{value.index(item)}]", item, "an object")
     return value
 
 

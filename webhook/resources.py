@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from webhook import quantities
-from webhook.patch import Operation, add, encoded_string, pointer
+from webhook.patch import Operations, add, encoded_string, pointer
 from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
 
@@ -71,7 +71,7 @@ class Resources:
         }
 
 
-def raised(of_pod: JSONObject, added: Resources) -> list[Operation]:
+def raised(of_pod: JSONObject, added: Resources) -> list[Operations]:
     """Operations that raise the whole Pod's resources by those of the `added` container.
 
     The API server refuses a Pod whose containers request more than `spec.resources` states, or of which one
@@ -82,7 +82,7 @@ def raised(of_pod: JSONObject, added: Resources) -> list[Operation]:
     Raises:
         WrongTypeError: `of_pod`, which is `spec.resources`, contains something else than quantities.
     """
-    operations: list[Operation] = []
+    operations: list[Operations] = []
     if not of_pod:
         return operations
     for kind in ("cpu", "memory"):

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from service.addresses import https_address
+from service.addresses import Network, https_address, networks
 from service.errors import SettingsError
 from service.settings import explained, flag, unknown, wrong
 from webhook.policy import CLUSTER_NAMESPACES
@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     reconcile: bool = Field(
         True, description="keep the namespaces' Secrets and the control plane's certificates"
     )
+    api_server_addresses: str = Field(
+        "",
+        description="addresses and networks that API servers call from, commas between them, beside those of "
+        "the Service kubernetes",
+    )
     webhook_configuration: str = Field(
         "vanadium-webhook", min_length=1, description="our MutatingWebhookConfiguration, for its caBundle"
     )
@@ -87,6 +92,12 @@ class Settings(BaseSettings):
     @classmethod
     def _is_https(cls, value: str) -> str:
         return https_address(value)
+
+    @field_validator("api_server_addresses")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks(value)
+        return value
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -109,6 +120,10 @@ class Settings(BaseSettings):
             log_level=self.pod_agent_log_level,
             resources=self._resources(),
         )
+
+    def api_server_networks(self) -> list[Network]:
+        """Where API servers call from, beside what the API server itself states."""
+        return networks(self.api_server_addresses)
 
     def left_alone(self) -> frozenset[str]:
         """The namespaces whose Pods never get an identity."""

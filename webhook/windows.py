@@ -25,22 +25,26 @@ def windows_field(pod: Pod) -> str | None:
     """
     if pod.operating_system:
         return "os.name" if pod.operating_system == _WINDOWS else None
-    selector = object_at(pod.spec, "nodeSelector", "spec")
-    selected = [string_at(selector, label, "spec.nodeSelector") for label in _NODE_LABELS]
-    if any(selected):
-        return "nodeSelector" if _WINDOWS in selected else None
+    if selector := object_at(pod.spec, "nodeSelector", "spec"):
+        selected = [string_at(selector, label, "spec.nodeSelector") for label in _NODE_LABELS]
+        if any(selected):
+            return "nodeSelector" if _WINDOWS in selected else None
     if _needs_a_windows_node(pod):
         return "node affinity"
-    contexts = [pod.security_context, *(container.security_context for container in pod.containers)]
-    return (
-        "windowsOptions" if any(context.get("windowsOptions") is not None for context in contexts) else None
-    )
+    contexts = [pod.security_context, *[container.security_context for container in pod.containers]]
+    for context in contexts:
+        if context.get("windowsOptions") is not None:
+            return "windowsOptions"
+    return None
 
 
 def _needs_a_windows_node(pod: Pod) -> bool:
     """Whether each alternative of the required node affinity selects Windows nodes only."""
     where = "spec.affinity.nodeAffinity"
-    nodes = object_at(object_at(pod.spec, "affinity", "spec"), "nodeAffinity", "spec.affinity")
+    affinity = object_at(pod.spec, "affinity", "spec")
+    if not affinity:
+        return False
+    nodes = object_at(affinity, "nodeAffinity", "spec.affinity")
     required = object_at(nodes, "requiredDuringSchedulingIgnoredDuringExecution", where)
     terms = objects_at(required, "nodeSelectorTerms", where)
     return bool(terms) and all(

@@ -18,7 +18,6 @@ from pod_agent.identity import CurrentIdentity, Identity
 from service.supervisor import Supervisor, Task
 from tests.chains import NOW, realm
 from tests.clock import Clock
-from tests.webhook.applying import CONFIGURATION
 from webhook.server import create_app
 
 
@@ -29,7 +28,7 @@ async def of_cluster_agent(supervisor: Supervisor) -> ASGIApp:
 
 
 async def of_webhook(supervisor: Supervisor) -> ASGIApp:
-    return create_app(CONFIGURATION, readiness=[supervisor.problem])
+    return create_app(readiness=[supervisor.problem])
 
 
 async def of_pod_agent(supervisor: Supervisor) -> ASGIApp:

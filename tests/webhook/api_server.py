@@ -51,7 +51,7 @@ class ApiServer:
             configuration = client.Configuration()
             configuration.host = url
             api = BoundedApiClient(configuration)
-            yield KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api))
+            yield KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api), api)
             async with self._changed:
                 self._ended = True
                 self._changed.notify_all()

@@ -66,16 +66,16 @@ class RunningWebhook:
     port: int
     chain_file: Path
     key_file: Path
+    pid: int
     lines: list[dict[str, Any]] = field(default_factory=list)
     logged: threading.Condition = field(default_factory=threading.Condition)
 
-    def client(self) -> httpx.Client:
-        """A client that trusts the certificate in use, and nothing else."""
+    def client(self, address: str = "127.0.0.1") -> httpx.Client:
+        """A client at `address` that trusts the certificate in use, and nothing else."""
         trust = ssl.create_default_context(cafile=str(self.chain_file))
         return httpx.Client(
             base_url=f"https://127.0.0.1:{self.port}",
-            verify=trust,
-            trust_env=False,
+            transport=httpx.HTTPTransport(verify=trust, local_address=address),
             timeout=_PATIENCE_SECONDS,
         )
 
@@ -113,7 +113,7 @@ def running_webhook(directory: Path, *arguments: str) -> Iterator[RunningWebhook
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANADIUM_")}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    webhook = RunningWebhook(0, chain_file, key_file)
+    webhook = RunningWebhook(0, chain_file, key_file, process.pid)
     reader = threading.Thread(target=_read, args=(process, webhook))
     reader.start()
     try:

@@ -27,6 +27,7 @@ _ADVICE = {
     "of a Pod share their ports",
     AdmissionReason.SERVICE_ACCOUNT_CHANGED: "create the Pod with its final serviceAccountName",
     AdmissionReason.MALFORMED_POD: "correct the manifest: kubectl apply --dry-run=server checks it",
+    AdmissionReason.TOO_MANY_CONTAINERS: "divide the Pod, or leave it without an identity",
 }
 
 

@@ -1,0 +1,106 @@
+"""The answers to bodies of `POST /mutate`, with their metrics and their lines of the log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import NamedTuple
+
+import structlog
+
+from service.bounded_log import BoundedLog
+from webhook.admission import Admission, admit
+from webhook.body import parse
+from webhook.errors import BadRequestError
+from webhook.lines import Lines
+from webhook.metrics import Metrics
+from webhook.sidecar import Configuration
+
+_INTERNAL_ERROR = 500
+_STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
+# Of a name in the log: Kubernetes has no longer ones.
+_LONGEST_NAME = 253
+
+_log = structlog.stdlib.get_logger("webhook")
+_bounded_log = BoundedLog(_log)
+
+
+class Answer(NamedTuple):
+    status: int
+    content: bytes
+
+    def encoded(self, lines: bytes) -> bytes:
+        """The whole answer in HTTP/1.1; `lines` are those of its head but for the content's length."""
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (
+            _STATUS_LINES[self.status],
+            lines,
+            len(self.content),
+            self.content,
+        )
+
+
+class Answers:
+    """Answers bodies of reviews, one at a time."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        excluded_namespaces: frozenset[str],
+        metrics: Metrics,
+        lines: Lines,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`clock` is monotonic, in seconds, and measures the time of an answer."""
+        self._configuration = configuration
+        self._excluded_namespaces = excluded_namespaces
+        self._metrics = metrics
+        self._lines = lines
+        self.clock = clock
+
+    def to(self, body: bytes, began: float) -> Answer:
+        """The answer to `body`, whose request began at that time of the clock."""
+        try:
+            admission = admit(parse(body), self._configuration, self._excluded_namespaces)
+        except BadRequestError as error:
+            return self.refusal(error, began)
+        except Exception as error:  # noqa: BLE001 - an unforeseen error must not end the connections of others
+            with suppress(OSError):
+                _log.error("admission failed", exc_info=error)
+            return Answer(_INTERNAL_ERROR, b'{"error":{"reason":"InternalError","message":"see the log"}}')
+        seconds = self.clock() - began
+        self._metrics.answered(admission.reason, admission.request.dry_run, seconds)
+        if self._lines.are_written:
+            self._record(admission, seconds)
+        return Answer(200, admission.body)
+
+    def refusal(self, error: BadRequestError, began: float) -> Answer:
+        """The answer to a request that is no review."""
+        self._metrics.answered(error.reason, False, self.clock() - began)
+        with suppress(OSError):  # a log that cannot be written must cost nobody an answer
+            reason = error.reason.value
+            _bounded_log.warning(
+                "bad request", kind=reason, reason=reason, status=error.status, message=str(error)
+            )
+        content = {"error": {"reason": error.reason.value, "message": str(error)}}
+        return Answer(error.status, json.dumps(content, separators=(",", ":")).encode("ascii"))
+
+    def _record(self, admission: Admission, seconds: float) -> None:
+        request = admission.request
+        self._lines.add(
+            {
+                "event": "admission",
+                "uid": request.uid,
+                "namespace": request.namespace[:_LONGEST_NAME],
+                "name": request.name[:_LONGEST_NAME],
+                "generateName": admission.generate_name[:_LONGEST_NAME],
+                "reason": admission.reason.value,
+                "message": admission.message,
+                "allowed": admission.allowed,
+                "operations": admission.operations,
+                "dryRun": request.dry_run,
+                "milliseconds": round(seconds * 1000, 3),
+            }
+        )
