@@ -19,6 +19,8 @@ from service.acceptor import Acceptor
 from service.listening import Server
 
 DRAIN_SECONDS = 10
+# For each client that does not read, the kernel would otherwise take megabytes, which count as ours.
+_MOST_UNSENT_BYTES = 128 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -79,6 +81,8 @@ class AgentServer(Server):
             self._turned_away(place)
             return
         connection.setblocking(False)
+        with suppress(OSError):  # its client is gone
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT_BYTES)
         protocol = BoundedProtocol(
             self.config,
             self.server_state,

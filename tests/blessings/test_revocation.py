@@ -197,3 +197,46 @@ def test_openssl_agrees(tmp_path: Path, revoked: bool, verdict: str) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert verdict in done.stdout + done.stderr
     assert (done.returncode == 0) is not revoked
+
+
+def test_lists_are_read_from_pem_one_after_the_other() -> None:
+    lists = [listed(SERIAL), listed(7, number=2)]
+    pem = b"\n".join(one.crl.public_bytes(Encoding.PEM) for one in lists)
+    read = RevocationLists.from_pem(pem).entries
+    assert [(one.number, set(one.serials)) for one in read] == [(1, {SERIAL}), (2, {7})]
+    assert [one.to_der() for one in read] == [one.to_der() for one in lists]
+    assert RevocationLists.from_pem(b"") == RevocationLists()
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"no list",
+        b"-----BEGIN X509 CRL-----\nAAAA\n",
+        b"-----BEGIN X509 CRL-----\nA\n-----END X509 CRL-----\n",
+        b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\nmore",
+    ],
+)
+def test_what_is_no_list_in_pem_is_refused(pem: bytes) -> None:
+    with pytest.raises(InvalidRevocationList):
+        RevocationLists.from_pem(pem)
+
+
+def test_a_source_is_asked_for_the_lists_of_each_issuer_once_the_chain_is_proven() -> None:
+    class Source:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def by_issuer(self, issuer: bytes, name: Name | None = None) -> list[RevocationList]:
+            self.asked.append(str(name))
+            return [listed(SERIAL)] if issuer == listed().issuer else []
+
+    source = Source()
+    with pytest.raises(VerificationError) as caught:
+        verify_blessing(REALM.blessing, REALM.roots, now=NOW, policy=Policy(revocation=source))
+    assert caught.value.reason is Reason.REVOKED
+    assert source.asked == ["acme:prod:shop:web"]
+    with pytest.raises(VerificationError):
+        verify_blessing(realm().blessing, REALM.roots, now=NOW, policy=Policy(revocation=source))
+    assert source.asked == ["acme:prod:shop:web"], "a stranger makes nobody fetch a list"

@@ -66,6 +66,29 @@ def connections_at(url: str) -> int:
     return sum(line[1].endswith(":" + port) and line[3] == _ESTABLISHED for line in lines)
 
 
+def held_by_the_kernel(url: str) -> int:
+    """The bytes that the program at that port has sent and the clients have not acknowledged, of the
+    connection that has most."""
+    port = f"{port_of(url):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return max((int(line[4].split(":")[0], 16) for line in lines if line[1].endswith(":" + port)), default=0)
+
+
+@BOTH_PORTS
+def test_attack_what_nobody_reads_does_not_fill_the_kernel(
+    impatient: RunningClusterAgent, connect: Connect, path: str
+) -> None:
+    url = impatient.url if connect is main_port else impatient.health_url
+    with connect(impatient) as connection:
+        ask(connection, path)
+        wait_for("an answer", lambda: held_by_the_kernel(url) > 0)
+        most = 0
+        for _ in range(30):
+            most = max(most, held_by_the_kernel(url))
+            time.sleep(0.05)
+    assert 0 < most < 1_000_000
+
+
 @BOTH_PORTS
 def test_attack_who_reads_no_answers_is_let_go(
     impatient: RunningClusterAgent, connect: Connect, path: str
