@@ -181,7 +181,7 @@ async def _run(settings: Settings) -> None:
                 keeper=keeper,
                 serving=serving,
                 metrics=metrics,
-                shown=Shown(store.inventory, registry, administrators, _now),
+                shown=Shown(store.inventory, settings.prefix, administrators, _now),
             )
             callers = RequestCallers(
                 serving, room, administrators, RateLimits(settings.rates, time.monotonic), _now

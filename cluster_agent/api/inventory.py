@@ -10,12 +10,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from blessings import Name
 from blessings.encoding.times import rfc3339
 from cluster_agent.api.contract import DNS_NAME, PRINTABLE, Answer, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.callers import Administrators, require_administrator
 from cluster_agent.model import Application
-from cluster_agent.registry.registry import Registry
 from cluster_agent.store.inventory import Inventory, LiveReplica, RevokedApplication, RevokedReplica
 
 _MOST = 1000
@@ -81,7 +81,7 @@ class Shown:
     """What the routes read."""
 
     inventory: Inventory
-    registry: Registry
+    prefix: Name
     administrators: Administrators
     now: Callable[[], datetime]
 
@@ -106,7 +106,7 @@ def inventory_routes(shown: Shown) -> APIRouter:
         )
         page = found[:limit]
         return ReplicasAnswer(
-            replicas=[_replica(one, shown.registry) for one in page],
+            replicas=[_replica(one, shown.prefix) for one in page],
             following=page[-1].pod_uid if len(found) > limit else None,
         )
 
@@ -139,9 +139,9 @@ def inventory_routes(shown: Shown) -> APIRouter:
     return router
 
 
-def _replica(one: LiveReplica, registry: Registry) -> ReplicaAnswer:
-    # A certificate of version 0.1.0 has no recorded issuer.
-    issuer = one.issuer or str(registry.name_of(one.application))
+def _replica(one: LiveReplica, prefix: Name) -> ReplicaAnswer:
+    # A certificate of version 0.1.0, which had no registered names, has no recorded issuer.
+    issuer = one.issuer or str(one.application.name_under(prefix))
     return ReplicaAnswer(
         name=f"{issuer}:{one.pod_name}",
         namespace=one.application.namespace,

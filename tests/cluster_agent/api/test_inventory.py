@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+from sqlalchemy import create_engine, update
 
 from blessings import Principal
+from cluster_agent.store import tables
+from cluster_agent.store.database import database_url
 from tests.cluster_agents import RunningClusterAgent, pod_token
 from tests.csrs import csr_of
 
@@ -46,6 +49,22 @@ def test_replicas_come_in_pages_with_all_that_is_known_of_them(agent: RunningClu
         by_uid = client.get("/v1/replicas", params={"podUid": one["podUid"]}).json()
         assert by_uid == {"replicas": [one], "following": None}
         assert len(everything(client, "/v1/replicas", "replicas")) >= 5
+
+
+def test_a_replica_of_version_0_1_0_has_the_name_that_it_was_issued_under(agent: RunningClusterAgent) -> None:
+    """Its issuer was not recorded, and no application was registered under another name."""
+    issued(agent, "older", "older-0")
+    url = agent.flags.get("database_url", f"sqlite:///{agent.data_directory / 'cluster-agent.sqlite3'}")
+    engine = create_engine(database_url(str(url)))
+    with engine.begin() as connection:
+        of_it = tables.issuances.c.pod_uid == "uid-of-older-0"
+        connection.execute(update(tables.issuances).where(of_it).values(issuer=None, serial=None))
+    engine.dispose()
+    with agent.control_plane_client() as client:
+        body = {"namespace": "older", "serviceAccount": "web", "name": "acme:prod:Newer"}
+        client.post("/v1/register-application", json=body).raise_for_status()
+        (one,) = everything(client, "/v1/replicas", "replicas", namespace="older")
+    assert (one["name"], one["serial"]) == ("acme:prod:older:web:older-0", None)
 
 
 def test_revocations_are_applications_first_then_pods(agent: RunningClusterAgent) -> None:

@@ -110,7 +110,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         keeper=keeper,
         serving=serving,
         metrics=metrics,
-        shown=Shown(under.store.inventory, under.registry, under.administrators, clock),
+        shown=Shown(under.store.inventory, under.prefix, under.administrators, clock),
     )
     limits = RateLimits(rates, time.monotonic)
     callers = RequestCallers(serving, under.room, under.administrators, limits, clock)
