@@ -42,6 +42,7 @@ class LineRate:
         now = self._monotonic()
         if kind not in self._buckets and len(self._buckets) >= _MOST_KINDS:
             self._buckets = {of: one for of, one in self._buckets.items() if not one.is_full(now)}
+            self._left_out = {of: lines for of, lines in self._left_out.items() if of in self._buckets}
             if len(self._buckets) >= _MOST_KINDS:
                 kind = _OTHERS
         if kind not in self._buckets:

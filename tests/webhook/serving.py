@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-_LISTENING = re.compile(r"running on https://127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"running on https://(?:127\.0\.0\.1|\[::\]):(\d+)")
 _PATIENCE_SECONDS = 60
 
 
@@ -99,14 +99,14 @@ class RunningWebhook:
 
 
 @contextmanager
-def running_webhook(directory: Path, *arguments: str) -> Iterator[RunningWebhook]:
+def running_webhook(directory: Path, *arguments: str, host: str = "127.0.0.1") -> Iterator[RunningWebhook]:
     """Starts the program on a free port, and stops it as Kubernetes would; it has to end by itself."""
     chain_file, key_file = directory / "tls.crt", directory / "tls.key"
     chain, key = certificate()
     chain_file.write_bytes(chain)
     key_file.write_bytes(key)
     command = [
-        *(sys.executable, "-m", "webhook", "--host", "127.0.0.1", "--port", "0"),
+        *(sys.executable, "-m", "webhook", "--host", host, "--port", "0"),
         *("--pod-agent-image", "registry.example/pod-agent:1"),
         *("--reconcile", "false", "--tls-certificate-file", str(chain_file), "--tls-key-file", str(key_file)),
         *arguments,

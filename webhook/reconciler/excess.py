@@ -52,11 +52,14 @@ class Excess:
             self._tell(namespace, accounts)
         else:
             self._counts.pop(namespace, None)
-            self._told.pop(namespace, None)
+            # Not forgotten: a tenant can make room, and take it again, several times a second.
+            if namespace in self._told:
+                self._told[namespace] = (self._told[namespace][0], "")
         self._metrics.in_excess(sum(self._counts.values()))
 
     def _tell(self, namespace: str, accounts: Sequence[str]) -> None:
         text, now = message(accounts), self._clock()
+        self._told = {one: told for one, told in self._told.items() if now - told[0] < _REPEAT_SECONDS}
         at, before = self._told.get(namespace, (-_REPEAT_SECONDS, ""))
         if now - at < (_REPEAT_SECONDS if text == before else _AT_MOST_EVERY_SECONDS):
             return

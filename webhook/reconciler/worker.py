@@ -141,8 +141,9 @@ class Reconciler:
                     due |= self._all(agent) - self._pausing()
                     self._resync_at = self._clock() + RESYNC_SECONDS
                     self._pace.forget_idle(self._clock())
-                # Those that were paused come last, and give way to each change that comes meanwhile.
-                for namespace in sorted(due, key=lambda one: (one in self._later, one)):
+                # Those that were paused come last, and give way to each change that comes meanwhile. The one
+                # that has waited longest is first: another one may be due again in each round.
+                for namespace in sorted(due, key=lambda one: (one in self._later, self._later.get(one, 0.0))):
                     was_paused, calls, began = namespace in self._later, agent.calls, self._clock()
                     turn = self._one(namespace, agent)
                     if agent.away is not None:
