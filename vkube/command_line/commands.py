@@ -38,6 +38,11 @@ def _command(words: str, target: str, summary: str) -> Command:
 
 
 GROUPS: dict[str, tuple[Command, ...]] = {
+    "Workloads": (
+        _command("start", "start:start", "Create workloads whose Pods have an identity"),
+        _command("update", "start:update", "Change running workloads; roll back without progress"),
+        _command("stop", "start:stop", "Delete workloads, and forget their names"),
+    ),
     "What is there": (
         _command("get replicas", "get:get_replicas", "List the live replicas"),
         _command("get applications", "get:get_applications", "List the registered applications"),

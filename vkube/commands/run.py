@@ -19,9 +19,9 @@ from vkube.errors import ManifestError
 from vkube.local.cluster import LocalSettings, Started
 from vkube.local.installation import local_cluster
 from vkube.local.manifests import Manifests, read
-from vkube.local.summary import summary
 from vkube.output.lines import note, result, warning
 from vkube.runner import RunningPod
+from vkube.workloads.pod_state import summary
 
 
 def run(parser: argparse.ArgumentParser) -> Run:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vkube.errors import ManifestError
 from vkube.local.schema import check
-from vkube.local.sources import documents
+from vkube.workloads.sources import documents
 
 WORKLOADS = ("Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
 _READ = (*WORKLOADS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")

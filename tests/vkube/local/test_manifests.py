@@ -12,7 +12,7 @@ import yaml
 
 from vkube.errors import ManifestError
 from vkube.local.manifests import Manifests, read
-from vkube.local.sources import documents
+from vkube.workloads.sources import documents
 
 CONTAINERS = [{"name": "web", "image": "web"}]
 POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": CONTAINERS}}

@@ -11,7 +11,7 @@ _NO_REASONS = ("PodInitializing", "ContainerCreating")
 def summary(status: Mapping[str, Any]) -> str:
     """The phase, how many containers are ready, and for each that waits or failed the reason."""
     init: Sequence[Mapping[str, Any]] = status.get("initContainerStatuses") or []
-    main: Sequence[Mapping[str, Any]] = status["containerStatuses"]
+    main: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
     reasons = [reason for one in [*init, *main] if (reason := _reason(one))]
     if message := status.get("message"):
         reasons.insert(0, message)
@@ -22,20 +22,23 @@ def summary(status: Mapping[str, Any]) -> str:
 def _phase(
     status: Mapping[str, Any], init: Sequence[Mapping[str, Any]], main: Sequence[Mapping[str, Any]]
 ) -> str:
-    phase: str = status["phase"]
+    phase: str = status.get("phase") or "Pending"
     if phase in ("Succeeded", "Failed"):
         return phase
-    conditions = {one["type"]: one["status"] for one in status["conditions"]}
-    if init and conditions["Initialized"] != "True":
+    conditions = {one["type"]: one for one in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"{phase}, not scheduled: {scheduled.get('message') or scheduled.get('reason')}"
+    if init and conditions.get("Initialized", {}).get("status") != "True":
         done = sum(_has_done(one) for one in init)
         return f"Init:{done}/{len(init)}"
-    return f"{phase}, {sum(one['ready'] for one in main)}/{len(main)} ready"
+    return f"{phase}, {sum(one['ready'] for one in main)}/{len(main)} ready" if main else phase
 
 
 def _has_done(status: Mapping[str, Any]) -> bool:
     """Returns whether an init container has succeeded, or is a sidecar that has started."""
     ended = status["state"].get("terminated")
-    return ended["exitCode"] == 0 if ended else bool(status["started"])
+    return ended["exitCode"] == 0 if ended else bool(status.get("started"))
 
 
 def _reason(status: Mapping[str, Any]) -> str:

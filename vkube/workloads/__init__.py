@@ -1,0 +1,1 @@
+"""Workloads in manifests and in a cluster, as functions of their JSON."""
