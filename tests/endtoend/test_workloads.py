@@ -70,7 +70,7 @@ def test_a_workload_lives_by_vkube_alone(
     installed.kubectl("create", "namespace", NAMESPACE)
 
     refused = vkube("start", "-f", manifest, "Fortuned", *more, ends=1)
-    assert f"the webhook is not called for the namespace {NAMESPACE}. Label it: kubectl label" in refused
+    assert f"would have no identity: the namespace {NAMESPACE} is not labelled vanadium.io/inject=" in refused
     refused = vkube("update", "-f", manifest, *more, ends=1)
     assert f"Deployment {NAMESPACE}/fortuned is not running: vkube start creates it" in refused
 

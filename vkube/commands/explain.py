@@ -18,9 +18,9 @@ from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
 from vkube.connection.cluster import Cluster
 from vkube.errors import ManifestError, UsageError
-from vkube.local.sources import documents
 from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
+from vkube.workloads.sources import documents
 from webhook.settings import Settings
 
 _SUFFIXES = (".yaml", ".yml", ".json")

@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from blessings import Authority, InvalidName, Name
 from vkube import credentials, naming
+from vkube.admission.deployed import rules
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.commands.get import applications, replicas
@@ -18,11 +20,9 @@ from vkube.errors import ClusterError, ConflictError, CredentialsError, NotFound
 from vkube.output.lines import note, result
 from vkube.workloads.live import Object, Target, apply, pods_of, targets
 from vkube.workloads.rollout import roll_back, wait, wait_gone
-from vkube.workloads.selector import is_called
 from vkube.workloads.template import label_of, labelled, labels_of, service_account_of, template_of
-from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
+from webhook.layout import DISABLED, ENABLED
 
-_WEBHOOK = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/vanadium-webhook"
 _GRANT = timedelta(days=365)
 
 
@@ -197,30 +197,20 @@ def _apply_others(cluster: Cluster, found: Sequence[Target], *, force: bool) -> 
 
 def _check_called(cluster: Cluster, workload: Target, found: Sequence[Target]) -> None:
     """Raises ClusterError when no webhook would see the workload's Pods."""
-    configuration = cluster.find(_WEBHOOK)
-    if configuration is None:
-        raise ClusterError(
-            "there is no MutatingWebhookConfiguration vanadium-webhook: the product is not installed in this "
-            "cluster (kubectl apply -k deploy), so these Pods would have no identity. --noblessings starts "
-            "them without one"
-        )
     name = workload.namespace
-    live = cluster.find(f"/api/v1/namespaces/{name}")
     ours = [
-        one
+        one.manifest
         for one in found
         if one.manifest["kind"] == "Namespace" and one.manifest["metadata"]["name"] == name
     ]
-    labels = {"kubernetes.io/metadata.name": name}
-    for manifest in [live, *(one.manifest for one in ours)]:
-        labels |= labels_of(manifest or {})
-    pod = {**labels_of(template_of(workload.manifest)), INJECT_LABEL: ENABLED}
-    if not is_called(configuration, labels, pod):
+    labels: dict[str, Any] = {}
+    for manifest in [cluster.find(f"/api/v1/namespaces/{name}") or {}, *ours]:
+        labels |= labels_of(manifest)
+    pod = template_of(labelled(workload.manifest, ENABLED))
+    reason = rules(cluster).why_not_called({"metadata": {"name": name, "labels": labels}}, pod)
+    if reason is not None:
         raise ClusterError(
-            f"{workload.title} would have no identity: the webhook is not called for the namespace {name}. "
-            f"Label it: kubectl label namespace {name} {INJECT_LABEL}={ENABLED} (its other Pods then get "
-            "identities too, when they are made anew; vanadium.io/inject=disabled on a Pod template prevents "
-            "it). --noblessings starts it without one"
+            f"{workload.title} would have no identity: {reason}. --noblessings starts it without one"
         )
 
 

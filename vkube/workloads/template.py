@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from vkube.admission.templates import PATHS
 from vkube.errors import ManifestError
 from webhook.layout import INJECT_LABEL
 
@@ -21,10 +22,10 @@ REPLACED_IN_PLACE = ("Deployment", "StatefulSet", "DaemonSet")
 def template_of(workload: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """The Pod template: `metadata` and `spec` of its Pods; for a Pod the Pod. Raises ManifestError."""
     node: Any = workload
-    for step in _path(workload):
+    for step in PATHS[str(workload.get("kind"))]:
         node = (node.get(step) if isinstance(node, dict) else None) or {}
     if not isinstance(node, dict) or not isinstance(node.get("spec"), dict):
-        field = ".".join([*_path(workload), "spec"])
+        field = ".".join([*PATHS[str(workload.get("kind"))], "spec"])
         raise ManifestError(f"{where or title(workload)}: {field} is missing, or is no mapping")
     return node
 
@@ -60,10 +61,3 @@ def title(manifest: Mapping[str, Any]) -> str:
     metadata = manifest.get("metadata") or {}
     namespace, name = metadata.get("namespace"), metadata.get("name") or metadata.get("generateName")
     return f"{manifest.get('kind')} {namespace}/{name}" if namespace else f"{manifest.get('kind')} {name}"
-
-
-def _path(workload: Mapping[str, Any]) -> tuple[str, ...]:
-    kind = workload.get("kind")
-    if kind == "Pod":
-        return ()
-    return ("spec", "jobTemplate", "spec", "template") if kind == "CronJob" else ("spec", "template")

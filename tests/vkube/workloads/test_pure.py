@@ -9,7 +9,6 @@ import pytest
 from vkube.errors import ManifestError
 from vkube.workloads.pod_state import summary
 from vkube.workloads.progress import Progress, progress_of
-from vkube.workloads.selector import is_called, matches
 from vkube.workloads.template import label_of, labelled, service_account_of, template_of
 
 SPEC = {"serviceAccountName": "web", "containers": [{"name": "web"}]}
@@ -39,44 +38,6 @@ def test_the_label_is_added_to_the_pods_of_every_kind_and_nothing_else(workload:
 def test_a_workload_without_a_template_is_told_with_its_field(spec: object) -> None:
     with pytest.raises(ManifestError, match=r"Deployment web: spec\.template\.spec is missing"):
         template_of({"kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})
-
-
-LABELS = {"app": "web", "tier": "front"}
-
-
-@pytest.mark.parametrize(
-    ("selector", "selects"),
-    [
-        (None, True),
-        ({}, True),
-        ({"matchLabels": {"app": "web"}}, True),
-        ({"matchLabels": {"app": "other"}}, False),
-        ({"matchLabels": {"missing": "x"}}, False),
-        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}, True),
-        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["other"]}]}, False),
-        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}, False),
-        ({"matchExpressions": [{"key": "missing", "operator": "NotIn", "values": ["web"]}]}, True),
-        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, True),
-        ({"matchExpressions": [{"key": "missing", "operator": "Exists"}]}, False),
-        ({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, False),
-        ({"matchExpressions": [{"key": "missing", "operator": "DoesNotExist"}]}, True),
-    ],
-)
-def test_a_selector_selects_as_the_api_server_does(selector: dict[str, Any] | None, selects: bool) -> None:
-    assert matches(selector, LABELS) is selects
-
-
-def test_the_webhook_is_called_where_both_of_its_selectors_agree() -> None:
-    webhook = {
-        "namespaceSelector": {"matchLabels": {"vanadium.io/inject": "enabled"}},
-        "objectSelector": {"matchExpressions": [{"key": "skip", "operator": "DoesNotExist"}]},
-    }
-    enabled = {"vanadium.io/inject": "enabled"}
-    assert is_called({"webhooks": [webhook]}, enabled, {})
-    assert not is_called({"webhooks": [webhook]}, {}, enabled)
-    assert not is_called({"webhooks": [webhook]}, enabled, {"skip": ""})
-    assert is_called({"webhooks": [webhook, {}]}, {}, {})
-    assert not is_called({}, enabled, {})
 
 
 def rolled(kind: str, status: dict[str, Any], **spec: object) -> Progress:
