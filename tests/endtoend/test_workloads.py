@@ -16,14 +16,14 @@ NAMESPACE = "vkube-workloads"
 SLEEP = ["python", "-c", "import time; time.sleep(600)"]
 
 
-def deployment(**container: object) -> dict[str, Any]:
+def deployment(deadline_seconds: int = 600, **container: object) -> dict[str, Any]:
     labels = {"app": "fortuned"}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "fortuned", "namespace": NAMESPACE},
         "spec": {
-            "progressDeadlineSeconds": 8,
+            "progressDeadlineSeconds": deadline_seconds,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
@@ -95,7 +95,7 @@ def test_a_workload_lives_by_vkube_alone(
     assert after["spec"] == before["spec"]
     assert after["spec"]["template"]["metadata"]["labels"]["vanadium.io/inject"] == "enabled"
 
-    write(manifest, deployment(command=["no-such-program"]))
+    write(manifest, deployment(5, command=["no-such-program"]))
     refused = vkube("update", "-f", manifest, "--wait", "--force-conflicts", *more, ends=1)
     assert "has timed out progressing" in refused
     assert f"Rolled back to the previous Pod template: Deployment {NAMESPACE}/fortuned" in refused
@@ -113,7 +113,7 @@ def test_a_workload_lives_by_vkube_alone(
     assert f"Deployment {NAMESPACE}/fortuned: deleted" in said
     assert f"{NAMESPACE}/fortuned: no longer named acme:prod:Fortuned" in said
     assert f"{name}: revoked as soon as its Pod is gone" in said
-    installed.ready_pods(NAMESPACE, 0)
+    assert installed.get("pods", "-n", NAMESPACE)["items"] == []
     assert installed.get("serviceaccount", "fortuned", "-n", NAMESPACE)
     refused = vkube("stop", "-f", manifest, *more, ends=1)
     assert f"Deployment {NAMESPACE}/fortuned is not running" in refused
