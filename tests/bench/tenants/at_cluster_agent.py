@@ -69,7 +69,7 @@ def junk_tokens(directory: Path, seconds: float) -> Outcome:
 
 
 def slow_readers(directory: Path, seconds: float) -> Outcome:
-    """Sixty clients ask for all revocation lists, with a hundred thousand entries, and read none."""
+    """Sixty clients ask for a revocation list with a hundred thousand entries, and read none."""
     (directory / "data").mkdir()
     _revoke_many(directory / "data")
     with _running(directory) as agent:
@@ -179,7 +179,7 @@ def _ask_and_read_nothing(agent: RunningClusterAgent, address: str, hostility: H
         bare.bind((address, 0))
         bare.connect(("127.0.0.1", int(agent.url.rsplit(":", 1)[1])))
         with context.wrap_socket(bare, server_hostname="localhost") as one:
-            one.sendall(b"GET /v1/crl HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            one.sendall(b"GET /v1/crl/acme:prod:hostile:web HTTP/1.1\r\nHost: localhost\r\n\r\n")
             poll, until = select.poll(), time.monotonic() + 30
             poll.register(one, select.POLLHUP | select.POLLERR)
             while time.monotonic() < until and not hostility.ended.wait(0.2) and not poll.poll(0):
