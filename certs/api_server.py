@@ -7,7 +7,7 @@ time for the whole limit. Here only the task that called tries again, with a bac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -67,19 +67,61 @@ class BoundedApiClient(client.ApiClient):
             ApiException: the API server refused.
             ValueError: the answer is no JSON.
         """
+        response = self._called(method, path, body, content_type, query or {}, None)
+        return json.loads(response.read())  # type: ignore[no-untyped-call]  # it has no types
+
+    def events(self, path: str, *, version: str, query: Mapping[str, str] | None = None) -> Iterator[Any]:
+        """The events of a watch of the list at `path`, from that resourceVersion on, until the API server
+        ends it: at the latest after `WATCH_SECONDS`.
+
+        Raises:
+            ApiException: the API server refused, or ended the watch with an error.
+            ValueError: an event is no JSON.
+        """
+        asked = {
+            **(query or {}),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+            "resourceVersion": version,
+        }
+        limit = WATCH["_request_timeout"]
+        response = self._called("GET", path, None, "", asked, limit).response
+        try:
+            rest_of_line = b""
+            for chunk in response.stream(amt=None, decode_content=False):
+                *lines, rest_of_line = (rest_of_line + chunk).split(b"\n")
+                for line in filter(bytes.strip, lines):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise ApiException(status=status.get("code"), reason=status.get("message"))
+                    yield event
+        finally:
+            response.close()
+
+    def _called(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        content_type: str,
+        query: Mapping[str, str],
+        limit: Any,
+    ) -> rest.RESTResponse:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
         request = self.param_serialize(
             method,
             path,
-            query_params=list((query or {}).items()),
+            query_params=list(query.items()),
             header_params=headers,
             body=body,
             auth_settings=["BearerToken"],
         )
-        response = self.call_api(*request)
-        text = response.read().decode()  # type: ignore[no-untyped-call]  # it has no types
+        response = self.call_api(*request, _request_timeout=limit)
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+            text = response.read().decode(errors="replace")  # type: ignore[no-untyped-call]
             raise ApiException.from_response(http_resp=response, body=text, data=None)
-        return json.loads(text)
+        return response

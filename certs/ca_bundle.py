@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from blessings import Roots
-from certs.api_server import REQUEST_SECONDS
+from certs.api_server import BoundedApiClient
 from certs.store import VersionConflict
+
+_PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 JSONPatch = list[dict[str, Any]]
 
@@ -33,24 +34,20 @@ def ca_bundle_patch(bundles: Sequence[str | None], roots: Roots, resource_versio
     return [{"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}, *changes]
 
 
-def publish_ca_bundle(api: client.AdmissionregistrationV1Api, configuration: str, roots: Roots) -> bool:
+def publish_ca_bundle(api: BoundedApiClient, configuration: str, roots: Roots) -> bool:
     """Writes the bundle where it is wrong, and returns whether it wrote.
 
     Raises VersionConflict when the configuration does not exist yet, or changed meanwhile: try again later.
     """
     try:
-        found = api.read_mutating_webhook_configuration(configuration, _request_timeout=REQUEST_SECONDS)
-        bundles = [_text(webhook.client_config.ca_bundle) for webhook in found.webhooks or []]
-        version = str(found.metadata.resource_version) if found.metadata else ""
-        patch = ca_bundle_patch(bundles, roots, version)
+        path = f"{_PATH}/{configuration}"
+        found = api.json("GET", path)
+        bundles = [webhook["clientConfig"].get("caBundle") for webhook in found.get("webhooks") or []]
+        patch = ca_bundle_patch(bundles, roots, str(found["metadata"]["resourceVersion"]))
         if patch:
-            api.patch_mutating_webhook_configuration(configuration, patch, _request_timeout=REQUEST_SECONDS)
+            api.json("PATCH", path, body=patch, content_type="application/json-patch+json")
     except ApiException as error:
         if error.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VersionConflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error
         raise
     return bool(patch)
-
-
-def _text(bundle: bytes | str | None) -> str | None:
-    return bundle.decode() if isinstance(bundle, bytes) else bundle

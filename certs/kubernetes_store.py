@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubernetes import client
-
+from certs.api_server import BoundedApiClient
 from certs.secrets import VersionedSecrets
 from certs.store import Stored
 
@@ -13,7 +12,7 @@ from certs.store import Stored
 class KubernetesStore:
     """The Secrets of one namespace."""
 
-    def __init__(self, api: client.CoreV1Api, namespace: str) -> None:
+    def __init__(self, api: BoundedApiClient, namespace: str) -> None:
         self._secrets = VersionedSecrets(api, "kubernetes.io/tls")
         self._namespace = namespace
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from http import HTTPStatus
+from urllib.parse import quote
 
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import REQUEST_SECONDS
+from certs.api_server import BoundedApiClient
 from certs.store import Stored, VersionConflict
 
 PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
@@ -24,7 +24,7 @@ PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
 class VersionedSecrets:
     """Secrets of one type. Every method raises ApiException when the API server refuses."""
 
-    def __init__(self, api: client.CoreV1Api, secret_type: str, labels: Mapping[str, str] = PART_OF) -> None:
+    def __init__(self, api: BoundedApiClient, secret_type: str, labels: Mapping[str, str] = PART_OF) -> None:
         """`labels` are given to what is written."""
         self._api = api
         self._type = secret_type
@@ -37,29 +37,27 @@ class VersionedSecrets:
         the reader finds that entry unusable, like any other that another program wrote.
         """
         try:
-            secret = self._api.read_namespaced_secret(name, namespace, _request_timeout=REQUEST_SECONDS)
+            secret = self._api.json("GET", _path(namespace, name))
         except ApiException as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         files = {
             key: base64.b64decode(value).decode(errors="replace")
-            for key, value in (secret.data or {}).items()
+            for key, value in (secret.get("data") or {}).items()
         }
-        return Stored(files, str(secret.metadata.resource_version if secret.metadata else ""))
+        return Stored(files, str(secret["metadata"]["resourceVersion"]))
 
     def write(self, namespace: str, name: str, files: Mapping[str, str], over: Stored | None) -> None:
         """Creates (`over` is None) or replaces. Raises VersionConflict when another version is stored."""
-        metadata = client.V1ObjectMeta(name=name, namespace=namespace, labels=self._labels)
-        body = client.V1Secret(
-            api_version="v1", kind="Secret", type=self._type, metadata=metadata, string_data=dict(files)
-        )
+        metadata = {"name": name, "namespace": namespace, "labels": self._labels}
+        body = {"apiVersion": "v1", "kind": "Secret", "type": self._type, "stringData": dict(files)}
         try:
             if over is None:
-                self._api.create_namespaced_secret(namespace, body, _request_timeout=REQUEST_SECONDS)
+                self._api.json("POST", _path(namespace), body={**body, "metadata": metadata})
             else:
-                metadata.resource_version = over.version
-                self._api.replace_namespaced_secret(name, namespace, body, _request_timeout=REQUEST_SECONDS)
+                versioned = {**metadata, "resourceVersion": over.version}
+                self._api.json("PUT", _path(namespace, name), body={**body, "metadata": versioned})
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT or (over and error.status == HTTPStatus.NOT_FOUND):
                 raise _conflict(namespace, name) from error
@@ -67,14 +65,9 @@ class VersionedSecrets:
 
     def delete(self, namespace: str, name: str, over: Stored) -> None:
         """Deletes what is there. Raises VersionConflict when the stored version is another by now."""
-        preconditions = client.V1Preconditions(resource_version=over.version)
+        body = {"preconditions": {"resourceVersion": over.version}}
         try:
-            self._api.delete_namespaced_secret(
-                name,
-                namespace,
-                body=client.V1DeleteOptions(preconditions=preconditions),
-                _request_timeout=REQUEST_SECONDS,
-            )
+            self._api.json("DELETE", _path(namespace, name), body=body)
         except ApiException as error:
             if error.status == HTTPStatus.CONFLICT:
                 raise _conflict(namespace, name) from error
@@ -84,3 +77,7 @@ class VersionedSecrets:
 
 def _conflict(namespace: str, name: str) -> VersionConflict:
     return VersionConflict(f"Secret {namespace}/{name} was written by another client")
+
+
+def _path(namespace: str, *name: str) -> str:
+    return "/".join(["/api/v1/namespaces", quote(namespace), "secrets", *map(quote, name)])

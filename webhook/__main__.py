@@ -80,9 +80,9 @@ def _cluster_tasks(
 ) -> list[Task]:
     """The tasks for the control plane's certificates, the namespaces' Secrets, and the API servers'
     addresses."""
-    clients = connect(settings.kubeconfig)
+    api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
-        clients,
+        api,
         certificate,
         namespace=settings.namespace,
         configuration=settings.webhook_configuration,
@@ -106,9 +106,9 @@ def _cluster_tasks(
         return AgentSecrets(ClusterAgentClient(address, context), roots)
 
     reconciler = Reconciler(
-        clients.core, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
+        api, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
-    return [keeper.task(), api_servers.task(clients.api), *reconciler.tasks()]
+    return [keeper.task(), api_servers.task(api), *reconciler.tasks()]
 
 
 def _now() -> datetime:

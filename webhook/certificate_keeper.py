@@ -11,12 +11,13 @@ import structlog
 
 from blessings import BlessingsError
 from certs import ControlPlaneCertificates, VersionConflict, ensure
+from certs.api_server import BoundedApiClient
 from certs.ca_bundle import publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
 from service.serving_certificate import ServingCertificate
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
-from webhook.kubernetes_clients import API_SERVER_ERRORS, KubernetesClients
+from webhook.kubernetes_clients import API_SERVER_ERRORS
 from webhook.metrics import CaBundleMetrics
 
 # Also how long a deleted caBundle stays deleted.
@@ -37,7 +38,7 @@ class CertificateKeeper:
 
     def __init__(
         self,
-        clients: KubernetesClients,
+        api: BoundedApiClient,
         serving: ServingCertificate,
         *,
         namespace: str,
@@ -47,8 +48,8 @@ class CertificateKeeper:
     ) -> None:
         """`configuration` is the name of our MutatingWebhookConfiguration."""
         self.current: ControlPlaneCertificates | None = None
-        self._clients = clients
-        self._store = KubernetesStore(clients.core, namespace)
+        self._api = api
+        self._store = KubernetesStore(api, namespace)
         self._serving = serving
         self._namespace = namespace
         self._configuration = configuration
@@ -79,9 +80,7 @@ class CertificateKeeper:
         if self.current is None or bundle.webhook.chain_pem != self.current.webhook.chain_pem:
             self._serving.load(bundle.webhook.chain_pem.encode(), bundle.webhook.key_pem.encode())
         self.current = bundle
-        publish = partial(
-            publish_ca_bundle, self._clients.admission_registration, self._configuration, bundle.roots
-        )
+        publish = partial(publish_ca_bundle, self._api, self._configuration, bundle.roots)
         written = await in_daemon_thread("ca-bundle", publish)
         self._metrics.right(written=written)
         if written:

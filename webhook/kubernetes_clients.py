@@ -1,8 +1,7 @@
-"""Clients of the API server, from a kubeconfig file or from the Pod that this program runs in."""
+"""The client of the API server, from a kubeconfig file or from the Pod that this program runs in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
@@ -20,17 +19,8 @@ from webhook.settings import PREFIX
 API_SERVER_ERRORS = (ApiException, urllib3.exceptions.HTTPError, OSError)
 
 
-@dataclass(frozen=True)
-class KubernetesClients:
-    """The API groups that the webhook uses."""
-
-    core: client.CoreV1Api
-    admission_registration: client.AdmissionregistrationV1Api
-    api: BoundedApiClient
-
-
-def connect(kubeconfig: Path | None) -> KubernetesClients:
-    """Clients for the cluster of `kubeconfig`, or, without it, for the cluster around us. Raises
+def connect(kubeconfig: Path | None) -> BoundedApiClient:
+    """A client for the cluster of `kubeconfig`, or, without it, for the cluster around us. Raises
     SettingsError."""
     configuration = client.Configuration()
     try:
@@ -45,8 +35,7 @@ def connect(kubeconfig: Path | None) -> KubernetesClients:
             f"{flag(PREFIX, 'kubeconfig')}: no way to the API server: {error}. Outside of a cluster, give a "
             f"kubeconfig, or {flag(PREFIX, 'reconcile')} false with certificate files"
         ) from error
-    api = BoundedApiClient(configuration)
-    return KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api), api)
+    return BoundedApiClient(configuration)
 
 
 def description(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from types import SimpleNamespace
 from typing import Any
 
 from certs.ca_bundle import ca_bundle_patch, publish_ca_bundle
@@ -26,18 +25,19 @@ def test_nothing_is_written_when_all_are_right() -> None:
     assert ca_bundle_patch([RIGHT, RIGHT], ROOTS, "42") == []
 
 
-def test_no_call_waits_for_ever() -> None:
-    timeouts: list[object] = []
+def test_the_bundle_is_written_once() -> None:
+    calls: list[tuple[str, str | None]] = []
+    entry: dict[str, Any] = {"clientConfig": {}}
 
     class API:
-        def read_mutating_webhook_configuration(self, _name: str, **options: object) -> Any:
-            timeouts.append(options.get("_request_timeout"))
-            entry = SimpleNamespace(client_config=SimpleNamespace(ca_bundle=None))
-            return SimpleNamespace(webhooks=[entry], metadata=SimpleNamespace(resource_version="1"))
-
-        def patch_mutating_webhook_configuration(self, _name: str, _body: Any, **options: object) -> None:
-            timeouts.append(options.get("_request_timeout"))
+        def json(self, method: str, path: str, *, body: Any = None, content_type: str | None = None) -> Any:
+            assert path.endswith("/mutatingwebhookconfigurations/vanadium-webhook")
+            calls.append((method, content_type))
+            if method == "PATCH":
+                entry["clientConfig"]["caBundle"] = body[-1]["value"]
+            return {"webhooks": [entry], "metadata": {"resourceVersion": "1"}}
 
     api: Any = API()
     assert publish_ca_bundle(api, "vanadium-webhook", ROOTS)
-    assert timeouts == [(5, 10)] * 2
+    assert not publish_ca_bundle(api, "vanadium-webhook", ROOTS)
+    assert calls == [("GET", None), ("PATCH", "application/json-patch+json"), ("GET", None)]

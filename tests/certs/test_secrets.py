@@ -6,7 +6,6 @@ import base64
 from typing import Any
 
 import pytest
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from certs import Stored, VersionConflict
@@ -18,44 +17,31 @@ class API:
     """One Secret, with a resourceVersion that each write changes."""
 
     def __init__(self) -> None:
-        self.data: dict[str, bytes | str] | None = None
+        self.data: dict[str, str] | None = None
         self.version = 1
         self.written: Any = None
-        self.timeouts: list[object] = []
+        self.refuses = False
 
-    def read_namespaced_secret(self, name: str, namespace: str, **options: object) -> client.V1Secret:
-        self.timeouts.append(options.get("_request_timeout"))
-        if self.data is None:
-            raise ApiException(404)
-        metadata = client.V1ObjectMeta(name=name, namespace=namespace, resource_version=str(self.version))
-        return client.V1Secret(metadata=metadata, data=self.data)
-
-    def create_namespaced_secret(self, _namespace: str, body: Any, **options: object) -> None:
-        self.timeouts.append(options.get("_request_timeout"))
-        if self.data is not None:
+    def json(self, method: str, path: str, *, body: Any = None) -> Any:
+        assert path == "/api/v1/namespaces/shop/secrets" + ("" if method == "POST" else "/one")
+        if self.refuses:
+            raise ApiException(403)
+        if (self.data is None) != (method == "POST"):
+            raise ApiException(404 if self.data is None else 409)
+        if method == "GET":
+            metadata = {"name": "one", "namespace": "shop", "resourceVersion": str(self.version)}
+            return {"metadata": metadata, "data": self.data}
+        over = (body["preconditions"] if method == "DELETE" else body["metadata"]).get("resourceVersion")
+        if over != (None if method == "POST" else str(self.version)):
             raise ApiException(409)
-        self._write(body)
-
-    def replace_namespaced_secret(self, _name: str, _namespace: str, body: Any, **options: object) -> None:
-        self.timeouts.append(options.get("_request_timeout"))
-        if self.data is None:
-            raise ApiException(404)
-        if body.metadata.resource_version != str(self.version):
-            raise ApiException(409)
-        self._write(body)
-
-    def delete_namespaced_secret(self, _name: str, _namespace: str, body: Any, **options: object) -> None:
-        self.timeouts.append(options.get("_request_timeout"))
-        if self.data is None:
-            raise ApiException(404)
-        if body.preconditions.resource_version != str(self.version):
-            raise ApiException(409)
-        self.data = None
-
-    def _write(self, body: Any) -> None:
+        if method == "DELETE":
+            self.data = None
+            return {}
         self.version += 1
         self.written = body
-        self.data = {key: base64.b64encode(text.encode()).decode() for key, text in body.string_data.items()}
+        texts = body["stringData"].items()
+        self.data = {key: base64.b64encode(text.encode()).decode() for key, text in texts}
+        return body
 
 
 @pytest.fixture
@@ -67,7 +53,7 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     secrets = VersionedSecrets(api, "vanadium.io/bootstrap", {"a": "b"})
     assert secrets.read("shop", "one") is None
     secrets.write("shop", "one", {"web": "credential"}, None)
-    assert (api.written.type, api.written.metadata.labels) == ("vanadium.io/bootstrap", {"a": "b"})
+    assert (api.written["type"], api.written["metadata"]["labels"]) == ("vanadium.io/bootstrap", {"a": "b"})
     first = secrets.read("shop", "one")
     assert first == Stored({"web": "credential"}, "2")
     secrets.write("shop", "one", {"web": "another"}, first)
@@ -85,15 +71,10 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
     secrets.delete("shop", "one", current)
     with pytest.raises(VersionConflict):
         secrets.write("shop", "one", {}, current)
-    assert set(api.timeouts) == {(5, 10)}
 
 
-def test_what_the_api_server_refuses_is_no_conflict(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object, **_keywords: object) -> None:
-        raise ApiException(403)
-
-    for call in ("read", "create", "replace", "delete"):
-        monkeypatch.setattr(API, f"{call}_namespaced_secret", refuse)
+def test_what_the_api_server_refuses_is_no_conflict(api: Any) -> None:
+    api.refuses = True
     secrets, over = VersionedSecrets(api, "Opaque"), Stored({}, "1")
     with pytest.raises(ApiException):
         secrets.read("shop", "one")
@@ -108,5 +89,5 @@ def test_what_the_api_server_refuses_is_no_conflict(api: Any, monkeypatch: pytes
 def test_attack_bytes_that_are_no_text_can_be_read(api: Any) -> None:
     """They were the end of the thread that read them."""
     api.data = {"tls.crt": base64.b64encode(b"\xff\xfe").decode(), "tls.key": "", "good": "Z29vZA=="}
-    stored = KubernetesStore(api, "vanadium-system").read("webhook-serving")
+    stored = KubernetesStore(api, "shop").read("one")
     assert stored == Stored({"tls.crt": "\ufffd\ufffd", "tls.key": "", "good": "good"}, "1")

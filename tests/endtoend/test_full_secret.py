@@ -16,7 +16,7 @@ def test_attack_a_secret_full_of_the_longest_names_is_one_that_the_api_server_ta
     full.accounts = frozenset(f"{number:05}-{'n' * 247}" for number in range(2000))
     full.turns()
     control_plane.kubectl("create", "namespace", "full")
-    store = KubernetesSecrets(connect(control_plane.kubeconfig).core)
+    store = KubernetesSecrets(connect(control_plane.kubeconfig))
     written = full.store.secrets["shop"]
     store.write("full", written, None)
     for _ in range(2):

@@ -15,7 +15,6 @@ from kubernetes import client
 
 from certs.api_server import BoundedApiClient
 from tests.web_servers import answering
-from webhook.kubernetes_clients import KubernetesClients
 
 CONFIGURATION = "vanadium-webhook"
 
@@ -46,12 +45,12 @@ class ApiServer:
         self.secrets[namespace, name] = {"metadata": metadata, "data": encoded}
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[KubernetesClients]:
+    async def clients(self) -> AsyncIterator[BoundedApiClient]:
         async with answering(self._answer) as url:
             configuration = client.Configuration()
             configuration.host = url
             api = BoundedApiClient(configuration)
-            yield KubernetesClients(client.CoreV1Api(api), client.AdmissionregistrationV1Api(api), api)
+            yield api
             async with self._changed:
                 self._ended = True
                 self._changed.notify_all()

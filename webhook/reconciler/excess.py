@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
 
 import structlog
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import REQUEST_SECONDS
+from certs.api_server import BoundedApiClient
 from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
@@ -30,7 +31,7 @@ class Excess:
 
     def __init__(
         self,
-        api: client.CoreV1Api,
+        api: BoundedApiClient,
         metrics: Metrics,
         *,
         now: Callable[[], datetime],
@@ -75,13 +76,14 @@ class Excess:
         except API_SERVER_ERRORS as error:
             _log.warning("event not written", namespace=namespace, error=description(error))
 
-    def _write(self, namespace: str, body: client.CoreV1Event) -> None:
+    def _write(self, namespace: str, body: dict[str, Any]) -> None:
+        path = f"/api/v1/namespaces/{quote(namespace)}/events"
         try:
-            self._api.create_namespaced_event(namespace, body, _request_timeout=REQUEST_SECONDS)
+            self._api.json("POST", path, body=body)
         except ApiException as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
-            self._api.replace_namespaced_event(EVENT, namespace, body, _request_timeout=REQUEST_SECONDS)
+            self._api.json("PUT", f"{path}/{EVENT}", body=body)
 
 
 def message(accounts: Sequence[str]) -> str:
@@ -94,18 +96,24 @@ def message(accounts: Sequence[str]) -> str:
     )
 
 
-def event(namespace: str, text: str, now: datetime) -> client.CoreV1Event:
+def event(namespace: str, text: str, now: datetime) -> dict[str, Any]:
     """The core/v1 Event."""
-    return client.CoreV1Event(
-        metadata=client.V1ObjectMeta(name=EVENT, namespace=namespace),
-        involved_object=client.V1ObjectReference(
-            api_version="v1", kind="Namespace", name=namespace, namespace=namespace
-        ),
-        type="Warning",
-        reason=REASON,
-        message=text,
-        source=client.V1EventSource(component="vanadium-webhook"),
-        first_timestamp=now,
-        last_timestamp=now,
-        count=1,
-    )
+    written = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": EVENT, "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "name": namespace,
+            "namespace": namespace,
+        },
+        "type": "Warning",
+        "reason": REASON,
+        "message": text,
+        "source": {"component": "vanadium-webhook"},
+        "firstTimestamp": written,
+        "lastTimestamp": written,
+        "count": 1,
+    }

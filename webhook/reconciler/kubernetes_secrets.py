@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubernetes import client
-
 from certs import Stored
+from certs.api_server import BoundedApiClient
 from certs.secrets import PART_OF, VersionedSecrets
 from webhook.layout import BOOTSTRAP_SECRET
 
@@ -18,7 +17,7 @@ TYPE = "vanadium.io/bootstrap"
 class KubernetesSecrets:
     """A SecretStore in the API server."""
 
-    def __init__(self, api: client.CoreV1Api) -> None:
+    def __init__(self, api: BoundedApiClient) -> None:
         labels = {**PART_OF, "app.kubernetes.io/managed-by": "vanadium-webhook"}
         self._secrets = VersionedSecrets(api, TYPE, labels)
 

@@ -9,32 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import REQUEST_SECONDS, WATCH, WATCH_SECONDS
+from certs.api_server import WATCH_SECONDS, BoundedApiClient
 from service.watch_age import WatchAge
 from webhook.layout import ENABLED, INJECT_LABEL
 
 # A server that sends events, but does not end its watch in time, has a wrong clock or is none.
 _LATE_SECONDS = WATCH_SECONDS + 30
 _PAGE = 500
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A list call of the Kubernetes client, with the options for it.
-
-    It must be the call itself, not a wrapper: the client's watch reads from the call's docstring what it
-    returns.
-    """
-
-    call: Callable[..., Any]
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Cluster:
@@ -64,12 +51,12 @@ class Cluster:
         """Whether both lists have been read once. Before that, an empty namespace means nothing."""
         return all(event.wait(seconds) for event in self._listed.values())
 
-    def namespace_watch(self, api: client.CoreV1Api) -> Watch:
-        selector = {"label_selector": f"{INJECT_LABEL}={ENABLED}"}
-        return Watch(Listing(api.list_namespace, selector), self.take_namespaces)
+    def namespace_watch(self, api: BoundedApiClient) -> Watch:
+        selector = {"labelSelector": f"{INJECT_LABEL}={ENABLED}"}
+        return Watch(api, "/api/v1/namespaces", self.take_namespaces, selector)
 
-    def service_account_watch(self, api: client.CoreV1Api) -> Watch:
-        return Watch(Listing(api.list_service_account_for_all_namespaces), self.take_service_accounts)
+    def service_account_watch(self, api: BoundedApiClient) -> Watch:
+        return Watch(api, "/api/v1/serviceaccounts", self.take_service_accounts)
 
     def take_namespaces(self, seen: Seen) -> None:
         # Nothing can be created in a namespace that is being deleted, so those are left out.
@@ -120,8 +107,9 @@ class Item:
 
     @classmethod
     def of(cls, seen: Any) -> Item:
-        metadata = seen.metadata
-        return cls(metadata.namespace or "", metadata.name, metadata.deletion_timestamp is not None)
+        metadata = seen["metadata"]
+        is_going = metadata.get("deletionTimestamp") is not None
+        return cls(metadata.get("namespace") or "", metadata["name"], is_going)
 
 
 class Seen:
@@ -138,12 +126,17 @@ class Watch:
 
     def __init__(
         self,
-        listing: Listing,
+        api: BoundedApiClient,
+        path: str,
         take: Callable[[Seen], None],
+        query: Mapping[str, str] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._listing = listing
+        """`path` is that of the list, and `query` selects from it."""
+        self._api = api
+        self._path = path
+        self._query = dict(query or {})
         self._take = take
         self._clock = clock
         self._version: str | None = None
@@ -152,27 +145,18 @@ class Watch:
     def round(self) -> None:
         """Reads the whole list, at first and after a lost watch; then each change, until the server ends the
         watch. Raises what the Kubernetes client raises."""
-        call, options = self._listing.call, self._listing.options
         self.age.begin()
         # After a failure of any kind, the next round begins with the list.
         version, self._version = self._version, None
         if version is None:
             version = self.list()
-        stream = watch.Watch().stream(  # type: ignore[no-untyped-call]  # the client's watch has no types
-            call,
-            **options,
-            resource_version=version,
-            **WATCH,
-        )
         until = self._clock() + _LATE_SECONDS
         try:
-            for event in stream:
+            for event in self._api.events(self._path, version=version, query=self._query):
                 if self._clock() > until:
                     raise TimeoutError(f"the watch did not end within {_LATE_SECONDS} s")
-                if event is None:  # a line that is none
-                    continue
                 self.age.heard()
-                version = event["raw_object"]["metadata"]["resourceVersion"]
+                version = str(event["object"]["metadata"]["resourceVersion"])
                 if event["type"] != "BOOKMARK":
                     deleted = event["type"] == "DELETED"
                     item = Item.of(event["object"])
@@ -184,16 +168,16 @@ class Watch:
         self._version = version
 
     def list(self) -> str:
-        """Takes the whole list, and returns its version. In pages: the client's objects take many times what
-        is kept of them."""
+        """Takes the whole list, and returns its version. In pages: the JSON takes many times what is kept of
+        it."""
         items: list[Item] = []
-        page: dict[str, Any] = {"limit": _PAGE}
+        page = {"limit": str(_PAGE)}
         while True:
-            found = self._listing.call(**self._listing.options, **page, _request_timeout=REQUEST_SECONDS)
+            found = self._api.json("GET", self._path, query={**self._query, **page})
             self.age.heard()
-            items += [Item.of(one) for one in found.items]
-            page["_continue"] = found.metadata.to_dict()["_continue"]
-            if not page["_continue"]:
+            items += [Item.of(one) for one in found.get("items") or []]
+            page["continue"] = found["metadata"].get("continue") or ""
+            if not page["continue"]:
                 break
         self._take(Seen(items, is_complete=True))
-        return str(found.metadata.resource_version)
+        return str(found["metadata"]["resourceVersion"])

@@ -12,9 +12,9 @@ from datetime import datetime
 from functools import partial
 
 import structlog
-from kubernetes import client
 
 from certs import VersionConflict
+from certs.api_server import BoundedApiClient
 from service.errors import CallError
 from service.supervisor import BackOff, Task, described
 from service.threads import in_daemon_thread
@@ -64,7 +64,7 @@ class Reconciler:
 
     def __init__(
         self,
-        api: client.CoreV1Api,
+        api: BoundedApiClient,
         connect: Callable[[], AgentSecrets],
         *,
         excluded_namespaces: Collection[str],

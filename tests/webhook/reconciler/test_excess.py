@@ -44,7 +44,7 @@ class Telling:
 async def telling() -> AsyncIterator[Telling]:
     api, metrics = ApiServer(), Metrics()
     async with api.clients() as clients:
-        excess = Excess(clients.core, metrics, now=lambda: datetime.now(UTC), clock=lambda: made.seconds)
+        excess = Excess(clients, metrics, now=lambda: datetime.now(UTC), clock=lambda: made.seconds)
         made = Telling(api, excess, metrics)
         yield made
 
@@ -77,7 +77,7 @@ async def test_an_unchanged_excess_is_told_once_in_half_an_hour_and_a_changed_on
 
 
 async def test_an_event_that_the_api_server_does_not_take_is_logged_and_hinders_nothing() -> None:
-    nobody = client.CoreV1Api(BoundedApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    nobody = BoundedApiClient(client.Configuration(host="http://127.0.0.1:1"))
     excess = Excess(nobody, Metrics(), now=lambda: datetime.now(UTC), clock=lambda: 0.0)
     with capture_logs() as lines:
         excess.note("shop", ("a",))

@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from structlog.testing import capture_logs
 
 from certs import Stored
+from certs.api_server import BoundedApiClient
 from tests.webhook.reconciler.cluster_agent_double import ClusterAgentDouble
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
@@ -77,7 +78,7 @@ class Rounds:
         self.seconds = 0.0
         self.agent = ClusterAgentDouble()
         self.reconciler = Reconciler(
-            client.CoreV1Api(),
+            BoundedApiClient(client.Configuration()),
             lambda: cast(AgentSecrets, self.agent),
             excluded_namespaces=(),
             store=self.store,

@@ -35,7 +35,7 @@ class Peer:
 
     async def rounds(self, work: Callable[[Watch], None]) -> None:
         async with answering(self._answer) as url:
-            api = client.CoreV1Api(BoundedApiClient(client.Configuration(host=url)))
+            api = BoundedApiClient(client.Configuration(host=url))
             try:
                 await asyncio.to_thread(work, Cluster(self.changed.append).namespace_watch(api))
             finally:
@@ -107,7 +107,7 @@ async def test_a_list_is_read_in_pages_and_taken_as_a_whole() -> None:
     cluster = Cluster(changed.append)
     cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
     async with answering(listed_in_pages) as url:
-        api = client.CoreV1Api(BoundedApiClient(client.Configuration(host=url)))
+        api = BoundedApiClient(client.Configuration(host=url))
         version = await asyncio.to_thread(cluster.service_account_watch(api).list)
     assert version == "5"
     assert cluster.service_accounts("shop") == frozenset(ACCOUNTS)

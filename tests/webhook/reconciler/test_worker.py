@@ -44,7 +44,7 @@ class World:
     async def running(self) -> AsyncIterator[Supervisor]:
         async with self.api.clients() as clients:
             reconciler = Reconciler(
-                clients.core,
+                clients,
                 lambda: cast(AgentSecrets, self.agent),
                 excluded_namespaces=(),
                 store=self.store,
@@ -214,7 +214,7 @@ async def one_round(
         await api.add_namespace(f"namespace-{number}")
     async with api.clients() as clients:
         reconciler = Reconciler(
-            clients.core,
+            clients,
             lambda: agent,
             excluded_namespaces=(),
             store=store,
