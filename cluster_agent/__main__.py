@@ -32,6 +32,7 @@ from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
 from cluster_agent.program.keys import mounted_issuers, refuse_emptied_store, root_keeper, signing_room
 from cluster_agent.program.ports import Ports
+from cluster_agent.program.steady_clock import SteadyClock
 from cluster_agent.program.tasks import (
     attempt,
     counting_fleet,
@@ -190,7 +191,8 @@ async def _run(settings: Settings) -> None:
             write = partial(write_refusals, store, refusals)
             note = partial(note_heads, store, room.issuing, witness)
             fleet = counting_fleet(store, FleetMetrics(metrics.registry), _now)
-            house = housekeeping(store, room, lists, settings.retention, _now)
+            clock = SteadyClock(_now, time.monotonic)
+            house = housekeeping(store, room, lists, settings.retention, _now, clock)
             tasks = [
                 essential(1, "claim", claims.look, "claim not read"),
                 # What another replica of the agent revoked is on our lists after this.
@@ -205,7 +207,7 @@ async def _run(settings: Settings) -> None:
             ]
             if keeper is not None:
                 seconds = settings.root_margin_seconds / 12
-                keep = keeping_roots(store, keeper)
+                keep = keeping_roots(store, keeper, clock)
                 tasks.append(essential(seconds, "identity-roots", keep, "identity roots not kept"))
             if mounted is not None:
                 tasks.append(every(10, "mounted-issuer", mounted, "mounted issuer not followed yet"))

@@ -17,6 +17,7 @@ from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.kubernetes.pods import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
+from cluster_agent.program.steady_clock import SteadyClock
 from cluster_agent.program.witness import Witness
 from cluster_agent.registry.registry import Registry
 from cluster_agent.revocation.lists import CurrentLists
@@ -82,11 +83,18 @@ def reloading(serving: Serving) -> Round:
 
 
 def housekeeping(
-    store: Store, room: SigningRoom, lists: CurrentLists, retention: Retention, now: Callable[[], datetime]
+    store: Store,
+    room: SigningRoom,
+    lists: CurrentLists,
+    retention: Retention,
+    now: Callable[[], datetime],
+    clock: SteadyClock,
 ) -> Round:
-    """Removes expired records, in the replica that leads."""
+    """Removes expired records, in the replica that leads, unless its clock has just jumped."""
 
     async def drop_expired() -> None:
+        if not clock.is_steady():
+            return
         _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
         await store.fleet.drop_gone(now())
         await lists.drop_expired()
@@ -126,12 +134,14 @@ def counting_fleet(store: Store, metrics: FleetMetrics, now: Callable[[], dateti
     return count
 
 
-def keeping_roots(store: Store, keeper: RootKeeper) -> Round:
-    """Follows the identity roots in every replica, and takes their steps in the one that leads."""
+def keeping_roots(store: Store, keeper: RootKeeper, clock: SteadyClock) -> Round:
+    """Follows the identity roots in every replica, and takes their steps in the one that leads, unless its
+    clock has just jumped."""
 
     async def keep() -> None:
         await keeper.look()
-        await led(store, keeper.lead)()
+        if clock.is_steady():
+            await led(store, keeper.lead)()
 
     return keep
 

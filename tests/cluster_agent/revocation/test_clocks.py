@@ -6,21 +6,25 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from blessings import Blessing, Reason
 from blessings.profile.certificates import to_pem
+from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import Forbidden
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
 from cluster_agent.kubernetes.api import KubernetesApi
 from cluster_agent.kubernetes.events import NamespaceEvents
 from cluster_agent.model import Application
+from cluster_agent.program.steady_clock import HELD_SECONDS, SteadyClock
+from cluster_agent.program.tasks import housekeeping
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.store import open_store
 from cluster_agent.store.tables import revocation_state, revoked_certificates
@@ -164,3 +168,46 @@ async def test_a_time_that_cannot_be_read_spoils_no_list(revoking: Revoking, abs
     revoking.clock.turn(hours=1)
     await revoking.lists.refresh()
     assert [revoking.judged(one.blessing) for one in replicas] == [Reason.REVOKED] * 2
+
+
+async def test_a_clock_that_was_a_year_ahead_for_a_moment_removes_nothing(revoking: Revoking) -> None:
+    replica = await issue(revoking, Application("shop", "web"), "web-1")
+    await revoking.revoker.revoke_name(revoking.administrator, replica.name)
+    seconds = 0.0
+    steady, store = SteadyClock(revoking.clock, lambda: seconds), revoking.under.store
+    house = housekeeping(store, revoking.under.room, revoking.lists, Retention(), revoking.clock, steady)
+
+    async def counted() -> int:
+        return len(await store.published_revocations.certificates(datetime.fromtimestamp(0, UTC)))
+
+    revoking.clock.turn(days=365)
+    await house()
+    assert await counted() == 1
+    revoking.clock.turn(days=-365)
+    for _ in range(3):
+        seconds += HELD_SECONDS
+        revoking.clock.turn(seconds=HELD_SECONDS)
+        await house()
+    assert await counted() == 1
+    # Time that has passed is no jump.
+    for _ in range(60):
+        seconds += HELD_SECONDS
+        revoking.clock.turn(seconds=HELD_SECONDS)
+        await house()
+    assert await counted() == 0
+
+
+def test_a_clock_that_stays_ahead_is_believed_after_a_while() -> None:
+    clock, seconds = Clock(), 0.0
+    steady = SteadyClock(clock, lambda: seconds)
+    assert steady.is_steady()
+    clock.turn(hours=2)
+    with capture_logs() as logs:
+        assert not steady.is_steady()
+        seconds += HELD_SECONDS - 1
+        clock.turn(seconds=HELD_SECONDS - 1)
+        assert not steady.is_steady()
+        seconds += 1
+        clock.turn(seconds=1)
+        assert steady.is_steady()
+    assert [line["event"] for line in logs] == ["the clock was set ahead; nothing is removed for now"]
