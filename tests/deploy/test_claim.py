@@ -4,7 +4,6 @@ processes with the settings of the manifests, on a real API server."""
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import subprocess
 import sys
@@ -19,12 +18,14 @@ import pytest
 from blessings import Blessing, Principal, Roots, verify_blessing
 from blessings.directory import DirectoryPrincipal
 from blessings.tls import client_context
+from pod_agent.credential import Credential, parse_credential
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import SERVER_NAME, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.csrs import csr_of
 from tests.endtoend.installation import SYSTEM, program, serving_files, token_file, token_of
 from tests.waiting import wait_for
+from webhook.layout import ROOTS_KEY
 
 OVERLAY = "deploy/overlays/claim"
 SECRETS = "/var/run/secrets/vanadium.io"
@@ -126,11 +127,12 @@ def test_an_agent_is_claimed_and_the_webhook_works_from_then_on(
             wait_for("a ready agent", lambda: ready()[0] == 200, 60, story)
             kubectl("delete", "secret", "cluster-agent-claim", "-n", SYSTEM)
 
-            def credential() -> dict[str, Any] | None:
+            def credential() -> Credential | None:
                 if not kubectl.exists("secret", "vanadium-bootstrap", "-n", "shop-claim"):
                     return None
                 data = kubectl.get("secret", "vanadium-bootstrap", "-n", "shop-claim")["data"]
-                return json.loads(base64.b64decode(data["web"])) if "web" in data else None
+                texts = {name: base64.b64decode(text).decode() for name, text in data.items()}
+                return parse_credential(texts["web"], lambda: texts[ROOTS_KEY]) if "web" in texts else None
 
             held = wait_for("a bootstrap credential", credential, 120, story)
             assert held is not None
@@ -140,7 +142,7 @@ def test_an_agent_is_claimed_and_the_webhook_works_from_then_on(
     assert str(name) == "acme:prod:shop-claim:web:web-1"
 
 
-def issued(control_plane: ControlPlane, url: str, credential: dict[str, Any]) -> Blessing:
+def issued(control_plane: ControlPlane, url: str, credential: Credential) -> Blessing:
     """What a pod agent of a Pod `web-1` gets, by the API server's own token."""
     spec = {"serviceAccountName": "web", "containers": [{"name": "c", "image": "none"}]}
     pod = {
@@ -154,9 +156,7 @@ def issued(control_plane: ControlPlane, url: str, credential: dict[str, Any]) ->
         *("create", "token", "web", "-n", "shop-claim", "--audience=vanadium-cluster-agent"),
         *("--bound-object-kind=Pod", "--bound-object-name=web-1"),
     ).stdout.strip()
-    principal = Principal.from_pem(credential["privateKey"].encode())
-    roots = Roots.from_pem(credential["clusterAgentRoots"].encode())
-    context = client_context(principal, Blessing.from_pem(credential["certificateChain"]), roots)
+    context = client_context(credential.principal, credential.blessing, credential.cluster_agent_roots)
     context.check_hostname = True
     with httpx.Client(base_url=url, verify=context, timeout=30) as client:
         answer = client.post(
