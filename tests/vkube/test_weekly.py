@@ -195,6 +195,24 @@ def test_a_secret_keeper_is_told_what_it_may(
     assert "vanadium-control-plane:webhook is in the secret keepers' access list" in said
 
 
+def test_the_roots_are_exported_for_anybody_and_imported_by_a_principal(
+    flags: list[object], tmp_path: Path
+) -> None:
+    pem = vkube("bundle", "export", *flags)
+    (listed,) = json.loads(vkube("bundle", "export", "--format", "json", *flags))["roots"]
+    assert listed == {"certificate": pem, "pattern": "acme"}
+    bundle = vkube("bundle", "export", "--format", "spiffe", *flags)
+    assert [one["use"] for one in json.loads(bundle)["keys"]] == ["x509-svid"]
+    (tmp_path / "bundle.json").write_text(bundle)
+    vkube("principal", "create", tmp_path / "bob")
+    command = ["bundle", "import", tmp_path / "bob", tmp_path / "bundle.json", "--trust-domain"]
+    assert vkube(*command, "acme") == f"{tmp_path / 'bob'} recognises 1 more roots of acme\n"
+    assert vkube(*command, "acme") == f"{tmp_path / 'bob'} recognises 0 more roots of acme\n"
+    assert "ROOT:      acme " in vkube("principal", "dump", tmp_path / "bob")
+    (tmp_path / "bundle.json").write_text("{}")
+    assert "a bundle is an object with a list `keys`" in vkube(*command, "acme", ends=1)
+
+
 def test_listings_to_the_letter() -> None:
     replica = {
         "name": "acme:prod:shop:web:web-1", "namespace": "shop", "serviceAccount": "web", "pod": "web-1",

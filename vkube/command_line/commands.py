@@ -44,11 +44,15 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("stop", "start:stop", "Delete workloads, and forget their names"),
     ),
     "What is there": (
+        _command("status", "status:status", "Show who has an identity, for how long, and who lacks one"),
+        _command("check", "check:check", "Check the cluster and the installation, with what to do"),
         _command("get replicas", "get:get_replicas", "List the live replicas"),
         _command("get applications", "get:get_applications", "List the registered applications"),
         _command("get secrets", "get:get_secrets", "List the bootstrap credentials"),
         _command("get revocations", "get:get_revocations", "List what is revoked"),
         _command("describe replica", "get:describe_replica", "Show one live replica"),
+        _command("events", "events:events", "Show the way of a Pod to its identity, step by step"),
+        _command("logs", "events:logs", "Print the log of a part of the product"),
         _command("secrets", "get:get_secrets", "List the bootstrap credentials, as get secrets"),
     ),
     "Into Pods": (
@@ -67,6 +71,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("roots prepare", "roots:prepare", "Make the next root"),
         _command("roots activate", "roots:activate", "Sign with a prepared root"),
         _command("roots retire", "roots:retire", "Stop recognising a root"),
+        _command("bundle export", "bundle:export", "Print the roots, for verifiers elsewhere"),
+        _command("bundle import", "bundle:import_bundle", "Let a principal recognise another trust domain"),
     ),
     "Names and administration": (
         _command("register", "registry:register", "Choose an application's name"),
@@ -95,6 +101,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
 FAMILIES = {
     "get": "List replicas, applications, secrets, revocations",
     "describe": "Show one replica",
+    "bundle": "The roots as a file, out of the cluster and into a principal",
     "roots": "The identity roots: status, prepare, activate, retire",
     "principal": "Principals: a key and its blessings, in a directory",
 }

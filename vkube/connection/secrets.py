@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from vkube.connection.cluster import Cluster
+from vkube.connection.cluster import Cluster, Object
 from vkube.errors import CredentialsError, ForbiddenError, NotFoundError
 
 
@@ -24,7 +24,10 @@ def secret_files(cluster: Cluster, name: str, why: str) -> dict[str, str]:
             f"there is no Secret {cluster.system}/{name} in context {cluster.context}, which is needed "
             f"{why}. Is the product installed there? The webhook makes that Secret"
         ) from error
-    return {
-        key: base64.b64decode(value).decode(errors="replace")
-        for key, value in (secret.get("data") or {}).items()
-    }
+    return decoded(secret)
+
+
+def decoded(secret: Object) -> dict[str, str]:
+    """The content of a Secret, by key."""
+    data = secret.get("data") or {}
+    return {key: base64.b64decode(value).decode(errors="replace") for key, value in data.items()}

@@ -1,0 +1,165 @@
+"""Facts about a cluster, each read once. What may not be read is empty, and the reason is noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from vkube.connection.cluster import Cluster, Object
+from vkube.errors import ClusterError
+
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+RIGHTS = (
+    ("", "namespaces"),
+    ("", "secrets"),
+    ("", "services"),
+    ("", "serviceaccounts"),
+    ("", "persistentvolumeclaims"),
+    ("apps", "deployments"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("networking.k8s.io", "networkpolicies"),
+)
+"""What an installation creates: API group and resource."""
+SECRETS = ("vanadium-control-plane-ca", "webhook-serving", "cluster-agent-serving")
+PARTS = ("webhook", "cluster-agent")
+
+
+@dataclass
+class Facts:
+    """`agent` is what the cluster agent itself says; None when it was not asked, or did not answer."""
+
+    now: datetime
+    system: str
+    version: str
+    groups: set[str]
+    rights: dict[tuple[str, str], bool]
+    nodes: list[Object]
+    storage_classes: list[Object]
+    system_namespace: Object | None
+    deployments: dict[str, Object | None]
+    pods: dict[str, list[Object]]
+    endpoints: dict[str, int]
+    secrets: dict[str, dict[str, str] | None]
+    claims: list[Object]
+    webhook_configurations: dict[str, Object]
+    policies: dict[str, Object | None]
+    bindings: dict[str, Object | None]
+    roles: dict[str, Object | None]
+    network_policies: set[str]
+    namespaces: list[Object]
+    bootstrap: dict[str, Object | None]
+    service_accounts: dict[str, list[str]]
+    applications: dict[str, list[Object]]
+    unreadable: list[str] = field(default_factory=list)
+    agent: dict[str, Any] | None = None
+    agent_problem: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """Whether there is anything of the product."""
+        return self.system_namespace is not None and any(self.deployments.values())
+
+
+class Reader:
+    """Reads; what fails is empty and noted."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.unreadable: list[str] = []
+
+    def one(self, path: str) -> Object | None:
+        try:
+            return self._cluster.find(path)
+        except ClusterError as error:
+            self.unreadable.append(str(error))
+            return None
+
+    def many(self, path: str, **query: object) -> list[Object]:
+        try:
+            return list(self._cluster.items(path, **query))
+        except ClusterError as error:
+            self.unreadable.append(str(error))
+            return []
+
+    def may_create(self, group: str, resource: str, namespace: str) -> bool:
+        asked = {"group": group, "resource": resource, "verb": "create", "namespace": namespace}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked}}  # fmt: skip
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool(self._cluster.create(path, body)["status"]["allowed"])
+
+
+def read_facts(cluster: Cluster, now: datetime) -> Facts:
+    """Reads all facts but the cluster agent's. Raises UnreachableError."""
+    from vkube.connection.secrets import decoded
+
+    reader, system = Reader(cluster), cluster.system
+    core, apps = f"/api/v1/namespaces/{system}", f"/apis/apps/v1/namespaces/{system}"
+    labelled = reader.many("/api/v1/namespaces", labelSelector="vanadium.io/inject=enabled")
+    names = [one["metadata"]["name"] for one in labelled]
+    rbac = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    found = {name: reader.one(f"{core}/secrets/{name}") for name in SECRETS}
+    return Facts(
+        now=now,
+        system=system,
+        version=str(cluster.get("/version").get("gitVersion", "")),
+        groups={one["name"] for one in cluster.get("/apis").get("groups", [])},
+        rights={one: reader.may_create(*one, system) for one in RIGHTS},
+        nodes=reader.many("/api/v1/nodes"),
+        storage_classes=reader.many("/apis/storage.k8s.io/v1/storageclasses"),
+        system_namespace=reader.one(f"/api/v1/namespaces/{system}"),
+        deployments={name: reader.one(f"{apps}/deployments/{name}") for name in PARTS},
+        pods={
+            name: reader.many(f"{core}/pods", labelSelector=f"app.kubernetes.io/name={name}")
+            for name in PARTS
+        },
+        endpoints={name: _ready(reader, system, name) for name in PARTS},
+        secrets={name: None if one is None else decoded(one) for name, one in found.items()},
+        claims=reader.many(f"{core}/persistentvolumeclaims"),
+        webhook_configurations={
+            one["metadata"]["name"]: one for one in reader.many(f"{_ADMISSION}/mutatingwebhookconfigurations")
+        },
+        policies={
+            name: reader.one(f"{_ADMISSION}/validatingadmissionpolicies/{name}")
+            for name in ("vanadium-not-injected", "vanadium-webhook-secrets")
+        },
+        bindings={
+            name: reader.one(f"{_ADMISSION}/validatingadmissionpolicybindings/{name}")
+            for name in (
+                "vanadium-not-injected-deny",
+                "vanadium-not-injected-warn",
+                "vanadium-webhook-secrets",
+            )
+        },
+        roles={name: reader.one(f"{rbac}/{name}") for name in ("vanadium-webhook", "vanadium-cluster-agent")},
+        network_policies={
+            one["metadata"]["name"]
+            for one in reader.many(f"/apis/networking.k8s.io/v1/namespaces/{system}/networkpolicies")
+        },
+        namespaces=labelled,
+        bootstrap={
+            name: reader.one(f"/api/v1/namespaces/{name}/secrets/vanadium-bootstrap") for name in names
+        },
+        service_accounts={
+            name: [
+                one["metadata"]["name"] for one in reader.many(f"/api/v1/namespaces/{name}/serviceaccounts")
+            ]
+            for name in names
+        },
+        applications={name: reader.many(f"/api/v1/namespaces/{name}/pods") for name in names},
+        unreadable=reader.unreadable,
+    )
+
+
+def _ready(reader: Reader, system: str, service: str) -> int:
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{system}/endpointslices"
+    slices = reader.many(path, labelSelector=f"kubernetes.io/service-name={service}")
+    return sum(
+        bool((one.get("conditions") or {}).get("ready"))
+        for found in slices
+        for one in found.get("endpoints") or []
+    )

@@ -1,0 +1,160 @@
+"""`vkube status`: who has an identity, for how long, and who lacks one."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from vkube.admission.deployed import Rules, rules, settings_of
+from vkube.admission.judgement import has_pod_agent, judge
+from vkube.admission.templates import template_of
+from vkube.admission.workloads import pods
+from vkube.command_line import options as shared
+from vkube.command_line.commands import Run
+from vkube.commands.get import applications, replicas, revocations
+from vkube.commands.scope import namespace_of
+from vkube.connection.cluster import Cluster
+from vkube.connection.cluster_agent import ClusterAgent, administering
+from vkube.output.documents import Item, document
+from vkube.output.fields import fields
+from vkube.output.table import table
+from vkube.output.times import duration, left
+from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.settings import Settings
+
+_SHARES = {"first": 0.0, "10%": 0.1, "50%": 0.5, "90%": 0.9}
+
+
+def status(parser: argparse.ArgumentParser) -> Run:
+    """Show the state of an installation: the cluster agent and its roots, the applications with their
+    replicas and the time that these have left, the outage budget, and the Pods that should have an
+    identity and have none."""
+    shared.namespace(parser, every=True)
+    shared.output(parser)
+    shared.cluster_agent(parser)
+    return _status
+
+
+def _status(options: argparse.Namespace) -> None:
+    # Without -n all namespaces are meant: a status of one is the exception.
+    namespace = namespace_of(options) if options.namespace else None
+    now = datetime.now(UTC)
+    with administering(options) as agent:
+        state = {**of_agent(agent), **of_replicas(agent, namespace, now)}
+    with Cluster.of(options) as cluster:
+        state["withoutIdentity"] = uninjected(cluster, namespace)
+    text = document(state, options.output)
+    sys.stdout.write(shown(state, now) if text is None else text)
+
+
+def of_agent(agent: ClusterAgent) -> Item:
+    """The cluster agent's own state."""
+    health = agent.call("GET", "/healthz")
+    return {
+        "attestor": health["attestor"],
+        "root": health["root"],
+        "administrator": agent.name,
+        "publications": agent.call("GET", "/v1/acknowledgements")["kinds"],
+    }
+
+
+def of_replicas(agent: ClusterAgent, namespace: str | None, now: datetime) -> Item:
+    """The applications with live replicas, what is revoked, and the outage budget."""
+    live = replicas(agent, namespace)
+    groups: dict[str, list[Item]] = {}
+    for one in live:
+        groups.setdefault(one["name"].rpartition(":")[0], []).append(one)
+    refused = [one for one in applications(agent, namespace) if one.get("objection")]
+    return {
+        "applications": [
+            {
+                "name": name,
+                "namespace": some[0]["namespace"],
+                "replicas": len(some),
+                "firstEnds": min(one["notAfter"] for one in some),
+                "lastEnds": max(one["notAfter"] for one in some),
+            }
+            for name, some in sorted(groups.items())
+        ],
+        "replicas": len(live),
+        "revocations": len(revocations(agent, namespace)),
+        "refusedNames": [one["name"] for one in refused],
+        "outageBudgetSeconds": budget([one["notAfter"] for one in live], now),
+    }
+
+
+def budget(ends: Sequence[str], now: datetime) -> dict[str, int]:
+    """The seconds without a cluster agent after which that share of the replicas has no certificate."""
+    lives = sorted(max(0, int((datetime.fromisoformat(one) - now).total_seconds())) for one in ends)
+    if not lives:
+        return {}
+    return {name: lives[max(1, math.ceil(share * len(lives))) - 1] for name, share in _SHARES.items()}
+
+
+def uninjected(cluster: Cluster, namespace: str | None) -> list[Item]:
+    """The running Pods that should have an identity and have none, in namespaces that are labelled."""
+    in_force, settings = rules(cluster), settings_of(cluster)
+    found = []
+    for one in cluster.items("/api/v1/namespaces", labelSelector=f"{INJECT_LABEL}={ENABLED}"):
+        name = one["metadata"]["name"]
+        if namespace in (None, name):
+            found += [why for pod in pods(cluster, name) if (why := _lacks(pod, one, in_force, settings))]
+    return found
+
+
+def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> Item | None:
+    template = template_of(pod, pod["metadata"]["namespace"])
+    if template is None or has_pod_agent(pod) or in_force.why_not_called(namespace, pod) is not None:
+        return None
+    judgement = judge(template.pod, settings)
+    if judgement.outcome == "skipped":
+        return None  # on purpose
+    why = "created before the label, or while the webhook was away" if judgement.served else judgement.message
+    return {"namespace": template.namespace, "pod": template.name, "why": why}
+
+
+def shown(state: Item, now: datetime) -> str:
+    """The state, for people."""
+    published = ", ".join(
+        f"{kind} {one['version']} ({one['acknowledged']}/{one['liveReplicas']} replicas have it)"
+        for kind, one in sorted(state["publications"].items())
+    )
+    spent = state["outageBudgetSeconds"]
+    outage = ", ".join(f"{name} {duration(timedelta(seconds=seconds))}" for name, seconds in spent.items())
+    rows: list[tuple[str, object]] = [
+        ("Root", state["root"]),
+        ("Attestor", state["attestor"]),
+        ("Administering as", state["administrator"]),
+        ("Published", published),
+        ("Live replicas", state["replicas"]),
+        ("Revoked", state["revocations"]),
+        ("Without certificate if the cluster agent went away", outage),
+    ]
+    rows += [("Name that would be refused now", name) for name in state["refusedNames"]]
+    parts = [fields(rows)]
+    if state["applications"]:
+        header = ("APPLICATION", "NAMESPACE", "REPLICAS", "FIRST ENDS", "LAST ENDS")
+        parts.append(
+            table(
+                header,
+                [
+                    (
+                        one["name"],
+                        one["namespace"],
+                        one["replicas"],
+                        left(one["firstEnds"], now),
+                        left(one["lastEnds"], now),
+                    )
+                    for one in state["applications"]
+                ],
+            )
+            + "\n"
+        )
+    missing = state["withoutIdentity"]
+    if missing:
+        lacking = [(one["namespace"], one["pod"], one["why"]) for one in missing]
+        parts.append(table(("NAMESPACE", "POD WITHOUT IDENTITY", "WHY"), lacking) + "\n")
+    return "\n".join(parts)
