@@ -1,0 +1,116 @@
+"""vkube on a real node: through a forwarded port, as its user may, on Pods that a kubelet runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import SYSTEM, rolled_out, wait_until_injecting
+from tests.cluster.workloads import deployment, make_namespace
+from tests.vkube.command import called, vkube
+from tests.waiting import wait_for
+
+PLACE = "vkube"
+SETTING = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
+
+
+@pytest.fixture(scope="module")
+def flags(installed: Cluster) -> list[str]:
+    kubectl = installed.kubectl
+    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
+    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
+
+
+@pytest.fixture(scope="module")
+def replicas(installed: Cluster) -> Iterator[list[str]]:
+    """Names of two Pods with an identity."""
+    kubectl = installed.kubectl
+    make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
+    kubectl.apply(deployment(PLACE, "web", 2))
+    yield [one["metadata"]["name"] for one in kubectl.ready_pods(PLACE, 2)]
+    kubectl("delete", "namespace", PLACE, "--wait=false")
+
+
+def test_in_quick_start_the_message_tells_how_to_administer(installed: Cluster, flags: list[str]) -> None:
+    """Its command is run, so the tests below may administer."""
+    said = vkube("get", "replicas", "-A", *flags, ends=1)
+    assert "the cluster agent does not let vanadium-control-plane:administrator administer" in said
+    assert f"kubectl -n {SYSTEM} set env deployment/cluster-agent {SETTING}=" in said
+    kubectl = installed.kubectl
+    kubectl(
+        "set",
+        "env",
+        "deployment/cluster-agent",
+        f"{SETTING}=vanadium-control-plane:administrator",
+        "-n",
+        SYSTEM,
+    )
+    rolled_out(kubectl, SYSTEM, "cluster-agent")
+
+
+def test_an_installation_that_is_well_passes_every_check(flags: list[str], replicas: list[str]) -> None:
+    ended = called("check", "--wait", "--wait-timeout", "120", *flags)
+    assert ended.code == 0, ended.output
+    assert "FAIL" not in ended.stdout
+    assert " checks: " in ended.stdout
+
+
+def test_replicas_are_seen_through_the_forwarded_port(flags: list[str], replicas: list[str]) -> None:
+    listed = vkube("get", "replicas", "-n", PLACE, "-o", "name", *flags).split()
+    assert listed == sorted(f"replica/acme:prod:{PLACE}:default:{name}" for name in replicas)
+    state = json.loads(vkube("status", "-n", PLACE, "-o", "json", *flags))
+    assert state["applications"][0]["replicas"] == 2
+    assert state["withoutIdentity"] == []
+
+
+def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replicas: list[str]) -> None:
+    shown = vkube("events", replicas[0], "-n", PLACE, *flags)
+    steps = [line.split(maxsplit=2)[2] for line in shown.splitlines()[1:]]
+    runs, has = (
+        next(at for at, one in enumerate(steps) if word in one) for word in ("started (", "blessed (")
+    )
+    assert runs < has
+    assert f"acme:prod:{PLACE}:default:{replicas[0]}" in shown
+    assert '"event": "blessed"' in vkube("logs", replicas[0], "-n", PLACE, *flags)
+    assert '"event": "starting"' in vkube("logs", "cluster-agent", *flags)
+    assert called("logs", "webhook", *flags).stderr.count("== webhook-") == 2
+
+
+def test_a_replica_is_revoked_and_every_other_one_learns_of_it(flags: list[str], replicas: list[str]) -> None:
+    first, second = replicas
+    done = called("revoke", "--pod", first, "-n", PLACE, "--wait", *flags)
+    assert done.code == 0, done.output
+    assert done.stdout.startswith(f"revoked: replica acme:prod:{PLACE}:default:{first}, ")
+    assert done.stdout.endswith("every live replica has them\n")
+    listed: list[dict[str, Any]] = json.loads(vkube("get", "replicas", "-n", PLACE, "-o", "json", *flags))[
+        "items"
+    ]
+    assert [one["pod"] for one in listed] == [second]
+
+
+def test_pods_from_before_the_label_get_an_identity_by_restart(installed: Cluster, flags: list[str]) -> None:
+    kubectl, place = installed.kubectl, f"{PLACE}-later"
+    kubectl("create", "namespace", place)
+    try:
+        kubectl.apply(deployment(place, "web", 1))
+        kubectl.ready_pods(place, 1)
+        assert "deployment/web   injected" in vkube("preflight", place, *flags)
+        kubectl("label", "namespace", place, "vanadium.io/inject=enabled")
+        assert vkube("restart", place, *flags) == "deployment/web restarted\n"
+
+        def named() -> bool:
+            return len(vkube("get", "replicas", "-n", place, "-o", "name", *flags).split()) == 1
+
+        wait_for("a replica", named, story=lambda: kubectl.story(place))
+    finally:
+        kubectl("delete", "namespace", place, "--wait=false")
