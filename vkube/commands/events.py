@@ -91,7 +91,9 @@ def steps(pod: Object, found: list[Object], log: str) -> list[tuple[datetime, fl
         at = event.get("eventTime") or event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
         rows.append((_time(at), "Event", f"{event.get('reason')}: {event.get('message')}"))
     rows += [(at, "pod agent", what) for at, what in _logged(log)]
-    return [(at, (at - created).total_seconds(), who, what) for at, who, what in sorted(rows)]
+    # In one second several things happen; they stay in the order in which they are listed above.
+    rows.sort(key=lambda row: row[0])
+    return [(at, (at - created).total_seconds(), who, what) for at, who, what in rows]
 
 
 def _container(one: dict[str, Any], created: datetime) -> Iterator[tuple[datetime, str]]:

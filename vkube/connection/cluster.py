@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from vkube.errors import (
     ClusterError,
@@ -140,10 +141,9 @@ class Cluster:
         import urllib3
         from kubernetes.client.exceptions import ApiException
 
-        # A path of the API server needs no other escape: names in it are DNS names.
         request = self.api.param_serialize(
             method,
-            path,
+            quote(path, safe="/:"),  # a name in it may be what the user typed
             query_params=[(name, _spelled(value)) for name, value in (query or {}).items()],
             header_params={"Accept": JSON, "Content-Type": media_type},
             # The client writes JSON itself; JSON is YAML too.

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,63 +20,91 @@ if TYPE_CHECKING:
     from kubernetes import client
 
 _CHUNK = 1 << 16
+_END_SECONDS = 2.0
 
 
 @contextmanager
 def forwarded(api: client.ApiClient, namespace: str, pod: str, port: int) -> Iterator[Path]:
     """The path of the socket, until the end of the block. Raises ClusterError when forwarding is refused."""
-    first = _connection(api, namespace, pod, port)
-    with (
-        tempfile.TemporaryDirectory(prefix="vkube-", ignore_cleanup_errors=True) as directory,
-        closing(socket.socket(socket.AF_UNIX)) as listener,
-    ):
+    forwarder = _Forwarder(api, namespace, pod, port)
+    first = forwarder.connect()
+    with tempfile.TemporaryDirectory(prefix="vkube-", ignore_cleanup_errors=True) as directory:
         path = Path(directory) / "cluster-agent.sock"  # the directory has mode 0700
-        listener.bind(str(path))
-        listener.listen(8)
-        accepting = threading.Thread(
-            target=_accept, args=(listener, first, (api, namespace, pod, port)), daemon=True
-        )
-        accepting.start()
+        forwarder.listen(path, first)
         try:
             yield path
         finally:
+            forwarder.close()
+
+
+class _Forwarder:
+    """One listener, and two threads for each of its connections."""
+
+    def __init__(self, api: client.ApiClient, namespace: str, pod: str, port: int) -> None:
+        from kubernetes import client
+
+        # A client of its own: to open a WebSocket, the library changes the client for a moment.
+        self._core = client.CoreV1Api(client.ApiClient(api.configuration))
+        self._namespace, self._pod, self._port = namespace, pod, port
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._sockets: list[Any] = [self._listener]
+        self._threads: list[threading.Thread] = []
+
+    def connect(self) -> Any:
+        """A socket that leads to the Pod's port. Raises ClusterError."""
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.stream import portforward
+
+        connect = self._core.connect_get_namespaced_pod_portforward
+        try:
+            way = portforward(connect, self._pod, self._namespace, ports=str(self._port)).socket(self._port)
+        except (ApiException, OSError) as error:
+            self._listener.close()
+            reason = " ".join(str(getattr(error, "reason", None) or error).split())
+            raise ClusterError(
+                f"port {self._port} of pod {self._namespace}/{self._pod} cannot be forwarded: {reason}. You "
+                "need the right to create pods/portforward there, or name --cluster-agent and --ca"
+            ) from error
+        self._sockets.append(way)
+        return way
+
+    def listen(self, path: Path, first: Any) -> None:
+        """Accepts connections from now on; the first gets the way that is there."""
+        self._listener.bind(str(path))
+        self._listener.listen(8)
+        self._start(self._accept, first)
+
+    def close(self) -> None:
+        """Ends every connection, and its threads."""
+        for one in self._sockets:
             with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join(_END_SECONDS)
 
+    def _accept(self, first: Any) -> None:
+        ready = [first]
+        with suppress(OSError):  # the listener was closed
+            while True:
+                ours, _ = self._listener.accept()
+                self._sockets.append(ours)
+                try:
+                    theirs = ready.pop() if ready else self.connect()
+                except ClusterError:
+                    ours.close()
+                    continue
+                self._start(_copy, ours, theirs)
+                self._start(_copy, theirs, ours)
 
-def _connection(api: client.ApiClient, namespace: str, pod: str, port: int) -> Any:
-    from kubernetes import client
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.stream import portforward
-
-    connect = client.CoreV1Api(api).connect_get_namespaced_pod_portforward
-    try:
-        return portforward(connect, pod, namespace, ports=str(port)).socket(port)
-    except (ApiException, OSError) as error:
-        reason = getattr(error, "reason", None) or str(error)
-        raise ClusterError(
-            f"port {port} of pod {namespace}/{pod} cannot be forwarded: {' '.join(str(reason).split())}. "
-            "You need the right to create pods/portforward there, or name --cluster-agent and --ca"
-        ) from error
-
-
-def _accept(listener: socket.socket, first: Any, where: tuple[Any, str, str, int]) -> None:
-    """Connects each client of the socket with the Pod's port; the first with the connection that is there."""
-    ready = [first]
-    with suppress(OSError):  # the listener was closed
-        while True:
-            ours, _ = listener.accept()
-            try:
-                theirs = ready.pop() if ready else _connection(*where)
-            except ClusterError:
-                ours.close()
-                continue
-            for source, sink in ((ours, theirs), (theirs, ours)):
-                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+    def _start(self, work: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
 
 def _copy(source: Any, sink: Any) -> None:
-    with suppress(OSError):
+    with suppress(OSError):  # either was closed
         while content := source.recv(_CHUNK):
             sink.sendall(content)
     with suppress(OSError):
