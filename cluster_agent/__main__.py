@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from cluster_agent.api.app import create_app
+from cluster_agent.api.audit import Searched
 from cluster_agent.api.inventory import Shown
 from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
@@ -183,6 +184,7 @@ async def _run(settings: Settings) -> None:
                 serving=serving,
                 metrics=metrics,
                 shown=Shown(store.inventory, settings.prefix, administrators, _now),
+                searched=Searched(store.audit_search, administrators, _now),
             )
             callers = RequestCallers(
                 serving, room, administrators, RateLimits(settings.rates, time.monotonic), _now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from cluster_agent.api.applications import registry_routes
+from cluster_agent.api.audit import Searched, audit_routes
 from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.claim import claim_routes
 from cluster_agent.api.identity_roots import root_routes
@@ -39,6 +40,7 @@ def routers(
     serving: Serving,
     metrics: Metrics,
     shown: Shown,
+    searched: Searched,
 ) -> list[APIRouter]:
     """`keeper` is None when the agent did not make the root itself."""
     served = [
@@ -51,5 +53,6 @@ def routers(
         revocation_routes(revoker),
         upstream_routes(claims),
         inventory_routes(shown),
+        audit_routes(searched),
     ]
     return served if keeper is None else [*served, root_routes(keeper, administrators)]

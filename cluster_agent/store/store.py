@@ -19,6 +19,7 @@ from cluster_agent.audit.records import Head, Record
 from cluster_agent.errors import StoreError
 from cluster_agent.store.access import Access, available
 from cluster_agent.store.audit_pruning import prune
+from cluster_agent.store.audit_search import AuditSearch
 from cluster_agent.store.audit_trail import was_written
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import Database, connect, database_url
@@ -63,6 +64,7 @@ class Store:
         self.issuances = Issuances(access)
         self.revocations = Revocations(access)
         self.inventory = Inventory(access)
+        self.audit_search = AuditSearch(access)
         self.published_revocations = PublishedRevocations(access)
         self.root_succession = Document(access, "root-succession")
         self._batches: Mapping[str, Batches[Any, Any]] = {

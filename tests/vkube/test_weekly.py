@@ -78,7 +78,29 @@ def test_replicas_are_listed_in_every_format(agent: RunningClusterAgent, flags: 
     assert yaml.safe_load(vkube(*command, "-o", "yaml"))["items"] == found
     assert "listed-web-1" in [one["podUid"] for one in items("get", "replicas", "-A", *flags)]
     empty = called("get", "replicas", "-n", "nothing", *flags)
-    assert (empty.code, empty.stdout, empty.stderr) == (0, "", "no replicas found\n")
+    assert (empty.code, empty.stdout, empty.stderr) == (
+        0,
+        "",
+        "no replicas found in the namespace nothing (-A lists all)\n",
+    )
+
+
+def test_a_watch_prints_what_is_new_until_ctrl_c(
+    agent: RunningClusterAgent, flags: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued(agent, "watched", "web-1")
+    pauses = iter((lambda: issued(agent, "watched", "web-2"), lambda: None))
+
+    def pause(_: float) -> None:
+        following = next(pauses, None)
+        if following is None:
+            raise KeyboardInterrupt
+        following()
+
+    monkeypatch.setattr("vkube.commands.get.time.sleep", pause)
+    ended = called("get", "replicas", "-n", "watched", "-w", "-o", "name", *flags)
+    assert ended.code == 130
+    assert ended.stdout == ("replica/acme:prod:watched:web:web-1\nreplica/acme:prod:watched:web:web-2\n")
 
 
 def test_one_replica_is_described_by_pod_or_name(agent: RunningClusterAgent, flags: list[object]) -> None:
@@ -211,6 +233,28 @@ def test_the_roots_are_exported_for_anybody_and_imported_by_a_principal(
     assert "ROOT:      acme " in vkube("principal", "dump", tmp_path / "bob")
     (tmp_path / "bundle.json").write_text("{}")
     assert "a bundle is an object with a list `keys`" in vkube(*command, "acme", ends=1)
+
+
+def test_the_audit_is_searched(agent: RunningClusterAgent, flags: list[object]) -> None:
+    issued(agent, "audited", "web-1", "web-2")
+    vkube("revoke", "--pod", "web-1", "-n", "audited", *flags)
+    name = "acme:prod:audited:web"
+    made = items("audit", "--name", name, "--act", "blessing-issued", *flags)
+    assert [one["record"]["name"] for one in made] == [f"{name}:web-1", f"{name}:web-2"]
+    assert len(items("audit", "--name", f"{name}:web-1", *flags)) == 1
+    assert items("audit", "--name", "acme:prod:audited:we", *flags) == []
+    (revoked,) = items("audit", "--act", "revoked", "--limit", "1", *flags)
+    assert revoked["record"]["uid"] == "audited-web-1"
+    everything = items("audit", "--since", "1h", "--limit", "100000", *flags)
+    assert [one["record"]["at"] for one in everything] == sorted(one["record"]["at"] for one in everything)
+    assert items("audit", "--until", "2026-01-01", *flags) == []
+    by_caller = items("audit", "--caller", "vanadium-control-plane:administrator", "--act", "revoked", *flags)
+    assert revoked in by_caller
+    assert items("audit", "--caller", "vanadium-control-plane:webhook", "--act", "revoked", *flags) == []
+    shown = vkube("audit", "--act", "revoked", "--limit", "1", *flags).splitlines()
+    assert shown[0].split() == ["TIME", "ACT", "CALLER", "ABOUT"]
+    assert "uid=audited-web-1 certificates=1" in shown[1]
+    assert "expected 1h, 7d" in vkube("audit", "--since", "soon", *flags, ends=2)
 
 
 def test_listings_to_the_letter() -> None:

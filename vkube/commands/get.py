@@ -148,7 +148,8 @@ def _list(parser: argparse.ArgumentParser, kind: str, read: Read) -> Run:
         namespace = namespace_of(options)
         with administering(options) as agent:
             items = read(agent, namespace)
-            listing(kind, datetime.now(UTC)).show(items, options.output)
+            where = "" if namespace is None else f" in the namespace {namespace} (-A lists all)"
+            listing(kind, datetime.now(UTC)).show(items, options.output, where=where)
             while options.watch:
                 sys.stdout.flush()
                 time.sleep(_WATCH_SECONDS)

@@ -32,10 +32,11 @@ class Listing:
     columns: Sequence[Column]
     name: Callable[[Item], str]
 
-    def show(self, items: Sequence[Item], output: str) -> None:
-        """Prints the items. A table without rows is a note instead, as kubectl does it."""
+    def show(self, items: Sequence[Item], output: str, *, where: str = "") -> None:
+        """Prints the items. A table without rows is a note instead, as kubectl does it; `where` completes
+        it."""
         if output in ("table", "wide") and not items:
-            note(f"no {self.plural} found")
+            note(f"no {self.plural} found{where}")
         else:
             sys.stdout.write(self.text(items, output))
 

@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 
 from blessings import AccessList, Pattern, Principal
 from cluster_agent.api.app import create_app
+from cluster_agent.api.audit import Searched
 from cluster_agent.api.inventory import Shown
 from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.routes import routers
@@ -111,6 +112,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         serving=serving,
         metrics=metrics,
         shown=Shown(under.store.inventory, under.prefix, under.administrators, clock),
+        searched=Searched(under.store.audit_search, under.administrators, clock),
     )
     limits = RateLimits(rates, time.monotonic)
     callers = RequestCallers(serving, under.room, under.administrators, limits, clock)

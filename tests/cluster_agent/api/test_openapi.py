@@ -248,6 +248,7 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
     ask(administrator, "get", "/v1/acknowledgements")
     assert principal_is_listed(ask(administrator, "get", "/v1/replicas")["replicas"], principal)
     ask(administrator, "get", "/v1/revocations")
+    ask(administrator, "get", "/v1/audit")
     registered = {**application, "name": "acme:prod:Cart", "ttlSeconds": 600}
     ask(administrator, "post", "/v1/register-application", body=registered)
     ask(administrator, "get", "/v1/applications")
