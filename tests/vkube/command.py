@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import TextIO
 
 from vkube.command_line.program import run
 
@@ -22,9 +25,23 @@ class Ended:
         return self.stdout + self.stderr
 
 
+class _Printed(io.StringIO):
+    """What this thread prints; that of others, such as a runner's log, goes where it went before."""
+
+    def __init__(self, before: TextIO) -> None:
+        super().__init__()
+        self._before = before
+        self._owner = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() != self._owner:
+            return self._before.write(text)
+        return super().write(text)
+
+
 def called(*arguments: object) -> Ended:
     """Runs `vkube` with these arguments."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = _Printed(sys.stdout), _Printed(sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         try:
             code = run([str(one) for one in arguments])
