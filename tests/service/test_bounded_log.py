@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import structlog
 from structlog.testing import capture_logs
@@ -40,6 +41,21 @@ def test_attack_kinds_without_end_are_one_and_cost_no_memory() -> None:
     assert written < 300
     seconds.now += 60  # what is full again is forgotten
     assert rate.take("another") == 0
+
+
+def test_attack_kinds_of_which_lines_were_left_out_are_forgotten_too() -> None:
+    tracemalloc.start()
+    try:
+        seconds = Seconds()
+        rate = LineRate(at_once=1, per_second=1000.0, monotonic=seconds)
+        for number in range(1000):
+            kind = f"kind {number} ".ljust(10_000)
+            assert rate.take(kind) == 0
+            assert rate.take(kind) is None
+            seconds.now += 1
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_of_ours_states_how_many_of_its_kind_were_left_out() -> None:

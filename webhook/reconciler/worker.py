@@ -3,6 +3,7 @@ minutes."""
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -143,7 +144,7 @@ class Reconciler:
                     self._pace.forget_idle(self._clock())
                 # Those that were paused come last, and give way to each change that comes meanwhile. The one
                 # that has waited longest is first: another one may be due again in each round.
-                for namespace in sorted(due, key=lambda one: (one in self._later, self._later.get(one, 0.0))):
+                for namespace in sorted(due, key=lambda one: (self._later.get(one, -math.inf), one)):
                     was_paused, calls, began = namespace in self._later, agent.calls, self._clock()
                     turn = self._one(namespace, agent)
                     if agent.away is not None:

@@ -76,6 +76,16 @@ async def test_an_unchanged_excess_is_told_once_in_half_an_hour_and_a_changed_on
     assert len(telling.api.events) == 1
 
 
+async def test_attack_an_excess_that_comes_and_goes_is_told_once_in_a_minute(telling: Telling) -> None:
+    lines = 0
+    for _ in range(100):
+        lines += await telling.note("shop", "a")
+        lines += await telling.note("shop")
+        telling.seconds += 0.6
+    assert lines == 1
+    assert await telling.note("shop", "a") == 1
+
+
 async def test_an_event_that_the_api_server_does_not_take_is_logged_and_hinders_nothing() -> None:
     nobody = BoundedApiClient(client.Configuration(host="http://127.0.0.1:1"))
     excess = Excess(nobody, Metrics(), now=lambda: datetime.now(UTC), clock=lambda: 0.0)

@@ -118,6 +118,26 @@ def test_a_change_waits_for_no_more_than_one_of_the_failing_that_are_tried_again
     assert set(second) == {"shop", *FAILING} - {tried}
 
 
+def test_attack_of_namespaces_that_were_paused_the_one_that_has_waited_longest_is_first() -> None:
+    """A tenant whose namespace is due again in each round, and is the first by its name, delays no other."""
+    rounds = Rounds()
+    rounds.cluster.accounts["aaa"] = frozenset({"default"})
+
+    def slow() -> None:
+        rounds.seconds += 0.04
+
+    rounds.seconds = 0.45
+    rounds.store.when_read = slow
+    rounds.reconciler.namespace_changed("aaa")
+    assert set(rounds.round()) == {"aaa"}
+    rounds.reconciler.namespace_changed("aaa")
+    assert rounds.round() == []  # it rests until after the others' back-off
+    rounds.seconds += LONGEST_PAUSE
+    rounds.store.when_read = lambda: rounds.reconciler.namespace_changed("shop")
+    (tried,) = rounds.round()
+    assert tried in FAILING
+
+
 def test_a_failing_namespace_is_tried_again_by_its_own_back_off_whatever_its_tenant_changes() -> None:
     rounds = Rounds()
     rounds.reconciler.namespace_changed("shop")
