@@ -53,7 +53,7 @@ def main() -> int:
             outcomes.append(KINDS[kind](Path(directory), arguments.seconds))
     print(table(outcomes))
     problems = [f"{one.attack}: {problem}" for one in outcomes for problem in one.problems]
-    print("\n".join(problems), file=sys.stderr)
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return 1 if problems else 0
 
 
