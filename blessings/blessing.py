@@ -14,10 +14,10 @@ from functools import cached_property
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from blessings.encoding import chains
 from blessings.errors import InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
-from blessings.profile import certificates as profile
 from blessings.profile import reader
 from blessings.profile.fields import public_key_of, times_of
 from blessings.profile.names import name_of
@@ -38,18 +38,18 @@ class Blessing:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> Blessing:
         """The blessing of a PEM chain, leaf first. Raises InvalidCertificate."""
-        return cls(profile.parse_pem_chain(pem))
+        return cls(chains.parse_pem_chain(pem))
 
     def to_pem(self) -> str:
-        return profile.pem_of_der(self._leaf_der) + profile.to_pem(self.certificates[1:])
+        return chains.pem_of_der(self._leaf_der) + chains.to_pem(self.certificates[1:])
 
     @classmethod
     def from_der(cls, der: bytes) -> Blessing:
         """The blessing of concatenated DER certificates, leaf first. Raises InvalidCertificate."""
-        return cls(profile.parse_der_chain(der))
+        return cls(chains.parse_der_chain(der))
 
     def to_der(self) -> bytes:
-        return self._leaf_der + profile.to_der(self.certificates[1:])
+        return self._leaf_der + chains.to_der(self.certificates[1:])
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -63,7 +63,7 @@ class Blessing:
     @cached_property
     def certificate_fingerprints(self) -> tuple[bytes, ...]:
         """SHA-256 over each certificate's DER, in their order."""
-        above = (hashlib.sha256(profile.to_der([one])).digest() for one in self.certificates[1:])
+        above = (hashlib.sha256(chains.to_der([one])).digest() for one in self.certificates[1:])
         return (self.leaf_fingerprint, *above)
 
     @cached_property

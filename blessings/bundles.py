@@ -22,12 +22,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from blessings.encoding.chains import parse_der
 from blessings.errors import InvalidBundle, InvalidCertificate
 from blessings.keys import PublicKey
 from blessings.names import Name
 from blessings.patterns import Pattern
 from blessings.profile import reader
-from blessings.profile.certificates import parse_der
 from blessings.profile.fields import Role, public_key_of
 from blessings.roots import Root, Roots
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 from cryptography import x509
 
+from blessings.encoding import chains
 from blessings.errors import InvalidCertificate
 from blessings.names import Name
 from blessings.patterns import Pattern
-from blessings.profile import certificates as profile
 from blessings.profile import reader
 from blessings.profile.fields import is_signing
 from blessings.profile.names import name_of
@@ -58,17 +58,17 @@ class Roots:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> Roots:
         """The roots of a PEM bundle, each trusted for its own name. Raises InvalidCertificate."""
-        return cls.of(*profile.parse_pem_chain(pem))
+        return cls.of(*chains.parse_pem_chain(pem))
 
     def to_pem(self) -> str:
-        return profile.to_pem(root.certificate for root in self)
+        return chains.to_pem(root.certificate for root in self)
 
     @classmethod
     def from_json(cls, items: Iterable[Mapping[str, str]]) -> Roots:
         """The inverse of `to_json`. Raises InvalidCertificate, InvalidPattern, KeyError for a missing key."""
         entries = []
         for item in items:
-            (certificate, *more) = profile.parse_pem_chain(item["certificate"])
+            (certificate, *more) = chains.parse_pem_chain(item["certificate"])
             if more:
                 raise InvalidCertificate("one root entry holds one certificate, this one has more")
             entries.append(Root(certificate, Pattern.parse(item["pattern"])))
@@ -77,7 +77,7 @@ class Roots:
     def to_json(self) -> list[dict[str, str]]:
         """`[{"certificate": <PEM>, "pattern": "acme"}]`, the form used on the wire."""
         return [
-            {"certificate": profile.to_pem([root.certificate]), "pattern": str(root.pattern)} for root in self
+            {"certificate": chains.to_pem([root.certificate]), "pattern": str(root.pattern)} for root in self
         ]
 
     def trusted_for(self, name: Name) -> Roots:

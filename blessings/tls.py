@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from blessings.blessing import Blessing
+from blessings.encoding.chains import parse_der
 from blessings.errors import InvalidCertificate
 from blessings.principal import Principal
-from blessings.profile.certificates import parse_der
 from blessings.roots import Roots
 
 

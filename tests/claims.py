@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from blessings import Authority, Caveat, Name, Principal, PublicKey
-from blessings.profile.certificates import to_pem
+from blessings.encoding.chains import to_pem
 
 CODE = "0123456789abcdef0123456789abcdef"
 ADMINISTRATORS = {"in": ["acme:administrator"]}

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from cryptography import x509
 
 from blessings import Authority, Blessing, BlessingsError, Name, PublicKey
+from blessings.encoding.chains import to_pem
 from blessings.keys import check_public_key
-from blessings.profile.certificates import to_pem
 from vkube.errors import AdministrationError
 
 

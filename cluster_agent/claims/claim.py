@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from blessings import AccessList, Blessing, BlessingsError, InvalidAccessList, Name, Principal
-from blessings.profile.certificates import to_pem
+from blessings.encoding.chains import to_pem
 from cluster_agent.errors import BadRequest, StoreError
 from cluster_agent.signing import granted
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from blessings import Authority, Blessing, Name, Roots, fingerprint, verify_signature
+from blessings import Authority, Blessing, Name, Roots, fingerprint
 from blessings.keys import check_public_key
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, certificate_fingerprint, warn_of_overlap
@@ -25,6 +25,7 @@ from cluster_agent.claims.claim import Claim, check_claim, read_claim, renewed_c
 from cluster_agent.errors import Conflict, Forbidden, StoreError, Unavailable
 from cluster_agent.flags import setting
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
+from cluster_agent.signing.signed_text import is_signed, signature_of
 from cluster_agent.store.documents import Document, SignedDocument
 from service.errors import SettingsError
 
@@ -166,19 +167,14 @@ class ClaimKeeper:
 
     def _verified(self, stored: SignedDocument) -> Claim:
         issuing = self.room.issuing
-        try:
-            signature = bytes.fromhex(stored.signature)
-        except ValueError:
-            signature = b""
-        if not verify_signature(issuing.public_key, stored.document.encode(), signature):
+        if not is_signed(stored.document, stored.signature, issuing):
             raise StoreError(
                 "the claim in the store was not put there by a cluster agent with this issuing key"
             )
         return read_claim(stored.document, issuing, self.prefix)
 
     def _signed(self, claimed: Claim, version: int) -> SignedDocument:
-        signature = self.room.issuing.sign(claimed.spelled.encode())
-        return SignedDocument(version, claimed.spelled, signature.hex())
+        return SignedDocument(version, claimed.spelled, signature_of(claimed.spelled, self.room.issuing))
 
     def _take_up(self, claimed: Claim) -> None:
         self._sign_with(claimed)

@@ -23,11 +23,12 @@ from functools import lru_cache
 
 import structlog
 
-from blessings import Blessing, BlessingsError, Name, Principal, Roots, fingerprint, verify_signature
+from blessings import Blessing, BlessingsError, Name, Principal, Roots, fingerprint
 from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
 from cluster_agent.signing import granted
+from cluster_agent.signing.signed_text import is_signed, signature_of
 from cluster_agent.store.registry import ListedRow, RegisteredApplications, RegisteredRow
 
 _SIGNED_AS = "vanadium cluster agent, registered application, version 1"
@@ -70,7 +71,7 @@ class Registration:
             name=str(self.name),
             ttl_seconds=self.ttl_seconds,
             chain=None if self.chain is None else self.chain.to_pem(),
-            signature=issuing.sign(self.spelled.encode()).hex(),
+            signature=signature_of(self.spelled, issuing),
             registered_at=now,
         )
 
@@ -193,8 +194,7 @@ class Registry:
         """The registration in a row that this agent signed. Raises BlessingsError, ValueError."""
         chain = None if row.chain is None else Blessing.from_pem(row.chain)
         registration = Registration(row.application, Name.parse(row.name), row.ttl_seconds, chain)
-        signature = bytes.fromhex(row.signature)
-        if not verify_signature(self.issuing.public_key, registration.spelled.encode(), signature):
+        if not is_signed(registration.spelled, row.signature, self.issuing):
             raise ValueError("its signature is not by this agent's issuing key")
         if chain is not None and (
             chain.presented != registration.name

@@ -13,13 +13,14 @@ from typing import Any
 
 import structlog
 
-from blessings import Authority, Blessing, BlessingsError, Name, Roots, verify_signature
+from blessings import Authority, Blessing, BlessingsError, Name, Roots
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
 from cluster_agent.roots.held_keys import HeldKeys, Keys
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
+from cluster_agent.signing.signed_text import is_signed, signature_of
 from cluster_agent.store.documents import Document, SignedDocument
 from cluster_agent.store.fleet import Fleet, Share
 
@@ -198,13 +199,12 @@ class RootKeeper:
         row = await self.records.read()
         if row is None:
             raise StoreError("the store has lost the identity roots; restore it")
+        if not is_signed(_message(row.version, row.document), row.signature, self.room.issuing):
+            raise StoreError(
+                "the identity roots in the store were not put there by a cluster agent with this issuing "
+                "key; start with the keys that it has, or use another database"
+            )
         try:
-            signed, signature = _message(row.version, row.document), bytes.fromhex(row.signature)
-            if not verify_signature(self.room.issuing.public_key, signed, signature):
-                raise StoreError(
-                    "the identity roots in the store were not put there by a cluster agent with this issuing "
-                    "key; start with the keys that it has, or use another database"
-                )
             return RootSuccession.from_json(row.version, row.document)
         except (BlessingsError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the identity roots in the store cannot be read: {error!r}") from error
@@ -212,8 +212,8 @@ class RootKeeper:
     def _signed(self, state: RootSuccession) -> SignedDocument:
         # The state is signed, so that a program with write access to the database cannot make a root.
         document = state.to_json()
-        signature = self.room.issuing.sign(_message(state.version, document))
-        return SignedDocument(state.version, document, signature.hex())
+        signature = signature_of(_message(state.version, document), self.room.issuing)
+        return SignedDocument(state.version, document, signature)
 
     async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
         before = self._state
@@ -245,8 +245,8 @@ class RootKeeper:
         return IdentityAuthority(signing, state.bundle, **terms)
 
 
-def _message(version: int, document: str) -> bytes:
-    return f"identity roots {version}\n{document}".encode()
+def _message(version: int, document: str) -> str:
+    return f"identity roots {version}\n{document}"
 
 
 def _say_what_changed(before: RootSuccession, state: RootSuccession) -> None:

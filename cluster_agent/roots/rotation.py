@@ -23,7 +23,7 @@ from typing import Any
 from cryptography import x509
 
 from blessings import Roots, fingerprint
-from blessings.profile.certificates import parse_pem_chain, to_pem
+from blessings.encoding.chains import parse_pem_chain, to_pem
 from blessings.profile.fields import public_key_of
 from cluster_agent.errors import BadRequest
 from cluster_agent.signing.issuer_life import Life

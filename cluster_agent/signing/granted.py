@@ -23,9 +23,9 @@ from blessings import (
     VerificationError,
     fingerprint,
 )
+from blessings.encoding.chains import parse_pem_chain
 from blessings.granting.trial import check_issuer
 from blessings.profile import reader
-from blessings.profile.certificates import parse_pem_chain
 from blessings.profile.fields import Role, extensions_of, one_of
 from blessings.verification.plain_verifiers import check_form
 from cluster_agent.errors import BadRequest

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from blessings import Authority, Blessing, KeyKind, Name, Principal, Roots, verify_blessing, verify_signature
-from blessings.profile.certificates import parse_der_chain
+from blessings.encoding.chains import parse_der_chain
 
 _NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 _HOUR = timedelta(hours=1)

@@ -33,7 +33,7 @@ from blessings import (
     verify,
     verify_blessing,
 )
-from blessings.profile import certificates as profile
+from blessings.encoding import chains
 from blessings.profile import reader, restrictions
 from blessings.profile.fields import SIGNATURE_ALGORITHMS
 from blessings.profile.names import name_of
@@ -419,7 +419,7 @@ def test_of_two_roots_of_one_key_the_one_with_room_counts_in_any_order() -> None
 
 
 def test_a_broken_pem_or_der_certificate_is_named_by_its_place() -> None:
-    leaf_pem, application_pem = (profile.to_pem([one]) for one in ONE.blessing.certificates)
+    leaf_pem, application_pem = (chains.to_pem([one]) for one in ONE.blessing.certificates)
     broken = application_pem.replace("MII", "AII", 1)
     with pytest.raises(InvalidCertificate, match="certificate 1, encoding") as caught:
         Blessing.from_pem(leaf_pem + broken)
@@ -442,7 +442,7 @@ def test_a_certificate_of_an_unknown_version_is_refused() -> None:
     with pytest.raises(InvalidCertificate):
         Blessing.from_der(der)
     with pytest.raises(InvalidCertificate):
-        profile.parse_der(der)
+        chains.parse_der(der)
 
 
 def test_every_field_of_a_certificate_outside_of_the_profile_stops_a_blesser_too() -> None:

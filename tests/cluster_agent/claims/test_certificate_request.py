@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from blessings import Expiry, Name, Principal, Roots, verify_blessing
-from blessings.profile.certificates import to_pem
+from blessings.encoding.chains import to_pem
 from cluster_agent.claims.certificate_request import certificate_request
 from cluster_agent.errors import Conflict, Refusal
 from tests.claims import CODE, Administrator

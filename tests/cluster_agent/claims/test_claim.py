@@ -27,8 +27,8 @@ from blessings import (
     fingerprint,
     verify_blessing,
 )
+from blessings.encoding.chains import to_pem
 from blessings.keys import check_public_key
-from blessings.profile.certificates import to_pem
 from cluster_agent.claims import claim
 from cluster_agent.errors import Conflict, Forbidden, Refusal, StoreError, Unavailable
 from cluster_agent.model import Application

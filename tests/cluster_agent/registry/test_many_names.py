@@ -37,7 +37,7 @@ def counted(agent: AgentUnderClock, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     database = agent.store._access.database
     with monkeypatch.context() as patched:
-        patched.setattr("cluster_agent.registry.registry.verify_signature", counting)
+        patched.setattr("cluster_agent.signing.signed_text.verify_signature", counting)
         for engine in (database.reading, database.writing):
             event.listen(engine, "checkout", watch)
         yield count

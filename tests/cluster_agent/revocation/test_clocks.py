@@ -16,7 +16,7 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from blessings import Blessing, Reason
-from blessings.profile.certificates import to_pem
+from blessings.encoding.chains import to_pem
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import Forbidden
 from cluster_agent.issuing.replica_issuer import IssuedBlessing
