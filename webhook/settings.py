@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from service.addresses import Network, https_address, networks
 from service.errors import SettingsError
+from service.listening import EVERYWHERE
 from service.settings import explained, flag, unknown, wrong
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.resources import ResourceError, Resources
@@ -36,7 +37,9 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    host: str = Field("0.0.0.0", description="address to listen at")  # noqa: S104  a Service's Pod has no other
+    host: str = Field(
+        EVERYWHERE, description="address to listen at; ::, all of this machine's, IPv4 and IPv6"
+    )
     port: int = Field(8443, ge=0, le=65535, description="port to listen at; 0 takes a free one")
     tls_certificate_file: Path | None = Field(
         None, description="chain to serve with, in PEM; read again on change"
