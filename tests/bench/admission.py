@@ -1,13 +1,14 @@
 """What an admission costs: alone, over HTTPS beside nginx, and as the API server sees it.
 
-    python -m tests.bench.admission [--seconds 5] [--pods 2000] [--only pure|https|pods]
-                                    [--python …/bin/python]
+    python -m tests.bench.admission [--seconds 5] [--pods 2000] [--creators 1]
+                                    [--only pure|https|pods] [--python …/bin/python]
 
 1. The decision, beside reading the same review's JSON, which nobody can do without.
 2. The program, over kept-alive HTTPS connections that send a usual Pod's review, which is injected; in turns
    with it nginx, with the same answer as a file. Client and server share one core. `cpu µs` is the server's
    own processor time for a request, which a busy machine changes less than its rate.
-3. Pods created through a real API server: its own histogram of how long the webhook took.
+3. Pods created through a real API server: its own histogram of how long the webhook took. With more than one
+   creator, what it shows is how long everything waits for the processor.
 
 Prints numbers and judges nothing: they are this machine's, at this moment. Ratios are what to compare.
 """
@@ -44,7 +45,6 @@ from webhook.layout import CONTAINER, ENABLED, INJECT_LABEL
 
 _ROUNDS = 300
 _CONNECTIONS = (1, 8)
-_THREADS = 8
 _NAMESPACE = "bench"
 _METRIC = "apiserver_admission_webhook_admission_duration_seconds"
 
@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.admission")
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement over HTTPS")
     parser.add_argument("--pods", type=int, default=2000)
+    parser.add_argument("--creators", type=int, default=1, help="that create Pods at once")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the program over HTTPS")
     parser.add_argument("--only", choices=["pure", "https", "pods"])
     arguments = parser.parse_args()
@@ -61,7 +62,7 @@ def main() -> None:
     if arguments.only in (None, "https"):
         over_https(arguments.seconds, arguments.python)
     if arguments.only in (None, "pods"):
-        through_an_api_server(arguments.pods)
+        through_an_api_server(arguments.pods, arguments.creators)
 
 
 def pure() -> None:
@@ -117,7 +118,7 @@ def _printed(server: Server, body: Path, connections: int, seconds: int) -> Load
     return done
 
 
-def through_an_api_server(count: int) -> None:
+def through_an_api_server(count: int, creators: int) -> None:
     found = programs(lambda line: print(line, file=sys.stderr, flush=True))
     with tempfile.TemporaryDirectory() as logs, ControlPlane(found) as control_plane:
         with installation(control_plane, Path(logs)) as installed:
@@ -143,7 +144,7 @@ def through_an_api_server(count: int) -> None:
             create(0)
             before = _histogram(installed.kubectl("get", "--raw", "/metrics"))
             began = time.perf_counter()
-            with ThreadPoolExecutor(_THREADS) as threads:
+            with ThreadPoolExecutor(creators) as threads:
                 is_injected = list(threads.map(create, range(count)))
             took = time.perf_counter() - began
             after = _histogram(installed.kubectl("get", "--raw", "/metrics"))
