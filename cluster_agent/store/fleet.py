@@ -2,7 +2,7 @@
 replica has acknowledged.
 
 A replica is identified by its pod's UID: renewals and container restarts do not change it. It is live while
-it has a valid certificate and was not revoked.
+it has a valid certificate, and neither that nor the replica was revoked.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, distinct, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, distinct, exists, func, select
 
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.store.access import Access, available, seconds
 from cluster_agent.store.batches import Batches
-from cluster_agent.store.tables import acknowledgements, issuances, revoked_replicas
+from cluster_agent.store.tables import acknowledgements, issuances, revoked_certificates, revoked_replicas
 
 STEP_SECONDS = 10
 
@@ -123,9 +123,18 @@ _ACKNOWLEDGED = select(acknowledgements).where(
 )
 
 
+# A certificate may be revoked, with its secret, while its pod is not.
+_IS_REVOKED = exists().where(
+    revoked_certificates.c.issuer == issuances.c.issuer,
+    revoked_certificates.c.issuing_key == issuances.c.issuing_key,
+    revoked_certificates.c.serial == issuances.c.serial,
+)
+
+
 def is_live(now: datetime) -> ColumnElement[bool]:
-    """Whether a row of issuances is of a live replica."""
+    """Whether a row of issuances is a certificate by which its replica is live."""
     return and_(
         issuances.c.not_after > seconds(now),
         issuances.c.pod_uid.not_in(select(revoked_replicas.c.pod_uid)),
+        ~_IS_REVOKED,
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, exists, func, literal, select, tuple_
+from sqlalchemy import Connection, and_, func, literal, select, tuple_
 
 from cluster_agent.model import Application
 from cluster_agent.store.access import Access, from_seconds
@@ -18,7 +18,6 @@ from cluster_agent.store.tables import (
     acknowledgements,
     issuances,
     revoked_applications,
-    revoked_certificates,
     revoked_replicas,
     secrets,
 )
@@ -60,14 +59,6 @@ class RevokedApplication:
     revoked_at: datetime
 
 
-# A certificate may be revoked, with its secret, while its pod is not.
-_IS_REVOKED = exists().where(
-    revoked_certificates.c.issuer == issuances.c.issuer,
-    revoked_certificates.c.issuing_key == issuances.c.issuing_key,
-    revoked_certificates.c.serial == issuances.c.serial,
-)
-
-
 class Inventory:
     """Every call may raise Unavailable."""
 
@@ -84,7 +75,7 @@ class Inventory:
         pod_uid: str | None = None,
     ) -> Sequence[LiveReplica]:
         """The first `limit` live replicas whose pod UID is greater than `after`, in that order."""
-        wanted = [is_live(now), ~_IS_REVOKED, issuances.c.pod_uid > after]
+        wanted = [is_live(now), issuances.c.pod_uid > after]
         if pod_uid is not None:
             wanted.append(issuances.c.pod_uid == pod_uid)
         if namespace is not None:

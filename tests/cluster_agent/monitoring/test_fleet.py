@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from blessings import Authority, Name, Principal
 from cluster_agent.errors import Unavailable
+from cluster_agent.model import IssuedCertificate
 from cluster_agent.monitoring.certificates import certificate_ends
 from cluster_agent.monitoring.metrics import FleetMetrics, outage_budget
 from cluster_agent.program.tasks import counting_fleet
@@ -46,6 +48,21 @@ async def test_a_replicas_last_certificate_counts_and_no_ended_or_revoked_one(st
             await store.issuances.add(one)
         await store.revocations.revoke_replica("uid-6", NOW)
         assert await store.fleet.lives(NOW) == [(20, 1), (3600, 2)]
+
+
+async def test_a_replica_whose_certificate_was_revoked_with_its_secret_is_not_waited_for(
+    store_url: str,
+) -> None:
+    certificate = IssuedCertificate("ab12", "acme:prod:shop:web", "3d:92", NOW + timedelta(days=30))
+    async with opened(store_url) as store:
+        await store.secrets.add(SECRET)
+        await store.secrets.add(replace(SECRET, id="other", certificate_fingerprint="other"))
+        await store.issuances.add(issuance(1, certificate=certificate))
+        await store.issuances.add(issuance(2, secret_id="other"))
+        await store.fleet.acknowledge("uid-2", {"roots": 2}, NOW)
+        await store.revocations.revoke_secret(SECRET.id, NOW)
+        assert await store.fleet.live_pods(NOW) == {"uid-2"}
+        assert (await store.fleet.share("roots", 2, NOW)).ratio == 1
 
 
 async def test_the_gauges_say_nothing_when_the_store_is_away(tmp_path: Path) -> None:
