@@ -95,6 +95,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("principal bless", "principal:bless", "Name another principal's key, offline"),
         _command("principal set-default", "principal:set_default", "Make a blessing the one to present"),
     ),
+    "Kubernetes": (
+        _command("kubectl", "kubernetes:kubectl", "Run kubectl with the cluster of vkube.cfg"),
+        _command("upgrade-cluster", "kubernetes:upgrade_cluster", "State who upgrades Kubernetes itself"),
+    ),
     "On this machine": (
         _command("run", "run:run", "Run plain manifests as local processes, through the real webhook"),
         _command("completion", "completion:completion", "Print the completion script for bash, zsh or fish"),
