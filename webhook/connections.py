@@ -126,13 +126,15 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._is_paused:
             self._hold_unread()
-        if not self._is_arriving or self._is_refused:
+        if not self._is_arriving:
             return
-        if not self._has_head:
-            self._head_bytes += nbytes
-            if self._head_bytes > _LONGEST_HEAD:
+        self._head_bytes += nbytes
+        if self._head_bytes > _LONGEST_HEAD:
+            if not self._is_refused:
                 self._refuse(BadRequestError(431, AdmissionReason.HEAD_TOO_LARGE, "the head is too large"))
-                self._transport.close()
+            self._transport.close()
+        elif self._is_refused:
+            return
         elif self._is_review and not self._handling.shares.hold(self.place, self._size):
             self._refuse_for_room()
 
@@ -197,6 +199,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, chunk: bytes) -> None:
+        # All else is head: the parser keeps a trailer until its end, and copies it with each further part.
+        self._head_bytes -= len(chunk)
         if not self._is_review or self._is_refused:
             return  # pages need none
         self._size += len(chunk)

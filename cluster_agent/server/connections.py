@@ -100,7 +100,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unanswered_bytes += len(data)
-        if self._unanswered_bytes > MOST_UNANSWERED_BYTES and not self._is_answering():
+        # Also of a request whose answer has begun before it is complete: the parser keeps a header, or a
+        # trailer, until its end, and copies it with each further part.
+        if self._unanswered_bytes > MOST_UNANSWERED_BYTES and (self._arriving or not self._is_answering()):
             self._give_up()
             return
         super().data_received(data)

@@ -185,6 +185,18 @@ async def test_an_endless_head_is_refused() -> None:
         assert await served.reason() == (431, "HeadTooLarge")
 
 
+@pytest.mark.parametrize("asked", ["POST /mutate", "PUT /mutate", "GET /healthz"])
+async def test_attack_a_trailer_without_end_ends_the_connection(asked: str) -> None:
+    """The parser keeps it, and copies it with each further part: megabytes of it would stop the event
+    loop."""
+    head = "content-type: application/json\r\ntransfer-encoding: chunked"
+    async with connected() as served:
+        served.send(f"{asked} HTTP/1.1\r\n{head}\r\n\r\n2\r\n{{}}\r\n0\r\nx: ".encode())
+        for _ in range(3):
+            served.send(b"y" * 50_000)
+        await until("its end", lambda: served.shares.connections == 0)
+
+
 async def test_a_body_that_does_not_come_in_time_is_refused_and_its_bytes_are_given_back() -> None:
     async with connected() as served:
         served.send(post(b"{" + b" " * 90_000, length=100_000))

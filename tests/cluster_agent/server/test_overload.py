@@ -154,6 +154,26 @@ def test_attack_headers_without_end_at_the_health_port(agent: RunningClusterAgen
         assert sent < 8_000_000
 
 
+@pytest.mark.parametrize(
+    "more",
+    [b"\r\nGET /healthz HTTP/1.1\r\nx: ", b"transfer-encoding: chunked\r\n\r\n0\r\nx: "],
+    ids=["second head", "trailer"],
+)
+def test_attack_a_header_without_end_after_an_answer_is_let_go(
+    agent: RunningClusterAgent, more: bytes
+) -> None:
+    """The parser copies it with each further part: megabytes of it would stop the event loop."""
+    with connected(agent.health_url) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: agent\r\n" + more)
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+        sent = 0
+        with suppress(OSError):
+            for _ in range(160):
+                connection.sendall(b"x" * 65536)
+                sent += 65536
+        assert sent < 8_000_000
+
+
 def test_attack_many_connections_to_the_health_port_leave_room_for_the_probes(
     crowded: RunningClusterAgent,
 ) -> None:
