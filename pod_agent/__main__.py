@@ -23,7 +23,7 @@ from pod_agent.keeper import Keeper
 from pod_agent.listener import BoundedListener, BoundedServer
 from pod_agent.revocation_lists import HeldLists
 from pod_agent.seeker import ClusterAgentSeeker
-from pod_agent.settings import Settings, read_settings
+from pod_agent.settings import Settings, ignored, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
 from pod_agent.workload.bounds import WorkloadServer
@@ -49,6 +49,8 @@ def main() -> None:
     try:
         settings = read_settings(sys.argv[1:], os.environ)
         logs.configure(settings.log_level)
+        if variables := ignored(os.environ):
+            _log.warning("variables ignored", reason=variables)
         with asyncio.Runner(loop_factory=lambda: event_loop(asyncio.new_event_loop)) as runner:
             runner.run(_run(settings))
     except (PodAgentError, SettingsError) as error:

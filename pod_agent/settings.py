@@ -37,8 +37,6 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     """The settings of this process. Raises SettingsError, which names the wrong one and what it expects."""
     defaults = Settings()
     given = vars(_parser().parse_args(arguments))
-    if misspelt := unknown(PREFIX, [one.name for one in fields(Settings)], environment):
-        raise SettingsError(misspelt)
 
     def text(name: str, default: str) -> str:
         flag = given[name]
@@ -56,6 +54,15 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         ttl_seconds=_whole("ttl_seconds", ttl, 1, 86400) if ttl else None,
         log_level=_one_of("log_level", text("log_level", defaults.log_level), _LOG_LEVELS),
     )
+
+
+def ignored(environment: Mapping[str, str]) -> str:
+    """The messages about variables that are no settings of this version; empty if there is none.
+
+    They stop no pod agent: the webhook writes them, and may be of a newer version than an image that a Pod
+    asked for.
+    """
+    return unknown(PREFIX, [one.name for one in fields(Settings)], environment)
 
 
 class _Parser(argparse.ArgumentParser):
