@@ -29,6 +29,10 @@ WATCH: Mapping[str, Any] = {
 }
 
 
+class AnswerTooLong(Exception):
+    """An answer has more bytes than its caller reads."""
+
+
 class BoundedApiClient(client.ApiClient):
     """A client that makes each call once, for at most `REQUEST_SECONDS` unless the call states another
     limit."""
@@ -57,6 +61,7 @@ class BoundedApiClient(client.ApiClient):
         body: object = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        most_bytes: int | None = None,
     ) -> Any:
         """One call, and the JSON of its answer.
 
@@ -66,9 +71,17 @@ class BoundedApiClient(client.ApiClient):
         Raises:
             ApiException: the API server refused.
             ValueError: the answer is no JSON.
+            AnswerTooLong: it has more than `most_bytes`.
         """
         response = self._called(method, path, body, content_type, query or {}, None)
-        return json.loads(response.read())  # type: ignore[no-untyped-call]  # it has no types
+        if most_bytes is None:
+            return json.loads(response.read())  # type: ignore[no-untyped-call]  # it has no types
+        content = response.response.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            response.response.close()
+            raise AnswerTooLong(f"{method} {path}: more than {most_bytes} bytes")
+        response.response.release_conn()
+        return json.loads(content)
 
     def events(self, path: str, *, version: str, query: Mapping[str, str] | None = None) -> Iterator[Any]:
         """The events of a watch of the list at `path`, from that resourceVersion on, until the API server

@@ -5,6 +5,7 @@ A full Kubernetes client would cost 30 MiB of memory for these few calls.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +29,10 @@ class ApiCallError(Exception):
     """A call got no answer, an answer that is no success, or a malformed one."""
 
 
+class AnswerTooLong(ApiCallError):
+    """An answer has more bytes than its caller reads."""
+
+
 class KubernetesApi:
     """An API server, and the token to call it with. The token file is read at each call, because it is
     rotated.
@@ -46,10 +51,12 @@ class KubernetesApi:
         async with self._call("POST", path, json=body) as response:
             return await _object_of(response)
 
-    async def read(self, path: str, parameters: Mapping[str, str], accept: str) -> dict[str, Any]:
-        """GETs JSON with the Accept header `accept`."""
+    async def read(
+        self, path: str, parameters: Mapping[str, str], accept: str, *, most_bytes: int | None = None
+    ) -> dict[str, Any]:
+        """GETs JSON with the Accept header `accept`. Also raises AnswerTooLong."""
         async with self._call("GET", path, accept, params=parameters) as response:
-            return await _object_of(response)
+            return await _object_of(response, most_bytes)
 
     async def lines(
         self,
@@ -111,8 +118,20 @@ async def kubernetes_api(url: str, trust: ssl.SSLContext, token_file: Path) -> A
         yield KubernetesApi(session, url, token_file)
 
 
-async def _object_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    answer = await response.json(content_type=None)
+async def _object_of(response: aiohttp.ClientResponse, most_bytes: int | None = None) -> dict[str, Any]:
+    if most_bytes is None:
+        answer = await response.json(content_type=None)
+    else:
+        answer = json.loads(await _content(response, most_bytes))
     if not isinstance(answer, dict):
         raise ApiCallError(f"{response.method} {response.url.path}: the answer is not a JSON object")
     return answer
+
+
+async def _content(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    content = bytearray()
+    async for part in response.content.iter_any():
+        content += part
+        if len(content) > most_bytes:
+            raise AnswerTooLong(f"{response.method} {response.url.path}: more than {most_bytes} bytes")
+    return bytes(content)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi
+from cluster_agent.kubernetes.api import AnswerTooLong, ApiCallError, KubernetesApi
 from service.watch_age import WatchAge
 
 _PATH = "/api/v1/pods"
@@ -16,6 +16,9 @@ _PATH = "/api/v1/pods"
 _LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _AT_ONCE = 500
+# As objects, JSON takes up to twenty times as much. A Pod's author may give it a quarter of a mebibyte of
+# annotations, so a page that is longer is asked for again with fewer Pods.
+_MOST_PAGE_BYTES = 4 << 20
 _WATCH_SECONDS = 300
 # Bookmarks come about once a minute; a server that is silent for longer may be gone.
 _SILENT_SECONDS = 90
@@ -46,17 +49,22 @@ class KubernetesPods:
     async def list(self) -> PodList:
         self.age.begin()
         uids: set[str] = set()
-        parameters = {"limit": str(_AT_ONCE)}
+        limit, following = _AT_ONCE, ""
         try:
             while True:
-                answer = await self._api.read(_PATH, parameters, _LIST)
+                parameters = {"limit": str(limit), **({"continue": following} if following else {})}
+                most_bytes = None if limit == 1 else _MOST_PAGE_BYTES  # one Pod is as long as it is
+                try:
+                    answer = await self._api.read(_PATH, parameters, _LIST, most_bytes=most_bytes)
+                except AnswerTooLong:
+                    limit = max(1, limit // 8)
+                    continue
                 self.age.heard()
                 # A list in this form has null, not an empty list, when there is no Pod.
                 uids.update(one["metadata"]["uid"] for one in answer["items"] or ())
-                following = answer["metadata"].get("continue")
+                limit, following = min(_AT_ONCE, limit * 2), answer["metadata"].get("continue")
                 if not following:
                     return PodList(frozenset(uids), answer["metadata"]["resourceVersion"])
-                parameters = {"limit": str(_AT_ONCE), "continue": following}
         except _BAD_ANSWER as error:
             raise ApiServerAway(f"Pods not listed: {error!r:.300}") from error
 

@@ -15,13 +15,16 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import WATCH_SECONDS, BoundedApiClient
+from certs.api_server import WATCH_SECONDS, AnswerTooLong, BoundedApiClient
 from service.watch_age import WatchAge
 from webhook.layout import ENABLED, INJECT_LABEL
 
 # A server that sends events, but does not end its watch in time, has a wrong clock or is none.
 _LATE_SECONDS = WATCH_SECONDS + 30
 _PAGE = 500
+# As objects, JSON takes up to twenty times as much. Tenants may make their objects as large as they can, so
+# a page that is longer is asked for again with fewer of them.
+_MOST_PAGE_BYTES = 4 << 20
 
 
 class Cluster:
@@ -171,13 +174,21 @@ class Watch:
         """Takes the whole list, and returns its version. In pages: the JSON takes many times what is kept of
         it."""
         items: list[Item] = []
-        page = {"limit": str(_PAGE)}
+        limit, following = _PAGE, ""
         while True:
-            found = self._api.json("GET", self._path, query={**self._query, **page})
+            page = {"limit": str(limit), **({"continue": following} if following else {})}
+            most_bytes = None if limit == 1 else _MOST_PAGE_BYTES  # one object is as long as it is
+            try:
+                found = self._api.json(
+                    "GET", self._path, query={**self._query, **page}, most_bytes=most_bytes
+                )
+            except AnswerTooLong:
+                limit = max(1, limit // 8)
+                continue
             self.age.heard()
             items += [Item.of(one) for one in found.get("items") or []]
-            page["continue"] = found["metadata"].get("continue") or ""
-            if not page["continue"]:
+            limit, following = min(_PAGE, limit * 2), found["metadata"].get("continue") or ""
+            if not following:
                 break
         self._take(Seen(items, is_complete=True))
         return str(found["metadata"]["resourceVersion"])

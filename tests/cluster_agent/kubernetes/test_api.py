@@ -80,6 +80,24 @@ async def test_a_cluster_without_pods_is_listed(tmp_path: Path) -> None:
         assert await KubernetesPods(api).list() == PodList(frozenset(), "7")
 
 
+async def test_attack_pods_of_any_size_are_listed_in_pages_of_few_megabytes(tmp_path: Path) -> None:
+    limits: list[int] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        begin, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        limits.append(limit)
+        end = min(begin + limit, 60)
+        note = {"note": "n" * (256 << 10)}
+        items = [{"metadata": {"uid": str(number), "annotations": note}} for number in range(begin, end)]
+        metadata = {"resourceVersion": "7", "continue": str(end) if end < 60 else ""}
+        return web.json_response({"metadata": metadata, "items": items})
+
+    async with api_of(answer, tmp_path) as api:
+        listed = await KubernetesPods(api).list()
+    assert listed == PodList(frozenset(map(str, range(60))), "7")
+    assert limits[:5] == [500, 62, 7, 14, 28]
+
+
 @pytest.mark.parametrize("status", [302, 307, 401, 403, 500])
 async def test_a_refused_call_says_which_and_why_and_never_the_token(tmp_path: Path, status: int) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -114,6 +114,31 @@ async def test_a_list_is_read_in_pages_and_taken_as_a_whole() -> None:
     assert changed == ["shop", "shop"]
 
 
+async def test_attack_objects_of_any_size_are_listed_in_pages_of_few_megabytes() -> None:
+    """A tenant's service accounts may have a quarter of a mebibyte of annotations each."""
+    limits: list[int] = []
+
+    async def large(request: web.Request) -> web.Response:
+        begin, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        limits.append(limit)
+        end = min(begin + limit, 60)
+        note = {"note": "n" * (256 << 10)}
+        items = [
+            {"metadata": {"namespace": "shop", "name": f"account-{number}", "annotations": note}}
+            for number in range(begin, end)
+        ]
+        metadata = {"resourceVersion": "5", "continue": str(end) if end < 60 else ""}
+        return web.json_response({"metadata": metadata, "items": items})
+
+    cluster = Cluster(lambda _: None)
+    cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
+    async with answering(large) as url:
+        api = BoundedApiClient(client.Configuration(host=url))
+        await asyncio.to_thread(cluster.service_account_watch(api).list)
+    assert len(cluster.service_accounts("shop") or ()) == 60
+    assert limits[:5] == [500, 62, 7, 14, 28]
+
+
 def test_attack_an_event_that_changes_no_set_of_service_accounts_is_no_work() -> None:
     changed: list[str] = []
     cluster = Cluster(changed.append)
