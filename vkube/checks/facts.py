@@ -99,7 +99,12 @@ def read_facts(cluster: Cluster, now: datetime) -> Facts:
 
     reader, system = Reader(cluster), cluster.system
     core, apps = f"/api/v1/namespaces/{system}", f"/apis/apps/v1/namespaces/{system}"
-    labelled = reader.many("/api/v1/namespaces", labelSelector="vanadium.io/inject=enabled")
+    # One that is being deleted loses its Secret first, and no Pod can be made there any longer.
+    labelled = [
+        one
+        for one in reader.many("/api/v1/namespaces", labelSelector="vanadium.io/inject=enabled")
+        if "deletionTimestamp" not in one["metadata"]
+    ]
     names = [one["metadata"]["name"] for one in labelled]
     rbac = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     found = {name: reader.one(f"{core}/secrets/{name}") for name in SECRETS}

@@ -735,7 +735,7 @@ def test_the_program_follows_the_files_over_tls(tmp_path: Path, volume: Path) ->
         timeout=120,
     )
     assert ended.returncode == 2
-    assert "exclude each other" in ended.stderr
+    assert "not together with --claim" in ended.stderr
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from vkube.runner.kubernetes_node import KubernetesNode
 
 
 async def test_pods_are_listed_again_after_a_watch_that_was_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(api_server.WATCH, "_request_timeout", (5, 0.2))
     lists, over = 0, asyncio.Event()
@@ -34,10 +35,12 @@ async def test_pods_are_listed_again_after_a_watch_that_was_silent(
         lists += request.path.endswith("/pods")
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [], "spec": {}})
 
-    async with answering(answer) as url:
-        api = BoundedApiClient(client.Configuration(host=url))
-        node = KubernetesNode(api, "node", Node(tmp_path, Surroundings(MemoryResources(), images={})))
-        with capture_logs():
-            async with node.running():
-                await until("a second list", lambda: lists > 1)
-            over.set()
+    # Not below pytest's directory, whose path is too long for Unix sockets.
+    with tempfile.TemporaryDirectory(prefix="vk-") as short:
+        async with answering(answer) as url:
+            api = BoundedApiClient(client.Configuration(host=url))
+            node = KubernetesNode(api, "node", Node(Path(short), Surroundings(MemoryResources(), images={})))
+            with capture_logs():
+                async with node.running():
+                    await until("a second list", lambda: lists > 1)
+                over.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +40,8 @@ class ClusterAgentDouble:
     """Knows the secrets that it made. It is away, asks to wait after so many calls, and refuses revoked
     service accounts, as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self.roots = ROOTS
         self.known: dict[str, KnownSecret] = {}
         self.is_away = False
@@ -77,7 +79,7 @@ class ClusterAgentDouble:
             raise CallRefused("ApplicationRevoked", "was revoked")
         self.made += 1
         self.changes[namespace] += 1
-        secret = self.add(namespace, service_account, datetime.now(UTC))
+        secret = self.add(namespace, service_account, self._clock())
         application = f"acme:prod:{namespace}:{service_account}"
         return NewSecret(secret.id, application, credential(application, secret.id))
 

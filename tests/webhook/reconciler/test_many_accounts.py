@@ -29,7 +29,8 @@ class Namespace:
 
     def __init__(self, accounts: int, store: MemorySecrets | None = None) -> None:
         self.accounts: frozenset[str] | None = frozenset(f"account-{one:05}" for one in range(accounts))
-        self.agent = ClusterAgentDouble()
+        # By the clock of the turns: a secret made later than that is one of a clock that is ahead.
+        self.agent = ClusterAgentDouble(lambda: NOW)
         self.store = store or MemorySecrets()
 
     def turn(self, most: int = MOST_AT_ONCE) -> Turn:
