@@ -70,6 +70,7 @@ from service import logs
 from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
 from service.event_loop import event_loop
+from service.memory import give_large_blocks_back
 from service.supervisor import Supervisor
 from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
@@ -89,6 +90,7 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
         sys.exit(_complaint(2, error))
+    give_large_blocks_back()
     logs.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.

@@ -17,6 +17,7 @@ from service.certificate_ends import CertificateEnds
 from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
 from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.listening import listen, options
+from service.memory import give_large_blocks_back
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
@@ -155,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = load_settings(arguments)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
+    give_large_blocks_back()
     logs.configure(settings.log_level)
     logging.getLogger("uvicorn").setLevel(settings.log_level.upper())  # says where it listens
     # After its shutdown, uvicorn raises the signal that stopped it once more; being told to stop is not a
