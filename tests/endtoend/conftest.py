@@ -16,3 +16,9 @@ def installed(
 ) -> Iterator[Installation]:
     with installation(control_plane, tmp_path_factory.mktemp("installation")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vkube finds in a test is what the test gives it."""
+    monkeypatch.delenv("V23_CREDENTIALS", raising=False)

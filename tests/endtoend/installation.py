@@ -156,6 +156,17 @@ class Installation:
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs.glob("*.log"))
 
 
+def flags(installed: Installation) -> list[object]:
+    """For vkube: the cluster's own right, and the agent where it is, since there is no kubelet to forward a
+    port."""
+    return [
+        "--kubeconfig",
+        installed.control_plane.kubeconfig,
+        "--cluster-agent",
+        installed.cluster_agent_url,
+    ]
+
+
 @contextmanager
 def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installation]:
     """Installs by the manifests in deploy/, and runs what they would run."""

@@ -4,25 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.endtoend.installation import SYSTEM, Installation
+from tests.endtoend.installation import SYSTEM, Installation, flags
 from tests.vkube.command import called, vkube
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-
-
-def flags(installed: Installation) -> list[object]:
-    """The cluster's own right, and the agent where it is: there is no kubelet to forward a port."""
-    return [
-        "--kubeconfig",
-        installed.control_plane.kubeconfig,
-        "--cluster-agent",
-        installed.cluster_agent_url,
-    ]
 
 
 def test_the_clusters_own_right_administers(installed: Installation) -> None:

@@ -9,26 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.endtoend.installation import SYSTEM, Installation
+from tests.endtoend.installation import SYSTEM, Installation, flags
 from tests.pods import pod, restricted_container
 from tests.vkube.command import called, vkube
 from tests.waiting import wait_for
 
 NAMESPACE = "vkube-health"
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-
-
-def flags(installed: Installation) -> list[object]:
-    return [
-        "--kubeconfig",
-        installed.control_plane.kubeconfig,
-        "--cluster-agent",
-        installed.cluster_agent_url,
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.endtoend.installation import Installation
+from tests.endtoend.installation import Installation, flags
 from tests.vkube.command import vkube
 
 NAMESPACE = "vkube-workloads"
@@ -56,17 +56,9 @@ def write(file: Path, workload: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump_all([ACCOUNT, workload]))
 
 
-def flags(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-    control_plane = installed.control_plane
-    return ["--kubeconfig", control_plane.kubeconfig, "--cluster-agent", installed.cluster_agent_url]
-
-
-def test_a_workload_lives_by_vkube_alone(
-    installed: Installation, manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_workload_lives_by_vkube_alone(installed: Installation, manifest: Path) -> None:
     """One test: each step begins with what the previous one left."""
-    more = flags(installed, monkeypatch)
+    more = flags(installed)
     installed.kubectl("create", "namespace", NAMESPACE)
 
     refused = vkube("start", "-f", manifest, "Fortuned", *more, ends=1)
@@ -120,9 +112,9 @@ def test_a_workload_lives_by_vkube_alone(
 
 
 def test_what_is_no_workload_and_what_no_api_knows_is_refused_before_anything_is_made(
-    installed: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: Installation, tmp_path: Path
 ) -> None:
-    more = flags(installed, monkeypatch)
+    more = flags(installed)
     file = tmp_path / "m.yaml"
     file.write_text(yaml.safe_dump_all([ACCOUNT]))
     assert "there is no workload in" in vkube("start", "-f", file, *more, ends=1)
@@ -136,10 +128,8 @@ def test_what_is_no_workload_and_what_no_api_knows_is_refused_before_anything_is
     assert "EXTENSION names an application; with --noblessings there is none" in refused
 
 
-def test_a_job_without_an_identity_is_started_and_waited_for(
-    installed: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    more = flags(installed, monkeypatch)
+def test_a_job_without_an_identity_is_started_and_waited_for(installed: Installation, tmp_path: Path) -> None:
+    more = flags(installed)
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 from tests.checkout import CHECKOUT
 
@@ -133,6 +134,15 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         assert note in notes
 
 
+def noting(*flags: str) -> tuple[subprocess.Popen[str], IO[str]]:
+    """A running `vkube run`, and its notes as they come."""
+    process = subprocess.Popen(
+        [*VKUBE, "run", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT
+    )
+    assert process.stderr is not None
+    return process, process.stderr
+
+
 def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         "kind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      containers:\n"
@@ -148,25 +158,18 @@ def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tm
         "secretless: CreateContainerConfigError: secretRef default/gone does not exist",
         "default/claimless: Pending, 0/1 ready; FailedMount: PersistentVolumeClaim default/gone does not",
     }
-    process = subprocess.Popen(
-        [*VKUBE, "run", "-f", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=CHECKOUT,
-    )
-    assert process.stderr is not None
+    process, notes = noting("-f", str(tmp_path))
     watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     seen = []
-    for line in process.stderr:
+    for line in notes:
         seen.append(line)
         wanted -= {one for one in wanted if one in line}
         if not wanted:
             process.send_signal(signal.SIGINT)
             break
-    rest = process.stderr.read()
-    process.stderr.close()
+    rest = notes.read()
+    notes.close()
     assert process.wait() == 0, (wanted, seen, rest)
     watchdog.cancel()
     assert not wanted, seen
@@ -174,22 +177,15 @@ def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tm
 
 def test_ctrl_c_while_the_services_start_ends_it_at_once(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("kind: Service\nmetadata: {name: first}\n---\n" + EVERY_KIND)
-    process = subprocess.Popen(
-        [*VKUBE, "run", "-f", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=CHECKOUT,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
+    process, notes = noting("-f", str(tmp_path))
+    for line in notes:
         if "left out: Service" in line:
             process.send_signal(signal.SIGINT)
             break
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
-    rest = process.stderr.read()
-    process.stderr.close()
+    rest = notes.read()
+    notes.close()
     assert process.wait() == 0, rest
     watchdog.cancel()
     assert "Traceback" not in rest
