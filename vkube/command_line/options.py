@@ -72,6 +72,18 @@ def output(parser: argparse.ArgumentParser, *, watch: bool = False) -> None:
         group.add_argument("-w", "--watch", action="store_true", help="print what changes until Ctrl-C")
 
 
+def manifests(parser: argparse.ArgumentParser) -> None:
+    """-f; what `vkube.workloads.sources` reads."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="manifests, YAML or JSON: a file, a directory, a URL, or - for standard input; repeatable",
+    )
+
+
 def passphrase(parser: argparse.ArgumentParser) -> None:
     """--passphrase-file."""
     parser.add_argument(

@@ -20,10 +20,8 @@ from vkube.connection.cluster import Cluster
 from vkube.errors import ManifestError, UsageError
 from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
-from vkube.workloads.sources import documents
+from vkube.workloads.sources import SUFFIXES, documents
 from webhook.settings import Settings
-
-_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def explain(parser: argparse.ArgumentParser) -> Run:
@@ -45,13 +43,7 @@ def explain(parser: argparse.ArgumentParser) -> Run:
 def inject(parser: argparse.ArgumentParser) -> Run:
     """Print manifests with the pod agent in them, as the webhook would add it, for clusters in which it may
     not be called. Other kinds are printed as they are."""
-    parser.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        required=True,
-        help="file, directory, URL, or - for standard input",
-    )
+    shared.manifests(parser)
     shared.namespace(parser)
     _settings_option(parser)
     shared.cluster(parser)
@@ -126,7 +118,7 @@ def _injected(manifest: Any, namespace: str, settings: Settings, where: str) -> 
 
 
 def _is_file(subject: str) -> bool:
-    return subject == "-" or subject.endswith(_SUFFIXES) or Path(subject).exists()
+    return subject == "-" or subject.endswith(SUFFIXES) or Path(subject).exists()
 
 
 def _templates(names: list[str], namespace: str, made: dict[str, Any] | None = None) -> list[Template]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime, timedelta
 
-from blessings import Authority, InvalidName, Name
-from vkube import credentials, naming
+from blessings import InvalidName, Name
+from vkube import naming
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster_agent import administering
@@ -57,16 +57,7 @@ def _register(options: argparse.Namespace) -> None:
         options.namespace, options.service_account, parsed, options.ttl, timedelta(days=options.days)
     )
     with administering(options) as agent:
-
-        def root() -> Authority:
-            if agent.directory is None:
-                raise CredentialsError(
-                    f"{parsed} is not below the cluster agent's prefix, so only the holder of the root can "
-                    "grant it: name --credentials"
-                )
-            return credentials.authority_of(agent.directory)
-
-        grant = naming.register(agent, wanted, root, now)
+        grant = naming.register(agent, wanted, lambda: agent.root_of(parsed), now)
     result(f"registered: {options.namespace}/{options.service_account} is {parsed}, by a grant of {grant}")
 
 

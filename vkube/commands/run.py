@@ -30,14 +30,7 @@ def run(parser: argparse.ArgumentParser) -> Run:
 
     The manifests' commands run as you, on your files, and without a container around them: run only what you
     would start yourself."""
-    parser.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="manifests, YAML or JSON: a file, a directory, a URL, or - for standard input; repeatable",
-    )
+    shared.manifests(parser)
     parser.add_argument(
         "--name-prefix", default="local:dev", help="blessing prefix of every application (local:dev)"
     )

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blessings import Authority, InvalidName, Name
-from vkube import credentials, naming
+from blessings import InvalidName, Name
+from vkube import naming
 from vkube.admission.deployed import rules
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.commands.get import applications, replicas
 from vkube.connection.cluster import Cluster
 from vkube.connection.cluster_agent import ClusterAgent, administering
-from vkube.errors import ClusterError, ConflictError, CredentialsError, NotFoundError, UsageError
+from vkube.errors import ClusterError, ConflictError, NotFoundError, UsageError
 from vkube.output.lines import note, result
 from vkube.workloads.live import Object, Target, apply, pods_of, targets
 from vkube.workloads.rollout import roll_back, wait, wait_gone
@@ -66,14 +66,7 @@ def stop(parser: argparse.ArgumentParser) -> Run:
 
 
 def _manifests(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="YAML or JSON: a file, a directory, a URL, or - for standard input; repeatable",
-    )
+    shared.manifests(parser)
     shared.namespace(parser)
     shared.cluster_agent(parser)
 
@@ -231,17 +224,8 @@ def _register(agent: ClusterAgent | None, options: argparse.Namespace, workloads
                 f"the Pods have no service account of their own: all Pods of {namespace}/default are now "
                 f"named {name}:POD"
             )
-
-        def root() -> Authority:
-            if agent.directory is None:
-                raise CredentialsError(
-                    f"{name} is not below the cluster agent's prefix, so only the holder of the root can "
-                    "grant it: name --credentials"
-                )
-            return credentials.authority_of(agent.directory)
-
         wanted = naming.Wanted(namespace, account, name, None, _GRANT)
-        grant = naming.register(agent, wanted, root, datetime.now(UTC))
+        grant = naming.register(agent, wanted, lambda: agent.root_of(name), datetime.now(UTC))
         result(f"{namespace}/{account}: named {name}, by a grant of {grant}")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from blessings import Blessing, BlessingsError, Principal, Roots, fingerprint
+from blessings import Authority, Blessing, BlessingsError, Name, Principal, Roots, fingerprint
 from blessings.directory import DirectoryPrincipal
 from blessings.profile.fields import public_key_of
 from certs.issue import CLUSTER_AGENT, ROOTS
@@ -60,6 +60,16 @@ class ClusterAgent:
     @property
     def name(self) -> str | None:
         return None if self.identity is None else str(self.identity[1].presented)
+
+    def root_of(self, name: Name) -> Authority:
+        """The administrator's authority, for a name that the agent itself may not grant. Raises
+        CredentialsError."""
+        if self.directory is None:
+            raise CredentialsError(
+                f"{name} is not below the cluster agent's prefix, so only the holder of the root can "
+                "grant it: name --credentials"
+            )
+        return credentials.authority_of(self.directory)
 
     def call(
         self,

@@ -9,9 +9,9 @@ from typing import Any
 from vkube.errors import ManifestError
 from vkube.local.schema import check
 from vkube.workloads.sources import documents
+from vkube.workloads.template import KINDS
 
-WORKLOADS = ("Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
-_READ = (*WORKLOADS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")
+_READ = (*KINDS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")
 
 Manifest = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Manifests:
         metadata: dict[str, Any] = manifest.get("metadata") or {}
         manifest["metadata"] = metadata
         metadata["namespace"] = metadata.get("namespace") or "default"
-        is_named = metadata.get("name") or (kind in WORKLOADS and metadata.get("generateName"))
+        is_named = metadata.get("name") or (kind in KINDS and metadata.get("generateName"))
         if kind in _READ and not is_named:
             raise ManifestError(f"{where} ({kind}): metadata.name is missing")
         self._sort(kind, metadata["namespace"], metadata.get("name") or "", manifest)
@@ -52,7 +52,7 @@ class Manifests:
             self.data[kind, namespace, name] = manifest
         elif kind == "PersistentVolumeClaim":
             self.claims.add((namespace, name))
-        elif kind in WORKLOADS:
+        elif kind in KINDS:
             self.workloads.append(manifest)
         elif kind != "ServiceAccount":  # which needs nothing: local mode has a token for every Pod
             self.left_out.append(f"{kind} {namespace}/{name}" if name else kind)

@@ -126,7 +126,7 @@ class Container:
         """Sends SIGTERM, and SIGKILL after the grace period; returns when no process is left."""
         self._grace_seconds = grace_seconds
         self._stopping.set()
-        # A process that is being started at this moment is ended too: whoever starts it holds the lock.
+        # A process that is being started at this moment is ended too: `run` holds the lock meanwhile.
         async with self._running:
             pass
 

@@ -13,7 +13,7 @@ import yaml
 
 from vkube.errors import ManifestError
 
-_SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json")
 _LONGEST_BYTES = 16 * 1024 * 1024
 _URL_SECONDS = 30.0
 
@@ -47,9 +47,9 @@ def _contents(name: str, stdin: IO[bytes]) -> Iterator[tuple[str, bytes]]:
     elif name.startswith(("http://", "https://")):
         yield name, _fetched(name)
     elif (path := Path(name)).is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix in _SUFFIXES and one.is_file())
+        files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES and one.is_file())
         if not files:
-            raise ManifestError(f"{name} has no file that ends in {', '.join(_SUFFIXES)}")
+            raise ManifestError(f"{name} has no file that ends in {', '.join(SUFFIXES)}")
         for file in files:
             yield str(file), _read(file)
     else:
