@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vkube.admission.templates import COLLECTIONS, Object, Template, template_of
+from vkube.admission.templates import Template
 from vkube.connection.cluster import Cluster
+from vkube.workloads.template import COLLECTIONS, Object
 
 
 def workloads(cluster: Cluster, namespace: str) -> Iterator[Template]:
     """The Pod of each workload, by kind. Raises ClusterError, UnreachableError."""
     for kind, path in COLLECTIONS.items():
         for one in cluster.items(path.format(namespace)):
-            if owner(one) is None and (template := template_of({**one, "kind": kind}, namespace)) is not None:
+            if owner(one) is None and (template := Template.of({**one, "kind": kind}, namespace)) is not None:
                 yield template
 
 

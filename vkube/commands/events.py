@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from vkube.admission.templates import COLLECTIONS, Object
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
@@ -17,6 +16,7 @@ from vkube.errors import ClusterError, NotFoundError, UsageError
 from vkube.output.documents import document
 from vkube.output.lines import note
 from vkube.output.table import table
+from vkube.workloads.template import COLLECTIONS, Object
 from webhook.layout import BOOTSTRAP_SECRET, CONTAINER
 
 PARTS = ("cluster-agent", "webhook")

@@ -12,7 +12,7 @@ from vkube.admission.deployed import Rules, default_settings, rules, settings_of
 from vkube.admission.explanation import explanation, shown
 from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
-from vkube.admission.templates import COLLECTIONS, Template, each, replaced, template_of
+from vkube.admission.templates import Template, replaced
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
@@ -20,7 +20,8 @@ from vkube.connection.cluster import Cluster
 from vkube.errors import ManifestError, UsageError
 from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
-from vkube.workloads.sources import SUFFIXES, documents
+from vkube.workloads.sources import SUFFIXES, documents, mapping
+from vkube.workloads.template import COLLECTIONS
 from webhook.settings import Settings
 
 
@@ -84,9 +85,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _inject(options: argparse.Namespace) -> None:
     settings, namespace = _settings(options)
-    printed = []
-    for where, found in documents(options.filename):
-        printed += [_injected(manifest, namespace, settings, where) for manifest in each(found)]
+    printed = [_injected(one, namespace, settings, where) for where, one in documents(options.filename)]
     sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
 
 
@@ -101,7 +100,7 @@ def _settings(options: argparse.Namespace) -> tuple[Settings, str]:
 
 
 def _injected(manifest: Any, namespace: str, settings: Settings, where: str) -> Any:
-    template = template_of(manifest, namespace)
+    template = Template.of(mapping(manifest, where), namespace)
     if template is None:
         return manifest
     judgement = judge(template.pod, settings)
@@ -124,13 +123,12 @@ def _is_file(subject: str) -> bool:
 def _templates(names: list[str], namespace: str, made: dict[str, Any] | None = None) -> list[Template]:
     """The Pods of the manifests; those of namespaces are added to `made`, by name. Raises ManifestError."""
     found = []
-    for _, one in documents(names):
-        for manifest in each(one):
-            template = template_of(manifest, namespace)
-            if template is not None:
-                found.append(template)
-            elif manifest.get("kind") == "Namespace" and made is not None:
-                made[str((manifest.get("metadata") or {}).get("name"))] = manifest
+    for where, manifest in documents(names):
+        template = Template.of(mapping(manifest, where), namespace)
+        if template is not None:
+            found.append(template)
+        elif manifest.get("kind") == "Namespace" and made is not None:
+            made[str((manifest.get("metadata") or {}).get("name"))] = manifest
     if not found:
         raise ManifestError(f"{', '.join(names)}: no manifest there makes a Pod")
     return found
@@ -143,7 +141,7 @@ def _in_cluster(cluster: Cluster, subject: str) -> Template:
     if kind is None:
         raise UsageError(f"{subject}: there is no kind {word}; expected {', '.join(COLLECTIONS)}")
     found = cluster.get(f"{COLLECTIONS[kind].format(cluster.namespace)}/{name if separator else subject}")
-    template = template_of({"kind": kind, **found}, cluster.namespace)
+    template = Template.of({"kind": kind, **found}, cluster.namespace)
     if template is None:
         raise ManifestError(f"{subject} has no Pod template")
     if kind == "Pod":

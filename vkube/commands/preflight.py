@@ -11,7 +11,7 @@ from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.judgement import has_pod_agent, judge
 from vkube.admission.pod_security import LEVEL_LABEL, violations
-from vkube.admission.templates import COLLECTIONS, Template, template_of
+from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -20,6 +20,7 @@ from vkube.connection.cluster import STRATEGIC_MERGE_PATCH, Cluster
 from vkube.errors import ClusterError, NotFoundError
 from vkube.output.documents import Column, Listing
 from vkube.output.lines import note, result, warning
+from vkube.workloads.template import COLLECTIONS
 from webhook.layout import ENABLED, INJECT_LABEL
 from webhook.settings import Settings
 
@@ -136,7 +137,7 @@ def lacking(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
     """The Pods without the pod agent that would get it, if they were created now."""
     described, in_force, settings = _namespace(cluster, namespace), rules(cluster), settings_of(cluster)
     for pod in pods(cluster, namespace):
-        template = template_of(pod, namespace)
+        template = Template.of(pod, namespace)
         if template is None or has_pod_agent(pod):
             continue
         unasked = in_force.why_not_called(described, pod)

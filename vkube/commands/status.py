@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.judgement import has_pod_agent, judge
-from vkube.admission.templates import template_of
+from vkube.admission.templates import Template
 from vkube.admission.workloads import pods
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -106,7 +106,7 @@ def uninjected(cluster: Cluster, namespace: str | None) -> list[Item]:
 
 
 def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> Item | None:
-    template = template_of(pod, pod["metadata"]["namespace"])
+    template = Template.of(pod, pod["metadata"]["namespace"])
     if template is None or has_pod_agent(pod) or in_force.why_not_called(namespace, pod) is not None:
         return None
     judgement = judge(template.pod, settings)

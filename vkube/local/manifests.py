@@ -8,7 +8,7 @@ from typing import Any
 
 from vkube.errors import ManifestError
 from vkube.local.schema import check
-from vkube.workloads.sources import documents
+from vkube.workloads.sources import documents, mapping
 from vkube.workloads.template import KINDS
 
 _READ = (*KINDS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")
@@ -26,16 +26,11 @@ class Manifests:
     workloads: list[Manifest] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def add(self, manifest: object, where: str) -> None:
-        """Adds one manifest, or all of a List. Raises ManifestError that names `where` and the field."""
-        if not isinstance(manifest, dict):
-            raise ManifestError(f"{where}: a manifest is a mapping")
+    def add(self, manifest: Any, where: str) -> None:
+        """Adds one manifest, which is no List. Raises ManifestError that names `where` and the field."""
+        manifest = mapping(manifest, where)
         check(manifest, where)
         kind: str = manifest["kind"]
-        if kind == "List":
-            for position, item in enumerate(manifest["items"]):
-                self.add(item, f"{where}, items[{position}]")
-            return
         # `metadata: null` is as good as none.
         metadata: dict[str, Any] = manifest.get("metadata") or {}
         manifest["metadata"] = metadata

@@ -170,10 +170,6 @@ class _Named(_Object):
     metadata: _Metadata | None = None
 
 
-class _Items(_Object):
-    items: list[dict[str, Any]]
-
-
 class _Pod(_Named):
     spec: _PodSpec
 
@@ -208,7 +204,6 @@ _BY_KIND: dict[str, type[BaseModel]] = {
     "ConfigMap": _Data,
     "Namespace": _Named,
     "PersistentVolumeClaim": _Named,
-    "List": _Items,
 }
 
 

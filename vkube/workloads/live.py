@@ -8,7 +8,7 @@ from typing import Any
 
 from vkube.connection.cluster import SERVER_SIDE_APPLY, Cluster
 from vkube.errors import ConflictError, ManifestError, NotFoundError
-from vkube.workloads.sources import documents
+from vkube.workloads.sources import documents, mapping
 from vkube.workloads.template import KINDS, title
 
 MANAGER = "vkube"
@@ -47,10 +47,9 @@ class Resources:
         self._cluster = cluster
         self._known: dict[str, dict[str, Object]] = {}
 
-    def target(self, manifest: object, where: str) -> Target:
+    def target(self, manifest: Any, where: str) -> Target:
         """The manifest's target; its namespace is completed. Raises ManifestError, ClusterError."""
-        if not isinstance(manifest, dict):
-            raise ManifestError(f"{where}: a manifest is a mapping")
+        manifest = mapping(manifest, where)
         version, kind, metadata = (manifest.get(key) for key in ("apiVersion", "kind", "metadata"))
         if not (isinstance(version, str) and isinstance(kind, str) and isinstance(metadata, dict)):
             raise ManifestError(f"{where}: a manifest needs apiVersion, kind and metadata")
@@ -83,7 +82,7 @@ def targets(cluster: Cluster, names: Sequence[str], given: str | None) -> list[T
     """The objects of files, directories, `-` or URLs. `given` is -n: a manifest of another namespace is
     refused. Raises ManifestError, also when none of them is a workload."""
     resources = Resources(cluster)
-    found = [resources.target(one, where) for where, document in documents(names) for one in _items(document)]
+    found = [resources.target(one, where) for where, one in documents(names)]
     for one in found:
         if given and one.namespace not in ("", given):
             raise ManifestError(f"{one.where}: {one.title} is not in the namespace of -n, {given}")
@@ -124,9 +123,3 @@ def pods_of(cluster: Cluster, workload: Object) -> list[Object]:
 def _owners(manifest: Object) -> Iterator[str]:
     for owner in manifest["metadata"].get("ownerReferences") or []:
         yield owner["uid"]
-
-
-def _items(document: object) -> list[object]:
-    if isinstance(document, dict) and document.get("kind") == "List":
-        return [one for item in document.get("items") or [] for one in _items(item)]
-    return [document]

@@ -29,7 +29,8 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def documents(names: Sequence[str], stdin: IO[bytes] | None = None) -> Iterator[tuple[str, Any]]:
-    """Each document of each source, after where it stands: `web.yaml, document 2`.
+    """Each document of each source, after where it stands: `web.yaml, document 2`; instead of a List each of
+    its items.
 
     A name is a file, a directory (its files that end in .yaml, .yml or .json; not those below), `-` for
     standard input, or an http(s) URL. Empty documents are left out. Raises ManifestError.
@@ -38,7 +39,28 @@ def documents(names: Sequence[str], stdin: IO[bytes] | None = None) -> Iterator[
         for source, content in _contents(name, stdin or sys.stdin.buffer):
             for position, document in enumerate(_parsed(source, content), 1):
                 if document is not None:
-                    yield f"{source}, document {position}", document
+                    yield from items(document, f"{source}, document {position}")
+
+
+def items(document: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """The document itself, or the items of a List (`kind: List`, `DeploymentList`), also of Lists in it."""
+    kind = document.get("kind") if isinstance(document, dict) else None
+    # A custom resource's kind may end so, too; what is no list of objects is not taken for one.
+    if kind == "List" or (str(kind).endswith("List") and isinstance(document.get("items"), list)):
+        found = document.get("items")
+        if not isinstance(found, list | None):
+            raise ManifestError(f"{where}: items: input should be a valid list")
+        for position, item in enumerate(found or []):
+            yield from items(item, f"{where}, items[{position}]")
+    else:
+        yield where, document
+
+
+def mapping(document: Any, where: str) -> dict[str, Any]:
+    """The document, which must be a mapping. Raises ManifestError."""
+    if not isinstance(document, dict):
+        raise ManifestError(f"{where}: a manifest is a mapping")
+    return document
 
 
 def _contents(name: str, stdin: IO[bytes]) -> Iterator[tuple[str, bytes]]:

@@ -10,11 +10,34 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from vkube.admission.templates import PATHS
 from vkube.errors import ManifestError
 from webhook.layout import INJECT_LABEL
 
+Object = dict[str, Any]
+PATHS: dict[str, tuple[str, ...]] = {
+    "Pod": (),
+    "Deployment": ("spec", "template"),
+    "ReplicaSet": ("spec", "template"),
+    "ReplicationController": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "DaemonSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+"""The fields that lead to the template; a Pod is its own."""
+COLLECTIONS: dict[str, str] = {
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "ReplicationController": "/api/v1/namespaces/{}/replicationcontrollers",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
+    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
+    "DaemonSet": "/apis/apps/v1/namespaces/{}/daemonsets",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
+}
+"""Paths of the API server, to be completed by the namespace."""
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod")
+"""What `vkube start` and local mode run."""
 REPLACED_IN_PLACE = ("Deployment", "StatefulSet", "DaemonSet")
 """Kinds whose controllers roll a new template out."""
 

@@ -14,7 +14,8 @@ from tests.vkube.command import called, vkube
 from vkube.admission.advice import _ADVICE, advice
 from vkube.admission.judgement import has_pod_agent
 from vkube.admission.selectors import mismatch
-from vkube.admission.templates import PATHS, template_of
+from vkube.admission.templates import Template
+from vkube.workloads.template import PATHS
 from webhook.reasons import AdmissionReason
 
 OFFLINE = "--default-settings"
@@ -41,10 +42,10 @@ def test_each_kind_of_workload_is_injected_in_its_template(tmp_path: Path, kind:
     file = written(tmp_path, service, manifest)
     printed = list(yaml.safe_load_all(vkube("inject", "-f", file, OFFLINE)))
     assert printed[0] == service
-    template = template_of(printed[1], "default")
+    template = Template.of(printed[1], "default")
     assert template is not None
     assert has_pod_agent(template.pod)
-    assert template_of(manifest, "default") is not None
+    assert Template.of(manifest, "default") is not None
     again = written(tmp_path, *printed)
     assert list(yaml.safe_load_all(vkube("inject", "-f", again, OFFLINE))) == printed
 

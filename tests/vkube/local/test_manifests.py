@@ -12,7 +12,7 @@ import yaml
 
 from vkube.errors import ManifestError
 from vkube.local.manifests import Manifests, read
-from vkube.workloads.sources import documents
+from vkube.workloads.sources import documents, items
 
 CONTAINERS = [{"name": "web", "image": "web"}]
 POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": CONTAINERS}}
@@ -20,7 +20,8 @@ POD = {"kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": CONTAI
 
 def added(manifest: object) -> Manifests:
     manifests = Manifests()
-    manifests.add(manifest, "m.yaml, document 1")
+    for where, one in items(manifest, "m.yaml, document 1"):
+        manifests.add(one, where)
     return manifests
 
 
@@ -75,7 +76,8 @@ def container(**fields: object) -> dict[str, Any]:
             "(Secret s): data.k: input should be a",
         ),
         ({"kind": "List", "items": [POD, {"kind": "Pod"}]}, "document 1, items[1]: spec: field required"),
-        ({"kind": "List", "items": [1]}, "items[0]: input should be a mapping"),
+        ({"kind": "List", "items": [1]}, "document 1, items[0]: a manifest is a mapping"),
+        ({"kind": "List", "items": {}}, "document 1: items: input should be a valid list"),
     ],
 )
 def test_a_wrong_manifest_is_told_with_its_place_and_field(manifest: object, message: str) -> None:
@@ -90,10 +92,16 @@ def test_null_is_as_good_as_a_missing_field() -> None:
 
 
 def test_a_list_is_what_it_contains() -> None:
-    inner = {"kind": "List", "items": [{"kind": "PersistentVolumeClaim", "metadata": {"name": "p"}}]}
+    claim = {"kind": "PersistentVolumeClaim", "metadata": {"name": "p"}}
+    inner = {"kind": "PersistentVolumeClaimList", "items": [claim]}
     manifests = added({"kind": "List", "items": [POD, inner]})
     assert [one["metadata"]["name"] for one in manifests.workloads] == ["web"]
     assert manifests.claims == {("default", "p")}
+
+
+def test_a_custom_resource_whose_kind_ends_in_list_is_no_list() -> None:
+    assert added({"kind": "AllowList", "metadata": {"name": "a"}}).left_out == ["AllowList default/a"]
+    assert added({"kind": "List", "items": None}).left_out == []
 
 
 @pytest.mark.parametrize("kind", ["Service", "Ingress", "CustomResourceDefinition", "Certificate"])
