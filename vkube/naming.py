@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -72,13 +72,16 @@ def claim(
 
 @dataclass(frozen=True)
 class Wanted:
-    """The name that an administrator wants for an application."""
+    """The name that an administrator wants for an application. `dns_names` are for its certificates; None
+    leaves those that it has."""
 
     namespace: str
     service_account: str
     name: Name
     ttl_seconds: int | None
     lifetime: timedelta
+    dns_names: Sequence[str] | None = None
+    share_dns_names: bool = False
 
 
 def register(agent: Agent, wanted: Wanted, root: Callable[[], Authority], now: datetime) -> str:
@@ -93,6 +96,11 @@ def register(agent: Agent, wanted: Wanted, root: Callable[[], Authority], now: d
         "name": str(wanted.name),
         "ttlSeconds": wanted.ttl_seconds,
     }
+    # Only where it is asked for: an older version of the cluster agent refuses what it does not know.
+    if wanted.dns_names is not None:
+        body["dnsNames"] = list(wanted.dns_names)
+    if wanted.share_dns_names:
+        body["shareDnsNames"] = True
     if wanted.name.is_extension_of(prefix):
         agent.call("POST", "/v1/register-application", body)
         return f"the agent's own, below {prefix}"

@@ -11,6 +11,7 @@ from pydantic import Field
 from cluster_agent.api.contract import DNS_NAME, Answer, Body, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.model import Application
+from cluster_agent.registry.dns_names import LONGEST_DNS_NAME, MOST_DNS_NAMES
 from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registration
 
@@ -34,6 +35,14 @@ class RegisterRequest(UnregisterRequest):
         max_length=32768,
         description="PEM, of the agent's key, for a name that it was not granted",
     )
+    dns_names: list[Annotated[str, Field(max_length=LONGEST_DNS_NAME)]] | None = Field(
+        default=None,
+        max_length=MOST_DNS_NAMES,
+        description="DNS names in its replicas' certificates, in lower case, no wildcards; null: as before",
+    )
+    share_dns_names: bool = Field(
+        default=False, description="whether new DNS names may be another application's, too"
+    )
 
 
 class RegisteredAnswer(Answer):
@@ -41,6 +50,7 @@ class RegisteredAnswer(Answer):
     service_account: str
     name: str = Field(description="the application's, acme:fortuned")
     ttl_seconds: int | None = Field(description="life of its replicas' certificates; null: the agent's")
+    dns_names: list[str] = Field(description="DNS names in its replicas' certificates")
     granted_until: Rfc3339 | None = Field(description="end of an administrator's blessing; null: none needed")
 
 
@@ -67,10 +77,20 @@ def registry_routes(registrar: Registrar) -> APIRouter:
         responses=refuses(400, 401, 403, 409, 415, 503),
     )
     async def register_application(body: RegisterRequest, caller: Authenticated) -> RegisteredAnswer:
-        """For administrators. Forgets the credentials for its previous name, and revokes the certificates
-        issued under them. When no answer arrives, a part may have been done: repeat the call."""
+        """For administrators. If its name changes, forgets the credentials for the previous one, and revokes
+        the certificates issued under them. DNS names are in certificates from their next renewal; those that
+        are left out stay in certificates until these end. When no answer arrives, a part may have been done:
+        repeat the call."""
         application = Application(body.namespace, body.service_account)
-        registered = await registrar.register(caller, application, body.name, body.ttl_seconds, body.chain)
+        registered = await registrar.register(
+            caller,
+            application,
+            body.name,
+            body.ttl_seconds,
+            body.chain,
+            body.dns_names,
+            share_dns_names=body.share_dns_names,
+        )
         described = _described(registered)
         _log.info("application registered", caller=str(caller.name), **described.model_dump(by_alias=True))
         return described
@@ -120,5 +140,6 @@ def _described(one: Registration) -> RegisteredAnswer:
         service_account=one.application.service_account,
         name=str(one.name),
         ttl_seconds=one.ttl_seconds,
+        dns_names=list(one.dns_names),
         granted_until=None if one.chain is None else one.chain.not_after.isoformat(),
     )

@@ -5,11 +5,11 @@ Every check comes before the signature, and the certificate is recorded before t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent.attestation import AttestedPod, Attestor, TokenOutOfTime
@@ -136,11 +136,13 @@ class ReplicaIssuer:
     ) -> IssuedBlessing:
         """Signs and records the pod's blessing. Raises Refusal."""
         application = self.registry.name(secret.application, registered)
+        dns_names = () if registered is None else registered.dns_names
+        if registered is not None and registered.chain is not None:
+            sign = partial(self.room.sign_granted, registered.chain)
+        else:
+            sign = partial(self.room.sign_replica, application)
         with self.watch.stage("signing"):
-            if registered is not None and registered.chain is not None:
-                blessing = self.room.sign_granted(registered.chain, pod.name, key, now=now, ttl=ttl)
-            else:
-                blessing = self.room.sign_replica(application, pod.name, key, now=now, ttl=ttl)
+            blessing = sign(pod.name, key, now=now, ttl=ttl, dns_names=dns_names)
         issuance = Issuance(
             certificate_fingerprint=certificate_fingerprint(blessing),
             secret_id=secret.id,
@@ -151,7 +153,7 @@ class ReplicaIssuer:
             certificate=_certificate(blessing),
         )
         name = application.extend(pod.name)
-        record = _issued(caller, name, issuance, now)
+        record = _issued(caller, name, issuance, dns_names, now)
         with self.watch.stage("store"):
             await self.issuances.add(issuance, record, now=now, most_live=most_live)
         return IssuedBlessing(name, blessing, _half_way(now, blessing.not_after))
@@ -178,14 +180,18 @@ def _certificate(blessing: Blessing) -> IssuedCertificate:
     )
 
 
-def _issued(caller: Caller, name: Name, issuance: Issuance, now: datetime) -> Record:
-    details = {
+def _issued(
+    caller: Caller, name: Name, issuance: Issuance, dns_names: Sequence[str], now: datetime
+) -> Record:
+    details: dict[str, Any] = {
         "name": str(name),
         "uid": issuance.pod_uid,
         "secret": issuance.secret_id,
         "certificate": issuance.certificate_fingerprint,
         "notAfter": int(issuance.not_after.timestamp()),
     }
+    if dns_names:
+        details["dnsNames"] = list(dns_names)
     return Record("blessing-issued", now, str(caller.name), details)
 
 

@@ -3,13 +3,13 @@ agent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, require_administrator
-from cluster_agent.errors import BadRequest
+from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.model import Application, unknown_application
 from cluster_agent.registry.registry import Page, Registration, Registry
@@ -39,11 +39,15 @@ class Registrar:
         name: str,
         ttl_seconds: int | None,
         chain: str | None,
+        dns_names: Sequence[str] | None = None,
+        *,
+        share_dns_names: bool = False,
     ) -> Registration:
         """Gives the application this name, forgets the credentials for its previous name, and revokes the
         certificates issued under them.
 
-        When no answer arrives, a part may have been done: repeat the call.
+        Without `dns_names` it keeps those that it has. When no answer arrives, a part may have been done:
+        repeat the call.
         """
         require_administrator(caller, self.administrators)
         self.room.require_identity()
@@ -53,11 +57,18 @@ class Registrar:
                 "InvalidTtl", f"a TTL is {least} to {LONGEST_TTL_SECONDS} s here, got {ttl_seconds}"
             )
         now = self.now()
+        if dns_names is None:
+            dns_names = await self._dns_names_of(application)
         registration = self.registry.check(
-            application, name, ttl_seconds, chain, roots=self.room.identity_roots, now=now
+            application, name, ttl_seconds, chain, dns_names, roots=self.room.identity_roots, now=now
         )
         record = Record("registered", now, str(caller.name))
-        since = await self.registry.rows.put(registration.row(self.room.issuing, now), record)
+        since = await self.registry.rows.put(
+            registration.row(self.room.issuing, now),
+            record,
+            own_name=str(application.name_under(self.registry.prefix)),
+            share_dns_names=share_dns_names,
+        )
         # If the name changed, revoke every secret; if an earlier attempt stopped half-way, only the older.
         await self._revoke(caller, application, until=since)
         return registration
@@ -76,6 +87,14 @@ class Registrar:
         """The registrations that this agent made, as one page of them that follows `after`."""
         require_administrator(caller, self.administrators)
         return await self.registry.page(after)
+
+    async def _dns_names_of(self, application: Application) -> Sequence[str]:
+        try:
+            registered = await self.registry.of(application)
+        except Forbidden:
+            # Another program wrote the row; to register again is the remedy.
+            return ()
+        return () if registered is None else registered.dns_names
 
     async def _revoke(self, caller: Caller, application: Application, *, until: datetime | None) -> None:
         """Revokes the application's secrets made until then, or all, with the certificates under them."""

@@ -27,6 +27,7 @@ from blessings import Blessing, BlessingsError, Name, Principal, Roots, fingerpr
 from cluster_agent.callers import Administrators
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
+from cluster_agent.registry.dns_names import check_dns_names
 from cluster_agent.signing import granted
 from cluster_agent.signing.signed_text import is_signed, signature_of
 from cluster_agent.store.registry import ListedRow, RegisteredApplications, RegisteredRow
@@ -43,18 +44,19 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Registration:
-    """The name of an application, the TTL of its certificates if it has its own, and, for a name that is not
-    below the prefix, the administrator's blessing."""
+    """The name of an application, the TTL of its certificates if it has its own, for a name that is not below
+    the prefix the administrator's blessing, and the DNS names in its certificates."""
 
     application: Application
     name: Name
     ttl_seconds: int | None
     chain: Blessing | None
+    dns_names: tuple[str, ...] = ()
 
     @property
     def spelled(self) -> str:
         """The form that the agent signs, so that write access to the database gives no name."""
-        document = {
+        document: dict[str, object] = {
             "for": _SIGNED_AS,
             "namespace": self.application.namespace,
             "serviceAccount": self.application.service_account,
@@ -62,6 +64,9 @@ class Registration:
             "ttlSeconds": self.ttl_seconds,
             "chain": None if self.chain is None else self.chain.to_pem(),
         }
+        if self.dns_names:
+            # Only then: rows without DNS names keep the signature of versions that knew none.
+            document["dnsNames"] = list(self.dns_names)
         return json.dumps(document, sort_keys=True)
 
     def row(self, issuing: Principal, now: datetime) -> RegisteredRow:
@@ -73,6 +78,7 @@ class Registration:
             chain=None if self.chain is None else self.chain.to_pem(),
             signature=signature_of(self.spelled, issuing),
             registered_at=now,
+            dns_names=" ".join(self.dns_names) or None,
         )
 
 
@@ -193,7 +199,8 @@ class Registry:
     def _verified(self, row: RegisteredRow) -> Registration:
         """The registration in a row that this agent signed. Raises BlessingsError, ValueError."""
         chain = None if row.chain is None else Blessing.from_pem(row.chain)
-        registration = Registration(row.application, Name.parse(row.name), row.ttl_seconds, chain)
+        dns_names = tuple((row.dns_names or "").split())
+        registration = Registration(row.application, Name.parse(row.name), row.ttl_seconds, chain, dns_names)
         if not is_signed(registration.spelled, row.signature, self.issuing):
             raise ValueError("its signature is not by this agent's issuing key")
         if chain is not None and (
@@ -209,6 +216,7 @@ class Registry:
         name_text: str,
         ttl_seconds: int | None,
         chain_pem: str | None,
+        dns_names: Sequence[str] = (),
         *,
         roots: Roots,
         now: datetime,
@@ -226,7 +234,7 @@ class Registry:
                 "NotGranted", f"{name} is not below {prefix}, so it needs an administrator's blessing for it"
             )
         chain = None if chain_pem is None else _granted_chain(chain_pem, name, roots, self.issuing, now)
-        return Registration(application, name, ttl_seconds, chain)
+        return Registration(application, name, ttl_seconds, chain, check_dns_names(dns_names))
 
 
 def check_name(name: Name, application: Application, *, prefix: Name, administrators: Administrators) -> None:

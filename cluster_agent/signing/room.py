@@ -9,7 +9,7 @@ mistaken for a replica.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -159,7 +159,14 @@ class SigningRoom:
         return {**given, "bootstrap": self.bootstrap}
 
     def sign_replica(
-        self, application: Name, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
+        self,
+        application: Name,
+        pod_name: str,
+        key: PublicKey,
+        *,
+        now: datetime,
+        ttl: timedelta,
+        dns_names: Iterable[str] = (),
     ) -> Blessing:
         """A leaf for a replica under its application, for `ttl` or the issuer's remaining life.
 
@@ -179,7 +186,7 @@ class SigningRoom:
                 extension = ":".join(application.components[len(above.name.components) :])
                 blessing = above.grant(self.issuing.public_key, extension, now=now, lifetime=GRANT_LIFETIME)
                 grant = self._grants[application] = Authority(self.issuing, blessing)
-            return grant.bless(key, pod_name, now=now, lifetime=what.ttl)
+            return grant.bless(key, pod_name, now=now, lifetime=what.ttl, dns_names=dns_names)
 
     def check_terms(self, now: datetime) -> None:
         """Raises Unavailable when the authority may not sign at `now`."""
@@ -201,7 +208,14 @@ class SigningRoom:
             )
 
     def sign_granted(
-        self, chain: Blessing, pod_name: str, key: PublicKey, *, now: datetime, ttl: timedelta
+        self,
+        chain: Blessing,
+        pod_name: str,
+        key: PublicKey,
+        *,
+        now: datetime,
+        ttl: timedelta,
+        dns_names: Iterable[str] = (),
     ) -> Blessing:
         """A leaf for a replica under an administrator's grant for its application, for `ttl` or the grant's
         remaining life. Raises Unavailable."""
@@ -209,7 +223,9 @@ class SigningRoom:
         life = self._granted_lives[chain.presented] = Life.of(chain)
         ttl = min(ttl, self.identity.longest_ttl or ttl)
         with _signing(chain.presented, life, life, now, ttl, GRANT_LIFETIME) as what:
-            return Authority(self.issuing, chain).bless(key, pod_name, now=now, lifetime=what.ttl)
+            return Authority(self.issuing, chain).bless(
+                key, pod_name, now=now, lifetime=what.ttl, dns_names=dns_names
+            )
 
     def sign_bootstrap(self, *, now: datetime) -> BootstrapCredential:
         """A new bootstrap credential with a random identifier of 128 bits. Raises Unavailable."""

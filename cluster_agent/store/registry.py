@@ -15,8 +15,8 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    case,
     delete,
+    insert,
     select,
     text,
     tuple_,
@@ -27,7 +27,7 @@ from cluster_agent.errors import Conflict
 from cluster_agent.model import Application
 from cluster_agent.store.access import Access, from_seconds, seconds
 from cluster_agent.store.batches import Batches
-from cluster_agent.store.tables import applications
+from cluster_agent.store.tables import application_dns_names, applications
 
 _AT_ONCE = 500
 _of_application = tuple_(applications.c.namespace, applications.c.service_account)
@@ -38,7 +38,7 @@ _OF_APPLICATIONS = select(applications).where(_of_application.in_(bindparam("key
 @dataclass(frozen=True)
 class RegisteredRow:
     """A registration. `signature` is the agent's, over all other fields except the time, which is when the
-    application got that name."""
+    application got that name. `dns_names` are separated by spaces; None when there are none."""
 
     namespace: str
     service_account: str
@@ -47,6 +47,7 @@ class RegisteredRow:
     chain: str | None
     signature: str
     registered_at: datetime
+    dns_names: str | None = None
 
     @property
     def application(self) -> Application:
@@ -94,45 +95,38 @@ class RegisteredApplications:
 
         return await self._access.count(read)
 
-    async def put(self, row: RegisteredRow, record: Record) -> datetime | None:
+    async def put(
+        self, row: RegisteredRow, record: Record, *, own_name: str, share_dns_names: bool = False
+    ) -> datetime | None:
         """Registers or changes one application, durably. Returns when it got its name, if it had that name
-        before. Raises Conflict when another one's name is in the way.
+        before; `own_name` is the one that it has without a registration, from the beginning of time.
 
-        In the way is the same name, one that extends it, or one that it extends, because a pod's name is an
-        extension too. The record gets the new and the previous registration.
+        Raises Conflict when another one's name is in the way: the same name, one that extends it, or one that
+        it extends, because a pod's name is an extension too. Likewise for a DNS name that another application
+        has and this one had not, unless they are to share it. The record gets the new and the previous
+        registration.
         """
-        values = {**asdict(row), "registered_at": seconds(row.registered_at)}
         key = {"namespace": row.namespace, "serviceAccount": row.service_account}
-        adding = self._access.insert(applications).values(values)
-        adding = adding.on_conflict_do_update(
-            index_elements=["namespace", "service_account"],
-            set_={
-                **values,
-                "registered_at": case(
-                    (applications.c.name == row.name, applications.c.registered_at),
-                    else_=seconds(row.registered_at),
-                ),
-            },
-        )
 
-        def put(connection: Connection) -> tuple[RegisteredRow | None, RegisteredRow | None]:
+        def put(connection: Connection) -> datetime | None:
             self._lock(connection)
-            other = _in_the_way(connection, row)
             before = _before(connection, row.application)
-            if other is None:
-                details = {**key, **_described(row), "before": before and _described(before)}
-                connection.execute(adding)
-                self._access.append(connection, record.saying(**details))
-            return other, before
-
-        other, before = await self._access.write(put)
-        if other is not None:
-            raise Conflict(
-                "NameTaken",
-                f"another application is registered as {other.name}; choose a name that neither is it, nor "
-                "extends it, nor is extended by it",
+            _refuse_name_of_another(connection, row)
+            if not share_dns_names:
+                _refuse_dns_names_of_another(connection, row, before)
+            since = _named_since(row.name, before, own_name)
+            registered_at = row.registered_at if since is None else since
+            values = {**asdict(row), "registered_at": seconds(registered_at)}
+            adding = self._access.insert(applications).values(values)
+            connection.execute(
+                adding.on_conflict_do_update(index_elements=["namespace", "service_account"], set_=values)
             )
-        return before.registered_at if before is not None and before.name == row.name else None
+            _index_dns_names(connection, row.application, _split(row.dns_names))
+            details = {**key, **_described(row), "before": before and _described(before)}
+            self._access.append(connection, record.saying(**details))
+            return since
+
+        return await self._access.write(put)
 
     def _lock(self, connection: Connection) -> None:
         """Lets one transaction register at a time, so that each sees all earlier names. SQLite has one
@@ -151,6 +145,7 @@ class RegisteredApplications:
             if before is None:
                 return False
             connection.execute(delete(applications).where(_is(application)))
+            _index_dns_names(connection, application, ())
             self._access.append(connection, record.saying(**key, before=_described(before)))
             return True
 
@@ -180,6 +175,54 @@ def _in_the_way(connection: Connection, row: RegisteredRow) -> RegisteredRow | N
     return None
 
 
+def _refuse_name_of_another(connection: Connection, row: RegisteredRow) -> None:
+    other = _in_the_way(connection, row)
+    if other is not None:
+        raise Conflict(
+            "NameTaken",
+            f"another application is registered as {other.name}; choose a name that neither is it, nor "
+            "extends it, nor is extended by it",
+        )
+
+
+def _refuse_dns_names_of_another(
+    connection: Connection, row: RegisteredRow, before: RegisteredRow | None
+) -> None:
+    had = () if before is None else _split(before.dns_names)
+    table = application_dns_names
+    new = [one for one in _split(row.dns_names) if one not in had]
+    for other in connection.execute(select(table).where(table.c.dns_name.in_(new))):
+        if (other.namespace, other.service_account) != (row.namespace, row.service_account):
+            raise Conflict(
+                "DnsNameTaken",
+                f"{other.dns_name} is a DNS name of {other.namespace}/{other.service_account}; with "
+                "shareDnsNames both applications have it",
+            )
+
+
+def _named_since(name: str, before: RegisteredRow | None, own_name: str) -> datetime | None:
+    """When the application got that name; None when it has another."""
+    if before is None:
+        return from_seconds(0) if name == own_name else None
+    return before.registered_at if name == before.name else None
+
+
+def _index_dns_names(connection: Connection, application: Application, names: Sequence[str]) -> None:
+    key = {"namespace": application.namespace, "service_account": application.service_account}
+    table = application_dns_names
+    connection.execute(
+        delete(table).where(
+            table.c.namespace == application.namespace, table.c.service_account == application.service_account
+        )
+    )
+    if names:
+        connection.execute(insert(table), [{"dns_name": one, **key} for one in names])
+
+
+def _split(dns_names: str | None) -> list[str]:
+    return (dns_names or "").split()
+
+
 def _before(connection: Connection, application: Application) -> RegisteredRow | None:
     found = connection.execute(select(applications).where(_is(application))).mappings().one_or_none()
     return None if found is None else _row(found)
@@ -204,4 +247,9 @@ def _is(application: Application) -> ColumnElement[bool]:
 def _described(row: RegisteredRow) -> dict[str, Any]:
     """The registration for the audit. It contains the chain's hash, because a chain is long."""
     chain = None if row.chain is None else hashlib.sha256(row.chain.encode()).hexdigest()
-    return {"name": row.name, "ttlSeconds": row.ttl_seconds, "chain": chain}
+    return {
+        "name": row.name,
+        "ttlSeconds": row.ttl_seconds,
+        "chain": chain,
+        "dnsNames": _split(row.dns_names),
+    }

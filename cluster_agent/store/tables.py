@@ -139,6 +139,17 @@ applications = Table(
     Column("chain", Text),
     Column("signature", Text, nullable=False),
     Column("registered_at", _WHOLE, nullable=False),
+    # Separated by spaces; also signed.
+    Column("dns_names", Text),
+)
+
+# Which applications have a DNS name: an index of `applications.dns_names`, from which no certificate is made.
+application_dns_names = Table(
+    "application_dns_names",
+    METADATA,
+    Column("dns_name", Text, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("service_account", Text, primary_key=True),
 )
 
 # `base_*` is the last record that was removed from the chain's beginning; cluster_agent/audit explains it.

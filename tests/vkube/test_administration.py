@@ -201,6 +201,18 @@ def test_applications_are_registered_listed_and_removed(agent: RunningClusterAge
     assert "this cluster agent recognises acme " in said
     assert "Server disconnected" not in said
 
+    dns = ("--dns-name", "api.shop.svc", "--dns-name", "api.example")
+    said = vkube("register", "shop", "api", "acme:prod:Api", *dns, *flags(agent, root))
+    assert "its certificates have api.shop.svc, api.example from their next renewal" in said
+    assert "shop/api  acme:prod:Api  DNS api.shop.svc,api.example\n" in vkube(
+        "applications", *flags(agent, root)
+    )
+    said = vkube("register", "shop", "web", "acme:fortuned", *dns[:2], *flags(agent, root), ends=1)
+    assert "api.shop.svc is a DNS name of shop/api" in said
+    vkube("register", "shop", "web", "acme:fortuned", *dns[:2], "--share-dns-names", *flags(agent, root))
+    vkube("register", "shop", "api", "acme:prod:Api", "--no-dns-names", *flags(agent, root))
+    assert "shop/api  acme:prod:Api\n" in vkube("applications", *flags(agent, root))
+
     assert "shop/web: unregistered" in vkube("unregister", "shop", "web", *flags(agent, root))
     assert "shop/web: was not registered" in vkube("unregister", "shop", "web", *flags(agent, root))
     assert "acme:fortuned" not in vkube("applications", *flags(agent, root))

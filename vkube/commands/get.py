@@ -107,7 +107,8 @@ def listing(kind: str, now: datetime) -> Listing:
                 Column("NAME", lambda one: one["name"]),
                 Column("TTL", lambda one: f"{one['ttlSeconds']}s" if one["ttlSeconds"] else None),
                 Column("GRANT LEFT", lambda one: left(one["grantedUntil"], now)),
-                # An older version of the cluster agent sends none.
+                # An older version of the cluster agent sends neither.
+                Column("DNS NAMES", lambda one: ",".join(one.get("dnsNames", ())), wide=True),
                 Column("OBJECTION", lambda one: one.get("objection")),
             ),
             lambda one: str(one["name"]),

@@ -19,6 +19,20 @@ def register(parser: argparse.ArgumentParser) -> Run:
     _application(parser)
     parser.add_argument("name", help="acme:fortuned; its replicas are acme:fortuned:POD")
     parser.add_argument("--ttl", type=shared.whole(1), metavar="SECONDS", help="life of replica certificates")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument(
+        "--dns-name",
+        action="append",
+        metavar="NAME",
+        help="a DNS name in replica certificates, for clients that verify by host name; repeat it for more; "
+        "those that are not given again end",
+    )
+    names.add_argument("--no-dns-names", action="store_true", help="no DNS names in certificates")
+    parser.add_argument(
+        "--share-dns-names",
+        action="store_true",
+        help="also DNS names that another application has, for two that are behind one name",
+    )
     parser.add_argument(
         "--days",
         type=shared.days(1),
@@ -54,11 +68,19 @@ def _register(options: argparse.Namespace) -> None:
         raise CredentialsError(f"NAME: {error}") from error
     now = datetime.now(UTC)
     wanted = naming.Wanted(
-        options.namespace, options.service_account, parsed, options.ttl, timedelta(days=options.days)
+        options.namespace,
+        options.service_account,
+        parsed,
+        options.ttl,
+        timedelta(days=options.days),
+        [] if options.no_dns_names else options.dns_name,
+        options.share_dns_names,
     )
     with administering(options) as agent:
         grant = naming.register(agent, wanted, lambda: agent.root_of(parsed), now)
     result(f"registered: {options.namespace}/{options.service_account} is {parsed}, by a grant of {grant}")
+    if wanted.dns_names:
+        result(f"its certificates have {', '.join(wanted.dns_names)} from their next renewal")
 
 
 def _unregister(options: argparse.Namespace) -> None:
@@ -74,7 +96,8 @@ def _applications(options: argparse.Namespace) -> None:
         for one in naming.applications(agent):
             line = f"{one['namespace']}/{one['serviceAccount']}  {one['name']}"
             line += f"  ttl {one['ttlSeconds']} s" if one["ttlSeconds"] else ""
-            line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
             # An older version of the cluster agent sends none.
+            line += f"  DNS {','.join(one['dnsNames'])}" if one.get("dnsNames") else ""
+            line += f"  granted until {one['grantedUntil']}" if one["grantedUntil"] else ""
             line += f"  REFUSED NOW: {one['objection']}" if one.get("objection") else ""
             result(line)

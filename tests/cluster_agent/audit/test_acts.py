@@ -251,7 +251,7 @@ def roots(world: World, *changes: list[str | None], force: bool) -> dict[str, An
 
 
 NEW = {"namespace": "shop", "serviceAccount": "web", "name": "acme:prod:Fortuned", "ttlSeconds": 600}
-OLD = {"name": "acme:prod:Old", "ttlSeconds": 600, "chain": None}
+OLD = {"name": "acme:prod:Old", "ttlSeconds": 600, "chain": None, "dnsNames": []}
 ACTS = [
     Act(
         "claimed",
@@ -267,7 +267,13 @@ ACTS = [
         before_claim=True,
     ),
     Act("chain-renewed", CHIEF, "documents", renewing_the_chain, renewed),
-    Act("registered", CHIEF, "applications", registering, lambda _: {**NEW, "chain": None, "before": None}),
+    Act(
+        "registered",
+        CHIEF,
+        "applications",
+        registering,
+        lambda _: {**NEW, "chain": None, "dnsNames": [], "before": None},
+    ),
     Act(
         "registered",
         CHIEF,

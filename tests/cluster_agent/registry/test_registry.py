@@ -4,7 +4,6 @@ certificates and tokens under the test's clock."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,75 +15,18 @@ from structlog.testing import capture_logs
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots, VerificationError, verify_blessing
 from cluster_agent.audit import Record
-from cluster_agent.callers import Caller
 from cluster_agent.errors import Conflict, Forbidden, NotFound, Refusal, StoreError, Unavailable
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.model import Application, Secret
 from cluster_agent.registry.registry import Registration
 from cluster_agent.store import Store, open_store, tables
 from cluster_agent.store.registry import RegisteredRow
-from tests.claims import CODE, Administrator
-from tests.cluster_agents import AgentUnderClock, pod_token, running_cluster_agent
+from tests.claims import Administrator
+from tests.cluster_agent.registry.claimed import WEB, Claimed
+from tests.cluster_agents import pod_token, running_cluster_agent
 from tests.csrs import csr_of
 
-WEB = Application("shop", "web")
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-
-class Claimed(AgentUnderClock):
-    """A claimed agent, and its registry."""
-
-    def __init__(self, directory: Path, store_url: str) -> None:
-        super().__init__(directory, store_url, claimable=True)
-        self.code_file = directory / "code"
-        self.code_file.write_text(CODE)
-        self.root = Administrator(self.clock())
-
-    async def claim(self) -> None:
-        claiming = self.claim_keeper(self.code_file, lambda _: None)
-        await claiming.claim(**self.root.claim(self.room.issuing.public_key))
-
-    def chief(self, extension: str = "administrator") -> Caller:
-        _, blessing = self.root.leaf(extension)
-        return self.caller(blessing)
-
-    async def put(self, registration: Registration) -> None:
-        """Registers as another replica of the agent does, before it revokes what was issued before."""
-        now = self.clock()
-        await self.store.registered.put(registration.row(self.room.issuing, now), Record("registered", now))
-
-    def grant(self, extension: str, **changes: Any) -> str:
-        keywords = {"path_length": 0, **changes}
-        return self.root.grant(self.room.issuing.public_key, extension, **keywords)
-
-    async def register(
-        self, name: str, chain: str | None = None, *, application: Application = WEB, ttl: int | None = None
-    ) -> Registration:
-        return await self.registrar.register(self.chief(), application, name, ttl, chain)
-
-    async def registered(self) -> list[tuple[Registration, str | None]]:
-        """The registrations, and the objections to their names."""
-        page = await self.registrar.registered(self.chief())
-        return [(one.registration, one.objection) for one in page.listed]
-
-    async def issue(self, application: Application = WEB) -> Blessing:
-        """A pod's blessing, from a new credential."""
-        issued = await self.secrets.make(self.administrator(), application)
-        token = self.token(namespace=application.namespace, service_account=application.service_account)
-        caller = self.caller(issued.credential.blessing)
-        answer = await self.issuer.seek_blessings(caller, csr_of(Principal.create()), token, None)
-        return answer.blessing
-
-    def proven(self, blessing: Blessing) -> str:
-        return str(verify_blessing(blessing, Roots.of(self.root.root.certificate), now=self.clock()))
-
-
-@pytest.fixture
-async def claimed(tmp_path: Path, store_url: str) -> AsyncIterator[Claimed]:
-    agent = Claimed(tmp_path, store_url)
-    await agent.claim()
-    yield agent
-    await agent.store.close()
 
 
 async def refused(claimed: Claimed, name: str, chain: str | None = None) -> str:
@@ -331,7 +273,7 @@ async def test_a_name_is_in_the_way_of_itself_and_of_what_is_above_or_below_what
 
 async def put(store: Store, account: str, name: str) -> None:
     row = RegisteredRow("shop", account, name, None, None, "", NOW)
-    await store.registered.put(row, Record("registered", NOW))
+    await store.registered.put(row, Record("registered", NOW), own_name="")
 
 
 async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_moment(
@@ -342,7 +284,7 @@ async def test_attack_two_names_of_which_one_extends_the_other_at_the_same_momen
     for number, store in enumerate([claimed.store, other] * 10):
         name = "acme:fortuned" + ":db" * (number % 2)
         row = RegisteredRow(f"shop-{number % 2}", "web", name, None, None, "", claimed.clock())
-        put.append(store.registered.put(row, Record("registered", row.registered_at)))
+        put.append(store.registered.put(row, Record("registered", row.registered_at), own_name=""))
     outcomes = await asyncio.gather(*put, return_exceptions=True)
     assert {type(one) for one in outcomes} <= {datetime, type(None), Conflict}
     assert len(await claimed.store.registered.page(None, 100)) == 1

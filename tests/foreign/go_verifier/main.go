@@ -1,6 +1,7 @@
 // Judges chains as Go's crypto/x509 does: as a TLS client's certificate, and as a server's.
 //
-// Input: one JSON object {"name", "root", "chain", "now"} a line, with PEM texts and RFC 3339.
+// Input: one JSON object {"name", "root", "chain", "now", "host"} a line, with PEM texts and RFC 3339; a server
+// must have the host name, if there is one.
 // Output: one JSON object {"name", "client", "server"} a line; a judgement is an error, or empty.
 package main
 
@@ -15,8 +16,8 @@ import (
 )
 
 type question struct {
-	Name, Root, Chain string
-	Now               time.Time
+	Name, Root, Chain, Host string
+	Now                     time.Time
 }
 
 func certificates(text string) ([]*x509.Certificate, error) {
@@ -48,12 +49,16 @@ func judge(asked question, usage x509.ExtKeyUsage) error {
 	for _, one := range chain[1:] {
 		intermediates.AddCert(one)
 	}
-	_, err = chain[0].Verify(x509.VerifyOptions{
+	options := x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
 		CurrentTime:   asked.Now,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
-	})
+	}
+	if usage == x509.ExtKeyUsageServerAuth {
+		options.DNSName = asked.Host
+	}
+	_, err = chain[0].Verify(options)
 	return err
 }
 
