@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from blessings.tls import client_context
 from certs.issue import Material
 from tests.checkout import CHECKOUT
 from tests.endtoend.calls import revoked_serials, seek
-from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation
+from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation, flags
+from tests.vkube.command import vkube
 from tests.waiting import wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
@@ -62,6 +64,20 @@ def test_three_replicas_of_a_plain_deployment_have_three_names_and_call_each_oth
         assert f"acme:prod:shop:fortune:{name_of(caller)} " in installed.runner.pod(name_of(server)).log_of(
             "fortune"
         )
+
+
+def test_everyone_may_read_the_interface_and_a_stranger_may_call_nothing(
+    installed: Installation, shop: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    address = f"{shop[0]['status']['podIP']}:2345"
+    (tmp_path / "roots.pem").write_text(vkube("bundle", "export", *flags(installed)))
+    table = vkube("signature", address, "--ca", tmp_path / "roots.pem").splitlines()
+    assert [line.split()[1] for line in table[1:]] == ["/Add", "/Get", "/Has"]
+    stranger = ssl.create_default_context()
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    for method in ("Add", "Get", "Has"):
+        answer = httpx.post(f"https://{address}/{method}", verify=stranger, content=b'"a"')
+        assert (answer.status_code, "who are you?" in answer.text) == (403, True)
 
 
 def test_a_replica_of_another_application_is_not_served(

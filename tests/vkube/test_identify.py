@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from blessings import Authority, Blessing, Name, Principal, Roots, fingerprint
 from blessings.tls import server_context
 from tests.vkube.command import called, vkube
+from tests.vkube.tls_servers import listening
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -39,33 +38,6 @@ def server(root: Authority) -> Iterator[tuple[str, Blessing]]:
     context = server_context(principal, blessing, roots, client_certificate=ssl.CERT_REQUIRED)
     with listening(context) as address:
         yield address, blessing
-
-
-@contextmanager
-def listening(context: ssl.SSLContext | None) -> Iterator[str]:
-    """A server that shakes hands and hangs up; without a context it answers in plain text."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                try:
-                    if context is None:
-                        connection.sendall(b"SSH-2.0-not-tls\r\n")
-                    else:
-                        connection = context.wrap_socket(connection, server_side=True)
-                        connection.recv(1)
-                except OSError:
-                    pass
-                finally:
-                    connection.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_server_is_identified_by_a_root_in_a_file(

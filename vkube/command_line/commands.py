@@ -75,7 +75,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("bundle export", "bundle:export", "Print the roots, for verifiers elsewhere"),
         _command("bundle import", "bundle:import_bundle", "Let a principal recognise another trust domain"),
     ),
-    "Servers": (_command("identify", "identify:identify", "Show what a TLS server presents and proves"),),
+    "Servers": (
+        _command("identify", "identify:identify", "Show what a TLS server presents and proves"),
+        _command("signature", "signature:signature", "Show the interface that a server offers"),
+    ),
     "Names and administration": (
         _command("register", "registry:register", "Choose an application's name"),
         _command(

@@ -25,8 +25,9 @@ class ReplicaIdentity:
         self._peer_lists = PeerLists(self._agent)
         principal, blessing = self._current()
         self.name: Name = blessing.presented
+        # Optional, because a stranger may read the interface; a call needs a name (`peer_name`).
         self.server: ssl.SSLContext = server_context(
-            principal, blessing, self.roots, client_certificate=ssl.CERT_REQUIRED
+            principal, blessing, self.roots, client_certificate=ssl.CERT_OPTIONAL
         )
         # A rotation changes the context in use: new connections present the new blessing, open ones stay.
         self._source.subscribe_for_updates(self._rotate)

@@ -1,4 +1,5 @@
-"""The server: JSON over HTTP over mTLS, for clients whose name matches a pattern."""
+"""The server: JSON over HTTP over mTLS, for clients whose name matches a pattern. Everyone may read its
+interface."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from typing import Any
 from agent_client import AgentError
 from blessings import BlessingsError, Name, Pattern
 from fortune.identity import ReplicaIdentity, peer_name
+from fortune.interface import INTERFACE, LONGEST_FORTUNE_BYTES, PATH
 
 _HANDSHAKE_SECONDS = 5.0
-_LONGEST_FORTUNE_BYTES = 4096
 
 
 class FortuneServer(ThreadingHTTPServer):
@@ -44,10 +45,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.request = self.server.identity.server.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def do_GET(self) -> None:
+        if self.path == PATH:
+            self._answer(200, INTERFACE)
+        else:
+            self._answer(
+                404, {"error": f"there is {PATH} to get, and to post to {', '.join(INTERFACE['paths'])}"}
+            )
+
     def do_POST(self) -> None:
         length = self.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > _LONGEST_FORTUNE_BYTES:
-            self._answer(413, {"error": f"a fortune has at most {_LONGEST_FORTUNE_BYTES} bytes"})
+        if not length.isdecimal() or int(length) > LONGEST_FORTUNE_BYTES:
+            self._answer(413, {"error": f"a fortune has at most {LONGEST_FORTUNE_BYTES} bytes"})
             return
         # The body is read before any answer: closing the connection with unread data would reset it, and the
         # client would not learn why.
