@@ -96,6 +96,11 @@ class DirectoryPrincipal:
         except InvalidKey as error:
             raise InvalidStore(f"{directory / BLESSINGS}: {error}") from error
 
+    @staticmethod
+    def is_sealed(directory: Path) -> bool:
+        """Whether the key in `directory` is sealed under a passphrase, which `open` then needs."""
+        return os.path.lexists(directory / SEALED_KEY)
+
     @property
     def principal(self) -> Principal:
         """The key pair, for TLS and discharges."""

@@ -23,6 +23,7 @@ from blessings.directory import DirectoryPrincipal
 from blessings.granting.delegation import check_valid_now
 from blessings.keys import parse_public_key
 from blessings.profile.fields import Role
+from vkube import terminal
 from vkube.errors import CredentialsError
 
 ADMINISTRATOR = "administrator"
@@ -40,6 +41,18 @@ def read_passphrase(file: Path | None) -> bytes | None:
     if not passphrase:
         raise CredentialsError(f"{file} is empty, it contains no passphrase")
     return passphrase
+
+
+def check_new(directory: Path, name: str | None) -> None:
+    """Raises CredentialsError when `create` would refuse that directory or that name."""
+    try:
+        if name is not None:
+            Name.parse(name)
+        taken = directory.exists() and any(directory.iterdir())
+    except (BlessingsError, OSError) as error:
+        raise CredentialsError(str(error)) from error
+    if taken:
+        raise CredentialsError(f"{directory} is not empty; a new principal needs a directory of its own")
 
 
 def create(
@@ -60,8 +73,15 @@ def create(
 
 
 def open_directory(directory: Path, passphrase: bytes | None) -> DirectoryPrincipal:
-    """The principal in `directory`. Raises CredentialsError."""
+    """The principal in `directory`. Without a passphrase, the terminal is asked for that of a sealed key.
+
+    Raises CredentialsError, and UsageError where there is no terminal.
+    """
     try:
+        if passphrase is None and DirectoryPrincipal.is_sealed(directory):
+            passphrase = terminal.passphrase(
+                f"Passphrase of {directory}: ", f"the key in {directory} is sealed; name --passphrase-file"
+            )
         return DirectoryPrincipal.open(directory, passphrase=passphrase)
     except BlessingsError as error:
         raise CredentialsError(str(error)) from error

@@ -116,7 +116,7 @@ def test_an_agent_is_claimed_and_the_webhook_works_from_then_on(
             wait_for("a refusal in the webhook's log", lambda: "Unclaimed" in story(), 120, story)
             assert not kubectl.exists("secret", "vanadium-bootstrap", "-n", "shop-claim")
 
-            vkube("principal", "create", tmp_path / "root", "acme")
+            vkube("principal", "create", "--with-passphrase=false", tmp_path / "root", "acme")
             said = vkube(
                 "claim-cluster-agent",
                 *("--cluster-agent", url, "--credentials", tmp_path / "root"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.endtoend.installation import SYSTEM, Installation, flags
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 
 
 def test_the_clusters_own_right_administers(installed: Installation) -> None:
@@ -18,7 +18,7 @@ def test_the_clusters_own_right_administers(installed: Installation) -> None:
 
 
 def test_credentials_of_another_root_are_named_as_such(installed: Installation, tmp_path: Path) -> None:
-    vkube("principal", "create", tmp_path / "root", "acme")
+    vkube("principal", "create", PLAIN, tmp_path / "root", "acme")
     said = vkube("applications", *flags(installed), "--credentials", tmp_path / "root", ends=1)
     assert said.startswith(
         "vkube: the server does not recognise your root: acme:administrator is under the key "

@@ -11,6 +11,9 @@ from typing import TextIO
 
 from vkube.command_line.program import run
 
+PLAIN = "--with-passphrase=false"
+"""For `principal create`, whose key is otherwise sealed."""
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -21,7 +21,7 @@ from cluster_agent.registry.registry import Registration
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 
 
 @pytest.fixture
@@ -48,16 +48,15 @@ def test_a_principal_is_made_and_shown(tmp_path: Path) -> None:
     shown = vkube("principal", "dump", tmp_path / "root", *sealed)
     assert "DEFAULT:   acme until" in shown
     assert "ROOT:      acme " in shown
-    assert "the key is sealed, but no passphrase" in vkube("principal", "dump", tmp_path / "root", ends=1)
-    assert "is not empty" in vkube("principal", "create", tmp_path / "root", ends=1)
-    vkube("principal", "create", tmp_path / "plain")
+    assert "is not empty" in vkube("principal", "create", PLAIN, tmp_path / "root", ends=1)
+    vkube("principal", "create", PLAIN, tmp_path / "plain")
     assert "DEFAULT:   none" in vkube("principal", "dump", tmp_path / "plain")
-    assert "must be lower case" in vkube("principal", "create", tmp_path / "upper", "Acme", ends=1)
+    assert "must be lower case" in vkube("principal", "create", PLAIN, tmp_path / "upper", "Acme", ends=1)
 
 
 def test_attack_an_impostor_without_tls_gets_neither_claim_code_nor_grant(tmp_path: Path) -> None:
     """`--ca` would be of no use: no command sends a credential over http://."""
-    vkube("principal", "create", tmp_path / "root", "acme")
+    vkube("principal", "create", PLAIN, tmp_path / "root", "acme")
     (tmp_path / "code").write_text(CODE)
     (tmp_path / "ca.crt").write_text(DirectoryPrincipal.open(tmp_path / "root").roots.to_pem())
     asked: list[str] = []
@@ -100,7 +99,7 @@ def test_a_claimed_agent_names_replicas_under_the_administrators_root(
     agent: RunningClusterAgent, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    vkube("principal", "create", root, "acme")
+    vkube("principal", "create", PLAIN, root, "acme")
     assert "names what is under acme:prod" in vkube("claim-cluster-agent", *claim_flags(agent, root))
     assert httpx.get(agent.health_url + "/readyz").status_code == 200
     with agent.credential_client(agent.new_secret()["credential"]) as client:
@@ -116,16 +115,16 @@ def test_a_claimed_agent_names_replicas_under_the_administrators_root(
 def test_a_delegation_that_ends_with_the_root_says_that_it_is_shorter_than_asked(
     agent: RunningClusterAgent, tmp_path: Path
 ) -> None:
-    vkube("principal", "create", tmp_path / "root", "acme", "--days", 5)
+    vkube("principal", "create", PLAIN, tmp_path / "root", "acme", "--days", 5)
     said = called("claim-cluster-agent", *claim_flags(agent, tmp_path / "root")).stderr
     assert "shorter than the 1825 days asked for, because the root's certificate ends then" in said
 
 
 def test_what_is_wrong_with_a_claim_is_said(agent: RunningClusterAgent, tmp_path: Path) -> None:
     root, other, plain = tmp_path / "root", tmp_path / "other", tmp_path / "plain"
-    vkube("principal", "create", root, "acme")
-    vkube("principal", "create", other, "other")
-    vkube("principal", "create", plain)
+    vkube("principal", "create", PLAIN, root, "acme")
+    vkube("principal", "create", PLAIN, other, "other")
+    vkube("principal", "create", PLAIN, plain)
     (tmp_path / "code").write_text("x" * 32)
     for credentials, said in (
         (other, "the prefix acme:prod is not under the root other"),
@@ -146,7 +145,7 @@ def test_a_registered_name_that_would_be_refused_now_is_marked(
     agent: RunningClusterAgent, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    vkube("principal", "create", root, "acme")
+    vkube("principal", "create", PLAIN, root, "acme")
     vkube("claim-cluster-agent", *claim_flags(agent, root))
     vkube("register", "shop", "good", "acme:prod:Good", *flags(agent, root))
     issuing = Principal.from_pem((agent.data_directory / "issuing.pem").read_bytes())
@@ -166,7 +165,7 @@ def test_a_registered_name_that_would_be_refused_now_is_marked(
 
 def test_applications_are_registered_listed_and_removed(agent: RunningClusterAgent, tmp_path: Path) -> None:
     root, other = tmp_path / "root", tmp_path / "other"
-    vkube("principal", "create", root, "acme")
+    vkube("principal", "create", PLAIN, root, "acme")
     vkube("claim-cluster-agent", *claim_flags(agent, root))
     said = vkube("register", "shop", "web", "acme:fortuned", "--ttl", "600", *flags(agent, root))
     assert "shop/web is acme:fortuned, by a grant of acme's, until" in said
@@ -195,7 +194,7 @@ def test_applications_are_registered_listed_and_removed(agent: RunningClusterAge
     ):
         assert said in vkube("register", *arguments, *flags(agent, root), ends=1)
     # A root of the same name, but another key, does not get through the handshake.
-    vkube("principal", "create", other, "acme")
+    vkube("principal", "create", PLAIN, other, "acme")
     said = vkube("applications", *flags(agent, other), ends=1)
     assert "the server does not recognise your root: acme:administrator is under the key" in said
     assert "this cluster agent recognises acme " in said

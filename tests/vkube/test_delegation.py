@@ -16,7 +16,7 @@ from blessings.directory import DirectoryPrincipal
 from tests.claims import CODE
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 from tests.vkube.test_administration import claim_flags, flags
 
 
@@ -30,7 +30,7 @@ def agent(directory: Path) -> Iterator[RunningClusterAgent]:
     """Claimed by `directory`/root."""
     (directory / "code").write_text(CODE + "\n")
     with running_cluster_agent(directory, claim="required", claim_code_file=directory / "code") as running:
-        principal("create", directory / "root", "acme")
+        principal("create", PLAIN, directory / "root", "acme")
         vkube("claim-cluster-agent", *claim_flags(running, directory / "root"))
         yield running
 
@@ -43,7 +43,7 @@ def principal(*arguments: object, ends: int = 0) -> str:
 def blessed(directory: Path, name: str, extension: str, *options: object) -> Path:
     """A new principal with a blessing by the root, made as two people would."""
     second = directory / name
-    principal("create", second)
+    principal("create", PLAIN, second)
     (directory / f"{name}.pub").write_text(principal("public-key", second))
     blessing = principal("bless", directory / "root", directory / f"{name}.pub", extension, *options)
     (directory / f"{name}.pem").write_text(blessing)
@@ -86,7 +86,7 @@ def test_the_key_never_leaves_the_second_administrators_directory(
     text = (directory / "dora.pub").read_text() + (directory / "dora.pem").read_text()
     assert "PRIVATE" not in text
     other = directory / "other"
-    principal("create", other)
+    principal("create", PLAIN, other)
     said = principal("set-default", other, directory / "dora.pem", ends=1)
     assert "belongs to another key" in said
     assert DirectoryPrincipal.open(dora).blessings.default is not None
@@ -135,7 +135,7 @@ def test_attack_a_second_administrator_delegates_to_a_third(
     """The third's name matches the access list; but by a delegate nobody is a client of TLS servers."""
     frank = blessed(directory, "frank", "administrator:frank")
     third = directory / "third"
-    principal("create", third)
+    principal("create", PLAIN, third)
     (directory / "third.pub").write_text(principal("public-key", third))
     (directory / "third.pem").write_text(principal("bless", frank, directory / "third.pub", "third"))
     principal("set-default", third, directory / "third.pem")
@@ -144,7 +144,7 @@ def test_attack_a_second_administrator_delegates_to_a_third(
 
 
 def test_what_is_wrong_with_a_blessing_is_said(agent: RunningClusterAgent, directory: Path) -> None:
-    principal("create", directory / "gina")
+    principal("create", PLAIN, directory / "gina")
     key = directory / "gina.pub"
     key.write_text(principal("public-key", directory / "gina"))
     gina = DirectoryPrincipal.open(directory / "gina")
@@ -172,8 +172,8 @@ def test_what_is_wrong_with_a_blessing_is_said(agent: RunningClusterAgent, direc
 def test_a_blessing_that_would_be_dead_is_not_made(
     tmp_path: Path, options: tuple[str, str], said: str
 ) -> None:
-    principal("create", tmp_path / "root", "acme")
-    principal("create", tmp_path / "hana")
+    principal("create", PLAIN, tmp_path / "root", "acme")
+    principal("create", PLAIN, tmp_path / "hana")
     (tmp_path / "hana.pub").write_text(principal("public-key", tmp_path / "hana"))
     printed = principal("bless", tmp_path / "root", tmp_path / "hana.pub", "hana", *options, ends=1)
     assert said in printed
@@ -181,8 +181,8 @@ def test_a_blessing_that_would_be_dead_is_not_made(
 
 
 def test_an_expiry_with_an_offset_is_that_instant(tmp_path: Path) -> None:
-    principal("create", tmp_path / "root", "acme")
-    principal("create", tmp_path / "jane")
+    principal("create", PLAIN, tmp_path / "root", "acme")
+    principal("create", PLAIN, tmp_path / "jane")
     (tmp_path / "jane.pub").write_text(principal("public-key", tmp_path / "jane"))
 
     def expiry(time: str) -> datetime:
@@ -196,8 +196,8 @@ def test_an_expiry_with_an_offset_is_that_instant(tmp_path: Path) -> None:
 
 
 def test_a_blessing_that_ends_with_who_blesses_says_that_it_is_shorter_than_asked(tmp_path: Path) -> None:
-    principal("create", tmp_path / "root", "acme", "--days", 5)
-    principal("create", tmp_path / "ivan")
+    principal("create", PLAIN, tmp_path / "root", "acme", "--days", 5)
+    principal("create", PLAIN, tmp_path / "ivan")
     (tmp_path / "ivan.pub").write_text(principal("public-key", tmp_path / "ivan"))
 
     def bless(days: int) -> tuple[Blessing, str]:

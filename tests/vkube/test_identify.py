@@ -12,7 +12,7 @@ import pytest
 
 from blessings import Authority, Blessing, Name, Principal, Roots, fingerprint
 from blessings.tls import server_context
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 from tests.vkube.tls_servers import listening
 
 NOW = datetime.now(UTC)
@@ -61,7 +61,7 @@ def test_a_server_whose_root_is_unknown_is_shown_with_the_reason(
     assert anonymous.code == 4
     assert "PRESENTED: acme:shop:web\nVALID:     []\n" in anonymous.stdout
     assert "No root is recognised: name --ca" in anonymous.stdout
-    vkube("principal", "create", tmp_path / "mine", "other")
+    vkube("principal", "create", PLAIN, tmp_path / "mine", "other")
     known = called("identify", address, "--credentials", tmp_path / "mine")
     assert known.code == 4
     assert "REJECTED:  " in known.stdout
@@ -71,7 +71,7 @@ def test_a_server_whose_root_is_unknown_is_shown_with_the_reason(
 def test_a_root_of_the_same_name_and_another_key_proves_nothing(
     server: tuple[str, Blessing], tmp_path: Path
 ) -> None:
-    vkube("principal", "create", tmp_path / "root", "acme")
+    vkube("principal", "create", PLAIN, tmp_path / "root", "acme")
     address, _ = server
     # A root with the name of the server's, and another key: it is recognised by its key.
     ended = called("identify", address, "--credentials", tmp_path / "root")

@@ -16,7 +16,7 @@ from blessings import Authority, Name, Principal, Roots
 from blessings.tls import server_context
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import running_cluster_agent
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 from tests.vkube.tls_servers import listening
 from vkube.interface import calls, title
 from vkube.output.table import table
@@ -77,7 +77,7 @@ def test_what_a_server_offers_is_a_table_and_who_it_is_a_note(root: Authority, c
 
 
 def test_a_server_whose_name_is_not_valid_is_shown_with_a_warning(root: Authority, tmp_path: Path) -> None:
-    vkube("principal", "create", tmp_path / "mine")
+    vkube("principal", "create", PLAIN, tmp_path / "mine")
     with listening(serving(root), answer(json.dumps(FORTUNE).encode())) as address:
         nobody = called("signature", address)
         assert (nobody.code, nobody.stdout) == (4, FORTUNES_TABLE)
@@ -103,7 +103,7 @@ def test_the_cluster_agent_shows_its_interface_with_and_without_credentials(tmp_
         assert "Vanadium cluster agent 1: Names replicas" in nobody.stderr
         assert "\nGET /v1/replicas " in nobody.stdout
         assert "after?: string, limit?: integer" in nobody.stdout
-        vkube("principal", "create", tmp_path / "stranger", "other")
+        vkube("principal", "create", PLAIN, tmp_path / "stranger", "other")
         stranger = called("signature", address, *ca, "--credentials", tmp_path / "stranger")
         assert stranger.code == 1
         assert "it ended the connection after the handshake (" in stranger.stderr

@@ -15,7 +15,7 @@ from blessings import Principal
 from blessings.directory import DirectoryPrincipal
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
-from tests.vkube.command import called, vkube
+from tests.vkube.command import PLAIN, called, vkube
 from vkube.commands import get, roots
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -226,7 +226,7 @@ def test_the_roots_are_exported_for_anybody_and_imported_by_a_principal(
     bundle = vkube("bundle", "export", "--format", "spiffe", *flags)
     assert [one["use"] for one in json.loads(bundle)["keys"]] == ["x509-svid"]
     (tmp_path / "bundle.json").write_text(bundle)
-    vkube("principal", "create", tmp_path / "bob")
+    vkube("principal", "create", PLAIN, tmp_path / "bob")
     command = ["bundle", "import", tmp_path / "bob", tmp_path / "bundle.json", "--trust-domain"]
     assert vkube(*command, "acme") == f"{tmp_path / 'bob'} recognises 1 more roots of acme\n"
     assert vkube(*command, "acme") == f"{tmp_path / 'bob'} recognises 0 more roots of acme\n"

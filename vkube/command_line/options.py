@@ -84,13 +84,19 @@ def manifests(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def principal(parser: argparse.ArgumentParser, what: str) -> None:
+    """The directory of a principal, which `what` describes, and --passphrase-file."""
+    parser.add_argument("directory", type=Path, nargs="?", help=f"{what}; by default $V23_CREDENTIALS")
+    passphrase(parser)
+
+
 def passphrase(parser: argparse.ArgumentParser) -> None:
     """--passphrase-file."""
     parser.add_argument(
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="contains the passphrase that the key is sealed under",
+        help="contains the passphrase of a sealed key; by default the terminal is asked",
     )
 
 
@@ -122,5 +128,8 @@ def cluster_agent(parser: argparse.ArgumentParser) -> None:
         "--server-name", metavar="NAME", help="DNS name that the agent's certificate must have"
     )
     group.add_argument(
-        "--passphrase-file", type=Path, metavar="FILE", help="contains the passphrase of the credentials"
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="contains the passphrase of sealed credentials; by default the terminal is asked",
     )

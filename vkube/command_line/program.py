@@ -21,6 +21,13 @@ from vkube.errors import UsageError, VkubeError
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line that tells where the options are explained."""
 
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options. Those between two arguments do not divide these: which argument was left out is known
+        at the end only."""
+        if any(one.nargs == argparse.REMAINDER for one in self._actions):
+            return self.parse_args(arguments)
+        return self.parse_intermixed_args(arguments)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
@@ -80,7 +87,7 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         return _without_command(words)
     parser, do = parser_of(command)
-    options = parser.parse_args([*early, *words[len(command.words) :]])
+    options = parser.parse([*early, *words[len(command.words) :]])
     return do(options) or ExitCode.DONE
 
 

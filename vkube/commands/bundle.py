@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blessings import BlessingsError, Name, Pattern, Roots, TrustBundle
-from blessings.directory import DirectoryPrincipal
-from vkube import credentials
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
+from vkube.commands.principal import opened
 from vkube.connection.cluster_agent import as_nobody
 from vkube.errors import CredentialsError
 from vkube.output.documents import Item
@@ -32,12 +31,11 @@ def export(parser: argparse.ArgumentParser) -> Run:
 def import_bundle(parser: argparse.ArgumentParser) -> Run:
     """Let a principal recognise the roots of another trust domain, from its SPIFFE bundle: for names of that
     domain only."""
-    parser.add_argument("directory", type=Path, help="the principal's directory")
+    shared.principal(parser, "the principal that recognises them")
     parser.add_argument("bundle", type=Path, help="a file with a SPIFFE bundle")
     parser.add_argument(
         "--trust-domain", required=True, help="whose bundle it is: the file does not state it"
     )
-    shared.passphrase(parser)
     return _import
 
 
@@ -63,9 +61,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    held: DirectoryPrincipal = credentials.open_directory(
-        options.directory, credentials.read_passphrase(options.passphrase_file)
-    )
+    held = opened(options)
     try:
         domain = Name.parse(options.trust_domain)
         bundle = TrustBundle.parse(options.bundle.read_bytes(), domain)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,18 +14,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blessings import Blessing, Caveat, Expiry, InvalidCaveat, Methods, fingerprint
 from blessings.directory import DirectoryPrincipal
-from vkube import credentials
+from vkube import credentials, terminal
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
-from vkube.errors import CredentialsError
+from vkube.errors import CredentialsError, UsageError
 from vkube.output.lines import note, result, warning
+from vkube.output.table import printable
 
 # A certificate's end is in whole seconds: one with less than a second of life has expired when it is made.
 _LEAST_DAYS, _MOST_DAYS = 0.00002, 3650
 
 
 def create(parser: argparse.ArgumentParser) -> Run:
-    """Make a new principal; with a NAME, a root."""
+    """Make a new principal; with a NAME, a root. Its key is sealed under a passphrase, which the terminal is
+    asked for."""
     parser.add_argument("directory", type=Path, help="new, or empty")
     parser.add_argument("name", nargs="?", help="makes it the root of this name: acme")
     parser.add_argument(
@@ -31,20 +36,29 @@ def create(parser: argparse.ArgumentParser) -> Run:
         default=3650,
         help="life of the root's certificate (3650)",
     )
-    shared.passphrase(parser)
+    parser.add_argument(
+        "--with-passphrase",
+        dest="seal",
+        choices=("true", "false"),
+        default="true",
+        help="false: the key is not sealed, and is everyone's who can read the file",
+    )
+    parser.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="contains the passphrase; no terminal is asked"
+    )
     return _create
 
 
 def public_key(parser: argparse.ArgumentParser) -> Run:
     """Print the public key as PEM, for another principal to bless."""
-    _directory(parser)
+    shared.principal(parser, "the principal's directory")
     return _public_key
 
 
 def bless(parser: argparse.ArgumentParser) -> Run:
     """Name another principal's key, offline, and print the blessing as PEM. A blessing with a caveat is
     accepted only by programs that know blessings, and by no TLS server, including the cluster agent's."""
-    parser.add_argument("directory", type=Path, help="the principal that blesses")
+    shared.principal(parser, "the principal that blesses")
     parser.add_argument(
         "public_key_file",
         metavar="public-key-file",
@@ -60,43 +74,52 @@ def bless(parser: argparse.ArgumentParser) -> Run:
         help="a caveat: the time until which it holds; UTC without an offset",
     )
     parser.add_argument("--method", action="append", help="a caveat: for these calls only; repeatable")
-    shared.passphrase(parser)
     return _bless
 
 
 def set_default(parser: argparse.ArgumentParser) -> Run:
     """Make a blessing the one to present, instead of the previous one."""
-    parser.add_argument("directory", type=Path, help="the principal that is to present it")
+    shared.principal(parser, "the principal that is to present it")
     parser.add_argument(
         "blessing_file",
         metavar="blessing-file",
         type=Path,
         help="what `bless` printed for this principal's key",
     )
-    shared.passphrase(parser)
     return _set_default
 
 
 def dump(parser: argparse.ArgumentParser) -> Run:
-    """Show what a principal is: its key, its blessings, and the roots that it recognises."""
-    _directory(parser)
+    """Show what a principal is: its key, its blessings with their ends and caveats, and the roots that it
+    recognises."""
+    shared.principal(parser, "the principal's directory")
     return _dump
 
 
-def _directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, help="the principal's directory")
-    shared.passphrase(parser)
-
-
-def _opened(options: argparse.Namespace) -> DirectoryPrincipal:
+def opened(options: argparse.Namespace) -> DirectoryPrincipal:
+    """The principal that the command line names, or $V23_CREDENTIALS."""
+    if options.directory is None:
+        if not (named := os.environ.get("V23_CREDENTIALS")):
+            raise UsageError("expected the directory of a principal, or $V23_CREDENTIALS")
+        options.directory = Path(named)
     return credentials.open_directory(options.directory, credentials.read_passphrase(options.passphrase_file))
 
 
 def _create(options: argparse.Namespace) -> None:
+    sealed = options.seal == "true"
+    if options.passphrase_file is not None and not sealed:
+        raise UsageError("--with-passphrase=false contradicts --passphrase-file")
+    credentials.check_new(options.directory, options.name)
+    passphrase = credentials.read_passphrase(options.passphrase_file)
+    if passphrase is None and sealed:
+        passphrase = terminal.new_passphrase(
+            f"Passphrase for {options.directory}: ",
+            "name --passphrase-file; or --with-passphrase=false, which leaves the key unsealed",
+        )
     credentials.create(
         options.directory,
         options.name,
-        passphrase=credentials.read_passphrase(options.passphrase_file),
+        passphrase=passphrase,
         lifetime=timedelta(days=options.days),
         now=datetime.now(UTC),
     )
@@ -106,7 +129,7 @@ def _create(options: argparse.Namespace) -> None:
 
 
 def _public_key(options: argparse.Namespace) -> None:
-    key = _opened(options).public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    key = opened(options).public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     sys.stdout.write(key.decode())
 
 
@@ -119,7 +142,7 @@ def _bless(options: argparse.Namespace) -> None:
     caveats: list[Caveat] = [] if options.expires is None else [_expiry(options.expires, now)]
     if options.method:
         caveats.append(_methods(options.method))
-    blesser = _opened(options)
+    blesser = opened(options)
     key, blessing = credentials.bless(
         blesser,
         options.public_key_file,
@@ -134,7 +157,7 @@ def _bless(options: argparse.Namespace) -> None:
 
 
 def _set_default(options: argparse.Namespace) -> None:
-    blessing = credentials.set_default(_opened(options), options.blessing_file, datetime.now(UTC))
+    blessing = credentials.set_default(opened(options), options.blessing_file, datetime.now(UTC))
     result(f"{options.directory} presents {blessing.presented} until {blessing.not_after.isoformat()}")
 
 
@@ -160,20 +183,29 @@ def _methods(names: list[str]) -> Methods:
 
 
 def _dump(options: argparse.Namespace) -> None:
-    principal = _opened(options)
+    principal = opened(options)
     lines = [f"PUBLICKEY: {fingerprint(principal.public_key)}"]
     default = principal.blessings.default
     if default is None:
         lines.append("DEFAULT:   none")
     else:
         lines.append(f"DEFAULT:   {default.presented} until {default.not_after.isoformat()}")
-    lines += [
-        f"FOR PEERS: {blessing.presented} for {pattern} until {blessing.not_after.isoformat()}"
-        for pattern, blessing in principal.blessings.for_peers
-    ]
+        lines += _caveats(default)
+    for pattern, blessing in principal.blessings.for_peers:
+        lines.append(f"FOR PEERS: {blessing.presented} for {pattern} until {blessing.not_after.isoformat()}")
+        lines += _caveats(blessing)
     lines += [
         f"ROOT:      {root.pattern} {fingerprint(root.facts.public_key)} "
         f"until {root.facts.not_after.isoformat()}"
         for root in principal.roots
     ]
-    result("\n".join(lines))
+    for line in lines:
+        result(printable(line))
+
+
+def _caveats(blessing: Blessing) -> Iterator[str]:
+    """The caveats of each certificate of the chain: all must hold."""
+    for position in range(len(blessing.certificates)):
+        facts = blessing.facts(position)
+        for caveat in facts.caveats:
+            yield f"CAVEAT:    of {facts.name}: {json.dumps(caveat.to_json(), ensure_ascii=False)}"
