@@ -61,8 +61,3 @@ demo: install ## the product in local mode, step by step, in under a minute
 .PHONY: controlplane
 controlplane: install ## build or find the Kubernetes programs that tests need
 	$(BIN)/python -m tests.controlplane build
-
-.PHONY: protocol
-protocol: install ## generate the Workload API's messages anew from workload.proto
-	PATH=$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpclib_python_out=. --mypy_out=. \
-		pod_agent/workload/protocol/workload.proto

@@ -18,6 +18,8 @@ from pod_agent import health
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.errors import PodAgentError
+from pod_agent.grpc.connection import Connection
+from pod_agent.grpc.server import GrpcServer
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
 from pod_agent.listener import BoundedListener, BoundedServer
@@ -26,8 +28,7 @@ from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, ignored, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
-from pod_agent.workload.bounds import WorkloadServer
-from pod_agent.workload.server import WorkloadAPI
+from pod_agent.workload.x509 import X509Profile
 from service import logs
 from service.errors import SettingsError
 from service.event_loop import event_loop
@@ -74,8 +75,9 @@ async def _run(settings: Settings) -> None:
         "workload-connections",
         listen_unix(workload_path),
         _MOST_CONNECTIONS,
-        WorkloadServer(WorkloadAPI(current)).protocol,
+        GrpcServer(X509Profile(current).methods()).connection,
         lambda connection: connection.is_busy,
+        end=Connection.end,
     )
     health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     servers = [

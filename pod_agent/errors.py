@@ -1,17 +1,21 @@
 """Every error of the pod agent, as a tree.
 
 PodAgentError
-└── SeekError           no blessing this time; the keeper tries again
-    ├── Refused         the cluster agent refused, with its reason
-    ├── Unreachable     the cluster agent did not answer, or asked to wait
-    ├── NotMounted      the credential or the token is missing, or cannot be read
-    ├── Untrustworthy   the cluster agent's answer does not match the request
-    └── ClocksDiffer    a certificate is not valid by this node's clock
+├── SeekError           no blessing this time; the keeper tries again
+│   ├── Refused         the cluster agent refused, with its reason
+│   ├── Unreachable     the cluster agent did not answer, or asked to wait
+│   ├── NotMounted      the credential or the token is missing, or cannot be read
+│   ├── Untrustworthy   the cluster agent's answer does not match the request
+│   └── ClocksDiffer    a certificate is not valid by this node's clock
+└── GrpcError           a gRPC call ends with this status
+    └── MalformedMessage   a client's protobuf message cannot be read
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+from pod_agent.grpc.status import Status
 
 
 class PodAgentError(Exception):
@@ -62,3 +66,18 @@ class Untrustworthy(SeekError):
 
 class ClocksDiffer(SeekError):
     """A certificate is not valid by this node's clock."""
+
+
+class GrpcError(PodAgentError):
+    """A gRPC call ends with `status`; its client is shown the message."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class MalformedMessage(GrpcError):
+    """A client's protobuf message cannot be read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Status.INVALID_ARGUMENT, f"the message cannot be read: {message}")

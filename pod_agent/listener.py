@@ -35,7 +35,7 @@ class BoundedListener(Generic[_P]):
     has that `name`.
 
     `make` makes the protocol of one connection, and `is_busy` returns whether it does something for its
-    client. With `brief`, even a busy connection makes room.
+    client. With `brief`, even a busy connection makes room. `end` ends one at the program's end.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class BoundedListener(Generic[_P]):
         is_busy: Callable[[_P], bool],
         *,
         brief: bool = False,
+        end: Callable[[_P], None] | None = None,
     ) -> None:
         self._listening = listening
         self._most = most
         self._make = make
         self._is_busy = is_busy
         self._brief = brief
+        self._end = end
         # A dict, because it keeps the order: oldest first.
         self._open: dict[_Connection[_P], None] = {}
         self._beginning: set[asyncio.Task[None]] = set()
@@ -73,9 +75,13 @@ class BoundedListener(Generic[_P]):
 
     def end_all(self) -> None:
         """Ends all connections, after what was written to them."""
-        for connection in self._open:
-            if connection.transport is not None:
+        for connection in list(self._open):
+            if connection.transport is None:
+                continue
+            if self._end is None:
                 connection.transport.close()
+            else:
+                self._end(connection.protocol)
 
     def _admit(self, accepted: socket.socket, client: Any) -> None:
         address = network_of(client[0]) if client else ""

@@ -1,0 +1,36 @@
+"""A gRPC server: the table of its methods, and the limits that all connections share.
+
+server = GrpcServer({"/SpiffeWorkloadAPI/FetchX509SVID": fetch_x509_svid})
+await loop.create_unix_server(server.connection, path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from pod_agent.grpc.call import Method, Room
+from pod_agent.grpc.connection import Connection, Share
+from service.bounded_log import BoundedLog
+
+MOST_STREAMS_OF_CONNECTION = 100
+MOST_STREAMS = 400
+MOST_ARRIVING_BYTES = 1 << 20
+
+
+class GrpcServer:
+    """Serves `methods`, by their paths. All others are UNIMPLEMENTED."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = methods
+        self._share = Share(
+            MOST_STREAMS,
+            MOST_STREAMS_OF_CONNECTION,
+            Room(MOST_ARRIVING_BYTES),
+            BoundedLog(structlog.get_logger("pod_agent")),
+        )
+
+    def connection(self) -> Connection:
+        """The protocol of one connection."""
+        return Connection(self._methods, self._share)

@@ -1,1 +1,0 @@
-"""Generated from workload.proto; `make protocol` does it anew."""
