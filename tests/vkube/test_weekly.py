@@ -16,7 +16,7 @@ from blessings.directory import DirectoryPrincipal
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.vkube.command import PLAIN, called, vkube
-from vkube.commands import get, roots
+from vkube.commands import describe, get, roots
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -101,6 +101,31 @@ def test_a_watch_prints_what_is_new_until_ctrl_c(
     ended = called("get", "replicas", "-n", "watched", "-w", "-o", "name", *flags)
     assert ended.code == 130
     assert ended.stdout == ("replica/acme:prod:watched:web:web-1\nreplica/acme:prod:watched:web:web-2\n")
+
+
+def test_a_watch_prints_what_is_gone_as_a_row(
+    agent: RunningClusterAgent, flags: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued(agent, "leaving", "web-1", "web-2")
+    revoked: list[str] = []
+
+    def pause(_: float) -> None:
+        if revoked:
+            raise KeyboardInterrupt
+        monkeypatch.undo()  # of the pause, for the command in the command
+        revoked.append(vkube("revoke", "--pod", "web-2", "-n", "leaving", *flags))
+        monkeypatch.setattr("vkube.commands.get.time.sleep", pause)
+
+    monkeypatch.setattr("vkube.commands.get.time.sleep", pause)
+    ended = called("get", "replicas", "-n", "leaving", "-w", *flags)
+    assert ended.code == 130
+    rows = [line.split()[:3] for line in ended.stdout.splitlines()]
+    assert rows == [
+        ["EVENT", "NAMESPACE", "POD"],
+        ["ADDED", "leaving", "web-1"],
+        ["ADDED", "leaving", "web-2"],
+        ["DELETED", "leaving", "web-2"],
+    ]
 
 
 def test_one_replica_is_described_by_pod_or_name(agent: RunningClusterAgent, flags: list[object]) -> None:
@@ -269,8 +294,8 @@ def test_listings_to_the_letter() -> None:
         "shop        web-1   acme:prod:shop:web:web-1   45m    web               ab12     s-1      "
         "705ab4f5   crl=7,roots=2\n"
     )
-    published = {"crl": {"required": 9}, "roots": {"required": 1}}
-    assert get.described(replica, published, NOW) == (
+    replica["published"] = {"crl": {"required": 9}, "roots": {"required": 1}}
+    assert describe.described_replica(replica, NOW) == (
         "Name:              acme:prod:shop:web:web-1\n"
         "Namespace:         shop\n"
         "Service account:   web\n"
@@ -297,10 +322,3 @@ def test_listings_to_the_letter() -> None:
         "4e:00   prepared   2026-11-28T00:00:00Z   3653d   4/5            "
         "active when 100% have it, at the latest 2026-11-29T00:02:00Z\n"
     )
-
-
-def test_what_changed_is_what_a_watch_prints() -> None:
-    first, second = {"name": "a", "notAfter": "1"}, {"name": "b", "notAfter": "1"}
-    renewed = {**first, "notAfter": "2"}
-    assert get.changed([first, second], [renewed, second]) == [renewed]
-    assert get.changed([first], []) == []

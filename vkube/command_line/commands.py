@@ -50,7 +50,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("get applications", "get:get_applications", "List the registered applications"),
         _command("get secrets", "get:get_secrets", "List the bootstrap credentials"),
         _command("get revocations", "get:get_revocations", "List what is revoked"),
-        _command("describe replica", "get:describe_replica", "Show one live replica"),
+        _command("describe replica", "describe:replica", "Show one live replica"),
+        _command("describe application", "describe:application", "Show one application with its replicas"),
+        _command("describe secret", "describe:secret", "Show one bootstrap credential with its replicas"),
+        _command("describe revocation", "describe:revocation", "Show one revocation, and what ends it"),
         _command("events", "events:events", "Show the way of a Pod to its identity, step by step"),
         _command("logs", "events:logs", "Print the log of a part of the product"),
         _command("audit", "audit:audit", "Search the audit: who did what, and when"),
@@ -109,7 +112,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
 }
 FAMILIES = {
     "get": "List replicas, applications, secrets, revocations",
-    "describe": "Show one replica",
+    "describe": "Show one replica, application, secret or revocation",
     "bundle": "The roots as a file, out of the cluster and into a principal",
     "roots": "The identity roots: status, prepare, activate, retire",
     "principal": "Principals: a key and its blessings, in a directory",

@@ -70,6 +70,11 @@ def output(parser: argparse.ArgumentParser, *, watch: bool = False) -> None:
     group.add_argument("-o", "--output", choices=OUTPUTS, default="table", help="table by default")
     if watch:
         group.add_argument("-w", "--watch", action="store_true", help="print what changes until Ctrl-C")
+        group.add_argument(
+            "--output-watch-events",
+            action="store_true",
+            help="with --watch and json, yaml or name: ADDED, MODIFIED or DELETED too, as tables always have",
+        )
 
 
 def manifests(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,8 @@
-"""`vkube get` and `vkube describe`: what the cluster agent knows."""
+"""`vkube get`: what the cluster agent knows."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,12 +13,19 @@ from vkube.command_line.commands import Run
 from vkube.commands.scope import namespace_of
 from vkube.connection.cluster_agent import ClusterAgent, administering
 from vkube.errors import NotFoundError
-from vkube.output.documents import Column, Item, Listing, document
-from vkube.output.fields import fields
+from vkube.output.documents import Column, Item, Listing
 from vkube.output.times import left
+from vkube.output.watch import Key, WatchOutput, changes
 
 _WATCH_SECONDS = 2.0
 _PAGE = 1000
+# By what a watch tells items apart: a replica that renewed, or an application with a new name, is modified.
+_KEYS: dict[str, Key] = {
+    "replica": lambda one: one["podUid"],
+    "application": lambda one: (one["namespace"], one["serviceAccount"]),
+    "secret": lambda one: one["id"],
+    "revocation": lambda one: (one["kind"], one["namespace"], one["serviceAccount"], one["podUid"]),
+}
 Read = Callable[[ClusterAgent, str | None], Sequence[Item]]
 """Reads the items of one namespace, or of all."""
 
@@ -44,15 +50,6 @@ def get_secrets(parser: argparse.ArgumentParser) -> Run:
 def get_revocations(parser: argparse.ArgumentParser) -> Run:
     """List the revoked applications and replicas. Those of deleted Pods are left out."""
     return _list(parser, "revocation", revocations)
-
-
-def describe_replica(parser: argparse.ArgumentParser) -> Run:
-    """Show one live replica: its names, certificate, and the publications that it has acknowledged."""
-    parser.add_argument("replica", help="name of its Pod, or its blessing name")
-    shared.namespace(parser)
-    shared.output(parser)
-    shared.cluster_agent(parser)
-    return _describe_replica
 
 
 def replicas(agent: ClusterAgent, namespace: str | None) -> list[Item]:
@@ -150,32 +147,18 @@ def _list(parser: argparse.ArgumentParser, kind: str, read: Read) -> Run:
         with administering(options) as agent:
             items = read(agent, namespace)
             where = "" if namespace is None else f" in the namespace {namespace} (-A lists all)"
-            listing(kind, datetime.now(UTC)).show(items, options.output, where=where)
-            while options.watch:
-                sys.stdout.flush()
+            if not options.watch:
+                listing(kind, datetime.now(UTC)).show(items, options.output, where=where)
+                return
+            printed = WatchOutput(options.output, with_events=options.output_watch_events)
+            before: Sequence[Item] = ()
+            while True:
+                if found := changes(before, items, _KEYS[kind]):
+                    printed.show(listing(kind, datetime.now(UTC)), found)
                 time.sleep(_WATCH_SECONDS)
-                latest = read(agent, namespace)
-                new = changed(items, latest)
-                if new:
-                    shown = listing(kind, datetime.now(UTC))
-                    sys.stdout.write(shown.text(new, options.output))
-                items = latest
+                before, items = items, read(agent, namespace)
 
     return run
-
-
-def changed(before: Sequence[Item], after: Sequence[Item]) -> list[Item]:
-    """The items of `after` that are new, or have another content."""
-    return [one for one in after if one not in before]
-
-
-def _describe_replica(options: argparse.Namespace) -> None:
-    namespace = None if ":" in options.replica else namespace_of(options)
-    with administering(options) as agent:
-        one = find_replica(agent, options.replica, namespace)
-        published = agent.call("GET", "/v1/acknowledgements")["kinds"]
-    text = document(one, options.output)
-    sys.stdout.write(described(one, published, datetime.now(UTC)) if text is None else text)
 
 
 def find_replica(agent: ClusterAgent, name: str, namespace: str | None) -> Item:
@@ -188,28 +171,6 @@ def find_replica(agent: ClusterAgent, name: str, namespace: str | None) -> Item:
             "explain states why a Pod has no identity"
         )
     return found[0]
-
-
-def described(one: Item, published: dict[str, Any], now: datetime) -> str:
-    """One replica, field by field."""
-    rows: list[tuple[str, object]] = [
-        ("Name", one["name"]),
-        ("Namespace", one["namespace"]),
-        ("Service account", one["serviceAccount"]),
-        ("Pod", one["pod"]),
-        ("Pod UID", one["podUid"]),
-        (
-            "Certificate",
-            f"serial {one['serial']}, until {one['notAfter']} ({left(one['notAfter'], now)} left)",
-        ),
-        ("Public key", one["publicKey"]),
-        ("Issued under", f"secret {one['secret']}"),
-    ]
-    for kind, state in published.items():
-        has = one["acknowledged"].get(kind, 0)
-        current = "up to date" if has >= state["required"] else f"needs {state['required']}"
-        rows.append((f"Has {kind}", f"version {has}, {current}"))
-    return fields(rows)
 
 
 def _acknowledged(one: Item) -> str:

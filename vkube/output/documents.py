@@ -40,6 +40,10 @@ class Listing:
         else:
             sys.stdout.write(self.text(items, output))
 
+    def shown(self, output: str) -> list[Column]:
+        """The columns of `table` or `wide`."""
+        return [one for one in self.columns if output == "wide" or not one.wide]
+
     def text(self, items: Sequence[Item], output: str) -> str:
         """The items in that format."""
         if output == "json":
@@ -51,7 +55,7 @@ class Listing:
             return as_yaml({"kind": f"{self.kind}List", "items": list(items)})
         if output == "name":
             return "".join(f"{self.kind.lower()}/{self.name(item)}\n" for item in items)
-        columns = [one for one in self.columns if output == "wide" or not one.wide]
+        columns = self.shown(output)
         rows = [[column.value(item) for column in columns] for item in items]
         return table([column.header for column in columns], rows) + "\n"
 

@@ -10,14 +10,27 @@ NOTHING = "<none>"
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The lines of a table, without the last newline. Empty and missing values are `<none>`."""
-    cells = [[printable(one) for one in row] for row in rows]
-    columns = list(zip(header, *cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    lines = [header, *cells]
-    return "\n".join(
-        _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return GrowingTable(header).text(rows).removesuffix("\n")
+
+
+class GrowingTable:
+    """A table that gets more rows later: its header is printed once, and no column becomes narrower."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._lines: list[Sequence[str]] = [header]
+        self._widths = [0] * len(header)
+
+    def text(self, rows: Iterable[Sequence[object]]) -> str:
+        """The lines of these rows, each with a newline; before the first of all rows the header."""
+        lines = self._lines + [[printable(one) for one in row] for row in rows]
+        self._lines = []
+        for line in lines:
+            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, line, strict=True)]
+        return "".join(
+            _GAP.join(cell.ljust(width) for cell, width in zip(line, self._widths, strict=True)).rstrip()
+            + "\n"
+            for line in lines
+        )
 
 
 def printable(value: object) -> str:
