@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.chromium import Chromium, browser, find_chromium
 from tests.cluster.cluster import cluster_parts
 from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
@@ -68,6 +69,14 @@ def find_promtool(_say: Say) -> Path:
     return Path(found)
 
 
+def chromium_program(_say: Say) -> str:
+    """Raises ProgramsUnavailableError."""
+    found = find_chromium()
+    if found is None:
+        raise ProgramsUnavailableError("there is no Chromium on PATH (Debian's package chromium has it)")
+    return found
+
+
 def _needs() -> dict[str, Need]:
     """By the name of the fixture, which is also the marker of the tests that use it."""
     return {
@@ -76,6 +85,7 @@ def _needs() -> dict[str, Need]:
         "built_images": Need("images", runnable_images),
         "previous_release": Need("the previous release", find_previous_release),
         "go_toolchain": Need("Go", find_go),
+        "chromium": Need("Chromium", chromium_program),
         "promtool": Need("Prometheus' promtool", find_promtool),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
@@ -180,6 +190,13 @@ def promtool(request: pytest.FixtureRequest) -> Path:
     """Prometheus' own judge of rules."""
     found: Path = what_was_found(request, "promtool")
     return found
+
+
+@pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest) -> Iterator[Chromium]:
+    """A headless browser."""
+    with browser(what_was_found(request, "chromium")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
     "What is there": (
         _command("status", "status:status", "Show who has an identity, for how long, and who lacks one"),
+        _command("dashboard", "dashboard:dashboard", "Serve a page that shows it, kept up to date"),
         _command("check", "check:check", "Check the cluster and the installation, with what to do"),
         _command("get replicas", "get:get_replicas", "List the live replicas"),
         _command("get applications", "get:get_applications", "List the registered applications"),

@@ -51,14 +51,15 @@ def shown(answer: dict[str, Any], now: datetime) -> str:
             one["since"],
             left(one["notAfter"], now),
             f"{one['acknowledged']}/{one['liveReplicas']}" if one.get("liveReplicas") is not None else None,
-            _next(one),
+            next_phase(one),
         )
         for one in answer["roots"]
     ]
     return table(header, rows) + "\n"
 
 
-def _next(one: dict[str, Any]) -> str | None:
+def next_phase(one: dict[str, Any]) -> str | None:
+    """What a root's next phase waits for, or when it comes; None without one."""
     if one.get("activeAtTheLatest"):
         share = one.get("shareNeeded")
         when = f"at the latest {one['activeAtTheLatest']}"

@@ -164,16 +164,18 @@ def _certificate_refused(error: BaseException) -> str | None:
 
 
 @contextmanager
-def administering(options: argparse.Namespace) -> Iterator[ClusterAgent]:
-    """The cluster agent, with credentials. Raises VkubeError."""
-    with _reached(options, anonymous=False) as agent:
+def administering(
+    options: argparse.Namespace, directory: DirectoryPrincipal | None = None
+) -> Iterator[ClusterAgent]:
+    """The cluster agent, with credentials: those of `directory`, if it is open already. Raises VkubeError."""
+    with _reached(options, directory or open_credentials(options), anonymous=False) as agent:
         yield agent
 
 
 @contextmanager
 def as_nobody(options: argparse.Namespace) -> Iterator[ClusterAgent]:
     """The cluster agent without credentials, for what anybody may ask, and for a claim. Raises VkubeError."""
-    with _reached(options, anonymous=True) as agent:
+    with _reached(options, None, anonymous=True) as agent:
         yield agent
 
 
@@ -186,9 +188,10 @@ def open_credentials(options: argparse.Namespace) -> DirectoryPrincipal | None:
 
 
 @contextmanager
-def _reached(options: argparse.Namespace, *, anonymous: bool) -> Iterator[ClusterAgent]:
+def _reached(
+    options: argparse.Namespace, directory: DirectoryPrincipal | None, *, anonymous: bool
+) -> Iterator[ClusterAgent]:
     with ExitStack() as stack:
-        directory = None if anonymous else open_credentials(options)
         known: list[Cluster] = []
 
         def cluster() -> Cluster:

@@ -35,6 +35,10 @@ class GrowingTable:
 
 def printable(value: object) -> str:
     """The text of a value, for a terminal."""
-    # A name that another program chose may contain a line break or an escape sequence for the terminal.
-    text = "" if value is None else str(value)
-    return "".join(one if one.isprintable() else "�" for one in text) or NOTHING
+    return visible("" if value is None else str(value)) or NOTHING
+
+
+def visible(text: str) -> str:
+    """The text without characters that are not printable. A name that another program chose may contain a
+    line break, an escape sequence for the terminal, or a character that turns the direction of writing."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "�" for one in text)
