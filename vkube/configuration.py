@@ -7,6 +7,7 @@ JSON Schema is docs/vkube-cfg.schema.json.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,8 @@ _LONGEST_BYTES = 1 << 20
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _IMAGE = r"^\S+$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
+# Not one with a digest: that is of one image only.
+_CLUSTER_AGENT_IMAGE = re.compile(r"^((?:\S*/)?)cluster-agent((?::[^:/@\s]+)?)$")
 _Text = Annotated[str, Field(min_length=1, max_length=2048)]
 _Quantity = Annotated[str, Field(pattern=_QUANTITY, max_length=32)]
 
@@ -77,6 +80,14 @@ class PodAgentSection(_Section):
     )
 
 
+class WebhookSection(_Section):
+    """The webhook, which injects the pod agent."""
+
+    image: Annotated[str, Field(pattern=_IMAGE)] | None = Field(
+        default=None, description="image of the webhook; by default the one beside clusterAgent.image"
+    )
+
+
 class Configuration(_Section):
     """The whole file."""
 
@@ -90,6 +101,7 @@ class Configuration(_Section):
     cluster: _Text | None = Field(default=None, description="on GKE: name of the cluster")
     cluster_agent: ClusterAgentSection = Field(default_factory=ClusterAgentSection)
     pod_agent: PodAgentSection = Field(default_factory=PodAgentSection)
+    webhook: WebhookSection = Field(default_factory=WebhookSection)
 
     @model_validator(mode="after")
     def _context_or_gke(self) -> Self:
@@ -107,6 +119,20 @@ class Configuration(_Section):
         if self.project is None:
             return self.context
         return f"gke_{self.project}_{self.zone}_{self.cluster}"
+
+    @property
+    def webhook_image(self) -> str:
+        """The webhook's image: as the cluster agent's, with `webhook` in its place. Raises
+        ConfigurationError when that cannot be told."""
+        if self.webhook.image is not None:
+            return self.webhook.image
+        beside = _CLUSTER_AGENT_IMAGE.sub(r"\1webhook\2", self.cluster_agent.image)
+        if beside == self.cluster_agent.image:
+            raise ConfigurationError(
+                f"webhook.image: expected, because clusterAgent.image is {self.cluster_agent.image}, whose "
+                "last part is not cluster-agent"
+            )
+        return beside
 
 
 def load(file: Path | None) -> Configuration:
@@ -192,5 +218,6 @@ def _keys(section: tuple[str, ...]) -> list[str]:
         (): Configuration,
         ("clusterAgent",): ClusterAgentSection,
         ("podAgent",): PodAgentSection,
+        ("webhook",): WebhookSection,
     }
     return [field.alias or name for name, field in models[section].model_fields.items()]

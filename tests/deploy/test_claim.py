@@ -119,13 +119,12 @@ def test_an_agent_is_claimed_and_the_webhook_works_from_then_on(
             vkube("principal", "create", "--with-passphrase=false", tmp_path / "root", "acme")
             said = vkube(
                 "claim-cluster-agent",
-                *("--cluster-agent", url, "--credentials", tmp_path / "root"),
-                *("--ca", tmp_path / "serving" / "ca.crt", "--name-prefix", settings["name_prefix"]),
-                *("--code-file", tmp_path / "code"),
+                *("--kubeconfig", applied.kubeconfig, "--cluster-agent", url),
+                *("--credentials", tmp_path / "root", "--ca", tmp_path / "serving" / "ca.crt"),
             )
             assert "names what is under acme:prod" in said
             wait_for("a ready agent", lambda: ready()[0] == 200, 60, story)
-            kubectl("delete", "secret", "cluster-agent-claim", "-n", SYSTEM)
+            assert not kubectl.exists("secret", "cluster-agent-claim", "-n", SYSTEM)
 
             def credential() -> Credential | None:
                 if not kubectl.exists("secret", "vanadium-bootstrap", "-n", "shop-claim"):

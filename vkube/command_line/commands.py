@@ -71,6 +71,23 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("reinstate", "revoke:reinstate", "Let a revoked application have secrets again"),
         _command("forget", "revoke:forget", "Stop issuing and renewing under a secret"),
     ),
+    "The control plane": (
+        _command(
+            "start-cluster-agent", "cluster_agent:start_cluster_agent", "Install webhook and cluster agent"
+        ),
+        _command(
+            "update-cluster-agent", "cluster_agent:update_cluster_agent", "Change them to what vkube.cfg has"
+        ),
+        _command("stop-cluster-agent", "cluster_agent:stop_cluster_agent", "Delete them; their data stays"),
+        _command(
+            "claim-cluster-agent", "claim:claim_cluster_agent", "Claim a cluster agent, once, with your root"
+        ),
+        _command("create-secrets", "secrets:create_secrets", "Create the Secrets that nobody else makes"),
+        _command("update-config", "config:update_config", "Write images into vkube.cfg"),
+        _command("build-images", "images:build_images", "Build the images with docker, podman or buildah"),
+        _command("build-docker-images", "images:build_images", "Build the images, as build-images"),
+        _command("push-images", "images:push_images", "Push the images that vkube.cfg names"),
+    ),
     "Roots": (
         _command("roots status", "roots:status", "Show the identity roots and their phases"),
         _command("roots prepare", "roots:prepare", "Make the next root"),
@@ -89,9 +106,6 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             "unregister", "registry:unregister", "Let an application's name follow from its namespace again"
         ),
         _command("applications", "registry:applications", "List the registered applications"),
-        _command(
-            "claim-cluster-agent", "claim:claim_cluster_agent", "Claim a cluster agent, once, with your root"
-        ),
     ),
     "Credentials": (
         _command("principal create", "principal:create", "Make a new principal; with a NAME, a root"),

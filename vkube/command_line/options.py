@@ -77,13 +77,13 @@ def output(parser: argparse.ArgumentParser, *, watch: bool = False) -> None:
         )
 
 
-def manifests(parser: argparse.ArgumentParser) -> None:
+def manifests(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """-f; what `vkube.workloads.sources` reads."""
     parser.add_argument(
         "-f",
         "--filename",
         action="append",
-        required=True,
+        required=required,
         metavar="FILE",
         help="manifests, YAML or JSON: a file, a directory, a URL, or - for standard input; repeatable",
     )
@@ -93,6 +93,14 @@ def principal(parser: argparse.ArgumentParser, what: str) -> None:
     """The directory of a principal, which `what` describes, and --passphrase-file."""
     parser.add_argument("directory", type=Path, nargs="?", help=f"{what}; by default $V23_CREDENTIALS")
     passphrase(parser)
+
+
+def waiting(parser: argparse.ArgumentParser, until: str) -> None:
+    """--wait and --wait-timeout."""
+    parser.add_argument("--wait", action="store_true", help=until)
+    parser.add_argument(
+        "--wait-timeout", type=whole(1), default=300, metavar="SECONDS", help="of --wait (300)"
+    )
 
 
 def passphrase(parser: argparse.ArgumentParser) -> None:

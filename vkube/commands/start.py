@@ -40,7 +40,7 @@ def start(parser: argparse.ArgumentParser) -> Run:
     )
     _names(parser)
     parser.add_argument("--noblessings", action="store_true", help="no identity for these Pods")
-    _waiting(parser, "until every workload is rolled out, or has completed")
+    shared.waiting(parser, "until every workload is rolled out, or has completed")
     return _start
 
 
@@ -50,7 +50,7 @@ def update(parser: argparse.ArgumentParser) -> Run:
     _manifests(parser)
     parser.add_argument("extension", nargs="?", help="names the application anew: PREFIX:EXTENSION")
     _names(parser)
-    _waiting(parser, "until it is rolled out; else roll back, and fail")
+    shared.waiting(parser, "until it is rolled out; else roll back, and fail")
     return _update
 
 
@@ -61,7 +61,7 @@ def stop(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument(
         "--noblessings", action="store_true", help="they have no identity: ask no cluster agent"
     )
-    _waiting(parser, "until their Pods are gone")
+    shared.waiting(parser, "until their Pods are gone")
     return _stop
 
 
@@ -79,13 +79,6 @@ def _names(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--force-conflicts", action="store_true", help="take over fields that another program manages"
-    )
-
-
-def _waiting(parser: argparse.ArgumentParser, until: str) -> None:
-    parser.add_argument("--wait", action="store_true", help=until)
-    parser.add_argument(
-        "--wait-timeout", type=shared.whole(1), default=300, metavar="SECONDS", help="of --wait (300)"
     )
 
 

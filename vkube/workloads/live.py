@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from vkube.workloads.sources import documents, mapping
 from vkube.workloads.template import KINDS, title
 
 MANAGER = "vkube"
+_CONFLICT = re.compile(r'conflicts? with "([^"]*)"')
 Object = dict[str, Any]
 
 
@@ -96,6 +98,9 @@ def apply(cluster: Cluster, target: Target, manifest: Object, *, force: bool) ->
     try:
         return cluster.patch(target.path, manifest, kind=SERVER_SIDE_APPLY, fieldManager=MANAGER, force=force)
     except ConflictError as error:
+        if not force and set(_CONFLICT.findall(str(error))) == {MANAGER}:
+            # What a roll-back wrote counts as another manager's, because it was no apply.
+            return apply(cluster, target, manifest, force=True)
         raise ConflictError(
             f"{target.title}: {error}. Leave these fields out of the manifest, or take them over with "
             "--force-conflicts"

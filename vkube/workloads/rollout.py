@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vkube.connection.cluster import Cluster
 from vkube.errors import ClusterError
 from vkube.output.lines import note, result
 from vkube.workloads.live import MANAGER, Object, Target, pods_of
 from vkube.workloads.pod_state import summary
-from vkube.workloads.progress import progress_of
+from vkube.workloads.progress import Progress, progress_of
 from vkube.workloads.template import REPLACED_IN_PLACE
 
 _LOOK_SECONDS = 1.0
 _JSON_PATCH = "application/json-patch+json"
 
 
-def wait(cluster: Cluster, workloads: Sequence[Target], seconds: float) -> None:
-    """Until each is rolled out, or has completed. Notes what each waits for.
+def wait(
+    cluster: Cluster,
+    workloads: Sequence[Target],
+    seconds: float,
+    judged: Callable[[Object], Progress] = progress_of,
+) -> None:
+    """Until each is rolled out, or has completed, as `judged` has it. Notes what each waits for.
 
     Raises ClusterError with the reason when one fails, or is not there in time.
     """
@@ -27,7 +32,7 @@ def wait(cluster: Cluster, workloads: Sequence[Target], seconds: float) -> None:
         said = ""
         while True:
             live = cluster.get(target.path)
-            progress = progress_of(live)
+            progress = judged(live)
             if progress.done:
                 result(f"{target.title}: {progress.text}")
                 break

@@ -1,0 +1,81 @@
+"""The product installed by vkube alone, in a namespace of another name, on Pods that a kubelet runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import everything, execute, wait_until_injecting
+from tests.cluster.workloads import PRINT_ID, deployment, make_namespace, spiffe_id
+from tests.vkube.command import called, vkube
+
+SYSTEM, PLACE = "identity", "moved"
+WAIT = ("--wait", "--wait-timeout", "240")
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
+
+
+@pytest.fixture
+def flags(empty_cluster: Cluster, tmp_path: Path) -> Iterator[list[object]]:
+    kubectl = empty_cluster.kubectl
+    configure(tmp_path)
+    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
+    context = ["--context", kubectl.context] if kubectl.context else []
+    flags = [*kubeconfig, *context, "--config", tmp_path / "vkube.cfg"]
+    yield flags
+    kubectl("delete", "namespace", PLACE, "--ignore-not-found")
+    called("stop-cluster-agent", "--delete-data", "--wait", *flags)
+
+
+def configure(directory: Path, **cluster_agent: str) -> None:
+    cluster_agent = {"namespace": SYSTEM, "admin": "vanadium-control-plane:administrator", **cluster_agent}
+    (directory / "vkube.cfg").write_text(json.dumps({"clusterAgent": cluster_agent}))
+
+
+def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_the_end(
+    empty_cluster: Cluster, flags: list[object], tmp_path: Path
+) -> None:
+    kubectl = empty_cluster.kubectl
+    before = everything(kubectl)
+    said = vkube("start-cluster-agent", *WAIT, *flags)
+    assert f"Deployment {SYSTEM}/cluster-agent: 1 of 1 updated, 1 of 1 available" in said
+    make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
+    kubectl.apply(deployment(PLACE, "web", 1))
+    (pod,) = kubectl.ready_pods(PLACE, 1)
+    name = pod["metadata"]["name"]
+    assert execute(kubectl, PLACE, name, "app", *PRINT_ID) == (0, f"{spiffe_id(PLACE, name)}\n")
+    assert f"replica/acme:prod:{PLACE}:default:{name}\n" in vkube(
+        "get", "replicas", "-n", PLACE, "-o", "name", *flags
+    )
+
+    configure(tmp_path, image="vanadium/cluster-agent:there-is-none")
+    failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "20", *flags, ends=1)
+    assert "Rolled back to the previous Pod template" in failed
+    configure(tmp_path, memory="300Mi")
+    said = vkube("update-cluster-agent", *WAIT, *flags)
+    assert f"Deployment {SYSTEM}/cluster-agent: updated" in said
+
+    assert "No identity is lost" in called("stop-cluster-agent", *WAIT, *flags).stderr
+    assert kubectl.get("pods", "-n", SYSTEM)["items"] == []
+    vkube("start-cluster-agent", *WAIT, *flags)
+    assert f"replica/acme:prod:{PLACE}:default:{name}\n" in vkube(
+        "get", "replicas", "-n", PLACE, "-o", "name", *flags
+    )
+    wait_until_injecting(kubectl, PLACE)
+    kubectl("delete", "pod", name, "-n", PLACE)
+    (pod,) = kubectl.ready_pods(PLACE, 1)
+    name = pod["metadata"]["name"]
+    assert execute(kubectl, PLACE, name, "app", *PRINT_ID) == (0, f"{spiffe_id(PLACE, name)}\n")
+
+    said = vkube("stop-cluster-agent", "--delete-data", *WAIT, *flags)
+    assert f"Secret {PLACE}/vanadium-bootstrap: deleted" in said
+    kubectl("delete", "namespace", PLACE)
+    assert everything(kubectl) == before
