@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import SYSTEM, rolled_out, wait_until_injecting
+from tests.cluster.installation import SYSTEM, name_of, rolled_out, wait_until_injecting
 from tests.cluster.workloads import deployment, make_namespace
 from tests.vkube.command import called, vkube
 from tests.waiting import wait_for
@@ -74,7 +79,9 @@ def test_replicas_are_seen_through_the_forwarded_port(flags: list[str], replicas
 
 
 def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replicas: list[str]) -> None:
-    shown = vkube("events", replicas[0], "-n", PLACE, *flags)
+    ended = called("events", replicas[0], "-n", PLACE, *flags)
+    shown = ended.stdout
+    assert re.fullmatch(r"identity after \d+\.\ds\n", ended.stderr)
     steps = [line.split(maxsplit=2)[2] for line in shown.splitlines()[1:]]
     runs, has = (
         next(at for at, one in enumerate(steps) if word in one) for word in ("started (", "blessed (")
@@ -84,6 +91,32 @@ def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replica
     assert '"event": "blessed"' in vkube("logs", replicas[0], "-n", PLACE, *flags)
     assert '"event": "starting"' in vkube("logs", "cluster-agent", *flags)
     assert called("logs", "webhook", *flags).stderr.count("== webhook-") == 2
+    assert vkube("logs", "cluster-agent", "--since", "1s", "--tail", "0", *flags) == ""
+    assert "previous terminated container" in vkube("logs", replicas[0], "-p", "-n", PLACE, *flags, ends=1)
+
+
+def test_a_log_is_followed_until_the_pod_ends(
+    installed: Cluster, flags: list[str], replicas: list[str]
+) -> None:
+    """Of both webhooks at once, whole lines; of a pod agent until its Pod was deleted."""
+    kubectl, command = installed.kubectl, [sys.executable, "-m", "vkube", "logs", *flags]
+    with subprocess.Popen([*command, "webhook", "-f", "--tail", "0"], stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        time.sleep(2)
+        kubectl.apply(deployment(PLACE, "followed", 1))
+        (pod,) = [
+            one["metadata"]["name"] for one in kubectl.ready_pods(PLACE, 3) if "followed" in name_of(one)
+        ]
+        line = json.loads(following.stdout.readline())
+        following.send_signal(signal.SIGINT)
+        assert following.wait(60) == 130
+    assert line["event"] == "admission"
+    ended = subprocess.Popen([*command, pod, "-f", "-n", PLACE], stdout=subprocess.PIPE, text=True)
+    kubectl("delete", "deployment", "followed", "-n", PLACE)
+    printed, _ = ended.communicate(timeout=120)
+    assert ended.returncode == 0
+    assert '"event": "blessed"' in printed
+    assert all(json.loads(line) for line in printed.splitlines())
 
 
 def test_a_replica_is_revoked_and_every_other_one_learns_of_it(flags: list[str], replicas: list[str]) -> None:

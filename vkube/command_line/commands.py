@@ -56,7 +56,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("describe secret", "describe:secret", "Show one bootstrap credential with its replicas"),
         _command("describe revocation", "describe:revocation", "Show one revocation, and what ends it"),
         _command("events", "events:events", "Show the way of a Pod to its identity, step by step"),
-        _command("logs", "events:logs", "Print the log of a part of the product"),
+        _command("logs", "logs:logs", "Print the log of a part of the product"),
         _command("audit", "audit:audit", "Search the audit: who did what, and when"),
         _command("secrets", "get:get_secrets", "List the bootstrap credentials, as get secrets"),
     ),

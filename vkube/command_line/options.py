@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service import settings
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 OUTPUTS = ("table", "wide", "json", "yaml", "name")
 BEFORE_THE_COMMAND = {
     "-n": 1,
@@ -38,6 +41,18 @@ def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
 def days(least: int) -> Callable[[str], int]:
     """The type of the life of a certificate."""
     return whole(least, 36_500)
+
+
+def moment(text: str) -> datetime:
+    """The type of an argument that is a time, or a duration before now."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found:
+        return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected 1h, 7d, 2026-11-24 or a time, got {text!r}") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def cluster(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -14,7 +12,6 @@ from vkube.command_line.commands import Run
 from vkube.connection.cluster_agent import administering
 from vkube.output.documents import Column, Listing
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PAGE = 500
 _OWN = ("act", "at", "caller")
 _LISTING = Listing(
@@ -34,8 +31,12 @@ _LISTING = Listing(
 def audit(parser: argparse.ArgumentParser) -> Run:
     """Search the cluster agent's audit: blessings, secrets, names, revocations, refusals, tripwires; the
     oldest record first. It proves nothing: cluster-agent-audit verify finds what was changed or removed."""
-    parser.add_argument("--since", type=moment, metavar="TIME", help="1h, 7d, 2026-11-24 or a time (1d)")
-    parser.add_argument("--until", type=moment, metavar="TIME", help="before then, spelled like --since")
+    parser.add_argument(
+        "--since", type=shared.moment, metavar="TIME", help="1h, 7d, 2026-11-24 or a time (1d)"
+    )
+    parser.add_argument(
+        "--until", type=shared.moment, metavar="TIME", help="before then, spelled like --since"
+    )
     parser.add_argument("--act", help="only this act: blessing-issued, secret-made, revoked, refused, …")
     parser.add_argument("--name", help="only what has this name in it, or one that extends it")
     parser.add_argument("--caller", help="only what this caller did, or one whose name extends it")
@@ -43,18 +44,6 @@ def audit(parser: argparse.ArgumentParser) -> Run:
     shared.output(parser)
     shared.cluster_agent(parser)
     return _audit
-
-
-def moment(text: str) -> datetime:
-    """The type of an argument that is a time, or a duration before now."""
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found:
-        return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected 1h, 7d, 2026-11-24 or a time, got {text!r}") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def about(record: dict[str, Any]) -> str:

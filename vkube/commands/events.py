@@ -1,4 +1,4 @@
-"""`vkube events` and `vkube logs`: what happened to one Pod, and what the parts of the product log."""
+"""`vkube events`: what happened to one Pod."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
-from vkube.errors import ClusterError, NotFoundError, UsageError
+from vkube.errors import ClusterError
 from vkube.output.documents import document
 from vkube.output.lines import note
 from vkube.output.table import table
 from vkube.workloads.template import COLLECTIONS, Object
 from webhook.layout import BOOTSTRAP_SECRET, CONTAINER
 
-PARTS = ("cluster-agent", "webhook")
-_LINES = 500
+# From its beginning: there the way to the first blessing is.
+_LOG_BYTES = 1 << 20
+_AGENT, _BLESSED = "pod agent", "blessed"
 # What the pod agent logs on its way, and what it means.
-_LOGGED = {"started": "the pod agent runs", "blessed": "it has an identity"}
+_LOGGED = {"started": "the pod agent runs", _BLESSED: "it has an identity"}
 
 
 def events(parser: argparse.ArgumentParser) -> Run:
@@ -35,35 +36,22 @@ def events(parser: argparse.ArgumentParser) -> Run:
     return _events
 
 
-def logs(parser: argparse.ArgumentParser) -> Run:
-    """Print the log of a part of the control plane, of all its Pods, or of the pod agent in a Pod."""
-    parser.add_argument("subject", metavar="cluster-agent|webhook|pod", help="whose log")
-    parser.add_argument(
-        "--tail", type=shared.whole(1, 100_000), default=_LINES, help=f"last lines ({_LINES})"
-    )
-    parser.add_argument(
-        "--since", type=shared.whole(1), metavar="SECONDS", help="only the last so many seconds"
-    )
-    parser.add_argument("--previous", action="store_true", help="of the container before its last restart")
-    shared.namespace(parser)
-    shared.cluster(parser)
-    return _logs
-
-
 def _events(options: argparse.Namespace) -> None:
     with Cluster.of(options) as cluster:
         path = f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.pod}"
         pod = cluster.get(path)
         found = list(_of(cluster, "Pod", options.pod)) + list(_of(cluster, "Secret", BOOTSTRAP_SECRET))
         try:
-            log = cluster.text("GET", f"{path}/log", query={"container": CONTAINER, "tailLines": _LINES})
+            log = cluster.text("GET", f"{path}/log", query={"container": CONTAINER, "limitBytes": _LOG_BYTES})
         except ClusterError as error:
             log = ""
             note(f"without the pod agent's log: {error}")
     rows = steps(pod, found, log)
     shown = [{"time": at.isoformat(), "afterSeconds": after, "source": who, "what": what}
              for at, after, who, what in rows]  # fmt: skip
-    text = document({"items": shown}, options.output)
+    named = identity_after(rows)
+    note("it has no identity yet" if named is None else f"identity after {named:.1f}s")
+    text = document({"identityAfterSeconds": named, "items": shown}, options.output)
     lines = [
         (at.isoformat(timespec="milliseconds"), f"{after:+.1f}s", who, what) for at, after, who, what in rows
     ]
@@ -90,10 +78,15 @@ def steps(pod: Object, found: list[Object], log: str) -> list[tuple[datetime, fl
     for event in found:
         at = event.get("eventTime") or event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
         rows.append((_time(at), "Event", f"{event.get('reason')}: {event.get('message')}"))
-    rows += [(at, "pod agent", what) for at, what in _logged(log)]
+    rows += [(at, _AGENT, what) for at, what in _logged(log)]
     # In one second several things happen; they stay in the order in which they are listed above.
     rows.sort(key=lambda row: row[0])
     return [(at, (at - created).total_seconds(), who, what) for at, who, what in rows]
+
+
+def identity_after(rows: list[tuple[datetime, float, str, str]]) -> float | None:
+    """The seconds from the Pod's creation to its first blessing; None when there was none."""
+    return next((after for _, after, who, what in rows if who == _AGENT and what.startswith(_BLESSED)), None)
 
 
 def _container(one: dict[str, Any], created: datetime) -> Iterator[tuple[datetime, str]]:
@@ -126,33 +119,3 @@ def _logged(log: str) -> Iterator[tuple[datetime, str]]:
 def _time(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _logs(options: argparse.Namespace) -> None:
-    query = {"tailLines": options.tail, "previous": options.previous}
-    if options.since:
-        query["sinceSeconds"] = options.since
-    with Cluster.of(options) as cluster:
-        if options.subject not in PARTS:
-            path = f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.subject}/log"
-            sys.stdout.write(cluster.text("GET", path, query={**query, "container": CONTAINER}))
-            return
-        if options.namespace not in (None, cluster.system):
-            raise UsageError(
-                f"{options.subject} is in the namespace {cluster.system}; -n is for the log of a Pod"
-            )
-        found = list(
-            cluster.items(
-                COLLECTIONS["Pod"].format(cluster.system),
-                labelSelector=f"app.kubernetes.io/name={options.subject}",
-            )
-        )
-        if not found:
-            raise NotFoundError(f"no Pod of {options.subject} is in the namespace {cluster.system}")
-        for pod in found:
-            name = pod["metadata"]["name"]
-            if len(found) > 1:
-                note(f"== {name}")
-            sys.stdout.write(
-                cluster.text("GET", f"{COLLECTIONS['Pod'].format(cluster.system)}/{name}/log", query=query)
-            )

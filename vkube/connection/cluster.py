@@ -8,9 +8,11 @@ with Cluster.of(options) as cluster:
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -138,9 +140,28 @@ class Cluster:
         media_type: str = JSON,
     ) -> str:
         """As `call`, for answers that are no JSON: logs. Raises ClusterError, UnreachableError."""
-        import urllib3
-        from kubernetes.client.exceptions import ApiException
+        with self._failing():
+            answer = self._answer(method, path, query, body, media_type, _ANSWER_SECONDS)
+            return bytes(answer.read()).decode(errors="replace")
 
+    def stream(self, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[str]:
+        """The parts of an answer that has no end, as they come. Raises ClusterError, UnreachableError."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._failing():
+            answer = self._answer("GET", path, query, None, JSON, None)
+            for part in answer.response.stream():
+                yield decoder.decode(part)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        body: object,
+        media_type: str,
+        seconds: int | None,
+    ) -> Any:
+        """The answer, when it is a good one, before its body is read."""
         request = self.api.param_serialize(
             method,
             quote(path, safe="/:"),  # a name in it may be what the user typed
@@ -150,17 +171,23 @@ class Cluster:
             body=json.dumps(body) if media_type == SERVER_SIDE_APPLY else body,
             auth_settings=["BearerToken"],
         )
+        answer: Any = self.api.call_api(*request, _request_timeout=(_CONNECT_SECONDS, seconds))
+        if not 200 <= answer.status < 300:
+            raise _refused(answer.status, bytes(answer.read()), f"{method} {path}")
+        return answer
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        import urllib3
+        from kubernetes.client.exceptions import ApiException
+
         try:
-            answer = self.api.call_api(*request, _request_timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS))
-            content = bytes(answer.read())  # type: ignore[no-untyped-call]
+            yield
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(
                 f"the API server of context {self.context} does not answer: {_cause(error)}. "
                 "Look at --context and --kubeconfig (kubectl config get-contexts)"
             ) from error
-        if not 200 <= answer.status < 300:
-            raise _refused(answer.status, content, f"{method} {path}")
-        return content.decode(errors="replace")
 
     def close(self) -> None:
         self.api.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,113 @@
+"""`vkube logs`: what the parts of the product log."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from queue import Queue
+
+from vkube.command_line import options as shared
+from vkube.command_line.commands import Run
+from vkube.connection.cluster import Cluster
+from vkube.errors import NotFoundError, UsageError, VkubeError
+from vkube.output.lines import note
+from vkube.workloads.template import COLLECTIONS
+from webhook.layout import CONTAINER
+
+PARTS = ("cluster-agent", "webhook")
+_LINES = 500
+# A reader that is slower than the logs makes their Pods wait, not this process grow.
+_QUEUED = 1000
+
+
+def logs(parser: argparse.ArgumentParser) -> Run:
+    """Print the log of a part of the control plane, of all its Pods, or of the pod agent in a Pod."""
+    parser.add_argument("subject", metavar="cluster-agent|webhook|pod", help="whose log")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is logged, until Ctrl-C")
+    parser.add_argument(
+        "--tail", type=shared.whole(0, 100_000), default=_LINES, help=f"last lines ({_LINES})"
+    )
+    parser.add_argument("--since", type=shared.moment, metavar="TIME", help="10m, 7d, 2026-11-24 or a time")
+    parser.add_argument(
+        "-p", "--previous", action="store_true", help="of the container before its last restart"
+    )
+    shared.namespace(parser)
+    shared.cluster(parser)
+    return _logs
+
+
+def _logs(options: argparse.Namespace) -> None:
+    if options.follow and options.previous:
+        raise UsageError("--follow: a previous container logs nothing more; leave out --previous")
+    query: dict[str, object] = {"tailLines": options.tail, "previous": options.previous}
+    if options.since:
+        query["sinceSeconds"] = max(1, int((datetime.now(UTC) - options.since).total_seconds()))
+    with Cluster.of(options) as cluster:
+        if options.subject in PARTS:
+            paths = _part(cluster, options)
+        else:
+            query["container"] = CONTAINER
+            paths = [f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.subject}"]
+        if not options.follow:
+            for path in paths:
+                _headed(path, paths)
+                sys.stdout.write(cluster.text("GET", f"{path}/log", query=query))
+            return
+    for path in paths:
+        _headed(path, paths)
+    for text in _followed(options, paths, {**query, "follow": True}):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _part(cluster: Cluster, options: argparse.Namespace) -> list[str]:
+    """The paths of the Pods of a part of the control plane."""
+    if options.namespace not in (None, cluster.system):
+        raise UsageError(
+            f"{options.subject} is in the namespace {cluster.system}; -n is for the log of a Pod"
+        )
+    collection = COLLECTIONS["Pod"].format(cluster.system)
+    found = cluster.items(collection, labelSelector=f"app.kubernetes.io/name={options.subject}")
+    paths = [f"{collection}/{pod['metadata']['name']}" for pod in found]
+    if not paths:
+        raise NotFoundError(f"no Pod of {options.subject} is in the namespace {cluster.system}")
+    return paths
+
+
+def _headed(path: str, paths: Sequence[str]) -> None:
+    if len(paths) > 1:
+        note(f"== {path.rpartition('/')[2]}")
+
+
+def _followed(options: argparse.Namespace, paths: Sequence[str], query: dict[str, object]) -> Iterator[str]:
+    """Whole lines of all these Pods, as they are logged, until every log has ended. Raises VkubeError."""
+    queue: Queue[str | VkubeError | None] = Queue(_QUEUED)
+
+    def follow(path: str) -> None:
+        rest = ""
+        try:
+            with Cluster.of(options) as cluster:  # of its own: a connection belongs to one thread
+                for text in cluster.stream(f"{path}/log", query=query):
+                    whole, newline, rest = (rest + text).rpartition("\n")
+                    if newline:
+                        queue.put(whole + newline)
+        except VkubeError as error:
+            queue.put(error)
+        if rest:
+            queue.put(rest + "\n")
+        queue.put(None)
+
+    for path in paths:
+        threading.Thread(target=follow, args=(path,), daemon=True).start()
+    running = len(paths)
+    while running:
+        found = queue.get()
+        if isinstance(found, VkubeError):
+            raise found
+        if found is None:
+            running -= 1
+        else:
+            yield found
