@@ -19,12 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from blessings.encoding.chains import parse_der
 from blessings.errors import InvalidBundle, InvalidCertificate
-from blessings.keys import PublicKey
+from blessings.jwt.keys import numbers_of
 from blessings.names import Name
 from blessings.patterns import Pattern
 from blessings.profile import reader
@@ -138,7 +137,7 @@ def _certificate(key: dict[str, object], where: str, trust_domain: Name) -> x509
         raise InvalidBundle(f"{where}.x5c must be a root, it is a {facts.role}")
     if isinstance(facts, reader.NamedFacts) and facts.name.root != trust_domain:
         raise InvalidBundle(f"{where}.x5c must be a certificate of {trust_domain}, it is one of {facts.name}")
-    numbers = _numbers(facts.public_key)
+    numbers = numbers_of(facts.public_key)
     if wrong := [name for name, number in numbers.items() if key.get(name) != number]:
         raise InvalidBundle(f"{where}.{wrong[0]} differs from the key of the certificate in x5c")
     return certificate
@@ -147,22 +146,9 @@ def _certificate(key: dict[str, object], where: str, trust_domain: Name) -> x509
 def _jwk(certificate: x509.Certificate) -> dict[str, object]:
     return {
         "use": _X509_SVID,
-        **_numbers(public_key_of(certificate)),
+        **numbers_of(public_key_of(certificate)),
         "x5c": [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()],
     }
-
-
-def _numbers(key: PublicKey) -> dict[str, str]:
-    """The members of a JWK that encode the key (RFC 7518, section 6.2; RFC 8037, section 2)."""
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        point = key.public_numbers()
-        x, y = point.x.to_bytes(32, "big"), point.y.to_bytes(32, "big")
-        return {"kty": "EC", "crv": "P-256", "x": _base64url(x), "y": _base64url(y)}
-    return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _whole_number(value: dict[str, object], key: str) -> int | None:

@@ -9,6 +9,7 @@ BlessingsError
 ├── InvalidCaveat        a caveat, discharge or caveats extension that is not in the expected format
 ├── InvalidBundle        a trust bundle that is not in SPIFFE's format, or holds a key that is not accepted
 ├── InvalidKey           a key of a kind or size that is not accepted
+├── InvalidJwt           a JWT-SVID that proves nothing; the message states which check failed
 ├── InvalidStore         a principal's directory that is damaged, or open to others
 ├── CannotBless          an authority or principal that may not sign what it was asked to
 ├── ReadOnly             a principal that can be used but not changed
@@ -72,6 +73,10 @@ class InvalidRevocationList(BlessingsError, ValueError):
 
 class InvalidKey(BlessingsError, ValueError):
     """A key of a kind, curve or encoding that is not accepted."""
+
+
+class InvalidJwt(BlessingsError, ValueError):
+    """A token that is no valid JWT-SVID for this audience, now. The message contains nothing of the token."""
 
 
 class InvalidStore(BlessingsError):

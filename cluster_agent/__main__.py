@@ -7,8 +7,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,11 +26,14 @@ from cluster_agent.callers import Administrators, warn_of_overlap
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import ClusterAgentError
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.monitoring.certificates import certificate_ends, seconds_until
+from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
-from cluster_agent.program.keys import mounted_issuers, refuse_emptied_store, root_keeper, signing_room
+from cluster_agent.program.jwt import discovery, jwt_key_keeper, jwt_tasks
+from cluster_agent.program.keys import mounted_issuers, root_keeper, signing_room, sole_use_of_data
 from cluster_agent.program.ports import Ports
 from cluster_agent.program.steady_clock import SteadyClock
 from cluster_agent.program.tasks import (
@@ -60,12 +62,8 @@ from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.secrets.bootstrap_secrets import BootstrapSecrets
 from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import Settings, read_settings
-from cluster_agent.signing.key_files import (
-    make_directory,
-)
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
-from cluster_agent.store.sole_use import sole_use
 from service import logs
 from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
@@ -94,7 +92,7 @@ def main() -> None:
     logs.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.
-        with _sole_use(settings):
+        with sole_use_of_data(settings):
             uvloop.run(_run(settings), loop_factory=lambda: event_loop(uvloop.new_event_loop))
     except SettingsError as error:
         sys.exit(_complaint(2, error))
@@ -153,23 +151,31 @@ async def _run(settings: Settings) -> None:
             lists = CurrentLists(store, room, timedelta(seconds=settings.crl_seconds), _now)
             await lists.refresh()
             metrics.watch_lists(lambda: lists.not_made, lambda: seconds_until(lists.ends_at, _now()))
-            kept = (lists,) if keeper is None else (lists, keeper)
+            jwt_keys = jwt_key_keeper(settings, room, store, _now)
+            await jwt_keys.start()
+            public = discovery(settings, jwt_keys)
+            kept = (lists, jwt_keys) if keeper is None else (lists, jwt_keys, keeper)
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)
+            replicas = ReplicaIssuer(
+                room=room,
+                registry=registry,
+                secrets=store.secrets,
+                issuances=store.issuances,
+                attestor=attestor,
+                tripwires=(metrics, *attested.tripwires),
+                ttl=settings.ttl,
+                now=_now,
+                watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
+            )
             routes = routers(
                 administrators=administrators,
                 secrets=BootstrapSecrets(administrators, room, registry, store.secrets, _now),
-                issuer=ReplicaIssuer(
-                    room=room,
-                    registry=registry,
-                    secrets=store.secrets,
-                    issuances=store.issuances,
-                    attestor=attestor,
-                    tripwires=(metrics, *attested.tripwires),
-                    ttl=settings.ttl,
-                    now=_now,
-                    watch=metrics.stages if tracing is None else tracing.issuances(metrics.stages),
+                issuer=replicas,
+                jwt=JwtSvidIssuer(
+                    replicas, jwt_keys, store.jwt_svids, settings.jwt_ttl, settings.oidc_issuer, _now
                 ),
+                jwt_metrics=JwtMetrics(metrics.registry, jwt_keys, _now),
                 claims=claims,
                 registrar=Registrar(
                     registry=registry,
@@ -208,6 +214,7 @@ async def _run(settings: Settings) -> None:
                 every(60, "audit-heads", note, "heads of the audit not noted"),
                 every(600, "housekeeping", house, "housekeeping waits"),
                 inspecting(store, registry),
+                *jwt_tasks(settings, store, jwt_keys, public, clock),
             ]
             if keeper is not None:
                 seconds = settings.root_margin_seconds / 12
@@ -228,7 +235,7 @@ async def _run(settings: Settings) -> None:
                     every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
             supervisor = Supervisor(tasks)
-            ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor)
+            ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor, public)
             TaskMetrics(metrics.registry, "cluster_agent", supervisor)
             # What is there now stays: to look through it for garbage again and again finds none.
             gc.collect()
@@ -244,17 +251,6 @@ async def _run(settings: Settings) -> None:
         if tracing is not None:
             await tracing.close()
     _log.info("stopped")
-
-
-@contextmanager
-def _sole_use(settings: Settings) -> Iterator[None]:
-    if settings.database_url is not None:
-        yield
-        return
-    refuse_emptied_store(settings)
-    make_directory(settings.data_directory)
-    with sole_use(settings.data_directory):
-        yield
 
 
 def _tracing(metrics: Metrics) -> Tracing | None:

@@ -26,6 +26,8 @@ def contradictions(of: Settings) -> Iterator[str]:
     if of.database_url is not None and of.keys_directory is None:
         shared = setting("database_url")
         yield f"{setting('keys_directory')}: needed by {shared}; replicas that share a store share their keys"
+    if of.oidc_certificate_directory is not None and not of.oidc_issuer:
+        yield f"{setting('oidc_certificate_directory')}: of no use without {setting('oidc_issuer')}"
     yield from _of_roots(of)
 
 

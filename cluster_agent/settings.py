@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import CliSettingsSource, SettingsConfigDict
 
 from blessings import AccessList, Name
 from cluster_agent.audit.kinds import MOST_DAYS, MOST_RECORDS, Retention
 from cluster_agent.flags import PREFIX, contradictions
 from cluster_agent.issuing.ttl_policy import TtlPolicy
+from cluster_agent.jwt.settings import JwtSettings
 from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
@@ -29,7 +30,7 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 
 
-class Settings(BaseSettings):
+class Settings(JwtSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         cli_kebab_case=True,
@@ -184,7 +185,7 @@ class Settings(BaseSettings):
         default=Retention.days,
         ge=1,
         le=MOST_DAYS,
-        description="how long audit records of blessings and refusals stay in the store",
+        description="how long audit records of blessings, JWT-SVIDs and refusals stay in the store",
     )
     audit_administration_days: int = Field(
         default=Retention.administration_days,
@@ -202,7 +203,7 @@ class Settings(BaseSettings):
         default=Retention.others,
         ge=1000,
         le=MOST_RECORDS,
-        description="how many of secrets, of tripwires, of refusals",
+        description="how many of secrets, of JWT-SVIDs, of tripwires, of refusals",
     )
     shutdown_delay_seconds: float = Field(
         default=0,

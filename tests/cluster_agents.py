@@ -30,6 +30,9 @@ from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.issuing.ttl_policy import TtlPolicy
+from cluster_agent.jwt.key_keeper import JwtKeyKeeper
+from cluster_agent.jwt.rotation import JwtSchedule
+from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.model import Secret
 from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registry
@@ -101,6 +104,11 @@ class AgentUnderClock:
             tripwires=(self.tripwire,),
             ttl=TtlPolicy(default=ttl, minimum=timedelta(minutes=5)),
             now=self.clock,
+        )
+        schedule = JwtSchedule(timedelta(days=30), timedelta(days=1), timedelta(minutes=2))
+        self.jwt_keys = JwtKeyKeeper(self.store.jwt_keys, self.room.issuing, schedule, self.clock)
+        self.jwt = JwtSvidIssuer(
+            self.issuer, self.jwt_keys, self.store.jwt_svids, timedelta(minutes=5), "", self.clock
         )
         self.registrar = Registrar(
             registry=self.registry,

@@ -10,6 +10,7 @@ from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.claim import claim_routes
 from cluster_agent.api.identity_roots import root_routes
 from cluster_agent.api.inventory import Shown, inventory_routes
+from cluster_agent.api.jwt import jwt_routes
 from cluster_agent.api.public import public_routes
 from cluster_agent.api.revocation import revocation_routes
 from cluster_agent.api.secrets import secret_routes
@@ -18,6 +19,8 @@ from cluster_agent.api.watch import watch_routes
 from cluster_agent.callers import Administrators
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
+from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import Publications
 from cluster_agent.registry.registrar import Registrar
@@ -32,6 +35,8 @@ def routers(
     administrators: Administrators,
     secrets: BootstrapSecrets,
     issuer: ReplicaIssuer,
+    jwt: JwtSvidIssuer,
+    jwt_metrics: JwtMetrics,
     claims: ClaimKeeper,
     registrar: Registrar,
     revoker: Revoker,
@@ -47,6 +52,7 @@ def routers(
         public_routes(issuer.room, issuer.attestor),
         secret_routes(secrets, revoker, registrar.registry, serving),
         blessing_routes(issuer, metrics),
+        jwt_routes(jwt, administrators, jwt_metrics),
         claim_routes(claims),
         registry_routes(registrar),
         watch_routes(issuer, publications, administrators),

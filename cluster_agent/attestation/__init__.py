@@ -8,8 +8,10 @@ Token format: https://kubernetes.io/docs/reference/access-authn-authz/service-ac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from blessings import InvalidName, Name
 from cluster_agent.errors import BadRequest, Forbidden
@@ -18,12 +20,14 @@ from cluster_agent.fair_queue import Tenant
 
 @dataclass(frozen=True)
 class AttestedPod:
-    """The pod that a valid token for our audience is bound to."""
+    """The pod that a valid token for our audience is bound to. `token_ends` is None where the token states
+    no end that can be read."""
 
     namespace: str
     service_account: str
     name: str
     uid: str
+    token_ends: datetime | None = None
 
 
 class Attestor(Protocol):
@@ -57,6 +61,14 @@ def expired() -> TokenOutOfTime:
 
 def not_yet_valid() -> TokenOutOfTime:
     return TokenOutOfTime("TokenNotYetValid", "the token is not valid yet; are the clocks right?")
+
+
+def end_of(claims: Mapping[str, Any]) -> datetime | None:
+    """The `exp` of a token's claims; None when it is no time."""
+    try:
+        return datetime.fromtimestamp(claims["exp"], UTC)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def attested_pod(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from cluster_agent.attestation import (
     AttestedPod,
     TokenRefused,
     attested_pod,
+    end_of,
     expired,
     not_yet_valid,
 )
@@ -115,6 +117,7 @@ def pod_of_claims(claims: Mapping[str, Any], now: datetime) -> AttestedPod:
     bound = bound if isinstance(bound, dict) else {}
     pod = bound.get("pod")
     pod = pod if isinstance(pod, dict) else {}
-    return attested_pod(
+    found = attested_pod(
         str(claims.get("sub", "")), pod.get("name"), pod.get("uid"), namespace=str(bound.get("namespace", ""))
     )
+    return replace(found, token_ends=end_of(claims))

@@ -6,13 +6,17 @@ https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/tok
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from blessings.jwt.encoding import from_base64url, json_object
 from cluster_agent.attestation import (
     AttestedPod,
     TokenOutOfTime,
     TokenRefused,
     attested_pod,
+    end_of,
     expired,
     not_yet_valid,
 )
@@ -45,7 +49,8 @@ class TokenReviewAttestor:
             raise Unavailable(
                 "TokenReviewUnavailable", f"the API server did not review the token: {error}"
             ) from error
-        return pod_of_review(answer.get("status") or {}, self._audience)
+        found = pod_of_review(answer.get("status") or {}, self._audience)
+        return replace(found, token_ends=_stated_end(token))
 
 
 def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
@@ -64,6 +69,14 @@ def pod_of_review(status: Mapping[str, Any], audience: str) -> AttestedPod:
     user = status.get("user") or {}
     extra = user.get("extra") or {}
     return attested_pod(str(user.get("username", "")), _only(extra, _POD_NAME), _only(extra, _POD_UID))
+
+
+def _stated_end(token: str) -> datetime | None:
+    """The end in the claims of a token that the API server has accepted: its answer does not state it."""
+    try:
+        return end_of(json_object(from_base64url(token.split(".")[1])))
+    except (ValueError, IndexError):
+        return None
 
 
 def _out_of_time(error: str) -> TokenOutOfTime | None:

@@ -5,6 +5,7 @@
 | administration | claim, registrations, revocations, phases of the root, chains from above | by age alone |
 | secrets | made and forgotten: a tenant causes as many as it makes service accounts | by age and number |
 | issuing | blessings, the certificates that sign them, Pods that are gone | by age and number |
+| jwt-svids | JWT-SVIDs: a replica gets one for each audience, again and again | by age and number |
 | revocations | secrets that keepers forgot with valid certificates: only many Pods cause many | by age and
 number |
 | tripwires | refusals of callers with a bootstrap credential | by age and number |
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     ADMINISTRATION = "administration"
     SECRETS = "secrets"
     ISSUING = "issuing"
+    JWT_SVIDS = "jwt-svids"
     REVOCATIONS = "revocations"
     TRIPWIRES = "tripwires"
     CONTROL_PLANE = "control-plane"
@@ -44,6 +46,7 @@ _OF_ACT = {
     "blessing-issued": Kind.ISSUING,
     "issuer-renewed": Kind.ISSUING,
     "pod-gone": Kind.ISSUING,
+    "jwt-svid-issued": Kind.JWT_SVIDS,
 }
 _REFUSED = "refused"
 _KINDS_OF_REFUSED = {"vanadium-bootstrap": Kind.TRIPWIRES, "vanadium-control-plane": Kind.CONTROL_PLANE}
@@ -91,8 +94,8 @@ class Limit:
 class Retention:
     """How long records are kept.
 
-    Records of issuing and refusals are kept for `days`, the others for `administration_days`. At most
-    `issuing` records of issuing are kept, and at most `others` of each other kind but administration.
+    Records of issuing, JWT-SVIDs and refusals are kept for `days`, the others for `administration_days`. At
+    most `issuing` records of issuing are kept, and at most `others` of each other kind but administration.
     """
 
     days: int = 30
@@ -101,6 +104,7 @@ class Retention:
     others: int = 50_000
 
     def limit(self, kind: Kind) -> Limit:
-        days = self.days if kind in (Kind.ISSUING, Kind.REFUSALS) else self.administration_days
+        frequent = (Kind.ISSUING, Kind.JWT_SVIDS, Kind.REFUSALS)
+        days = self.days if kind in frequent else self.administration_days
         most = {Kind.ADMINISTRATION: None, Kind.ISSUING: self.issuing}.get(kind, self.others)
         return Limit(timedelta(days=days), most)

@@ -64,12 +64,12 @@ class ReplicaIssuer:
         """Blesses the key of the CSR with the name of the pod that the token is bound to. Raises Refusal."""
         self.room.require_identity()
         with self.watch.stage("entitlement"):
-            secret, earlier = await self._entitlement(caller)
+            secret, earlier = await self.entitlement(caller)
         self.watch.is_for(secret.application)
         key = requested_key(csr_pem)
         require(checks.KEY, RequestedKey(key, caller.blessing.public_key, self.room.public_keys))
         with self.watch.stage("attestation"):
-            pod = await self._attested(caller, secret, earlier, token)
+            pod = await self.attested(caller, secret, earlier, token)
 
         # Read after the attestation, which may take long, so that the current registration counts.
         registered = await self.registry.of(secret.application)
@@ -85,15 +85,20 @@ class ReplicaIssuer:
 
     async def replica(self, caller: Caller) -> Issuance:
         """The issuance of the caller's certificate, if it is a replica that may renew. Raises Refusal."""
-        _, issuance = await self._entitlement(caller)
+        return (await self.entitled_replica(caller))[1]
+
+    async def entitled_replica(self, caller: Caller) -> tuple[Secret, Issuance]:
+        """That issuance, with the secret that it was made under. Raises Refusal."""
+        secret, issuance = await self.entitlement(caller)
         if issuance is None:
             raise Forbidden(
                 "NotAReplica", f"{caller.name} is a bootstrap credential; this call is a replica's"
             )
-        return issuance
+        return secret, issuance
 
-    async def _entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
-        """The secret that entitles the caller, and, for a renewal, the issuance of its certificate."""
+    async def entitlement(self, caller: Caller) -> tuple[Secret, Issuance | None]:
+        """The secret that entitles the caller, and, for a replica, the issuance of its certificate. Raises
+        Refusal."""
         known: tuple[Issuance | None, Secret | None] | None
         if caller.holds_bootstrap_credential:
             known = (
@@ -107,10 +112,10 @@ class ReplicaIssuer:
         assert secret is not None  # noqa: S101 - for mypy; it was required
         return secret, earlier
 
-    async def _attested(
+    async def attested(
         self, caller: Caller, secret: Secret, earlier: Issuance | None, token: str
     ) -> AttestedPod:
-        """The pod that the token proves, if it is the caller's."""
+        """The pod that the token proves, if it is the caller's. Raises Refusal."""
         try:
             require(checks.TOKEN, token)
             pod = await self.attestor.attest(token, _tenant(caller, secret))

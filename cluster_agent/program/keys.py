@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import SQLITE, Settings
 from cluster_agent.signing.key_files import (
     make_claimable_room,
+    make_directory,
     make_signing_room,
     mounted_room,
     own_keys,
@@ -23,6 +25,20 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import ROOT_LIFETIME, SigningRoom
 from cluster_agent.store import Store
+from cluster_agent.store.sole_use import sole_use
+
+
+@contextmanager
+def sole_use_of_data(settings: Settings) -> Iterator[None]:
+    """Keeps other processes from the data directory, unless a database is shared. Raises
+    DataDirectoryError."""
+    if settings.database_url is not None:
+        yield
+        return
+    refuse_emptied_store(settings)
+    make_directory(settings.data_directory)
+    with sole_use(settings.data_directory):
+        yield
 
 
 def refuse_emptied_store(settings: Settings) -> None:

@@ -1,8 +1,10 @@
-"""The two ports: the main one over TLS, and the one for probes and metrics."""
+"""The ports: the main one over TLS, the one for probes and metrics, and, if asked for, that of OIDC
+discovery."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -17,6 +19,7 @@ from cluster_agent.api.app import served
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import NotAuthenticated
+from cluster_agent.jwt.discovery import Discovery
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.server.certificate import Serving
 from cluster_agent.server.connection_limits import ConnectionLimits
@@ -32,7 +35,7 @@ HANDSHAKE = "handshake"  # the path in the record of a refusal before any reques
 
 
 class Ports:
-    """The servers of both ports. Adds the tasks that accept their connections to `supervisor`."""
+    """The servers of all ports. Adds the tasks that accept their connections to `supervisor`."""
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Ports:
         tracing: Tracing | None,
         refusals: Refusals,
         supervisor: Supervisor,
+        discovery: Discovery | None,
     ) -> None:
         common = options(DRAIN_SECONDS)
         # Each port has its own limits: a client that fills one leaves room at the other.
@@ -80,13 +84,26 @@ class Ports:
             name="health-connections",
             listening=self._health_port,
         )
-        supervisor.add(self._api.acceptor.task, self._health.acceptor.task)
+        self._servers = [(self._api, self._api_port), (self._health, self._health_port)]
+        if discovery is not None:
+            port = listen(settings.host, settings.oidc_port, "--host, --oidc-port")
+            public = AgentServer(
+                uvicorn.Config(discovery.app, **common),
+                discovery.context,
+                # Its clients have no names, and behind an ingress they have one address.
+                replace(_connection_limits(settings, 1), most_from_address=settings.max_connections),
+                metrics.turned_away,
+                untrusted,
+                name="oidc-connections",
+                listening=port,
+            )
+            self._servers.append((public, port))
+        supervisor.add(*(server.acceptor.task for server, _ in self._servers))
 
     async def serve(self) -> None:
-        """Serves both until SIGTERM, and what was begun until it is answered."""
+        """Serves all until SIGTERM, and what was begun until it is answered."""
         stop_on_signal(self._leaving)
-        servers = [(self._api, self._api_port), (self._health, self._health_port)]
-        await serve_until(self._leaving, servers, delay_seconds=self._delay_seconds)
+        await serve_until(self._leaving, self._servers, delay_seconds=self._delay_seconds)
 
 
 def _connection_limits(settings: Settings, nameless_share: float) -> ConnectionLimits:

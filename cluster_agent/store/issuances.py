@@ -145,7 +145,7 @@ class Issuances:
         hold_off_revocations(connection)
         # The lock makes ForgetSecret wait: every issuance recorded here was recorded before it.
         live = set(
-            connection.scalars(_LIVE_SECRETS, {"ids": sorted({one.issuance.secret_id for one in batch})})
+            connection.scalars(LIVE_SECRETS, {"ids": sorted({one.issuance.secret_id for one in batch})})
         )
         pods = {one.issuance.pod_uid for one in batch}
         revoked = revoked_among(connection, pods)
@@ -201,7 +201,7 @@ class Issuances:
 
 
 # Made once, because making a statement costs as much as executing it.
-_LIVE_SECRETS = (
+LIVE_SECRETS = (
     select(secrets.c.id)
     .where(secrets.c.id.in_(bindparam("ids", expanding=True)), secrets.c.forgotten_at.is_(None))
     .order_by(secrets.c.id)

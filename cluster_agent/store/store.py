@@ -27,6 +27,7 @@ from cluster_agent.store.documents import Document
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.inventory import Inventory
 from cluster_agent.store.issuances import Issuances
+from cluster_agent.store.jwt_svids import IssuedJwtSvids
 from cluster_agent.store.locks import Leadership
 from cluster_agent.store.migration import migrate
 from cluster_agent.store.published_revocations import PublishedRevocations
@@ -67,11 +68,14 @@ class Store:
         self.audit_search = AuditSearch(access)
         self.published_revocations = PublishedRevocations(access)
         self.root_succession = Document(access, "root-succession")
+        self.jwt_keys = Document(access, "jwt-keys")
+        self.jwt_svids = IssuedJwtSvids(access)
         self._batches: Mapping[str, Batches[Any, Any]] = {
             "issuing": self.issuances.asked,
             "registrations": self.registered.asked,
             "secrets": self.secrets.asked,
             "renewals": self.issuances.renewals,
+            "jwt-svids": self.jwt_svids.asked,
             "acknowledgements": self.fleet.told,
             "acknowledged": self.fleet.asked,
         }

@@ -17,6 +17,7 @@ from tests.deploy.test_manifests import accepted, rendered
 WAYS = [
     "resources: [../deploy]",
     "resources: [../deploy/overlays/claim]",
+    "resources: [../deploy]\ncomponents: [../deploy/components/oidc-discovery]",
     "resources: [../deploy/overlays/cert-manager]",
     "resources: [../deploy/overlays/postgresql]",
     "resources: [../deploy/overlays/postgresql]\ncomponents: [../deploy/components/claim]",
@@ -82,6 +83,20 @@ def test_the_overlay_sets_the_prefix_and_the_images_and_no_other_setting(
         assert variables(after) == {**variables(before), variable: value}
         (container,) = after["spec"]["template"]["spec"]["containers"]
         assert container["image"] == f"REGISTRY/{name}:0.2.0"
+
+
+def test_oidc_discovery_has_the_issuer_of_the_documents_and_a_port_that_is_open(
+    installed: ControlPlane, tmp_path: Path
+) -> None:
+    component = "resources: [../deploy]\ncomponents: [../deploy/components/oidc-discovery]"
+    objects = objects_of(installed, tmp_path / "oidc", component, documented("https://oidc.acme.example"))
+    agent = objects["Deployment", "cluster-agent"]
+    assert variables(agent)["VANADIUM_CLUSTER_AGENT_OIDC_ISSUER"] == "https://oidc.acme.example"
+    ports = agent["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert {"name": "oidc", "containerPort": 8195} in ports
+    assert objects["Service", "cluster-agent-oidc"]["spec"]["ports"][0]["targetPort"] == "oidc"
+    (rule,) = objects["NetworkPolicy", "cluster-agent-oidc"]["spec"]["ingress"]
+    assert rule == {"ports": [{"port": "oidc", "protocol": "TCP"}]}
 
 
 @pytest.mark.parametrize("way", WAYS)

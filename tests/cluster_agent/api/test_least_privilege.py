@@ -25,6 +25,7 @@ from cluster_agent.api.routes import routers
 from cluster_agent.audit.refusals import BURST, Refusals
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.model import Application
+from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import PollingPace, Publications
 from cluster_agent.rate_limits import Rate, RateLimits, Rates
@@ -50,9 +51,15 @@ OF_ANYBODY = {
     ("POST", "/v1/claim"),
     ("GET", "/v1/crl"),
     ("GET", "/v1/crl/{issuer}"),
+    ("GET", "/v1/jwks"),
 }
 OF_SECRET_KEEPERS = {("POST", "/v1/new-secret"), ("GET", "/v1/secrets"), ("POST", "/v1/forget-secret")}
-OF_REPLICAS = {("POST", "/v1/seek-blessings"), ("POST", "/v1/watch")}
+# What each is sent by a client that is no replica.
+OF_REPLICAS = {
+    ("POST", "/v1/seek-blessings"): {"csr": ""},
+    ("POST", "/v1/watch"): {"have": {}},
+    ("POST", "/v1/jwt-svid"): {"audiences": ["db"]},
+}
 # Bodies that are well-formed: a malformed one is refused before anybody looks at who sent it.
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/revoke": {"podUid": "uid-of-web-1"},
@@ -104,6 +111,8 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         administrators=under.administrators,
         secrets=under.secrets,
         issuer=under.issuer,
+        jwt=under.jwt,
+        jwt_metrics=JwtMetrics(metrics.registry, under.jwt_keys, clock),
         claims=under.claim_keeper(None, lambda _: None),
         registrar=under.registrar,
         revoker=under.make_revoker(lists),
@@ -119,7 +128,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
     app = create_app(callers, metrics, Refusals(time.monotonic, clock), everything)
     document = get_openapi(title="", version="", routes=app.routes)
     routes = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert routes > OF_ANYBODY | OF_REPLICAS | OF_SECRET_KEEPERS
+    assert routes > OF_ANYBODY | set(OF_REPLICAS) | OF_SECRET_KEEPERS
     return routes - OF_ANYBODY
 
 
@@ -134,17 +143,15 @@ def reason(response: httpx.Response) -> str:
 async def test_attack_the_webhooks_certificate_administers_nothing(
     under: AgentUnderClock, tmp_path: Path, running: RunningClusterAgent
 ) -> None:
-    administrative = served(under, tmp_path) - OF_SECRET_KEEPERS - OF_REPLICAS
+    administrative = served(under, tmp_path) - OF_SECRET_KEEPERS - set(OF_REPLICAS)
     assert len(administrative) >= 11, administrative
     with running.control_plane_client("webhook") as client:
         for method, path in sorted(administrative):
             answer = called(client, method, path)
             assert (answer.status_code, reason(answer)) == (403, "NotAnAdministrator"), (method, path)
             assert "keepers' access list" in answer.json()["error"]["message"]
-        for method, path in sorted(OF_REPLICAS):
-            body = {"csr": "", "have": {}}
-            field = {"/v1/seek-blessings": "csr", "/v1/watch": "have"}[path]
-            answer = client.request(method, path, json={field: body[field]})
+        for (method, path), body in OF_REPLICAS.items():
+            answer = client.request(method, path, json=body)
             assert (answer.status_code, reason(answer)) == (403, "NotAReplica"), path
 
 
@@ -162,7 +169,7 @@ def test_the_webhook_keeps_secrets(running: RunningClusterAgent) -> None:
 async def test_a_refused_administrative_call_is_recorded_with_who_made_it(
     under: AgentUnderClock, tmp_path: Path, store_url: str
 ) -> None:
-    administrative = served(under, tmp_path) - OF_SECRET_KEEPERS - OF_REPLICAS
+    administrative = served(under, tmp_path) - OF_SECRET_KEEPERS - set(OF_REPLICAS)
     (tmp_path / "running").mkdir()
     settings: dict[str, Any] = {} if store_url.startswith("sqlite") else {"database_url": store_url}
     with running_cluster_agent(tmp_path / "running", **settings) as agent:
@@ -184,7 +191,7 @@ async def test_administrators_may_do_what_others_may_not(
 ) -> None:
     """Among it to keep secrets: they may revoke them and name whom they are for, so that adds nothing."""
     with running.control_plane_client("administrator") as client:
-        for method, path in sorted(served(under, tmp_path) - OF_REPLICAS):
+        for method, path in sorted(served(under, tmp_path) - set(OF_REPLICAS)):
             assert called(client, method, path).status_code in (200, 400, 404, 409), path
 
 
@@ -192,7 +199,7 @@ async def test_attack_another_part_of_the_control_plane_may_do_nothing(
     under: AgentUnderClock, tmp_path: Path, running: RunningClusterAgent
 ) -> None:
     with running.control_plane_client("cluster-agent") as client:
-        for method, path in sorted(served(under, tmp_path) - OF_REPLICAS):
+        for method, path in sorted(served(under, tmp_path) - set(OF_REPLICAS)):
             answer = called(client, method, path)
             assert (answer.status_code, reason(answer)) == (403, "NotAnAdministrator"), (method, path)
 

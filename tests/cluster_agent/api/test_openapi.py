@@ -44,11 +44,11 @@ CONFORMANCE = [
 DOCUMENT = json.loads(PUBLISHED.read_text())
 OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
 # A client without a certificate gets answers other than refusals from these routes only,
-OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}"}
+OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}", "/v1/jwks"}
 # and a client with a bootstrap credential from this one too.
 OF_PODS = {"/v1/seek-blessings"}
 OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret"}
-OF_REPLICAS = {"/v1/watch"}
+OF_REPLICAS = {"/v1/watch", "/v1/jwt-svid"}
 
 
 def schema_at(url: str) -> Any:
@@ -243,7 +243,10 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
     )
     replica_blessing = Blessing.from_pem(blessed["chain"])
     with caller(pod.agent, tmp_path, principal, replica_blessing) as replica:
-        news = ask(replica, "post", "/v1/watch", body={"have": {"roots": 0, "crl": 0}})
+        news = ask(replica, "post", "/v1/watch", body={"have": {"roots": 0, "crl": 0, "jwt-keys": 0}})
+        token = pod_token(pod.agent.tokens)
+        ask(replica, "post", "/v1/jwt-svid", body={"audiences": ["db"], "token": token})
+    assert news["publications"]["jwt-keys"]["content"] == ask(pod, "get", "/v1/jwks")
     assert news["publications"]["roots"]["content"] == blessed["roots"]
     ask(administrator, "get", "/v1/acknowledgements")
     assert principal_is_listed(ask(administrator, "get", "/v1/replicas")["replicas"], principal)
@@ -266,6 +269,8 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
     ):
         ask(administrator, "post", "/v1/revoke", body=what)
     assert ask(administrator, "post", "/v1/reinstate", body=application)["wasRevoked"]
+    ask(administrator, "post", "/v1/rotate-jwt-keys", body={"atOnce": True})
+    assert len(ask(administrator, "get", "/v1/jwt-keys")["keys"]) == 1
     ask(administrator, "get", "/v1/upstream")
     roots = ask(administrator, "get", "/v1/identity-roots")["roots"]
     if "database_url" in administrator.agent.flags:

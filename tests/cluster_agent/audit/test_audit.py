@@ -603,7 +603,8 @@ def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path:
     assert " 3 noted heads: all as written" in verified.stdout
     records = [json.loads(line) for line in command("show", *place).stdout.splitlines()]
     said = [one["act"] for one in records if not one["act"].startswith("audit-")]
-    assert said == ["roots-changed", "secret-made", "refused", "secret-forgotten"], "in their order"
+    acts = ["roots-changed", "jwt-keys-changed", "secret-made", "refused", "secret-forgotten"]
+    assert said == acts, "in their order"
     logged = next(json.loads(line) for line in agent.log().splitlines() if '"refused"' in line)
     assert (logged["caller"], logged["address"]) == (f"vanadium-bootstrap:{secret['id']}", "127.0.0.1")
     (refused,) = [one for one in records if one["act"] == "refused"]
