@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent_client.client import AgentClient, AgentError
+from agent_client.client import AgentClient
+from agent_client.messages import AgentError
 from blessings import InvalidRevocationList, Name, RevocationList, RevocationLists
 
 MOST_ISSUERS = 64

@@ -22,7 +22,7 @@ FOLDERS = frozenset(
 LIBRARIES = {
     "blessings": {"cryptography"},
     "service": {"cryptography", "httpx", "prometheus_client", "structlog", "uvicorn"},
-    "agent_client": {"cryptography", "httpx"},
+    "agent_client": {"cryptography", "httpx", "spiffe", "uvicorn"},
 }
 
 

@@ -13,8 +13,7 @@ import httpx
 import pytest
 import uvicorn
 
-from agent_client import AgentClient, AgentError
-from agent_client import client as agent_client
+from agent_client import AgentClient, AgentError, messages
 from pod_agent import agent_protocol
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.identity import CurrentIdentity, Identity
@@ -70,7 +69,7 @@ async def test_the_clients_watch_skips_empty_lines_and_ends_when_there_are_none(
     monkeypatch: pytest.MonkeyPatch, seconds: float, gone: bool
 ) -> None:
     monkeypatch.setattr(agent_protocol, "HEARTBEAT_SECONDS", seconds)
-    monkeypatch.setattr(agent_client, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(messages, "SILENT_SECONDS", 1.0)
     seen: list[int] = []
 
     def watch(path: Path) -> None:

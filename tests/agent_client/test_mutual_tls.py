@@ -1,0 +1,278 @@
+"""Mutual TLS by name, from real pod agents of a real cluster agent: blocking sockets, httpx, uvicorn and
+aiohttp with contexts that are made once, through rotations."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import httpx
+import pytest
+import uvicorn
+from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from agent_client import AgentClient, AgentError
+from agent_client.asgi import PeerNames
+from agent_client.following_context import JudgedSocket
+from agent_client.mutual_tls import MutualTLS
+from blessings.tls import require_peer_blessing
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.pod_agent.running import (
+    TTL_SECONDS,
+    RunningPodAgent,
+    eventually,
+    mount,
+    running_pod_agent,
+    short_directory,
+)
+
+WEB_1, WEB_2 = "acme:prod:shop:web:web-1", "acme:prod:shop:web:web-2"
+
+
+@pytest.fixture(scope="module")
+def cluster_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
+    with running_cluster_agent(tmp_path_factory.mktemp("agent")) as agent:
+        yield agent
+
+
+@contextmanager
+def pod(cluster_agent: RunningClusterAgent, name: str) -> Iterator[MutualTLS]:
+    """Mutual TLS as a program in that Pod has it."""
+    with short_directory() as directory:
+        mount(directory, cluster_agent, name)
+        with running_pod_agent(directory, cluster_agent.url) as running:
+            running.wait_until_blessed()
+            with of(running) as tls:
+                yield tls
+
+
+@contextmanager
+def of(running: RunningPodAgent) -> Iterator[MutualTLS]:
+    with (
+        AgentClient(running.agent_socket) as agent,
+        MutualTLS(workload_socket=running.workload_socket, agent=agent) as tls,
+    ):
+        yield tls
+
+
+@pytest.fixture(scope="module")
+def web_1(cluster_agent: RunningClusterAgent) -> Iterator[MutualTLS]:
+    with pod(cluster_agent, "web-1") as tls:
+        yield tls
+
+
+@pytest.fixture(scope="module")
+def web_2(cluster_agent: RunningClusterAgent) -> Iterator[MutualTLS]:
+    with pod(cluster_agent, "web-2") as tls:
+        yield tls
+
+
+class Echo:
+    """A blocking server that answers each caller with its name, and remembers why it refused others."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self.listener.getsockname()
+        self.refused: list[str] = []
+        self._context = context
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                plain, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                with self._context.wrap_socket(plain, server_side=True) as connection:
+                    assert isinstance(connection, JudgedSocket)
+                    connection.sendall(str(connection.peer_name).encode())
+            except ssl.SSLError as error:
+                self.refused.append(str(error))
+                plain.close()
+
+
+@contextmanager
+def echo(context: ssl.SSLContext) -> Iterator[Echo]:
+    server = Echo(context)
+    yield server
+    server.listener.close()
+
+
+def call(address: tuple[str, int], context: ssl.SSLContext) -> tuple[str, str, int]:
+    """Whom the server calls us, whom we take it for, and the serial number of its certificate."""
+    with socket.create_connection(address) as plain, context.wrap_socket(plain) as connection:
+        assert isinstance(connection, JudgedSocket)
+        if not (said := connection.recv(1000).decode()):
+            raise ConnectionError("the server said nothing")
+        return said, str(connection.peer_name), require_peer_blessing(connection).leaf.serial_number
+
+
+def test_each_side_knows_the_other_by_name_and_without_patterns_they_are_of_one_application(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with echo(web_1.server()) as server:
+        assert call(server.address, web_2.client())[:2] == (WEB_2, WEB_1)
+        assert call(server.address, web_2.client("acme:prod:shop:web:web-1"))[:2] == (WEB_2, WEB_1)
+
+
+def test_attack_a_peer_of_another_name_is_refused_before_any_data_by_the_client_and_by_the_server(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with echo(web_1.server("acme:prod:bank")) as server:
+        with pytest.raises(
+            ssl.SSLCertVerificationError, match=f"the peer is {WEB_1}, expected acme:prod:bank"
+        ):
+            call(server.address, web_2.client("acme:prod:bank"))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            call(server.address, web_2.client())
+        eventually("the refusal", lambda: any(WEB_2 in reason for reason in server.refused))
+
+
+def test_attack_a_client_without_a_certificate_and_one_of_another_root_are_refused(web_1: MutualTLS) -> None:
+    with echo(web_1.server()) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            socket.create_connection(server.address) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            connection.recv(1)
+
+
+def test_a_library_that_looks_past_the_wrapping_has_no_identity_and_trusts_nobody(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with (
+        echo(web_1.server()) as server,
+        socket.create_connection(server.address) as plain,
+        pytest.raises(ssl.SSLError),
+    ):
+        ssl.SSLContext.wrap_socket(web_2.client(), plain)
+
+
+def test_contexts_made_once_follow_the_rotations_on_both_sides(tmp_path: Path) -> None:
+    with (
+        running_cluster_agent(tmp_path, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent,
+        pod(agent, "web-1") as web_1,
+        pod(agent, "web-2") as web_2,
+        echo(web_1.server()) as server,
+    ):
+        client = web_2.client()
+        seen: dict[int, int] = {}
+
+        def rotated() -> bool:
+            _, _, theirs = call(server.address, client)
+            seen[theirs] = web_2.identity.blessing.leaf.serial_number
+            return len(seen) > 2 and len(set(seen.values())) > 1
+
+        eventually("two rotations", rotated)
+        assert server.refused == []
+
+
+async def _who(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(request.state.peer_name))
+
+
+@contextmanager
+def uvicorn_serving(tls: MutualTLS, allowed: str) -> Iterator[str]:
+    config = uvicorn.Config(
+        Starlette(routes=[Route("/", _who)]),
+        ssl_context_factory=lambda *_: tls.server(allowed),
+        http=PeerNames,
+        log_level="error",
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    eventually("uvicorn", lambda: server.started)
+    yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_httpx_calls_an_application_behind_uvicorn_which_knows_its_callers_name(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with uvicorn_serving(web_1, "acme:prod:shop") as url:
+        with httpx.Client(verify=web_2.client("acme:prod:shop")) as client:
+            assert client.get(url).text == WEB_2
+
+        async def asynchronously() -> str:
+            async with httpx.AsyncClient(verify=web_2.client()) as client:
+                return (await client.get(url)).text
+
+        assert asyncio.run(asynchronously()) == WEB_2
+        with (
+            httpx.Client(verify=web_2.client("acme:prod:bank")) as client,
+            pytest.raises(httpx.ConnectError, match="expected acme:prod:bank"),
+        ):
+            client.get(url)
+    with (
+        uvicorn_serving(web_1, "acme:prod:bank") as url,
+        httpx.Client(verify=web_2.client()) as client,
+        pytest.raises(httpx.TransportError),
+    ):
+        client.get(url)
+
+
+async def test_aiohttp_calls_an_aiohttp_server_which_knows_its_callers_name(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    async def who(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        return web.Response(text=str(request.transport.get_extra_info("ssl_object").peer_name))
+
+    app = web.Application()
+    app.add_routes([web.get("/", who)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=web_1.server("acme:prod:shop"))
+    await site.start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=web_2.client())) as session,
+        session.get(url) as answer,
+    ):
+        assert await answer.text() == WEB_2
+    stranger = aiohttp.TCPConnector(ssl=web_2.client("acme:prod:bank"))
+    async with aiohttp.ClientSession(connector=stranger) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(url)
+    await runner.cleanup()
+
+
+def test_attack_a_revoked_peer_is_refused_with_its_name(
+    cluster_agent: RunningClusterAgent, web_1: MutualTLS
+) -> None:
+    with pod(cluster_agent, "web-3") as revoked, echo(web_1.server()) as server:
+        assert call(server.address, revoked.client())[0].endswith(":web-3")
+        with cluster_agent.control_plane_client() as administrator:
+            body = {"name": str(revoked.name)}
+            administrator.post("/v1/revoke", json=body).raise_for_status()
+
+        def refused() -> bool:
+            with suppress(ssl.SSLError, ConnectionError):
+                call(server.address, revoked.client())
+            return any("evoked" in reason for reason in server.refused)
+
+        eventually("the refusal", refused)
+
+
+def test_without_a_pod_agent_it_says_that_no_blessing_came() -> None:
+    with short_directory() as directory, AgentClient(directory / "agent.sock") as agent:
+        missing = f"unix://{directory}/workload.sock"
+        with pytest.raises(AgentError, match="no blessing from the Workload API"):
+            MutualTLS(workload_socket=missing, agent=agent, wait_seconds=0.2)
