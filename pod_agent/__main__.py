@@ -14,10 +14,11 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from pod_agent import health
+from pod_agent import health, sole_use
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.errors import PodAgentError
+from pod_agent.files import IdentityFiles
 from pod_agent.grpc.connection import Connection
 from pod_agent.grpc.server import GrpcServer
 from pod_agent.identity import CurrentIdentity
@@ -69,6 +70,10 @@ async def _run(settings: Settings) -> None:
     watcher = Watcher(source, current, lists, keeper, chance=chance)
     supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
     TaskMetrics(metrics.registry, "pod_agent", supervisor)
+    # Before the sockets of another pod agent would be removed.
+    sole_use.take(settings.socket_directory, "--socket-directory")
+    if settings.files is not None:
+        supervisor.add(IdentityFiles(settings.files, current, _now).task())
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
     workload = BoundedListener(

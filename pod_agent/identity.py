@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+
+from cryptography import x509
 
 from blessings import Blessing, Name, Principal, Roots
 
@@ -24,6 +26,23 @@ class Identity:
     @property
     def not_after(self) -> datetime:
         return self.blessing.not_after
+
+    @property
+    def whole_roots(self) -> Iterator[tuple[str, x509.Certificate]]:
+        """The roots that are trusted for a whole trust domain, each with that domain.
+
+        SPIFFE's bundles and files have no patterns, so their readers would trust a root with a narrower
+        pattern for every name.
+        """
+        for root in self.roots:
+            pattern = root.pattern
+            if pattern.name is not None and not pattern.exact and len(pattern.name.components) == 1:
+                yield pattern.name.trust_domain, root.certificate
+
+    @property
+    def own_roots(self) -> list[x509.Certificate]:
+        """Those of the own trust domain."""
+        return [root for domain, root in self.whole_roots if domain == self.name.trust_domain]
 
 
 class CurrentIdentity:
@@ -102,6 +121,13 @@ class CurrentIdentity:
                     return
                 lists = self._lists
             yield identity, lists
+
+    async def other_than(self, seen: Identity | None) -> Identity:
+        """The current identity, as soon as it is not `seen` itself."""
+        async with self._changed:
+            while (identity := self.value) is None or identity is seen:
+                await self._changed.wait()
+            return identity
 
     async def _next(self, after: int) -> Identity | None:
         async with self._changed:

@@ -9,12 +9,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
+from pod_agent.files import FilePlace
 from service.addresses import https_address
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import unknown, whole, wrong
 
 PREFIX = "VANADIUM_POD_AGENT_"
+# Nobody may write them, and their owner, the pod agent, may always read them.
+_MODES = ("0400", "0440", "0444")
+_GREATEST_GROUP = 2**31 - 1
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -30,7 +34,17 @@ class Settings:
     health_host: str = EVERYWHERE  # the kubelet calls the Pod's address, of IPv4 or IPv6
     health_port: int = 8194
     ttl_seconds: int | None = None
+    files_directory: Path | None = None
+    files_mode: int = 0o440
+    files_group: int | None = None
     log_level: str = "info"
+
+    @property
+    def files(self) -> FilePlace | None:
+        """Where the identity is to be written as files; None when it is not."""
+        if self.files_directory is None:
+            return None
+        return FilePlace(self.files_directory, self.files_mode, self.files_group)
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -42,7 +56,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         flag = given[name]
         return str(flag) if flag is not None else environment.get(PREFIX + name.upper(), default)
 
-    ttl = text("ttl_seconds", "")
+    ttl, directory, group = (text(name, "") for name in ("ttl_seconds", "files_directory", "files_group"))
     return Settings(
         cluster_agent_url=_https(text("cluster_agent_url", defaults.cluster_agent_url)),
         cluster_agent_server_name=text("cluster_agent_server_name", defaults.cluster_agent_server_name),
@@ -52,6 +66,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         health_host=text("health_host", defaults.health_host),
         health_port=_whole("health_port", text("health_port", str(defaults.health_port)), 0, 65535),
         ttl_seconds=_whole("ttl_seconds", ttl, 1, 86400) if ttl else None,
+        files_directory=Path(directory) if directory else None,
+        files_mode=_mode("files_mode", text("files_mode", f"{defaults.files_mode:04o}")),
+        files_group=_whole("files_group", group, 0, _GREATEST_GROUP) if group else None,
         log_level=_one_of("log_level", text("log_level", defaults.log_level), _LOG_LEVELS),
     )
 
@@ -81,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         "health_host": "address of /healthz, /readyz and /metrics; ::, all, IPv4 and IPv6",
         "health_port": "its port",
         "ttl_seconds": "ask for a shorter life of the blessing",
+        "files_directory": "where the identity is also written as files; without it, it is not",
+        "files_mode": f"their mode: {', '.join(_MODES)}",
+        "files_group": "their group, one of the pod agent's own",
         "log_level": ", ".join(_LOG_LEVELS),
     }
     for name, meaning in meanings.items():
@@ -100,6 +120,10 @@ def _whole(name: str, value: str, least: int, most: int) -> int:
         return whole(value, least, most)
     except ValueError as error:
         raise SettingsError(wrong(PREFIX, name, str(error), value)) from error
+
+
+def _mode(name: str, value: str) -> int:
+    return int(_one_of(name, value, _MODES), 8)
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:

@@ -77,6 +77,14 @@ def chromium_program(_say: Say) -> str:
     return found
 
 
+def find_nginx(_say: Say) -> Path:
+    """Raises ProgramsUnavailableError."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        raise ProgramsUnavailableError("there is no nginx on PATH (Debian's package nginx has it)")
+    return Path(found)
+
+
 def _needs() -> dict[str, Need]:
     """By the name of the fixture, which is also the marker of the tests that use it."""
     return {
@@ -86,6 +94,7 @@ def _needs() -> dict[str, Need]:
         "previous_release": Need("the previous release", find_previous_release),
         "go_toolchain": Need("Go", find_go),
         "chromium": Need("Chromium", chromium_program),
+        "nginx": Need("nginx", find_nginx),
         "promtool": Need("Prometheus' promtool", find_promtool),
         "cluster": Need("a cluster with a node", cluster_parts),
     }
@@ -197,6 +206,13 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Chromium]:
     """A headless browser."""
     with browser(what_was_found(request, "chromium")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def nginx(request: pytest.FixtureRequest) -> Path:
+    """The web server."""
+    found: Path = what_was_found(request, "nginx")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,19 @@ IMAGE = f"{PREFIX}image"
 LOG_LEVEL = f"{PREFIX}log-level"
 TTL = f"{PREFIX}ttl"
 CONTAINERS = f"{PREFIX}containers"
+FILES = f"{PREFIX}files"
+FILES_MODE = f"{PREFIX}files-mode"
+FILES_GROUP = f"{PREFIX}files-group"
 RESOURCES = {
     f"{PREFIX}cpu-request": "cpu_request",
     f"{PREFIX}cpu-limit": "cpu_limit",
     f"{PREFIX}memory-request": "memory_request",
     f"{PREFIX}memory-limit": "memory_limit",
 }
-KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, *RESOURCES})
+KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, FILES, FILES_MODE, FILES_GROUP, *RESOURCES})
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+FILE_MODES = ("0400", "0440", "0444")
 SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
 
 # API servers pass on 4096 characters of warnings, and a Pod may have any number of such annotations.
@@ -33,10 +37,18 @@ _MOST_UNKNOWN = 16
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_WHOLE = re.compile(r"[0-9]{1,9}")
 # Refuses what Kubernetes itself would refuse or a registry could never contain; the rest is left to the
 # registry.
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/:@\[\]]{0,511}")
+
+
+class FilesWish(NamedTuple):
+    """The containers that get the identity as files, and the files' mode and group; None: the default."""
+
+    containers: frozenset[str]
+    mode: str | None
+    group: int | None
 
 
 class Wishes(NamedTuple):
@@ -48,6 +60,7 @@ class Wishes(NamedTuple):
     containers: frozenset[str] | None
     resources: Resources
     warnings: tuple[str, ...]
+    files: FilesWish | None = None
     are_none: bool = False
     """Whether there are none, so that every Pod without any gets the same container."""
 
@@ -73,7 +86,8 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         ttl_seconds=_ttl(annotations),
         containers=_containers(annotations),
         resources=_resources(annotations, defaults),
-        warnings=tuple(_unknown(annotations)),
+        warnings=(*_unknown(annotations), *_without_files(annotations)),
+        files=_files(annotations),
     )
 
 
@@ -109,7 +123,7 @@ def _ttl(annotations: Mapping[str, str]) -> int | None:
 
 
 def _seconds(text: str) -> int | None:
-    if _SECONDS.fullmatch(text):
+    if _WHOLE.fullmatch(text):
         return int(text)
     if not _DURATION.fullmatch(text):
         return None
@@ -118,17 +132,39 @@ def _seconds(text: str) -> int | None:
 
 
 def _containers(annotations: Mapping[str, str]) -> frozenset[str] | None:
-    value = annotations.get(CONTAINERS)
+    return _names(annotations, CONTAINERS, f"for none, use {INJECT_LABEL}")
+
+
+def _names(annotations: Mapping[str, str], annotation: str, for_none: str) -> frozenset[str] | None:
+    value = annotations.get(annotation)
     if value is None:
         return None
     names = [name.strip() for name in value.split(",")]
     if not all(names):
-        raise _refuse(
-            CONTAINERS,
-            value,
-            f"expected container names with commas between them; for none, use {INJECT_LABEL}",
-        )
+        raise _refuse(annotation, value, f"expected container names with commas between them; {for_none}")
     return frozenset(names)
+
+
+def _files(annotations: Mapping[str, str]) -> FilesWish | None:
+    names = _names(annotations, FILES, "for none, leave the annotation out")
+    if names is None:
+        return None
+    mode, group = annotations.get(FILES_MODE), annotations.get(FILES_GROUP)
+    if mode is not None and mode not in FILE_MODES:
+        raise _refuse(FILES_MODE, mode, f"expected one of {', '.join(FILE_MODES)}")
+    if group is not None and not _WHOLE.fullmatch(group):
+        raise _refuse(FILES_GROUP, group, "expected the number of a group")
+    return FilesWish(names, mode, None if group is None else int(group))
+
+
+def _without_files(annotations: Mapping[str, str]) -> list[str]:
+    if FILES in annotations:
+        return []
+    return [
+        f"annotation {name} has no effect without {FILES}"
+        for name in (FILES_MODE, FILES_GROUP)
+        if name in annotations
+    ]
 
 
 def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources:

@@ -1,4 +1,5 @@
 """Clashes between a Pod's own parts and the parts to inject. A clash is refused, and nothing is overwritten.
+Those of mount paths are in `webhook.mounts`.
 
 Mount paths and variables are checked only in containers that would get the socket: the annotation
 `vanadium.io/containers` can leave such a container out. Clashes of container names, volumes and ports concern
@@ -7,12 +8,10 @@ the whole Pod, and that annotation does not resolve them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from functools import lru_cache
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
 
 from webhook import sidecar
-from webhook.annotations import CONTAINERS
+from webhook.annotations import CONTAINERS, FILES
 from webhook.errors import RefusalError
 from webhook.layout import (
     APPLICATION_VARIABLES,
@@ -21,18 +20,15 @@ from webhook.layout import (
     DISABLED,
     HEALTH_PORT,
     INJECT_LABEL,
-    SOCKET_DIRECTORY,
     SOCKET_VOLUME,
     TOKEN_VOLUME,
     VOLUMES,
 )
 from webhook.patch import Encoded
 from webhook.pod import Container, Pod
-from webhook.rawjson import JSONObject, string_at
+from webhook.rawjson import string_at
 from webhook.reasons import AdmissionReason
 
-_Relation: TypeAlias = Literal["same", "within", "above"] | None
-_LONGEST_KNOWN_PATH = 256
 _ALL_VARIABLES = tuple(sidecar.VARIABLES.values())
 
 WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
@@ -89,6 +85,18 @@ def refuse_foreign_volumes(pod: Pod) -> None:
         )
 
 
+def refuse_agent_without_files(containers: Iterable[Container]) -> None:
+    """Raises RefusalError when the injected container does not write the files that the Pod asks for now: it
+    would never do so."""
+    for container in containers:
+        if container.name == CONTAINER and not sidecar.writes_files(container):
+            raise RefusalError(
+                AdmissionReason.CONTAINER_CLASH,
+                f"the annotation {FILES} was added after the container {CONTAINER}, which writes no files: "
+                f"remove that container and the volumes named vanadium-*, so that they are injected anew",
+            )
+
+
 def refuse_port_clash(containers: Iterable[Container]) -> None:
     """Raises RefusalError for a container that listens on the port where the pod agent answers its probes."""
     for container in containers:
@@ -100,37 +108,6 @@ def refuse_port_clash(containers: Iterable[Container]) -> None:
                     f"container answers its probes, and a Pod's containers share their ports: use another, "
                     f"{WAY_OUT}",
                 )
-
-
-def has_socket(container: Container, pod: Pod) -> bool:
-    """Whether the container already has the socket directory.
-
-    Raises:
-        RefusalError: something else is mounted there, within it, or above it where nothing can be
-            mounted below.
-    """
-    found = False
-    for index, mount in enumerate(container.mounts):
-        relation = _relation(mount.get("mountPath"))
-        if relation is None:
-            continue
-        where = f"{container.field}.volumeMounts[{index}]"
-        if relation == "same" and mount.get("name") == SOCKET_VOLUME and mount.get("readOnly") is True:
-            found = True
-        elif relation != "above":
-            raise _mount_clash(where, mount.get("mountPath"), "is where the socket directory goes")
-        elif not _can_hold_mounts(mount, pod):
-            raise _mount_clash(
-                where,
-                mount.get("mountPath"),
-                "is above the socket directory, and only a writable emptyDir surely lets another volume be "
-                "mounted within it",
-            )
-    for index, device in enumerate(container.devices):
-        if _relation(device.get("devicePath")) is not None:
-            where = f"{container.field}.volumeDevices[{index}]"
-            raise _mount_clash(where, device.get("devicePath"), "is where the socket directory goes")
-    return found
 
 
 def missing_variables(container: Container) -> tuple[Encoded, ...]:
@@ -160,62 +137,3 @@ def missing_variables(container: Container) -> tuple[Encoded, ...]:
     if not present:
         return _ALL_VARIABLES
     return tuple(variable for name, variable in sidecar.VARIABLES.items() if name not in present)
-
-
-def _mount_clash(where: str, path: object, why: str) -> RefusalError:
-    return RefusalError(
-        AdmissionReason.MOUNT_PATH_CLASH,
-        f"{where} mounts at {path}, which {why} ({SOCKET_DIRECTORY}): mount it elsewhere, or leave the "
-        f"container out with the annotation {CONTAINERS}",
-    )
-
-
-def _can_hold_mounts(mount: JSONObject, pod: Pod) -> bool:
-    """Whether the container runtime can make a directory below this mount, as it must to mount ours there.
-
-    Below a ConfigMap or a read-only mount it cannot, and the container would fail to start. In a host path or
-    a claim it can, but the directory would stay for good. A writable emptyDir, which is how hardened images
-    get their /run, belongs to the Pod and is deleted with it.
-    """
-    if mount.get("readOnly") is True:
-        return False
-    name = mount.get("name")
-    return isinstance(name, Hashable) and name in pod.empty_directories
-
-
-def _relation(path: object) -> _Relation:
-    """How a mount path relates to the socket directory; None when they are apart. What is no path could be
-    anything."""
-    if not isinstance(path, str):
-        return "above"
-    return _known_relation(path) if len(path) <= _LONGEST_KNOWN_PATH else _relation_of(path)
-
-
-def _relation_of(path: str) -> _Relation:
-    plain = _plain(path)
-    if plain == SOCKET_DIRECTORY:
-        return "same"
-    if _within(plain, SOCKET_DIRECTORY):
-        return "within"
-    return "above" if _within(SOCKET_DIRECTORY, plain) else None
-
-
-# Nearly all containers mount at the same few paths.
-_known_relation = lru_cache(maxsize=1024)(_relation_of)
-
-
-def _plain(path: str) -> str:
-    """A mount path in a form for comparison: `/var/run` is a link to `/run` in nearly all images."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    if parts[:2] == ["var", "run"]:
-        del parts[0]
-    return "/" + "/".join(parts)
-
-
-def _within(path: str, directory: str) -> bool:
-    return path.startswith(directory.rstrip("/") + "/") and path != directory

@@ -1,4 +1,5 @@
-"""The injection of the pod agent into a Pod, and of its sockets into every container, as a JSON Patch.
+"""The injection of the pod agent into a Pod, and of its sockets into every container, as a JSON Patch; of the
+identity as files into those containers that ask for them.
 
     >>> injection = inject({"spec": {"containers": [{"name": "web"}]}}, configuration)
     >>> injection.reason
@@ -17,8 +18,8 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
-from webhook import clashes, sidecar
-from webhook.annotations import CONTAINERS, Wishes, read_wishes
+from webhook import clashes, mounts, sidecar
+from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, FilesWish, Wishes, read_wishes
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
 from webhook.patch import Encoded, Operations, append, appended, joined, prepend
@@ -90,22 +91,32 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
         clashes.refuse_volume_clash(pod)
     clashes.refuse_port_clash(others)
     wishes = read_wishes(pod.annotations, configuration.resources)
+    with_files = frozenset() if wishes.files is None else wishes.files.containers
+    mounts.refuse_other_mounts_of_files(others, with_files)
+    if present and wishes.files is not None:
+        clashes.refuse_agent_without_files(containers)
 
     # The operation that inserts our container must be the last one: it inserts at the head of initContainers
     # and shifts every index there, and the other operations use the old indexes.
-    sockets = joined(
+    given = joined(
         [
-            _give_socket(container, pod)
+            _give(
+                container,
+                pod,
+                sockets=wishes.containers is None or container.name in wishes.containers,
+                files=container.name in with_files,
+            )
             for container in others
-            if wishes.containers is None or container.name in wishes.containers
         ]
     )
     warnings = _warnings(pod, others, wishes, configuration)
     if present:
-        reason = AdmissionReason.SOCKET_ADDED if sockets.number else AdmissionReason.ALREADY_INJECTED
-        return Injection(sockets, reason, warnings)
+        reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
+        return Injection(given, reason, warnings)
     resources = raised(pod.resources, wishes.resources)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
+    if wishes.files is not None:
+        encoded_volumes.append(sidecar.ENCODED_FILES_VOLUME)
     volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
     agent = sidecar.encoded_container(configuration, wishes)
     if configuration.native_sidecar:
@@ -114,46 +125,64 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, "/spec", "containers", [agent])
-    return Injection(joined([volumes, sockets, *resources, insertion]), AdmissionReason.INJECTED, warnings)
+    return Injection(joined([volumes, given, *resources, insertion]), AdmissionReason.INJECTED, warnings)
 
 
-def _give_socket(container: Container, pod: Pod) -> Operations:
+def _give(container: Container, pod: Pod, *, sockets: bool, files: bool) -> Operations:
     # Our variables go after the user's. Kubernetes expands $(NAME) only from earlier variables, so no value
     # that the user set changes.
-    return _socket(
+    missing: tuple[Encoded, ...] = ()
+    if sockets and not mounts.has(mounts.SOCKETS, container, pod):
+        missing += (sidecar.SOCKET_MOUNT,)
+    if files and not mounts.has(mounts.FILES_PLACE, container, pod):
+        missing += (sidecar.FILES_MOUNT,)
+    return _given(
         container.pointer,
-        () if clashes.has_socket(container, pod) else (sidecar.SOCKET_MOUNT,),
+        missing,
         container.raw.get("volumeMounts") is None,
-        clashes.missing_variables(container),
+        clashes.missing_variables(container) if sockets else (),
         container.raw.get("env") is None,
     )
 
 
 @lru_cache(maxsize=256)  # the same for the first containers of nearly every Pod
-def _socket(
+def _given(
     where: str,
-    mounts: tuple[Encoded, ...],
+    missing: tuple[Encoded, ...],
     has_no_mounts: bool,
     variables: tuple[Encoded, ...],
     has_no_variables: bool,
 ) -> Operations:
     return joined(
         [
-            appended(f"{where}/volumeMounts", mounts, is_missing=has_no_mounts),
+            appended(f"{where}/volumeMounts", missing, is_missing=has_no_mounts),
             appended(f"{where}/env", variables, is_missing=has_no_variables),
         ]
     )
+
+
+def _only_root_reads(files: FilesWish, pod: Pod) -> bool:
+    """Whether nobody else can read the files, although the pod author did not ask for that."""
+    has_group = files.group is not None or pod.security_context.get("fsGroup") is not None
+    return files.mode in (None, "0440") and not has_group
 
 
 def _warnings(
     pod: Pod, others: list[Container], wishes: Wishes, configuration: Configuration
 ) -> tuple[str, ...]:
     warnings = list(wishes.warnings)
-    unknown = (wishes.containers or frozenset()) - {container.name for container in others}
-    if unknown:
-        # This is not refused: another webhook may add the container later, and then ours is called again.
+    with_files = None if wishes.files is None else wishes.files.containers
+    for annotation, chosen in ((CONTAINERS, wishes.containers), (FILES, with_files)):
+        unknown = (chosen or frozenset()) - {container.name for container in others}
+        if unknown:
+            # This is not refused: another webhook may add the container later, and then ours is called again.
+            warnings.append(
+                f"annotation {annotation} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
+            )
+    if wishes.files is not None and _only_root_reads(wishes.files, pod):
         warnings.append(
-            f"annotation {CONTAINERS} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
+            f"the files are for root alone: state the group of the containers in {FILES_GROUP} or fsGroup, "
+            f"or {FILES_MODE}: 0444"
         )
     if pod.host_network:
         warnings.append("with hostNetwork, the pod agent takes port 8194 of the node")

@@ -19,7 +19,9 @@ SOCKET_VOLUME: Final = "vanadium-socket"
 BOOTSTRAP_VOLUME: Final = "vanadium-bootstrap"
 TOKEN_VOLUME: Final = "vanadium-token"  # noqa: S105  the name of a volume
 NO_API_ACCESS_VOLUME: Final = "vanadium-no-api-access"
-VOLUMES: Final = (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME, NO_API_ACCESS_VOLUME)
+# Only where files are asked for.
+FILES_VOLUME: Final = "vanadium-files"
+VOLUMES: Final = (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME, NO_API_ACCESS_VOLUME, FILES_VOLUME)
 
 # One Secret of this name per labelled namespace. Its data keys are service account names, and one that can be
 # no such name: what all of the namespace's credentials share.
@@ -29,6 +31,7 @@ ROOTS_KEY: Final = "_roots.pem"
 SOCKET_DIRECTORY: Final = "/run/vanadium"
 AGENT_SOCKET: Final = f"{SOCKET_DIRECTORY}/agent.sock"
 WORKLOAD_SOCKET: Final = f"{SOCKET_DIRECTORY}/workload.sock"
+FILES_DIRECTORY: Final = "/run/vanadium-files"
 BOOTSTRAP_DIRECTORY: Final = "/var/run/secrets/vanadium.io/bootstrap"
 CREDENTIAL_FILE: Final = "credential.json"
 ROOTS_FILE: Final = "roots.pem"

@@ -14,6 +14,8 @@ from webhook.layout import (
     BOOTSTRAP_VOLUME,
     CONTAINER,
     CREDENTIAL_FILE,
+    FILES_DIRECTORY,
+    FILES_VOLUME,
     HEALTH_PORT,
     NO_API_ACCESS_VOLUME,
     ROOTS_FILE,
@@ -39,6 +41,11 @@ _ALWAYS = "Always"
 
 # The mount of the sockets in every other container. Connecting needs no write access to the directory.
 SOCKET_MOUNT: Final = encoded({"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True})
+FILES_MOUNT: Final = encoded({"name": FILES_VOLUME, "mountPath": FILES_DIRECTORY, "readOnly": True})
+# Two versions of the files take less than 100 KB, the memory of which counts for the pod agent.
+ENCODED_FILES_VOLUME: Final = encoded(
+    {"name": FILES_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+)
 # By these an application finds the sockets.
 VARIABLES: Final = {
     name: encoded({"name": name, "value": value}) for name, value in APPLICATION_VARIABLES.items()
@@ -109,6 +116,11 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    if wishes.files is not None:
+        built["volumeMounts"].append({"name": FILES_VOLUME, "mountPath": FILES_DIRECTORY})
+        if wishes.files.group is not None:
+            # A process may give its files to its own groups, without any privilege.
+            built["securityContext"]["runAsGroup"] = wishes.files.group
     if configuration.native_sidecar:
         built["restartPolicy"] = _ALWAYS
     return built
@@ -196,11 +208,16 @@ def bootstrap_service_account(volume: JSONObject) -> str | None:
             return None
 
 
+def writes_files(agent: Container) -> bool:
+    """Whether the pod agent's container has the directory for files."""
+    return any(mount.get("name") == FILES_VOLUME for mount in agent.mounts)
+
+
 def is_volume_of_ours(volume: JSONObject) -> bool:
     """Whether a volume with one of our names also has the source that we give it."""
     match volume:
         case {"name": name, "emptyDir": dict()}:
-            return name in (SOCKET_VOLUME, NO_API_ACCESS_VOLUME)
+            return name in (SOCKET_VOLUME, NO_API_ACCESS_VOLUME, FILES_VOLUME)
         case {"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": path}}]}}:
             return (name, path) == (TOKEN_VOLUME, TOKEN_FILE)
         case {"name": name}:
@@ -221,6 +238,10 @@ def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
     ]
     if wishes.ttl_seconds is not None:
         settings.append(("TTL_SECONDS", str(wishes.ttl_seconds)))
+    if wishes.files is not None:
+        settings.append(("FILES_DIRECTORY", FILES_DIRECTORY))
+        settings += [("FILES_MODE", wishes.files.mode)] if wishes.files.mode else []
+        settings += [("FILES_GROUP", str(wishes.files.group))] if wishes.files.group is not None else []
     variables: list[JSONObject] = [
         {"name": f"VANADIUM_POD_AGENT_{name}", "value": value} for name, value in settings
     ]

@@ -109,14 +109,9 @@ def _fitting(number: int, lists: tuple[bytes, ...], taken: int) -> bytes:
 def bundles(identity: Identity) -> dict[str, bytes]:
     """Maps each trust domain to its roots, as concatenated DER.
 
-    It contains only roots that are trusted for a whole domain. SPIFFE's bundles have no patterns, so clients
-    would trust a root with a narrower pattern for every name.
+    It contains only roots that are trusted for a whole domain.
     """
     found: dict[str, bytes] = {identity.name.trust_domain: b""}
-    for root in identity.roots:
-        pattern = root.pattern
-        if pattern.name is None or pattern.exact or len(pattern.name.components) != 1:
-            continue
-        domain = pattern.name.trust_domain
-        found[domain] = found.get(domain, b"") + root.certificate.public_bytes(Encoding.DER)
+    for domain, root in identity.whole_roots:
+        found[domain] = found.get(domain, b"") + root.public_bytes(Encoding.DER)
     return found

@@ -203,7 +203,7 @@ def test_it_ends_in_time_with_streams_open_and_leaves_no_socket(
         blessed.process.send_signal(signal.SIGTERM)
         assert blessed.process.wait(TERMINATION_SECONDS) == 0
         assert list(watching) == []
-    assert sorted(os.listdir(blessed.directory)) == ["credential.json", "log", "token"]
+    assert sorted(os.listdir(blessed.directory)) == [".lock", "credential.json", "log", "token"]
 
 
 def test_the_sockets_are_for_every_user_of_the_pod(blessed: RunningPodAgent) -> None:

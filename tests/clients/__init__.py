@@ -1,0 +1,1 @@
+"""Programs of others, unmodified, with the lines of docs/clients.md."""

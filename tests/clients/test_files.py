@@ -1,0 +1,137 @@
+"""curl, openssl and nginx by files: mutual TLS by DNS name, while the files change."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.clients.conftest import HOST
+from tests.clients.document import block, replaced
+from tests.cluster_agents import free_port
+from tests.waiting import PATIENCE_SECONDS, wait_for
+
+MOUNTED = "/run/vanadium-files"
+ADDRESS = f"{HOST}:8443"
+ROTATIONS = 3
+NGINX = """
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    {tls}
+    return 200 "$ssl_client_serial\\n";
+  }}
+}}
+"""
+
+
+@contextmanager
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in a session of its own, all of whose processes end with it."""
+    with log.open("ab") as written:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=written, stderr=written, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(PATIENCE_SECONDS)
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def curl(files: Path, port: int, host: str = HOST) -> subprocess.CompletedProcess[str]:
+    """The page's line, with another address of the host."""
+    changes = {MOUNTED: str(files), ADDRESS: f"{host}:{port}"}
+    line = replaced(block("curl", "sh"), changes)
+    program, *arguments = shlex.split(line)
+    return subprocess.run(
+        [program, "--silent", "--show-error", "--resolve", f"{host}:{port}:127.0.0.1", *arguments],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+
+
+def unchanged(files: Path, ask: Callable[[], int]) -> int:
+    """The answer of a program, again where the files changed between its two readings of them."""
+    while True:
+        before = (files / "updated").read_text()
+        answer = ask()
+        if answer or before == (files / "updated").read_text():
+            return answer
+
+
+def answered(files: Path, port: int) -> int:
+    """The serial number of the client's certificate, as the server saw it; 0 without an answer."""
+    said = curl(files, port)
+    return int(said.stdout, 16) if said.returncode == 0 else 0
+
+
+@pytest.fixture
+def nginx_port(nginx: Path, files: Path, tmp_path: Path) -> Iterator[int]:
+    """nginx, with the page's configuration and its command."""
+    port = free_port()
+    tls = replaced(block("nginx", "nginx"), {MOUNTED: str(files)})
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(NGINX.format(directory=tmp_path, port=port, tls=tls))
+    with_configuration = f"{nginx} -e stderr -c {configuration} -p {tmp_path} "
+    script = replaced(block("nginx", "sh"), {MOUNTED: str(files), "nginx -": f"{with_configuration}-"})
+    with running(["sh", "-c", script], tmp_path / "nginx.log"):
+        wait_for("nginx", lambda: answered(files, port), story=(tmp_path / "nginx.log").read_text)
+        yield port
+
+
+def test_nginx_and_curl_know_each_other_through_rotations(files: Path, nginx_port: int) -> None:
+    """nginx shows which certificate it serves by a plain TLS client, and which one curl has by its answer."""
+    client, server = set(), set()
+
+    def both_rotated() -> bool:
+        client.add(unchanged(files, lambda: answered(files, nginx_port)))
+        server.add(unchanged(files, lambda: served(files, nginx_port)))
+        return min(len(client - {0}), len(server - {0})) > ROTATIONS
+
+    wait_for("rotations", both_rotated)
+    assert 0 not in client | server
+
+
+def served(files: Path, port: int) -> int:
+    """The serial number of the server's certificate, which openssl verified by name; 0 where it did not."""
+    changes = {
+        MOUNTED: str(files),
+        f"-connect {ADDRESS}": f"-connect 127.0.0.1:{port}",
+        "\\\n": " ",
+    }
+    line = replaced(block("openssl", "sh"), changes)
+    said = subprocess.run(
+        shlex.split(line), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    if "Verification: OK" not in said.stdout:
+        return 0
+    return x509.load_pem_x509_certificates(said.stdout.encode())[0].serial_number
+
+
+def test_a_name_that_nobody_registered_is_refused_by_curl(files: Path, nginx_port: int) -> None:
+    said = curl(files, nginx_port, "api.shop.svc")
+    assert said.returncode == 60
+    assert "api.shop.svc" in said.stderr
+
+
+def test_a_client_without_a_certificate_is_refused_by_nginx(files: Path, nginx_port: int) -> None:
+    said = subprocess.run(
+        ["curl", "--silent", "--resolve", f"{HOST}:{nginx_port}:127.0.0.1", "--cacert", files / "ca.crt",
+         f"https://{HOST}:{nginx_port}/"],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert "400 No required SSL certificate was sent" in said.stdout
