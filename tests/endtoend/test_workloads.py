@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from tests.endtoend.installation import Installation, flags
 from tests.vkube.command import vkube
+from tests.waiting import wait_for
 
 NAMESPACE = "vkube-workloads"
 SLEEP = ["python", "-c", "import time; time.sleep(600)"]
@@ -56,6 +58,12 @@ def write(file: Path, workload: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump_all([ACCOUNT, workload]))
 
 
+def credentials(installed: Installation, account: str) -> list[str]:
+    """What is in force, as the cluster agent has it."""
+    listed = json.loads(vkube("get", "secrets", "-n", NAMESPACE, "-o", "json", *flags(installed)))["items"]
+    return [one["id"] for one in listed if one["serviceAccount"] == account]
+
+
 def test_a_workload_lives_by_vkube_alone(installed: Installation, manifest: Path) -> None:
     """One test: each step begins with what the previous one left."""
     more = flags(installed)
@@ -69,6 +77,13 @@ def test_a_workload_lives_by_vkube_alone(installed: Installation, manifest: Path
     installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
     refused = vkube("start", "-f", manifest, "fortuned", *more, ends=1)
     assert "acme:prod:fortuned is the name of a namespace; choose one that no namespace can have" in refused
+    # The application is there before its name is, so the webhook has made a credential for another name.
+    installed.kubectl("create", "serviceaccount", "fortuned", "-n", NAMESPACE)
+    wait_for("a credential", lambda: credentials(installed, "fortuned"))
+    said = vkube("start", "-f", manifest, "Fortuned", *more)
+    assert credentials(installed, "fortuned"), "its Pods would wait until the webhook looks by itself"
+    vkube("stop", "-f", manifest, "--wait", *more)
+    wait_for("a credential", lambda: credentials(installed, "fortuned"), 60)
     said = vkube("start", "-f", manifest, "Fortuned", "--wait", *more)
     assert f"{NAMESPACE}/fortuned: named acme:prod:Fortuned, by a grant of the agent's own" in said
     assert f"Deployment {NAMESPACE}/fortuned: created" in said

@@ -18,6 +18,7 @@ from vkube.connection.cluster import Cluster
 from vkube.connection.cluster_agent import ClusterAgent, administering
 from vkube.errors import ClusterError, ConflictError, NotFoundError, UsageError
 from vkube.output.lines import note, result
+from vkube.workloads.credential import ask_for_credentials, await_credential, has_credential
 from vkube.workloads.live import Object, Target, apply, pods_of, targets
 from vkube.workloads.rollout import roll_back, wait, wait_gone
 from vkube.workloads.template import label_of, labelled, labels_of, service_account_of, template_of
@@ -94,7 +95,7 @@ def _start(options: argparse.Namespace) -> None:
                 )
             if not options.noblessings:
                 _check_called(cluster, one, found)
-        _register(agent, options, workloads)
+        _register(agent, cluster, options, workloads)
         _apply_others(cluster, found, force=options.force_conflicts)
         value = DISABLED if options.noblessings else ENABLED
         for one in workloads:
@@ -108,7 +109,7 @@ def _update(options: argparse.Namespace) -> None:
     with _agent(options) as agent, Cluster.of(options) as cluster:
         found = targets(cluster, options.filename, options.namespace)
         running = _running(cluster, found)
-        _register(agent, options, [one for one, _ in running])
+        _register(agent, cluster, options, [one for one, _ in running])
         _apply_others(cluster, found, force=options.force_conflicts)
         for one, before in running:
             value = ENABLED if options.extension else label_of(before)
@@ -200,7 +201,9 @@ def _check_called(cluster: Cluster, workload: Target, found: Sequence[Target]) -
         )
 
 
-def _register(agent: ClusterAgent | None, options: argparse.Namespace, workloads: Sequence[Target]) -> None:
+def _register(
+    agent: ClusterAgent | None, cluster: Cluster, options: argparse.Namespace, workloads: Sequence[Target]
+) -> None:
     """Names the workloads' applications, if an EXTENSION is given."""
     if agent is None:
         return
@@ -217,9 +220,12 @@ def _register(agent: ClusterAgent | None, options: argparse.Namespace, workloads
                 f"the Pods have no service account of their own: all Pods of {namespace}/default are now "
                 f"named {name}:POD"
             )
+        had_one = has_credential(agent, namespace, account)
         wanted = naming.Wanted(namespace, account, name, None, _GRANT)
         grant = naming.register(agent, wanted, lambda: agent.root_of(name), datetime.now(UTC))
         result(f"{namespace}/{account}: named {name}, by a grant of {grant}")
+        if had_one and not has_credential(agent, namespace, account):
+            await_credential(cluster, agent, namespace, account)
 
 
 def _wait_or_roll_back(cluster: Cluster, running: Sequence[tuple[Target, Object]], seconds: int) -> None:
@@ -263,3 +269,4 @@ def _unregister(
             body = {"namespace": namespace, "serviceAccount": account}
             agent.call("POST", "/v1/unregister-application", body)
             result(f"{namespace}/{account}: no longer named {names[account]}")
+            ask_for_credentials(cluster, namespace)
