@@ -64,7 +64,7 @@ from cluster_agent.server.certificate import Serving
 from cluster_agent.settings import Settings, read_settings
 from cluster_agent.signing.room import SigningRoom
 from cluster_agent.store import Store, open_store
-from service import logs
+from service import logs, structlog_lines
 from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
 from service.event_loop import event_loop
@@ -89,7 +89,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(_complaint(2, error))
     give_large_blocks_back()
-    logs.configure(settings.log_level)
+    structlog_lines.configure(settings.log_level)
     try:
         # asyncio itself spends twice the time on a TLS connection.
         with sole_use_of_data(settings):

@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 
-import structlog
-import uvicorn
-from starlette.types import ASGIApp
-
-from pod_agent import health, sole_use
+from pod_agent import sole_use
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.errors import PodAgentError
 from pod_agent.files import IdentityFiles
-from pod_agent.grpc.connection import Connection
 from pod_agent.grpc.server import GrpcServer
+from pod_agent.health import health_handler
+from pod_agent.http.connection import HttpConnection
 from pod_agent.identity import CurrentIdentity
 from pod_agent.keeper import Keeper
-from pod_agent.listener import BoundedListener, BoundedServer
+from pod_agent.listener import BoundedListener
+from pod_agent.metrics import Metrics
 from pod_agent.revocation_lists import HeldLists
 from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, ignored, read_settings
@@ -31,18 +29,19 @@ from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
 from pod_agent.workload.x509 import X509Profile
 from service import logs
+from service.bounded_log import BoundedLog
 from service.errors import SettingsError
 from service.event_loop import event_loop
-from service.listening import listen, options, stop_on_signal
+from service.listening import listen, stop_on_signal
+from service.log import get_logger
 from service.supervisor import Supervisor
-from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
 
 _SHUTDOWN_SECONDS = 1
 # In all far fewer than the 1024 descriptors that a container has at least: a renewal always finds one.
 _MOST_CONNECTIONS = 100
 
-_log = structlog.get_logger("pod_agent")
+_log = get_logger("pod_agent")
 
 
 def main() -> None:
@@ -62,61 +61,57 @@ def main() -> None:
 
 async def _run(settings: Settings) -> None:
     current = CurrentIdentity(_now)
-    metrics = health.Metrics(current, _now)
+    metrics = Metrics(current, _now)
     source, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
     seeker = CarefulSeeker(source, now=_now, clock=time.monotonic, chance=chance)
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     lists = HeldLists(source)
     watcher = Watcher(source, current, lists, keeper, chance=chance)
     supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
-    TaskMetrics(metrics.registry, "pod_agent", supervisor)
     # Before the sockets of another pod agent would be removed.
     sole_use.take(settings.socket_directory, "--socket-directory")
     if settings.files is not None:
         supervisor.add(IdentityFiles(settings.files, current, _now).task())
+    health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
+    bounded_log = BoundedLog(_log)
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
-    workload = BoundedListener(
-        "workload-connections",
-        listen_unix(workload_path),
-        _MOST_CONNECTIONS,
-        GrpcServer(X509Profile(current).methods()).connection,
-        lambda connection: connection.is_busy,
-        end=Connection.end,
-    )
-    health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
-    servers = [
-        _server("agent-connections", AgentProtocol(current, lists).app(), listen_unix(agent_path)),
-        _server(
-            "health-connections", health.create_app(current, metrics, supervisor), health_port, brief=True
+    listeners = {
+        "agent": BoundedListener(
+            "agent-connections",
+            listen_unix(agent_path),
+            _MOST_CONNECTIONS,
+            partial(HttpConnection, AgentProtocol(current, lists).handler(), bounded_log),
         ),
-    ]
-    supervisor.add(*(one.acceptor.task for one in (servers[0].listener, servers[1].listener, workload)))
-    metrics.count_refused({"agent": servers[0].listener, "health": servers[1].listener, "workload": workload})
+        "health": BoundedListener(
+            "health-connections",
+            health_port,
+            _MOST_CONNECTIONS,
+            partial(HttpConnection, health_handler(current, metrics, supervisor), bounded_log),
+            brief=True,
+        ),
+        "workload": BoundedListener(
+            "workload-connections",
+            listen_unix(workload_path),
+            _MOST_CONNECTIONS,
+            GrpcServer(X509Profile(current).methods()).connection,
+        ),
+    }
+    supervisor.add(*(one.acceptor.task for one in listeners.values()))
+    metrics.count_refused(listeners)
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
 
     stop = asyncio.Event()
     stop_on_signal(stop)
     async with supervisor.running():
-        serving = [asyncio.create_task(server.serve(sockets=[])) for server in servers]
-        stopping = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([stopping, *serving], return_when=asyncio.FIRST_COMPLETED)
+        await stop.wait()
     await current.close()
-    await workload.stop()
-    workload.end_all()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*serving)
+    for one in listeners.values():
+        await one.stop()
+    await asyncio.gather(*(one.end_all(_SHUTDOWN_SECONDS) for one in listeners.values()))
     for path in (agent_path, workload_path):
         remove_socket(path)
     _log.info("stopped")
-    for task in done - {stopping}:
-        task.result()  # a task that ended before it was told to raises its error here
-
-
-def _server(name: str, app: ASGIApp, listening: socket.socket, *, brief: bool = False) -> BoundedServer:
-    config = uvicorn.Config(app, http="h11", **options(_SHUTDOWN_SECONDS))
-    return BoundedServer(config, name, listening, _MOST_CONNECTIONS, brief=brief)
 
 
 def _now() -> datetime:

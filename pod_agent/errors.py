@@ -7,6 +7,7 @@ PodAgentError
 │   ├── NotMounted      the credential or the token is missing, or cannot be read
 │   ├── Untrustworthy   the cluster agent's answer does not match the request
 │   └── ClocksDiffer    a certificate is not valid by this node's clock
+├── HttpError           an HTTP request gets this answer
 └── GrpcError           a gRPC call ends with this status
     └── MalformedMessage   a client's protobuf message cannot be read
 """
@@ -66,6 +67,15 @@ class Untrustworthy(SeekError):
 
 class ClocksDiffer(SeekError):
     """A certificate is not valid by this node's clock."""
+
+
+class HttpError(PodAgentError):
+    """An HTTP request is answered with `status`, one word as the reason, and the message."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
 
 
 class GrpcError(PodAgentError):

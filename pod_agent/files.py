@@ -21,20 +21,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-
 from blessings.encoding.chains import to_pem
 from pod_agent import sole_use
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.swapped_directory import swap
 from service.errors import SettingsError
+from service.log import get_logger
 from service.supervisor import Task
 
 _FLAG = "--files-directory"
 _LONGEST_WAIT_SECONDS = 30.0
 _UNREADY_SECONDS = 120.0
 
-_log = structlog.get_logger("pod_agent")
+_log = get_logger("pod_agent")
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-import structlog
-
 from pod_agent.errors import SeekError
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.renewal import renewal_time
 from pod_agent.seeker import Seeker
+from service.log import get_logger
 from service.supervisor import Task
 
-_log = structlog.get_logger("pod_agent")
+_log = get_logger("pod_agent")
 
 _LONGEST_SLEEP_SECONDS = 30.0
 # So long may a client that holds a stream take an expired identity for a valid one.

@@ -12,30 +12,36 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
-
-import structlog
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from contextlib import suppress
+from typing import Any, cast
 
 from service.acceptor import Acceptor
 from service.addresses import network_of
 from service.bounded_log import BoundedLog, LineRate
-from service.listening import Server
-from service.shared_answers import ending
+from service.log import get_logger
 
 _LINES_PER_SECOND = 1 / 60
 
-_log = structlog.get_logger("pod_agent")
-_P = TypeVar("_P", bound=asyncio.Protocol)
+_log = get_logger("pod_agent")
 
 
-class BoundedListener(Generic[_P]):
+class Served(asyncio.Protocol):
+    """The protocol of one connection of a listener."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it does something for its client."""
+        return False
+
+    def end(self) -> None:
+        """Ends the connection when what it does for its client is done, or told to be over."""
+
+
+class BoundedListener:
     """Accepts at most `most` connections at once on `listening`; a supervisor runs the acceptor's task, which
     has that `name`.
 
-    `make` makes the protocol of one connection, and `is_busy` returns whether it does something for its
-    client. With `brief`, even a busy connection makes room. `end` ends one at the program's end.
+    `make` makes the protocol of one connection. With `brief`, even a busy connection makes room.
     """
 
     def __init__(
@@ -43,20 +49,17 @@ class BoundedListener(Generic[_P]):
         name: str,
         listening: socket.socket,
         most: int,
-        make: Callable[[], _P],
-        is_busy: Callable[[_P], bool],
+        make: Callable[[], Served],
         *,
         brief: bool = False,
-        end: Callable[[_P], None] | None = None,
     ) -> None:
         self._listening = listening
         self._most = most
         self._make = make
-        self._is_busy = is_busy
         self._brief = brief
-        self._end = end
+        self._emptied = asyncio.Event()
         # A dict, because it keeps the order: oldest first.
-        self._open: dict[_Connection[_P], None] = {}
+        self._open: dict[_Connection, None] = {}
         self._beginning: set[asyncio.Task[None]] = set()
         self.acceptor = Acceptor(name, listening, self._admit)
         self._log = BoundedLog(_log, LineRate(at_once=1, per_second=_LINES_PER_SECOND))
@@ -73,15 +76,17 @@ class BoundedListener(Generic[_P]):
         await asyncio.gather(*self._beginning, return_exceptions=True)
         self._listening.close()
 
-    def end_all(self) -> None:
-        """Ends all connections, after what was written to them."""
+    async def end_all(self, seconds: float) -> None:
+        """Ends all connections, each after what it is doing for its client, at most in so many seconds."""
         for connection in list(self._open):
-            if connection.transport is None:
-                continue
-            if self._end is None:
-                connection.transport.close()
-            else:
-                self._end(connection.protocol)
+            if connection.transport is not None:
+                connection.protocol.end()
+        if self._open:
+            self._emptied.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), seconds)
+        for connection in list(self._open):
+            connection.abort()
 
     def _admit(self, accepted: socket.socket, client: Any) -> None:
         address = network_of(client[0]) if client else ""
@@ -106,29 +111,31 @@ class BoundedListener(Generic[_P]):
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
-    async def _begin(self, accepted: socket.socket, connection: _Connection[_P]) -> None:
+    async def _begin(self, accepted: socket.socket, connection: _Connection) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
         except OSError:
             accepted.close()
             self._ended(connection)
 
-    def _unneeded(self) -> _Connection[_P] | None:
+    def _unneeded(self) -> _Connection | None:
         made = [one for one in self._open if one.transport is not None]
-        idle = [one for one in made if not self._is_busy(one.protocol)]
+        idle = [one for one in made if not one.protocol.is_busy]
         candidates = idle or (made if self._brief else [])
         held = Counter(one.address for one in candidates)
         most = max(held.values(), default=0)
         return next((one for one in candidates if held[one.address] == most), None)
 
-    def _ended(self, connection: _Connection[_P]) -> None:
+    def _ended(self, connection: _Connection) -> None:
         self._open.pop(connection, None)
+        if not self._open:
+            self._emptied.set()
 
 
-class _Connection(asyncio.Protocol, Generic[_P]):
+class _Connection(asyncio.Protocol):
     """One connection, whose `protocol` does everything."""
 
-    def __init__(self, protocol: _P, address: str, ended: Callable[[_Connection[_P]], None]) -> None:
+    def __init__(self, protocol: Served, address: str, ended: Callable[[_Connection], None]) -> None:
         self.protocol = protocol
         self.address = address
         self.transport: asyncio.Transport | None = None
@@ -149,40 +156,3 @@ class _Connection(asyncio.Protocol, Generic[_P]):
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
-
-
-class BoundedServer(Server):
-    """An HTTP/1.1 server on one listener, with at most `most` connections. A supervisor runs the task of the
-    listener's acceptor."""
-
-    def __init__(
-        self, config: uvicorn.Config, name: str, listening: socket.socket, most: int, *, brief: bool
-    ) -> None:
-        super().__init__(config)
-        self.listener = BoundedListener(name, listening, most, self._protocol, _is_answering, brief=brief)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.servers = []  # uvicorn's own list, which stays empty
-        self.started = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.listener.stop()
-        await super().shutdown(None)
-
-    def _protocol(self) -> H11Protocol:
-        protocol = H11Protocol(self.config, self.server_state, {})
-        protocol.app = _ending(protocol.app, lambda: protocol.transport.abort())
-        return protocol
-
-
-def _ending(app: Any, end: Callable[[], None]) -> Any:
-    async def with_end(scope: Any, receive: Any, send: Any) -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), **ending(end)}
-        await app(scope, receive, send)
-
-    return with_end
-
-
-def _is_answering(protocol: H11Protocol) -> bool:
-    # uvicorn's annotation leaves out that there is no cycle before the first request.
-    return protocol.cycle is not None and not protocol.cycle.response_complete

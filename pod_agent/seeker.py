@@ -30,7 +30,7 @@ from pod_agent.identity import Identity
 from pod_agent.revocation_lists import Index, PublishedList
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
-from service.cluster_agent_client import ClusterAgentAddress, call, fetch, mutual_tls
+from service.cluster_agent_calls import ClusterAgentAddress, call, fetch, mutual_tls
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 
 _LONGEST_ANSWER_BYTES = 1 << 20

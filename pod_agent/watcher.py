@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from blessings import BlessingsError, Name, Roots
 from pod_agent.errors import SeekError, Untrustworthy
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.revocation_lists import MOST_SHOWN_BYTES, HeldLists, Index, PublishedList
+from service.log import get_logger
 from service.supervisor import BackOff, Task
 
-_log = structlog.get_logger("pod_agent")
+_log = get_logger("pod_agent")
 _UNKNOWN_QUESTION = "NotServed"
 _CONNECTION_ENDED = "ConnectionEnded"
 _PAUSE_WITHOUT_LISTS_SECONDS = 600.0

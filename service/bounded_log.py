@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from service.log import Line
 from service.token_bucket import TokenBucket
 
 AT_ONCE = 20
@@ -70,13 +71,15 @@ class BoundedLog:
 
 class BoundedLines(logging.Filter):
     """The lines of libraries, at most at that rate for each text: what they log about one request, a client
-    can cause as often as it likes."""
+    can cause as often as it likes. Our own lines pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rate = LineRate()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, Line):
+            return True
         left_out = self._rate.take(f"{record.name} {record.levelname} {record.msg}")
         if left_out:
             record.msg = f"{record.getMessage()} ({left_out} more such lines were left out)"

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
+import traceback
+from datetime import UTC, datetime
 from types import TracebackType
 
-import structlog
-from structlog.typing import Processor
-
 from service.bounded_log import BoundedLines
+from service.log import Line, Threshold, get_logger
 
 _LONGEST_OBJECT = 200
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
-class _Writer(structlog.WriteLogger):
-    """Writes lines for `get_logger(name)`."""
+class _Json(logging.Formatter):
+    """A record as a JSON object."""
 
-    def __init__(self, name: str | None = None) -> None:
-        super().__init__(sys.stderr)
-        self.name = name
+    def format(self, record: logging.LogRecord) -> str:
+        written: dict[str, object] = {}
+        if isinstance(record.msg, Line):
+            written |= record.msg.values
+            written["event"] = record.msg.event
+        else:
+            written["event"] = record.getMessage()
+        written["logger"] = record.name
+        written["level"] = record.levelname.lower()
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        written["timestamp"] = at.replace("+00:00", "Z")
+        if record.exc_info:
+            written["exception"] = "".join(traceback.format_exception(*record.exc_info)).removesuffix("\n")
+        return json.dumps(written, default=repr)
 
 
 def configure(level: str) -> None:
@@ -30,35 +42,14 @@ def configure(level: str) -> None:
 
     Warnings of Python and uncaught errors, in a thread too, also become such lines.
     """
-    number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_Writer,
-        cache_logger_on_first_use=True,
-    )
+    Threshold.level = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(_Json())
     handler.addFilter(BoundedLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries log every call that they make, at `debug` with its content, such as a Secret's.
-    root.setLevel(max(number, logging.WARNING))
+    root.setLevel(max(Threshold.level, logging.WARNING))
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
@@ -67,7 +58,7 @@ def configure(level: str) -> None:
 
 def complain(program: str, error: Exception) -> None:
     """Writes why the program ends: a line of the log, or, before `configure`, a text for the terminal."""
-    if structlog.is_configured():
+    if sys.excepthook is _uncaught:
         _log.critical("the program ends", error=str(error))
     else:
         sys.stderr.write(f"{program}: {error}\n")

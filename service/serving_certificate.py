@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from blessings.tls import load_identity
 from service import mounted_files
 from service.errors import ServingCertificateError, UnreadableFile
+from service.log import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def _now() -> datetime:

@@ -81,14 +81,15 @@ class Readers:
         client = scope.get("client")
         end: Callable[[], None] = scope.get("extensions", {}).get(_END, _nothing)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        with self._reading_until(network_of(str(client[0])) if client else "", content, end):
+        with self.reading(network_of(str(client[0])) if client else "", content, end):
             await send({"type": "http.response.start", "status": 200, "headers": raw})
             for part in parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @contextmanager
-    def _reading_until(self, address: str, content: Content, end: Callable[[], None]) -> Iterator[None]:
+    def reading(self, address: str, content: Content, end: Callable[[], None]) -> Iterator[None]:
+        """A reader of `content`, inside of the context. `end` ends its connection. Raises `beyond`."""
         size = sum(map(len, content))
         if size <= PART_BYTES:
             yield

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import structlog
+from service.log import get_logger
 
 # A server's Retry-After is kept up to this, whatever a task's own longest pause is.
 LONGEST_ASKED_SECONDS = 600.0
@@ -33,7 +33,7 @@ _CHANCE = random.SystemRandom().random
 # metrics and `/readyz` show the failure all the same.
 _LOG_MAY_FAIL = suppress(Exception)
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The metrics of background tasks."""
+"""The metrics of background tasks, in a registry of prometheus_client."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.supervisor import Supervisor
+from service.task_families import task_families
+
+_KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
 class TaskMetrics(Collector):
@@ -21,23 +24,8 @@ class TaskMetrics(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        failures = CounterMetricFamily(
-            f"vanadium_{self._program}_task_failures",
-            "Rounds of background tasks that failed, by task.",
-            labels=["task"],
-        )
-        silent = GaugeMetricFamily(
-            f"vanadium_{self._program}_task_seconds_since_success",
-            "Since the last good round of a background task; before one, since the start.",
-            labels=["task"],
-        )
-        overdue = GaugeMetricFamily(
-            f"vanadium_{self._program}_task_overdue_seconds",
-            "How long a good round of a background task has been due; 0 between rounds.",
-            labels=["task"],
-        )
-        for name, record in self._supervisor.records.items():
-            failures.add_metric([name], record.failures)
-            silent.add_metric([name], self._supervisor.seconds_since_success(name))
-            overdue.add_metric([name], self._supervisor.overdue_seconds(name))
-        yield from (failures, silent, overdue)
+        for family in task_families(self._program, self._supervisor):
+            metric = _KINDS[family.kind](family.name, family.meaning, labels=family.labels)
+            for labels, value in family.samples.items():
+                metric.add_metric(labels, value)
+            yield metric

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ FOLDERS = frozenset(
 # What goes into the sidecar, into applications, and into programs that only verify, has to stay light.
 LIBRARIES = {
     "blessings": {"cryptography"},
-    "service": {"cryptography", "httpx", "prometheus_client", "structlog", "uvicorn"},
+    "service": {"cryptography", "h11", "httpx", "prometheus_client", "structlog", "uvicorn"},
+    "pod_agent": {"cryptography", "h11", "h2"},
     "agent_client": {"cryptography", "httpx", "spiffe", "uvicorn"},
 }
 
@@ -73,3 +75,18 @@ def test_a_folder_that_must_stay_light_uses_no_other_library(folder: str) -> Non
         for path, name in imported(folder)
         if name not in allowed
     ] == []
+
+
+def test_the_sidecar_loads_no_library_beyond_its_own() -> None:
+    """Not by `service/` either, whose modules for the other programs use more."""
+    loaded = "import sys, pod_agent.__main__; print(*{name.split('.')[0] for name in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    of_libraries = {name for name in ran.stdout.split() if not name.startswith("_")} - sys.stdlib_module_names
+    below = {"hpack", "hyperframe"}  # what h2 consists of
+    # A checkout's environment loads these at the start of every interpreter.
+    environment = {"distutils", "sitecustomize", "usercustomize"}
+    assert of_libraries - environment <= LIBRARIES["pod_agent"] | below | {
+        "blessings",
+        "service",
+        "pod_agent",
+    }

@@ -12,15 +12,17 @@ from datetime import UTC, datetime
 
 import uvicorn
 
-from service import logs
+from service import logs, structlog_lines
 from service.certificate_ends import CertificateEnds
-from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
+from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
+from service.cluster_agent_client import ClusterAgentClient
 from service.errors import ServiceError, ServingCertificateError, SettingsError
-from service.listening import listen, options
+from service.listening import listen
 from service.memory import give_large_blocks_back
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
 from service.task_metrics import TaskMetrics
+from service.uvicorn_server import options
 from service.version import print_version_if_asked
 from webhook.answers import Answers
 from webhook.api_servers import ApiServers
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     give_large_blocks_back()
-    logs.configure(settings.log_level)
+    structlog_lines.configure(settings.log_level)
     logging.getLogger("uvicorn").setLevel(settings.log_level.upper())  # says where it listens
     # After its shutdown, uvicorn raises the signal that stopped it once more; being told to stop is not a
     # failure.

@@ -25,8 +25,9 @@ from cluster_agent.server.certificate import Serving
 from cluster_agent.server.connection_limits import ConnectionLimits
 from cluster_agent.server.servers import DRAIN_SECONDS, AgentServer
 from cluster_agent.settings import Settings
-from service.listening import listen, options, serve_until, stop_on_signal
+from service.listening import listen, stop_on_signal
 from service.supervisor import Supervisor
+from service.uvicorn_server import options, serve_until
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing

@@ -16,7 +16,7 @@ from cluster_agent.errors import Limit
 from cluster_agent.server.connection_limits import ConnectionLimits, Place, State
 from cluster_agent.server.connections import BoundedProtocol
 from service.acceptor import Acceptor
-from service.listening import Server
+from service.uvicorn_server import Server
 
 DRAIN_SECONDS = 10
 # For each client that does not read, the kernel would otherwise take megabytes, which count as ours.

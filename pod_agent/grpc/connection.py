@@ -34,6 +34,7 @@ from pod_agent.errors import GrpcError
 from pod_agent.grpc.call import Call, Method, Room
 from pod_agent.grpc.request import CONTENT_TYPE, NotGrpc, parse_request
 from pod_agent.grpc.status import Status
+from pod_agent.listener import Served
 from service.bounded_log import BoundedLog
 
 # So long may a client leave an answer unread of which it has begun to take the bytes.
@@ -67,7 +68,7 @@ class _Http(H2Connection):
     MAX_CLOSED_STREAMS = ADVERTISED_STREAMS + 24
 
 
-class Connection(asyncio.Protocol):
+class Connection(Served):
     """The protocol of one connection. It ends when its client asks and does not read."""
 
     def __init__(self, methods: Mapping[str, Method], share: Share) -> None:

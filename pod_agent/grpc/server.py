@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import structlog
-
 from pod_agent.grpc.call import Method, Room
 from pod_agent.grpc.connection import Connection, Share
 from service.bounded_log import BoundedLog
+from service.log import get_logger
 
 MOST_STREAMS_OF_CONNECTION = 100
 MOST_STREAMS = 400
@@ -28,7 +27,7 @@ class GrpcServer:
             MOST_STREAMS,
             MOST_STREAMS_OF_CONNECTION,
             Room(MOST_ARRIVING_BYTES),
-            BoundedLog(structlog.get_logger("pod_agent")),
+            BoundedLog(get_logger("pod_agent")),
         )
 
     def connection(self) -> Connection:

@@ -7,22 +7,24 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from agent_client import AgentClient, AgentError, messages
 from pod_agent import agent_protocol
 from pod_agent.agent_protocol import AgentProtocol
+from pod_agent.http.connection import HttpConnection
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.revocation_lists import HeldLists
+from service.bounded_log import BoundedLog
+from service.log import get_logger
 from tests.chains import realm
 from tests.clock import Clock
 from tests.pod_agent.published_lists import Source
 from tests.pod_agent.running import short_directory
-from tests.waiting import until
 
 
 @asynccontextmanager
@@ -33,14 +35,12 @@ async def pod_agent(directory: Path) -> AsyncIterator[Path]:
     renew_at = clock() + timedelta(minutes=30)
     await current.set(Identity(1, one.replica, one.blessing, one.blessing.presented, one.roots, renew_at))
     path = directory / "agent.sock"
-    config = uvicorn.Config(AgentProtocol(current, HeldLists(Source())).app(), uds=str(path), log_config=None)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    await until("the pod agent", lambda: server.started)
+    handler = AgentProtocol(current, HeldLists(Source())).handler()
+    made = partial(HttpConnection, handler, BoundedLog(get_logger("pod_agent")))
+    server = await asyncio.get_running_loop().create_unix_server(made, path)
     yield path
     await current.close()
-    server.should_exit = True
-    await serving
+    server.close()
 
 
 @pytest.mark.parametrize(("asked", "lines"), [({"heartbeat": "true"}, ["", "", ""]), ({}, [])])

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from structlog.testing import capture_logs
 
 from blessings import Authority, Blessing, Expiry, Name, Principal, Roots
 from blessings.errors import BlessingsError
@@ -22,6 +21,7 @@ from pod_agent.seeker import Answer, believe
 from service.supervisor import Supervisor
 from tests.chains import NOW, realm
 from tests.clock import Clock
+from tests.log_lines import captured_lines
 
 TTL = timedelta(hours=1)
 APPLICATION = Name.parse("acme:prod:shop:web")
@@ -88,7 +88,7 @@ class World:
         supervisor = Supervisor(
             [task], clock=lambda: self.clock().timestamp(), chance=lambda: chance, sleep=self.sleep
         )
-        with capture_logs(), pytest.raises(asyncio.CancelledError):
+        with captured_lines(), pytest.raises(asyncio.CancelledError):
             await supervisor.repeat(task)
         self.problem = supervisor.problem()
 
@@ -220,7 +220,7 @@ async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> Non
     stream = world.current.revisions()
     assert (await anext(stream))[0].version == 1
     waiting = asyncio.ensure_future(anext(stream))
-    with capture_logs() as logs:
+    with captured_lines() as logs:
         world.clock.turn(minutes=59)
         await keeper.expire()
         assert logs == []

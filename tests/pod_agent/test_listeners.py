@@ -20,7 +20,7 @@ import httpx
 import pytest
 from spiffe import WorkloadApiClient
 
-from pod_agent.listener import BoundedListener
+from pod_agent.listener import BoundedListener, Served
 from service.supervisor import Supervisor
 from tests.pod_agent.running import RunningPodAgent, eventually
 from tests.waiting import PATIENCE_SECONDS, until
@@ -70,18 +70,22 @@ async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_mos
     busy: set[int] = set()
     lost: list[int] = []
 
-    class Numbered(asyncio.Protocol):
+    class Numbered(Served):
         made = 0
 
         def __init__(self) -> None:
             self.number = Numbered.made
             Numbered.made += 1
 
+        @property
+        def is_busy(self) -> bool:
+            return self.number in busy
+
         def connection_lost(self, error: Exception | None) -> None:
             lost.append(self.number)
 
     listening = socket.create_server(("127.0.0.1", 0))
-    listener = BoundedListener("connections", listening, 3, Numbered, lambda one: one.number in busy)
+    listener = BoundedListener("connections", listening, 3, Numbered)
     async with Supervisor([listener.acceptor.task]).running(), AsyncExitStack() as held:
 
         async def connect(count: int) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import pytest
 from spiffe import WorkloadApiClient
-from structlog.testing import capture_logs
 
 from agent_client import PeerLists
 from blessings import Name, Policy, Reason, RevocationList, VerificationError, verify_blessing
@@ -24,6 +23,7 @@ from service.supervisor import Supervisor
 from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.log_lines import captured_lines
 from tests.pod_agent.published_lists import APPLICATION, REALM, Source, described, identity, signed
 from tests.pod_agent.running import eventually, mount, running_pod_agent, short_directory
 from tests.workload_api import x509_svids
@@ -172,7 +172,7 @@ async def test_a_list_that_is_too_large_for_spiffe_clients_is_left_out_and_the_l
     source = Source()
     small, huge = signed(4), described(4, key="00:11", size=2 << 20)
     index = Index(4, (huge, source.publish(4, small)))
-    with capture_logs() as lines:
+    with captured_lines() as lines:
         done = await watched(News(15, index), source=source)
     assert await shown(done.current) == (small,)
     assert [one.key for one in source.fetched] == ["ab:cd"], "what is not shown is not fetched"

@@ -14,14 +14,9 @@ import pytest
 from aiohttp import web
 
 from blessings import Authority, Name, Principal, Roots
-from service import cluster_agent_client
-from service.cluster_agent_client import (
-    ClusterAgentAddress,
-    ClusterAgentClient,
-    call,
-    mutual_tls,
-    server_only_tls,
-)
+from service import cluster_agent_calls
+from service.cluster_agent_calls import ClusterAgentAddress, call, mutual_tls, server_only_tls
+from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 from tests.cluster_agents import write_serving_files
 from tests.web_servers import answering
@@ -116,7 +111,7 @@ async def test_what_else_may_come_has_a_kind_a_reason_and_the_call_that_it_is_of
 async def test_attack_an_answer_is_bounded_in_bytes_and_seconds(
     asked: Any, monkeypatch: pytest.MonkeyPatch, served: tuple[str, Roots]
 ) -> None:
-    monkeypatch.setattr(cluster_agent_client, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(cluster_agent_calls, "CALL_SECONDS", 0.3)
     with pytest.raises(CallUnanswered) as caught:
         await asked("/v1/trickle", {})
     assert caught.value.reason == "Unreachable"

@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from service.errors import SettingsError
-from service.listening import EVERYWHERE, Server, listen, options, serve_until, stop_on_signal
+from service.listening import EVERYWHERE, listen, stop_on_signal
+from service.uvicorn_server import Server, options, serve_until
 from tests.waiting import PATIENCE_SECONDS
 
 

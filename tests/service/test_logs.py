@@ -7,13 +7,14 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 PROGRAM = """
 import logging, threading, warnings
-import structlog
-from service import logs
+{imports}
 
-early = structlog.get_logger("early")
-logs.configure("info")
+early = get_logger("early")
+configure("info")
 early.info("ours", secret="\\ud800\\n", number=1)
 early.debug("too quiet")
 logging.getLogger("library").warning("a\\nlibrary's: %s", "x")
@@ -42,19 +43,27 @@ raise LookupError("at the end")
 """
 
 
-def lines() -> list[dict[str, Any]]:
-    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+LOGGERS = [
+    "from service.log import get_logger; from service.logs import configure",
+    "from structlog import get_logger; from service.structlog_lines import configure",
+]
+
+
+def lines(imports: str) -> list[dict[str, Any]]:
+    program = PROGRAM.replace("{imports}", imports)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     return [json.loads(line) for line in ended.stderr.splitlines()]
 
 
-def test_every_line_is_json_whoever_wrote_it() -> None:
-    written = lines()
+@pytest.mark.parametrize("imports", LOGGERS)
+def test_every_line_is_json_whoever_wrote_it(imports: str) -> None:
+    written = lines(imports)
     assert [(line["level"], line.get("logger"), line["event"].split("\n")[0][:40]) for line in written] == [
         ("info", "early", "ours"),
         ("warning", "library", "a"),
         ("info", "shown", "shown"),
-        ("warning", "py.warnings", "<string>:14: UserWarning: of Python"),
+        ("warning", "py.warnings", "<string>:13: UserWarning: of Python"),
         ("error", "early", "ours, with a traceback"),
         ("error", "library", "a library's, with a traceback"),
         ("error", "service.logs", "an error was ignored"),

@@ -13,8 +13,10 @@ from starlette.types import ASGIApp
 from blessings import Principal
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.program import ports
-from pod_agent import health
+from pod_agent.health import health_handler
+from pod_agent.http.exchange import Request
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.metrics import Metrics as PodAgentMetrics
 from service.supervisor import Supervisor, Task
 from tests.chains import NOW, realm
 from tests.clock import Clock
@@ -38,7 +40,14 @@ async def of_pod_agent(supervisor: Supervisor) -> ASGIApp:
     await current.set(
         Identity(1, Principal.create(), blessing, blessing.presented, given.roots, blessing.not_after)
     )
-    return health.create_app(current, health.Metrics(current, clock), supervisor)
+    handler = health_handler(current, PodAgentMetrics(current, clock), supervisor)
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        answer = await handler(Request(scope["method"], scope["path"], {}, lambda: None))
+        await send({"type": "http.response.start", "status": answer.status, "headers": []})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    return app
 
 
 @pytest.mark.parametrize("program", [of_cluster_agent, of_webhook, of_pod_agent])

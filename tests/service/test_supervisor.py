@@ -6,22 +6,23 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from structlog.testing import capture_logs
 
 from service.supervisor import LONGEST_ASKED_SECONDS, BackOff, Supervisor, Task, described
 from service.task_metrics import TaskMetrics
 from service.threads import in_daemon_thread
+from tests.log_lines import captured_lines
 from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
-def lines() -> Iterator[list[MutableMapping[str, object]]]:
+def lines() -> Iterator[list[dict[str, Any]]]:
     """What is logged."""
-    with capture_logs() as logged:
+    with captured_lines() as logged:
         yield logged
 
 
@@ -128,7 +129,7 @@ async def test_the_pause_that_a_server_asked_for_is_kept() -> None:
 
 
 async def test_every_failure_is_one_line_that_says_what_it_means_and_why(
-    lines: list[MutableMapping[str, object]],
+    lines: list[dict[str, Any]],
 ) -> None:
     await repeated(task(rounds(Away("no route"), TimeoutError(), None), context=lambda: {"left": 3}), 5)
     away, timeout, works = lines
@@ -310,7 +311,7 @@ async def test_what_is_only_for_the_log_ends_no_task() -> None:
 
 @pytest.mark.parametrize("full", [False, True])
 async def test_a_task_that_ends_nevertheless_is_a_problem_at_once_and_counted(
-    full: bool, lines: list[MutableMapping[str, object]], monkeypatch: pytest.MonkeyPatch
+    full: bool, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if full:
         monkeypatch.setattr("service.supervisor._log", FullDisk())

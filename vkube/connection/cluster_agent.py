@@ -25,12 +25,8 @@ from blessings.profile.fields import public_key_of
 from certs.issue import CLUSTER_AGENT, ROOTS
 from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
-from service.cluster_agent_client import (
-    ClusterAgentAddress,
-    ClusterAgentClient,
-    mutual_tls,
-    server_only_tls,
-)
+from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls, server_only_tls
+from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError, CallRefused, CallUnanswered
 from vkube import credentials
 from vkube.connection.cluster import Cluster

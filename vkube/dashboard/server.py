@@ -17,11 +17,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pod_agent.listener import BoundedServer
-from service.listening import options
 from service.supervisor import Supervisor, Task
 from service.threads import in_daemon_thread
+from service.uvicorn_server import options
 from vkube.dashboard import gate
+from vkube.dashboard.bounded_server import BoundedServer
 from vkube.dashboard.gate import Gate
 from vkube.dashboard.identities import Place
 from vkube.dashboard.page import page
@@ -80,7 +80,7 @@ async def serve(
     """Serves until `stop` is set. `ready` is called once connections are accepted."""
     config = uvicorn.Config(app, http="h11", **options(_DRAIN_SECONDS))
     # Any user of the machine may connect, and a request takes moments: the oldest connection makes room.
-    server = BoundedServer(config, "connections", listening, _MOST_CONNECTIONS, brief=True)
+    server = BoundedServer(config, "connections", listening, _MOST_CONNECTIONS)
     tasks = [
         Task(f"source-{number}", partial(in_daemon_thread, "source", source.read), 1.0, "source not read")
         for number, source in enumerate(sources)
@@ -93,7 +93,6 @@ async def serve(
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     server.should_exit = True
-    server.listener.end_all()
     await serving
     for source in sources:
         source.close()

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 
 from certs import CLUSTER_AGENT, ControlPlaneCertificates
-from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
+from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
+from service.cluster_agent_client import ClusterAgentClient
 from vkube.local.admission import Admitted, admit
 from vkube.local.controllers import claims_of, job_of, job_pod, named, pods_of
 from vkube.local.jobs import JobPod, Phase, next_step

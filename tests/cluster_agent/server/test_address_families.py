@@ -12,7 +12,8 @@ import pytest
 from blessings import Blessing, Principal
 from blessings.tls import client_context
 from cluster_agent.settings import Settings
-from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient
+from service.cluster_agent_calls import ClusterAgentAddress
+from service.cluster_agent_client import ClusterAgentClient
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.waiting import PATIENCE_SECONDS

@@ -12,7 +12,8 @@ import pytest
 from blessings import Blessing, Principal, RevocationList
 from certs import Stored, VersionConflict
 from pod_agent.credential import parse_credential
-from service.cluster_agent_client import ClusterAgentAddress, ClusterAgentClient, mutual_tls
+from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
+from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError
 from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
