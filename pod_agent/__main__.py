@@ -13,6 +13,7 @@ from functools import partial
 from pod_agent import sole_use
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
+from pod_agent.envoy.discovery import SecretDiscovery
 from pod_agent.errors import PodAgentError
 from pod_agent.files import IdentityFiles
 from pod_agent.grpc.server import GrpcServer
@@ -94,7 +95,7 @@ async def _run(settings: Settings) -> None:
             "workload-connections",
             listen_unix(workload_path),
             _MOST_CONNECTIONS,
-            GrpcServer(X509Profile(current).methods()).connection,
+            GrpcServer(X509Profile(current).methods() | SecretDiscovery(current).methods()).connection,
         ),
     }
     supervisor.add(*(one.acceptor.task for one in listeners.values()))

@@ -90,7 +90,7 @@ class CurrentIdentity:
     async def set_roots(self, roots: Roots) -> None:
         """Replaces the roots for verifying peers, until the next identity brings its own."""
         async with self._changed:
-            if self._identity is not None:
+            if self._identity is not None and self._identity.roots != roots:
                 self._identity = replace(self._identity, roots=roots)
             self._revision += 1
             self._changed.notify_all()

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chromium import Chromium, browser, find_chromium
+from tests.clients.envoy_program import find_envoy
 from tests.cluster.cluster import cluster_parts
 from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
@@ -94,6 +95,7 @@ def _needs() -> dict[str, Need]:
         "previous_release": Need("the previous release", find_previous_release),
         "go_toolchain": Need("Go", find_go),
         "chromium": Need("Chromium", chromium_program),
+        "envoy": Need("Envoy", find_envoy),
         "nginx": Need("nginx", find_nginx),
         "promtool": Need("Prometheus' promtool", find_promtool),
         "cluster": Need("a cluster with a node", cluster_parts),
@@ -212,6 +214,13 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Chromium]:
 def nginx(request: pytest.FixtureRequest) -> Path:
     """The web server."""
     found: Path = what_was_found(request, "nginx")
+    return found
+
+
+@pytest.fixture(scope="session")
+def envoy(request: pytest.FixtureRequest) -> Path:
+    """The program Envoy."""
+    found: Path = what_was_found(request, "envoy")
     return found
 
 

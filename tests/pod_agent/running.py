@@ -61,10 +61,13 @@ class RunningPodAgent:
         return int(status.split("VmRSS:")[1].split()[0])
 
 
-def mount(directory: Path, agent: RunningClusterAgent, pod: str = "web-1") -> None:
+def mount(
+    directory: Path, agent: RunningClusterAgent, pod: str = "web-1", service_account: str = "web"
+) -> None:
     """The credential and the token of `pod`, as files."""
-    (directory / "credential.json").write_text(json.dumps(agent.new_secret()["credential"]))
-    (directory / "token").write_text(pod_token(agent.tokens, pod))
+    credential = agent.new_secret(service_account=service_account)["credential"]
+    (directory / "credential.json").write_text(json.dumps(credential))
+    (directory / "token").write_text(pod_token(agent.tokens, pod, service_account=service_account))
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""Two real Envoys with the configurations of examples/envoy, and secrets from our pod agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clients.document import block
+from tests.clients.envoys import EXAMPLE, Back, Front, pod, running_back, running_front
+from tests.clients.rotation import exchange
+from tests.cluster_agents import RunningClusterAgent
+from tests.waiting import wait_for
+from tests.webhook.applying import injected
+from tests.webhook.pod_security import restricted
+
+ROTATIONS = 3
+
+
+@pytest.fixture(scope="module")
+def back(
+    envoy: Path, cluster_agent: RunningClusterAgent, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Back]:
+    with running_back(envoy, cluster_agent, tmp_path_factory.mktemp("back")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def front(
+    envoy: Path, cluster_agent: RunningClusterAgent, back: Back, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    directory = tmp_path_factory.mktemp("front")
+    with pod(cluster_agent, "front") as agent, running_front(envoy, agent, back, directory) as running:
+        yield running
+
+
+def test_each_knows_the_other_and_the_application_reads_who_calls(front: Front) -> None:
+    answer = front.get()
+    assert (answer.status_code, answer.text) == (200, "spiffe://acme/prod/shop/front/web-1")
+
+
+def test_no_request_fails_while_both_certificates_change(front: Front, back: Back) -> None:
+    before = troubles(front, back)
+    traffic = exchange(front, back, ROTATIONS)
+    assert traffic.failures == []
+    handshakes = front.envoy.counters(r"^cluster\.back\.ssl\.(handshake|connection_error|fail_.*)$")
+    assert handshakes.pop("cluster.back.ssl.handshake") >= traffic.requests / 2
+    assert set(handshakes.values()) == {0}
+    assert troubles(front, back) == before
+
+
+def troubles(front: Front, back: Back) -> list[dict[str, int]]:
+    """Streams of secrets that ended, and rejected secrets. At its start Envoy fails before it can ask."""
+    return [one.envoy.counters(r"^sds\..*\.update_(rejected|failure)$") for one in (front, back)]
+
+
+def test_attack_a_replica_of_another_application_is_refused_by_back(
+    envoy: Path, cluster_agent: RunningClusterAgent, back: Back, tmp_path: Path
+) -> None:
+    before = refused_by(back)
+    with pod(cluster_agent, "thief") as agent, running_front(envoy, agent, back, tmp_path) as thief:
+        assert thief.get().status_code == 503
+    wait_for("the refusal", lambda: refused_by(back) > before)
+
+
+def refused_by(back: Back) -> int:
+    return sum(back.envoy.counters(r"^listener\..*\.ssl\.fail_verify_san$").values())
+
+
+def test_attack_another_application_in_the_place_of_back_is_refused_by_front(
+    envoy: Path, front: Front, back: Back, tmp_path: Path
+) -> None:
+    other = {"spiffe://acme/prod/shop/back/": "spiffe://acme/prod/shop/bank/"}
+    with running_front(envoy, front.agent, back, tmp_path, **other) as victim:
+        assert victim.get().status_code == 503
+        assert victim.envoy.counters(r"^cluster\.back\.ssl\.fail_verify_san$")[
+            "cluster.back.ssl.fail_verify_san"
+        ]
+
+
+@pytest.mark.parametrize("roots", ["spiffe://acme", "ALL"])
+def test_the_other_names_of_roots_and_of_the_certificate_work_as_well(
+    envoy: Path, front: Front, back: Back, tmp_path: Path, roots: str
+) -> None:
+    changes = {
+        "name: ROOTCA": f"name: {roots}",
+        "name: default": "name: spiffe://acme/prod/shop/front/web-1",
+    }
+    with running_front(envoy, front.agent, back, tmp_path, **changes) as other:
+        assert other.get().status_code == 200
+
+
+def test_in_the_manifests_envoy_alone_gets_the_sockets() -> None:
+    manifests = list(yaml.safe_load_all((EXAMPLE / "deployment.yaml").read_text()))
+    for name in ("back", "front"):
+        template = named_manifest(manifests, "Deployment", name)["spec"]["template"]
+        spec = injected(template)["spec"]
+        assert restricted({"spec": spec}) == []
+        mounts = {one["name"]: one.get("volumeMounts", []) for one in spec["containers"]}
+        assert "vanadium-socket" in [one["name"] for one in mounts["envoy"]]
+        assert "vanadium-socket" not in [one["name"] for one in mounts[name]]
+
+
+@pytest.mark.parametrize("name", ["back", "front"])
+def test_the_page_shows_what_the_example_has(name: str) -> None:
+    shown = yaml.safe_load(block("Envoy", "yaml"))["common_tls_context"]
+    shown["combined_validation_context"].pop("default_validation_context")
+    example = yaml.safe_load((EXAMPLE / f"{name}.yaml").read_text())
+    (context,) = common_tls_contexts(example)
+    del context["tls_params"]
+    context["combined_validation_context"].pop("default_validation_context")
+    assert context == shown
+
+
+def common_tls_contexts(configuration: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(configuration, list):
+        for one in configuration:
+            yield from common_tls_contexts(one)
+    elif isinstance(configuration, dict):
+        if "common_tls_context" in configuration:
+            yield configuration["common_tls_context"]
+        yield from common_tls_contexts(list(configuration.values()))
+
+
+def test_the_manifests_use_the_configurations() -> None:
+    kustomization = yaml.safe_load((EXAMPLE / "kustomization.yaml").read_text())
+    files = {one["name"]: one["files"] for one in kustomization["configMapGenerator"]}
+    assert files == {"envoy-back": ["envoy.yaml=back.yaml"], "envoy-front": ["envoy.yaml=front.yaml"]}
+    assert kustomization["resources"] == ["deployment.yaml"]
+
+
+def named_manifest(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [one for one in manifests if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return found
