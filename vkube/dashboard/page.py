@@ -11,7 +11,7 @@ from vkube.dashboard.html import Child, Markup, element
 from vkube.dashboard.identities import Place, identities
 from vkube.dashboard.parts import Row, section, table
 from vkube.dashboard.roots import roots
-from vkube.dashboard.state import Happening, Reading, State
+from vkube.dashboard.state import Happening, Reading, State, counted
 from vkube.output.documents import Item
 from vkube.output.times import age, duration
 
@@ -170,35 +170,35 @@ def _without_identity(lacking: list[Item]) -> Markup:
 
 
 def _happenings(found: list[Happening], now: datetime) -> Markup:
-    newest = sorted(found, key=lambda one: one.at, reverse=True)
-    grave = [one for one in newest if one.grave][:_MOST_GRAVE]
-    shown = grave + [one for one in newest if not one.grave][:_MOST_OTHERS]
-    rows = [
-        Row(
-            one.key,
-            (
-                element(
-                    "time",
-                    f"{age(one.at.isoformat(), now)} ago",
-                    datetime=one.at.isoformat(),
-                    title=one.at.isoformat(timespec="seconds"),
-                ),
-                element("span", one.kind, class_="kind"),
-                [element("span", one.subject, class_="name"), element("br"), one.detail],
-            ),
-            class_="grave" if one.grave else None,
-        )
-        for one in sorted(shown, key=lambda one: one.at, reverse=True)
-    ]
+    newest = counted(found)
+    grave = [one for one in newest if one[0].grave][:_MOST_GRAVE]
+    shown = grave + [one for one in newest if not one[0].grave][:_MOST_OTHERS]
+    rows = [_happening(one, times, now) for one, times in newest if (one, times) in shown]
     return section(
         "happened",
         "What happened in the last day",
         element("p", "Nothing was refused or revoked.")
         if not rows
         else table(("When", "What", "Who, and why"), rows, header=1, class_="happenings wide"),
-        element("p", f"The newest {len(rows)} of {len(found)}. The rest: ", element("code", "vkube audit"))
-        if len(found) > len(rows)
+        element("p", f"The newest {len(rows)} of {len(newest)}. The rest: ", element("code", "vkube audit"))
+        if len(newest) > len(rows)
         else None,
+    )
+
+
+def _happening(one: Happening, times: int, now: datetime) -> Row:
+    when = element(
+        "time",
+        f"{age(one.at.isoformat(), now)} ago",
+        datetime=one.at.isoformat(),
+        title=one.at.isoformat(timespec="seconds"),
+    )
+    what = element("span", one.kind, class_="kind")
+    who = element("span", one.subject, class_="name")
+    more = element("span", f" ({times} times; this was the last)", class_="times") if times > 1 else None
+    class_ = "grave" if one.grave else None
+    return Row(
+        f"{one.kind} {one.subject} {one.detail}", (when, what, [who, element("br"), one.detail, more]), class_
     )
 
 

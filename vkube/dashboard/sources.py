@@ -78,7 +78,9 @@ class Source(Generic[_F, _C]):
         """One round, which blocks. Returns the seconds until the next. Raises nothing."""
         began = self._clock()
         try:
-            value = self._look(self._connected(began), self._now())
+            connection = self._connected(began)
+            began = self._clock()  # a connection is made once in minutes
+            value = self._look(connection, self._now())
             self.reading = Reading(value, self._now())
         except Exception as error:  # noqa: BLE001 - it is shown, and must not end the page
             expected = isinstance(error, VkubeError | ServiceError)

@@ -12,7 +12,10 @@ from vkube.commands.audit import about
 from vkube.output.documents import Item
 
 _T = TypeVar("_T")
-_TRIPWIRE_CALLER = "vanadium-bootstrap"
+_BOOTSTRAP = "vanadium-bootstrap"
+# Reasons of a token that does not prove the caller's Pod start so. The harmless ones state a wrong time, or
+# that nobody could review the token.
+_TOKEN, _HARMLESS = "Token", frozenset({"TokenExpired", "TokenNotYetValid", "TokenReviewUnavailable"})
 _MOST_GRAVE, _MOST_OTHERS = 200, 300
 _MOST_EVENTS_OF_NAMESPACE = 20
 # What happens all the time by itself.
@@ -123,15 +126,19 @@ def recorded(entry: Mapping[str, Any]) -> Happening | None:
     act, caller = str(record["act"]), str(record.get("caller") or "")
     if act in _ROUTINE and not record.get("certificates"):
         return None
-    tripwire = act == "refused" and caller.partition(":")[0] == _TRIPWIRE_CALLER
+    tripwire = act == "refused" and _trips(caller, str(record.get("reason")))
     return Happening(
         key=f"{entry['chain']}/{entry['number']}",
         at=datetime.fromisoformat(record["at"]),
         kind="Tripwire" if tripwire else act.replace("-", " ").capitalize(),
-        subject=caller or "a caller without a name",
+        subject=caller or ("a caller without a name" if act == "refused" else "the cluster agent"),
         detail=_refusal(record) if act == "refused" else about(record),
         grave=tripwire,
     )
+
+
+def _trips(caller: str, reason: str) -> bool:
+    return caller.partition(":")[0] == _BOOTSTRAP and reason.startswith(_TOKEN) and reason not in _HARMLESS
 
 
 def _refusal(record: Mapping[str, Any]) -> str:
@@ -179,6 +186,15 @@ def joined(
     kept = [one for one in newest if one.grave][:_MOST_GRAVE]
     kept += [one for one in newest if not one.grave][:_MOST_OTHERS]
     return sorted(kept, key=_newest_first)
+
+
+def counted(found: Iterable[Happening]) -> list[tuple[Happening, int]]:
+    """Equal ones together, as the newest of them and how many there are; the newest first."""
+    together: dict[tuple[str, str, str], list[Happening]] = defaultdict(list)
+    for one in found:
+        together[one.kind, one.subject, one.detail].append(one)
+    newest = [(min(same, key=_newest_first), len(same)) for same in together.values()]
+    return sorted(newest, key=lambda pair: _newest_first(pair[0]))
 
 
 def _newest_first(one: Happening) -> tuple[float, str]:

@@ -16,6 +16,7 @@ from vkube.dashboard.state import (
     AgentFacts,
     Reading,
     State,
+    counted,
     groups,
     joined,
     newest_of_each_namespace,
@@ -173,6 +174,14 @@ def test_what_happens_all_the_time_is_left_out_and_a_tripwire_is_grave() -> None
     tripped = recorded(entry("refused", caller="vanadium-bootstrap:shop:web", reason="TokenMissing", count=2))
     assert tripped is not None
     assert (tripped.kind, tripped.grave) == ("Tripwire", True)
+    for reason in ("SecretForgotten", "TokenExpired", "TooManyRequests"):
+        refused = recorded(entry("refused", caller="vanadium-bootstrap:shop:web", reason=reason))
+        assert refused is not None
+        assert (refused.kind, refused.grave) == ("Refused", False), reason
+    again = recorded(entry("refused", caller="vanadium-bootstrap:shop:web", reason="TokenMissing", count=2))
+    assert again is not None
+    later = replace(again, key="other", at=again.at + timedelta(hours=1))
+    assert counted([tripped, later]) == [(later, 2)]
     lookalike = recorded(entry("refused", caller="vanadium-bootstrapper:x"))
     assert lookalike is not None
     assert not lookalike.grave
