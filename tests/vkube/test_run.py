@@ -25,16 +25,19 @@ def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None
         stderr=subprocess.STDOUT,
         text=True,
         cwd=CHECKOUT,
+        # What a container writes is in the pipe at once, also where Python holds it back by default.
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
     assert process.stdout is not None
     watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     seen: list[str] = []
-    serving = 0
+    serving = ready = 0
     for line in process.stdout:
         seen.append(line)
         serving += "serves at" in line
-        if serving == 3:
+        ready += line.endswith(": Running, 1/1 ready\n")
+        if serving == ready == 3:
             process.send_signal(signal.SIGINT)
     watchdog.cancel()
     output = "".join(seen)
@@ -43,6 +46,7 @@ def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None
     assert serving == 3, output
     assert "local:dev:shop:fortune:fortune-" in output
     assert "left out: Service shop/fortune" in output
+    assert "Traceback" not in output, "of a readiness probe, which opens a connection and ends it"
 
 
 EVERY_KIND = """
@@ -125,7 +129,7 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         "Job shop/indexed: Complete",
         "Job default/broken: Failed",
         "Failed; app: exit code 7",
-        "left as it is: its namespace is not labelled vanadium.io/inject=enabled",
+        "left as it is: its namespace is not labelled vanadium.io/inject=enabled; add a Namespace default",
         "shop/windows at 127.",
         "left as it is: the Pod is for Windows",
         "warning: shop/windows: no identity: the Pod is for Windows",

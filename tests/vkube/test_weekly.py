@@ -142,8 +142,11 @@ def test_one_replica_is_described_by_pod_or_name(agent: RunningClusterAgent, fla
 
 def test_a_replica_is_revoked_by_its_pod(agent: RunningClusterAgent, flags: list[object]) -> None:
     issued(agent, "revoking", "web-1", "web-2")
-    said = vkube("revoke", "--pod", "web-1", "-n", "revoking", *flags)
-    assert said.startswith(
+    ended = called("revoke", "--pod", "web-1", "-n", "revoking", *flags)
+    assert (
+        "the Pod runs on without an identity; a new one gets one: kubectl delete pod web-1\n" in ended.stderr
+    )
+    assert ended.stdout.startswith(
         "revoked: replica acme:prod:revoking:web:web-1, 1 valid certificate; revocation lists "
     )
     assert [one["pod"] for one in items("get", "replicas", "-n", "revoking", *flags)] == ["web-2"]

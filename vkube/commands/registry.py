@@ -11,7 +11,9 @@ from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster_agent import administering
 from vkube.errors import CredentialsError
-from vkube.output.lines import result
+from vkube.output.lines import note, result
+
+_MADE_ANEW = "the webhook makes the credential for another name within five minutes; new Pods wait for it"
 
 
 def register(parser: argparse.ArgumentParser) -> Run:
@@ -79,6 +81,7 @@ def _register(options: argparse.Namespace) -> None:
     with administering(options) as agent:
         grant = naming.register(agent, wanted, lambda: agent.root_of(parsed), now)
     result(f"registered: {options.namespace}/{options.service_account} is {parsed}, by a grant of {grant}")
+    note(_MADE_ANEW)
     if wanted.dns_names:
         result(f"its certificates have {', '.join(wanted.dns_names)} from their next renewal")
 
@@ -89,6 +92,8 @@ def _unregister(options: argparse.Namespace) -> None:
         known = agent.call("POST", "/v1/unregister-application", body)["known"]
     done = "unregistered" if known else "was not registered"
     result(f"{options.namespace}/{options.service_account}: {done}")
+    if known:
+        note(_MADE_ANEW)
 
 
 def _applications(options: argparse.Namespace) -> None:

@@ -71,6 +71,8 @@ def _revoke(options: argparse.Namespace) -> None:
         result(
             f"revoked: {what}, {_certificates(done['certificates'])}; revocation lists {done['crlVersion']}"
         )
+        if options.pod:
+            note(f"the Pod runs on without an identity; a new one gets one: kubectl delete pod {options.pod}")
         if options.wait:
             _wait(agent, done["crlVersion"], options.wait_timeout)
 

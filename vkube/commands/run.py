@@ -92,6 +92,7 @@ async def _apply(manifests: Manifests, settings: LocalSettings) -> int:
     for left_out in manifests.left_out:
         warning(f"left out: {left_out}: local mode does not run it")
     with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as directory:
+        note("starting the cluster agent and the webhook")
         async with local_cluster(Path(directory), settings) as cluster:
             await cluster.apply(manifests)
             note("Ctrl-C ends it.")

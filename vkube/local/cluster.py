@@ -176,7 +176,10 @@ class LocalCluster:
             untouched = "" if admitted.patch else why_untouched(pod)
         else:
             admitted = Admitted(pod, [], [])
-            untouched = f"its namespace is not labelled {INJECT_LABEL}={ENABLED}"
+            untouched = (
+                f"its namespace is not labelled {INJECT_LABEL}={ENABLED}; add a Namespace "
+                f"{pod['metadata']['namespace']} with that label to the manifests"
+            )
         try:
             running = await self.node.run(admitted.pod, self.settings.on_change)
         except RunnerError as error:

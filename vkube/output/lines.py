@@ -6,8 +6,9 @@ import sys
 
 
 def result(line: str) -> None:
-    """A line of the command's result, on standard output."""
+    """A line of the command's result, on standard output. It is there at once, also in a pipe."""
     sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def note(line: str) -> None:

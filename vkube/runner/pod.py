@@ -241,8 +241,8 @@ class RunningPod:
             if name in images:
                 return images[name]
         raise UnsupportedPod(
-            f"container {spec['name']!r} has no command, and the runner has no images: it does not "
-            f"know what {image!r} runs. Add a command, or map the image to one"
+            f"container {spec['name']!r} has no command, and no image is pulled here: what {image!r} "
+            f"runs is not known. Add a command to the manifest, or name one with --image {image}=COMMAND"
         )
 
     def _mounts(self, spec: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import ssl
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +33,15 @@ class FortuneServer(ThreadingHTTPServer):
         self.allowed = tuple(allowed)
         self.fortunes = {f"{identity.name} greets you"}
         self.lock = threading.Lock()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """One line for a handshake or connection that failed, instead of a traceback; none for a client that
+        ends without a handshake, as the readiness probe does each second."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handle_error(request, client_address)
+        elif not isinstance(error, ssl.SSLEOFError | ConnectionError):
+            print(f"{client_address[0]} was not served: {error}", flush=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -325,7 +325,7 @@ async def test_an_image_runs_what_it_is_mapped_to_and_an_unknown_one_says_so(nod
         "one runs", lambda: bool(running.log_of("known")) and reason_of(running, 1) == "ErrImageNeverPull"
     )
     waiting = running.status["containerStatuses"][1]["state"]["waiting"]
-    assert "does not know what 'registry.example:5000/other:1' runs" in waiting["message"]
+    assert "--image registry.example:5000/other:1=COMMAND" in waiting["message"]
 
 
 async def test_exec_runs_in_the_containers_surroundings(node: Node) -> None:
