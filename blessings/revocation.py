@@ -12,7 +12,7 @@ revoked; it proves nothing about the others.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -54,8 +54,9 @@ class RevocationList:
     _judged: dict[bytes, bool] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @classmethod
-    def from_der(cls, der: bytes) -> RevocationList:
-        """The list that `der` encodes. Raises InvalidRevocationList.
+    def from_der(cls, der: bytes, *, among: Collection[int] | None = None) -> RevocationList:
+        """The list that `der` encodes, of which `among` names the only serial numbers that matter: a long
+        list then takes little memory. Raises InvalidRevocationList.
 
         A list without a number or an end is refused, because the profile requires both. So is a list with a
         critical extension: it may cover only some of the certificates, and we would take it for complete.
@@ -67,8 +68,11 @@ class RevocationList:
             critical = [one.oid.dotted_string for one in crl.extensions if one.critical]
             number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
             this_update, next_update = crl.last_update_utc, crl.next_update_utc
-            serials = frozenset(one.serial_number for one in crl)
-            critical += [part.oid.dotted_string for one in crl for part in one.extensions if part.critical]
+            entries = crl if among is None else list(_entries(crl, among))
+            serials = frozenset(one.serial_number for one in entries)
+            critical += [
+                part.oid.dotted_string for one in entries for part in one.extensions if part.critical
+            ]
         except x509.ExtensionNotFound as error:
             raise InvalidRevocationList("a list must have a number (RFC 5280, section 5.2.3)") from error
         except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
@@ -209,3 +213,12 @@ class RevocationLists:
         for one in self.entries:
             found.setdefault(one.issuer, []).append(one)
         return found
+
+
+def _entries(
+    crl: x509.CertificateRevocationList, among: Collection[int]
+) -> Iterator[x509.RevokedCertificate]:
+    for serial in among:
+        entry = crl.get_revoked_certificate_by_serial_number(serial)
+        if entry is not None:
+            yield entry

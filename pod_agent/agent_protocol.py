@@ -1,13 +1,6 @@
 """The agent protocol on agent.sock: JSON over HTTP/1.1 on a Unix socket. The key never leaves.
 
-    GET  /v1/names    {"version", "names"}
-    GET  /v1/chain    {"version", "chain", "notAfter", "renewAt", "publicKey"}
-    GET  /v1/roots    {"roots": [{"certificate", "pattern"}]}
-    GET  /v1/crl/<application>   its revocation lists in PEM; ETag and If-None-Match name their version
-    POST /v1/sign     {"message": <base64>} → {"signature": <base64>, "algorithm", "publicKey"}
-    POST /v1/bless    {"publicKey": <PEM>, "extension", "lifetimeSeconds", "caveats"} → {"chain"}
-    GET  /v1/watch    a line in /v1/chain's format for each rotation; `?after=<version>` skips known ones,
-                      `?heartbeat=true` sends an empty line every 10 s, so that the client knows a dead stream
+docs/agent-openapi.json states each call. Revocation lists and watches are sent in parts.
 
 Versions start again from 1 when the pod agent restarts: when a watch ends, watch again without `after`.
 Before the first blessing, and after the last one has expired: 503 NotYetBlessed.
@@ -18,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -30,8 +23,9 @@ from blessings.encoding.times import rfc3339
 from blessings.keys import parse_public_key
 from blessings.revocation import MAX_BYTES
 from pod_agent.errors import HttpError, SeekError
-from pod_agent.http.exchange import Answer, Handler, Request, as_json, routed
+from pod_agent.http.exchange import MOST_BODY_BYTES, Answer, Handler, Request, as_json, routed
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.peer_verification import Question, verdict
 from pod_agent.revocation_lists import HeldLists
 from service.shared_answers import ReaderLimits, Readers
 
@@ -53,17 +47,19 @@ class AgentProtocol:
         self._readers = Readers(_READERS, _too_many_readers)
 
     def handler(self) -> Handler:
-        return routed(
-            {
-                "GET /v1/names": self.names,
-                "GET /v1/chain": self.chain,
-                "GET /v1/roots": self.roots,
-                "GET /v1/crl/*": self.crl,
-                "POST /v1/sign": self.sign,
-                "POST /v1/bless": self.bless,
-                "GET /v1/watch": self.watch,
-            }
-        )
+        return routed(self.routes())
+
+    def routes(self) -> Mapping[str, Handler]:
+        return {
+            "GET /v1/names": self.names,
+            "GET /v1/chain": self.chain,
+            "GET /v1/roots": self.roots,
+            "GET /v1/crl/*": self.crl,
+            "POST /v1/sign": self.sign,
+            "POST /v1/bless": self.bless,
+            "POST /v1/verify": self.verify,
+            "GET /v1/watch": self.watch,
+        }
 
     async def names(self, _request: Request) -> Answer:
         identity = self._identity()
@@ -139,6 +135,15 @@ class AgentProtocol:
         except BlessingsError as error:
             raise HttpError(400, "MalformedRequest", str(error)) from error
         return as_json({"chain": blessing.to_pem()})
+
+    async def verify(self, request: Request) -> Answer:
+        """Which name a peer's chain proves, by the agent's roots, clock and lists."""
+        identity = self._identity()
+        try:
+            question = Question.parse(parse_any(await request.body(), MOST_BODY_BYTES))
+        except BlessingsError as error:
+            raise HttpError(400, "MalformedRequest", str(error)) from error
+        return as_json(await verdict(question, identity, self._lists, self._current.now()))
 
     async def watch(self, request: Request) -> Answer:
         after = request.parameters.get("after", "0")
