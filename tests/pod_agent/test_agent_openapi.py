@@ -82,7 +82,7 @@ def check(operation: str, path: str, response: httpx.Response) -> None:
         ("post", "/v1/sign", {"message": "?"}, 400),
         ("post", "/v1/sign", {"message": "a" * MOST_BODY_BYTES}, 413),
         ("post", "/v1/bless", BLESS, 200),
-        ("post", "/v1/bless", {**BLESS, "extension": "no:colons"}, 400),
+        ("post", "/v1/bless", {**BLESS, "extension": ""}, 400),
         ("post", "/v1/verify", {"chain": CHAIN}, 200),
         ("post", "/v1/verify", {"chain": CHAIN, "delegations": 1, "method": "Get", "discharges": []}, 200),
         ("post", "/v1/verify", {"chain": CHAIN, "roots": []}, 400),
@@ -106,7 +106,7 @@ def test_the_document_states_the_answers_about_lists_and_of_a_watch(blessed: htt
     for response, status in (
         (blessed.get(f"/v1/crl/{APPLICATION}", headers={"If-None-Match": lists.headers["etag"]}), 304),
         (blessed.get(f"/v1/crl/{OTHER}"), 404),
-        (blessed.get("/v1/crl/no..name"), 400),
+        (blessed.get("/v1/crl/a::b"), 400),
     ):
         assert response.status_code == status
         check("get", LISTS, response)
