@@ -46,7 +46,7 @@ test: install ## every test, on several processes; builds the control plane for 
 	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --durations=20 $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: install ## every parser of the blessings library, guided by coverage; Linux on x86-64
+fuzz: install ## every parser of what others send, guided by coverage; Linux on x86-64
 	$(BIN)/uv sync --quiet --locked --group fuzz
 	$(BIN)/python -m tests.fuzz all $(or $(FUZZ_ARGS),--runs 5000)
 

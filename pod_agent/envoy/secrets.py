@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from blessings.encoding.chains import to_pem
+from blessings.encoding.chains import parse_der_chain, to_pem
 from pod_agent.grpc.messages import bytes_field, text_field
 from pod_agent.identity import Identity
+from pod_agent.workload.x509 import bundles
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 TYPE_URL = f"{_TLS}.Secret"
@@ -23,9 +24,12 @@ class Secrets:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self._encoded: dict[str, bytes] = {}
-        self._bundles: dict[str, bytes] = {identity.name.trust_domain: b""}
-        for domain, root in identity.whole_roots:
-            self._bundles[domain] = self._bundles.get(domain, b"") + to_pem([root]).encode()
+        # Those of the Workload API, so that both recognise the same peers.
+        self._bundles = {
+            domain: to_pem(parse_der_chain(roots)).encode()
+            for domain, roots in bundles(identity).items()
+            if roots
+        }
 
     @property
     def names(self) -> tuple[str, ...]:

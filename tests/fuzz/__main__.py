@@ -62,7 +62,7 @@ def _fuzz(name: str, bound: str) -> None:
         )
     # What the library refuses with an error of its own, cryptography warns of as well.
     warnings.simplefilter("ignore")
-    with atheris.instrument_imports(include=["blessings"]):
+    with atheris.instrument_imports(include=["blessings", "pod_agent"]):
         targets = importlib.import_module("tests.fuzz.targets").TARGETS
     seeds = importlib.import_module("tests.fuzz.seeds").seeds(name)
     with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as corpus:

@@ -9,6 +9,8 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blessings import Blessing, BlessingStore, Pattern
+from pod_agent.envoy.secrets import TYPE_URL
+from pod_agent.grpc.messages import bytes_field, text_field
 from tests.vectors.__main__ import FOLDER
 from tests.vectors.making import principal
 
@@ -39,6 +41,14 @@ _SEALED = {
     "nonce": "AAAAAAAAAAAAAAAA",
     "sealed": "AAAA",
 }
+_ENVOY_REQUEST = (
+    text_field(1, "1")
+    + bytes_field(2, text_field(1, "web-1"))
+    + text_field(3, "default")
+    + text_field(3, "ROOTCA")
+    + text_field(4, TYPE_URL)
+    + text_field(5, "1")
+)
 
 
 def seeds(target: str) -> list[bytes]:
@@ -52,6 +62,8 @@ def _of_vectors(target: str) -> list[bytes]:
         return [json.dumps(_SEALED).encode(), json.dumps({**_SEALED, "n": 2}).encode()]
     if target == "blessing-store":
         return [json.dumps(_store()).encode(), b'{"version":1,"default":"\\ud800","forPeers":[]}']
+    if target == "envoy-request":
+        return [_ENVOY_REQUEST, _ENVOY_REQUEST + bytes_field(6, text_field(2, "no key"))]
     file, field = _FIELDS[target]
     vectors: list[dict[str, Any]] = json.loads((FOLDER / f"{file}.json").read_text())["vectors"]
     texts = [str(one[field]) for one in vectors if field in one]

@@ -36,6 +36,8 @@ from blessings.caveats.discharges import encode_request, parse_request
 from blessings.encoding import canonical
 from blessings.principals import sealed_key
 from blessings.profile.restrictions import parse as parse_restrictions
+from pod_agent.envoy.discovery import MOST_NAMES, Request
+from pod_agent.errors import GrpcError
 from tests.vectors.chains import ROOT_MADE
 from tests.vectors.making import NOW
 
@@ -145,6 +147,13 @@ def blessing_store(data: bytes) -> None:
         BlessingStore.from_json(value)
 
 
+def envoy_request(data: bytes) -> None:
+    with suppress(GrpcError):
+        read = Request.parse(data)
+        assert len(read.names) <= MOST_NAMES
+        assert all(read.names)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "name": name,
     "spiffe-id": spiffe_id,
@@ -160,6 +169,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "public-key": public_key,
     "sealed-key": sealed_keys,
     "blessing-store": blessing_store,
+    "envoy-request": envoy_request,
 }
 
 
