@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,16 +31,23 @@ def test_the_context_of_the_file_is_in_force_unless_another_is_given(
 
 @pytest.fixture
 def printing_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A double of kubectl that writes its arguments down and exits with 3."""
+    """A double of kubectl that writes its arguments and its process down, and exits with 3."""
     program, written = tmp_path / "kubectl", tmp_path / "arguments.json"
     program.write_text(
-        f"#!{sys.executable}\nimport json, sys\n"
-        f"json.dump(sys.argv[1:], open({str(written)!r}, 'w'))\nsys.exit(3)\n"
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"json.dump([os.getpid(), sys.argv[1:]], open({str(written)!r}, 'w'))\nsys.exit(3)\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return written
+
+
+def ended(*arguments: str) -> int:
+    """Runs vkube in a process of its own, which must end with 3. Returns its id."""
+    with subprocess.Popen([sys.executable, "-m", "vkube", *arguments]) as process:
+        assert process.wait(120) == 3
+    return process.pid
 
 
 @pytest.mark.parametrize(
@@ -53,14 +61,21 @@ def printing_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_every_argument_is_kubectls(printing_kubectl: Path, given: list[str], passed: list[str]) -> None:
-    vkube(*given, ends=3)
-    assert json.loads(printing_kubectl.read_text()) == passed
+    ended(*given)
+    assert json.loads(printing_kubectl.read_text())[1] == passed
 
 
 def test_the_file_in_the_directory_chooses_the_cluster(printing_kubectl: Path) -> None:
     (printing_kubectl.parent / "vkube.cfg").write_text('{"project": "p", "zone": "z", "cluster": "c"}')
-    vkube("kubectl", "get", "pods", ends=3)
-    assert json.loads(printing_kubectl.read_text()) == ["--context", "gke_p_z_c", "get", "pods"]
+    ended("kubectl", "get", "pods")
+    assert json.loads(printing_kubectl.read_text())[1] == ["--context", "gke_p_z_c", "get", "pods"]
+
+
+def test_kubectl_takes_the_place_of_vkube_so_that_who_ends_the_one_ends_the_other(
+    printing_kubectl: Path,
+) -> None:
+    process = ended("kubectl", "port-forward")
+    assert json.loads(printing_kubectl.read_text())[0] == process
 
 
 def test_a_missing_kubectl_and_an_upgrade_are_told_what_to_do(

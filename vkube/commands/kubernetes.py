@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
+import sys
 from collections.abc import Sequence
 
 from vkube.command_line.commands import Run
@@ -45,8 +47,12 @@ def command_of(arguments: Sequence[str], context: str | None) -> list[str]:
 
 
 def _kubectl(arguments: Sequence[str]) -> int:
+    command = command_of(arguments, load(None).kubeconfig_context)
     try:
-        return subprocess.call(command_of(arguments, load(None).kubeconfig_context))
+        if sys.platform == "win32":
+            return subprocess.call(command)
+        # In our place, so that a signal to vkube is one to kubectl: it may forward ports for hours.
+        os.execvp(command[0], command)  # noqa: S606 - no shell, on purpose
     except FileNotFoundError as error:
         raise VkubeError(
             "there is no kubectl on PATH: install it (https://kubernetes.io/docs/tasks/tools/)"
