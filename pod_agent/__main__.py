@@ -95,7 +95,9 @@ async def _run(settings: Settings) -> None:
             "workload-connections",
             listen_unix(workload_path),
             _MOST_CONNECTIONS,
-            GrpcServer(X509Profile(current).methods() | SecretDiscovery(current).methods()).connection,
+            GrpcServer(
+                X509Profile(current).methods() | SecretDiscovery(current, metrics.rejected).methods()
+            ).connection,
         ),
     }
     supervisor.add(*(one.acceptor.task for one in listeners.values()))

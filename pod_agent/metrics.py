@@ -26,6 +26,7 @@ class Metrics:
         self._now = now
         self._seeks: Counter[str] = Counter()
         self._expiries = 0
+        self._rejections = 0
         self._listeners: Mapping[str, Listener] = {}
 
     def count_refused(self, listeners: Mapping[str, Listener]) -> None:
@@ -37,6 +38,9 @@ class Metrics:
 
     def expired(self) -> None:
         self._expiries += 1
+
+    def rejected(self) -> None:
+        self._rejections += 1
 
     def families(self) -> list[Family]:
         identity = self._current.value
@@ -52,6 +56,11 @@ class Metrics:
                 "vanadium_pod_agent_expiries_total",
                 "Identities that expired while they were served, because none was renewed in time.",
                 self._expiries,
+            ),
+            counter(
+                "vanadium_pod_agent_envoy_rejections_total",
+                "Answers of the Secret Discovery Service that an Envoy rejected; the log has its reason.",
+                self._rejections,
             ),
             gauge(
                 "vanadium_pod_agent_blessing_seconds_left",

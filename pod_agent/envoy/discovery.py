@@ -8,7 +8,7 @@ Envoy sends no security header, which the Workload API demands of its clients; S
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from pod_agent.envoy.secrets import TYPE_URL, Secrets
@@ -51,10 +51,11 @@ class Request:
 
 
 class SecretDiscovery:
-    """Serves the current identity to Envoy."""
+    """Serves the current identity to Envoy; `rejected` is called for each answer that an Envoy rejects."""
 
-    def __init__(self, current: CurrentIdentity) -> None:
+    def __init__(self, current: CurrentIdentity, rejected: Callable[[], None]) -> None:
         self._current = current
+        self._rejected = rejected
         self._secrets: Secrets | None = None
         self._version = 0
 
@@ -76,7 +77,7 @@ class SecretDiscovery:
         identities = self._identities()
         asked = asyncio.ensure_future(call.message())
         changed = asyncio.ensure_future(anext(identities, None))
-        stream = _Stream()
+        stream = _Stream(self._rejected)
         try:
             while True:
                 await asyncio.wait({asked, changed}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,8 +131,9 @@ class SecretDiscovery:
 class _Stream:
     """What a stream's client wants and has."""
 
-    def __init__(self) -> None:
+    def __init__(self, rejected: Callable[[], None]) -> None:
         self.identity: Identity | None = None
+        self._rejected = rejected
         self._names: tuple[str, ...] | None = None
         self._sent: tuple[frozenset[str], Identity] | None = None
         self._nonce = 0
@@ -141,6 +143,7 @@ class _Stream:
         if self._nonce and request.nonce != str(self._nonce):
             return
         if request.complaint is not None:
+            self._rejected()
             _log.warning(
                 "envoy rejected secrets",
                 names=", ".join(request.names)[:_LONGEST_SHOWN],

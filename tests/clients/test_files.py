@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -103,6 +104,47 @@ def test_nginx_and_curl_know_each_other_through_rotations(files: Path, nginx_por
 
     wait_for("rotations", both_rotated)
     assert 0 not in client | server
+
+
+JAVA = """
+import java.nio.file.*;
+import java.security.*;
+import java.security.cert.*;
+import java.security.cert.Certificate;
+import java.security.spec.PKCS8EncodedKeySpec;
+import java.util.Base64;
+import javax.net.ssl.*;
+
+class Client {
+    public static void main(String[] arguments) throws Exception {
+        var sockets = context(Path.of(arguments[0])).getSocketFactory();
+        int port = Integer.parseInt(arguments[1]);
+        var plain = new java.net.Socket("127.0.0.1", port);
+        var socket = (SSLSocket) sockets.createSocket(plain, arguments[2], port, true);
+        var parameters = socket.getSSLParameters();
+        parameters.setEndpointIdentificationAlgorithm("HTTPS"); // verifies the host name
+        socket.setSSLParameters(parameters);
+        socket.getOutputStream().write("GET / HTTP/1.0\\r\\n\\r\\n".getBytes());
+        System.out.print(new String(socket.getInputStream().readAllBytes()));
+    }
+
+METHOD
+}
+"""
+
+
+def test_java_and_nginx_know_each_other(files: Path, nginx_port: int, tmp_path: Path) -> None:
+    if shutil.which("javac") is None:
+        pytest.skip("there is no JDK")
+    program = tmp_path / "Client.java"
+    program.write_text(JAVA.replace("METHOD", block("Java", "java")))
+
+    def said(host: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = ["java", program, files, str(nginx_port), host]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+
+    assert "200 OK" in said(HOST).stdout
+    assert "No subject alternative DNS name matching api.shop.svc found" in said("api.shop.svc").stderr
 
 
 def served(files: Path, port: int) -> int:

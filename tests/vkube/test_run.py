@@ -70,6 +70,17 @@ spec:
         - name: app
           command: [sh, -c, 'echo index $JOB_COMPLETION_INDEX of $V23_AGENT_PATH']
 ---
+kind: Job
+metadata: {name: with-files, namespace: shop}
+spec:
+  template:
+    metadata: {annotations: {vanadium.io/files: app}}
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: app
+          command: [sh, -c, 'echo $(grep -c PRIVATE /run/vanadium-files/tls.pem) lines']
+---
 kind: CronJob
 metadata: {name: nightly}
 spec:
@@ -121,6 +132,7 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         assert any(
             line.startswith(f"indexed-{index}-") and f"app index {index} of /" in line for line in lines
         ), ended
+    assert any(line.startswith("with-files-") and line.endswith("app 2 lines") for line in lines), ended
     assert any(line.endswith("app at night") for line in lines)
     assert any(line.startswith("plain-") and line.endswith("app by image") for line in lines)
     for note in (

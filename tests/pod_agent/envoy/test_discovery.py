@@ -43,6 +43,10 @@ class World:
         self.current = CurrentIdentity(self.clock)
         self.version = 0
         self.channel: Any = None
+        self.rejections = 0
+
+    def rejected(self) -> None:
+        self.rejections += 1
 
     async def rotate(self, *more_roots: Root) -> Identity:
         self.version += 1
@@ -132,7 +136,7 @@ class Envoy:
 async def serving(world: World) -> AsyncIterator[None]:
     with short_directory() as directory:
         path, connections = directory / "workload.sock", []
-        server = GrpcServer(SecretDiscovery(world.current).methods())
+        server = GrpcServer(SecretDiscovery(world.current, world.rejected).methods())
 
         def connection() -> Any:
             connections.append(server.connection())
@@ -265,6 +269,7 @@ async def test_a_rejected_answer_is_logged_and_sent_again_only_when_it_has_chang
     assert logged[0]["event"] == "envoy rejected secrets"
     assert logged[0]["names"] == "default"
     assert len(logged[0]["error"]) <= 300
+    assert world.rejections == 1
     await world.rotate()
     assert (await envoy.answer()).nonce == "2"
 
