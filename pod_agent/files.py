@@ -56,7 +56,8 @@ class IdentityFiles:
         self._place = place
         self._current = current
         self._now = now
-        self._written: Identity | None = None
+        self._shown: Identity | None = None
+        self._written: Mapping[str, bytes] | None = None
 
     def task(self) -> Task:
         """The background task. `/readyz` fails until the first files are there: applications start then."""
@@ -72,20 +73,21 @@ class IdentityFiles:
     async def round(self) -> None:
         """Waits until the identity or its roots change, and writes the files. All rounds but the first end
         without a change, too. Raises OSError."""
-        wait = None if self._written is None else _LONGEST_WAIT_SECONDS
+        wait = None if self._shown is None else _LONGEST_WAIT_SECONDS
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                identity = await self._current.other_than(self._written)
-            # On a memory-backed volume: the event loop does not wait for a disk.
-            swap(
-                self._place.directory,
-                contents(identity),
-                mode=self._place.mode,
-                group=self._place.group,
-                now=self._now(),
-            )
-            self._written = identity
-            _log.info("files written", directory=str(self._place.directory), version=identity.version)
+                identity = await self._current.other_than(self._shown)
+            self._write(identity)
+            self._shown = identity
+
+    def _write(self, identity: Identity) -> None:
+        files, place = contents(identity), self._place
+        if files == self._written:
+            return  # what has changed is not in them, and programs would read them again
+        # On a memory-backed volume: the event loop does not wait for a disk.
+        swap(place.directory, files, mode=place.mode, group=place.group, now=self._now())
+        self._written = files
+        _log.info("files written", directory=str(place.directory), version=identity.version)
 
 
 def contents(identity: Identity) -> Mapping[str, bytes]:

@@ -32,7 +32,7 @@ class Request:
     """A DiscoveryRequest: the names that the client wants from now on; `nonce` that of the answer that it has
     taken, or, with a `complaint`, has rejected."""
 
-    names: tuple[str, ...]
+    names: frozenset[str]
     nonce: str
     complaint: str | None
 
@@ -41,7 +41,7 @@ class Request:
         """Raises GrpcError."""
         fields = read(message, 3, 4, 5, 6)
         # An empty name is none, as SPIRE has it.
-        names = tuple(name for name in dict.fromkeys(fields.texts(3)) if name)
+        names = frozenset(fields.texts(3)) - {""}
         if len(names) > MOST_NAMES:
             raise GrpcError(Status.INVALID_ARGUMENT, f"more than {MOST_NAMES} names are asked for")
         if fields.text(4) not in ("", TYPE_URL):
@@ -70,7 +70,7 @@ class SecretDiscovery:
         identity = self._current.value
         if identity is None:
             raise GrpcError(Status.PERMISSION_DENIED, "no identity issued yet")
-        return self._response(request.names, identity, "")
+        return self._response(self._resources(request.names, identity), "")
 
     async def _stream(self, call: Call) -> None:
         """Waits for the first identity: Envoy would try again after a refusal only in many seconds."""
@@ -91,9 +91,11 @@ class SecretDiscovery:
                     if stream.identity is None:
                         break
                     changed = asyncio.ensure_future(anext(identities, None))
-                if (wanted := stream.wanted()) is not None:
-                    names, identity = wanted
-                    await call.send(framed(self._response(names, identity, stream.next_nonce())))
+                if stream.names is not None and stream.identity is not None:
+                    resources = self._resources(stream.names, stream.identity)
+                    if resources != stream.has:
+                        await call.send(framed(self._response(resources, stream.next_nonce())))
+                        stream.has = resources
         finally:
             for waiting in (asked, changed):
                 waiting.cancel()
@@ -111,31 +113,37 @@ class SecretDiscovery:
                 seen = identity
                 yield identity
 
-    def _response(self, names: tuple[str, ...], identity: Identity, nonce: str) -> bytes:
-        """A DiscoveryResponse. Raises GrpcError for a name that is none of a secret."""
+    def _resources(self, names: frozenset[str], identity: Identity) -> bytes:
+        """The resources of a DiscoveryResponse, in an order that is always the same. Raises GrpcError for a
+        name that is none of a secret."""
         if self._secrets is None or self._secrets.identity is not identity:
             self._secrets = Secrets(identity)
             self._version += 1
         secrets = self._secrets
-        found = {name: secrets.find(name) for name in names or secrets.names}
+        found = {name: secrets.find(name) for name in sorted(names) or secrets.names}
         if unknown := [name for name, secret in found.items() if secret is None]:
             raise GrpcError(
                 Status.INVALID_ARGUMENT,
                 f"this replica has no secret {', '.join(map(repr, unknown))[:_LONGEST_SHOWN]}; it is "
                 f"{identity.name.spiffe_id}, and has {', '.join(secrets.names[1:])}, default, ROOTCA, ALL",
             )
-        resources = b"".join(bytes_field(2, secret) for secret in found.values() if secret is not None)
-        return text_field(1, str(self._version)) + resources + text_field(4, TYPE_URL) + text_field(5, nonce)
+        return b"".join(bytes_field(2, secret) for secret in found.values() if secret is not None)
+
+    def _response(self, resources: bytes, nonce: str) -> bytes:
+        """A DiscoveryResponse."""
+        version = text_field(1, str(self._version))
+        return version + resources + text_field(4, TYPE_URL) + text_field(5, nonce)
 
 
 class _Stream:
-    """What a stream's client wants and has."""
+    """What a stream's client wants: `names` of the `identity`; None is not known yet. `has` are the resources
+    that it was sent last, also when it rejected them: they are not sent again."""
 
     def __init__(self, rejected: Callable[[], None]) -> None:
         self.identity: Identity | None = None
+        self.names: frozenset[str] | None = None
+        self.has: bytes | None = None
         self._rejected = rejected
-        self._names: tuple[str, ...] | None = None
-        self._sent: tuple[frozenset[str], Identity] | None = None
         self._nonce = 0
 
     def take(self, request: Request) -> None:
@@ -146,23 +154,10 @@ class _Stream:
             self._rejected()
             _log.warning(
                 "envoy rejected secrets",
-                names=", ".join(request.names)[:_LONGEST_SHOWN],
+                names=", ".join(sorted(request.names))[:_LONGEST_SHOWN],
                 error=request.complaint[:_LONGEST_SHOWN],
             )
-        self._names = request.names
-
-    def wanted(self) -> tuple[tuple[str, ...], Identity] | None:
-        """What is to be sent now; None when the client has it, or has rejected it."""
-        if self._names is None or self.identity is None:
-            return None
-        if (
-            self._sent is not None
-            and self._sent[0] == frozenset(self._names)
-            and self._sent[1] is self.identity
-        ):
-            return None
-        self._sent = frozenset(self._names), self.identity
-        return self._names, self.identity
+        self.names = request.names
 
     def next_nonce(self) -> str:
         self._nonce += 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -90,6 +91,15 @@ async def test_new_roots_alone_are_written_too(rotated: Rotated) -> None:
     after = rotated.read()
     assert len(x509.load_pem_x509_certificates(after.pop("ca.crt"))) == 2
     assert after == {name: before[name] for name in after}
+
+
+async def test_a_change_that_is_not_in_the_files_does_not_touch_them(rotated: Rotated) -> None:
+    identity = await rotated.rotate()
+    before = (rotated.directory / "updated").read_text()
+    rotated.clock.turn(minutes=1)
+    await rotated.current.set(replace(identity, version=2))
+    await rotated.files.round()
+    assert (rotated.directory / "updated").read_text() == before
 
 
 def test_attack_a_federated_root_and_one_for_a_part_of_a_domain_are_not_in_the_files(
