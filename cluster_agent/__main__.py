@@ -25,6 +25,7 @@ from cluster_agent.audit.refusals import Refusals
 from cluster_agent.callers import Administrators, warn_of_overlap
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import ClusterAgentError
+from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.monitoring.certificates import certificate_ends, seconds_until
@@ -52,7 +53,7 @@ from cluster_agent.program.tasks import (
     write_refusals,
 )
 from cluster_agent.program.witness import witness_at
-from cluster_agent.publications import Publications
+from cluster_agent.publications import Publication, Publications
 from cluster_agent.rate_limits import RateLimits
 from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registry
@@ -154,7 +155,9 @@ async def _run(settings: Settings) -> None:
             jwt_keys = jwt_key_keeper(settings, room, store, _now)
             await jwt_keys.start()
             public = discovery(settings, jwt_keys)
-            kept = (lists, jwt_keys) if keeper is None else (lists, jwt_keys, keeper)
+            federation = Federation(store.federation, room.issuing, settings.prefix, administrators, _now)
+            await federation.look()
+            kept: list[Publication] = [lists, jwt_keys, federation, *([] if keeper is None else [keeper])]
             publications = Publications(store, kept, settings.pace, _now)
             metrics.watch_publications(publications)
             replicas = ReplicaIssuer(
@@ -176,6 +179,7 @@ async def _run(settings: Settings) -> None:
                     replicas, jwt_keys, store.jwt_svids, settings.jwt_ttl, settings.oidc_issuer, _now
                 ),
                 jwt_metrics=JwtMetrics(metrics.registry, jwt_keys, _now),
+                federation=federation,
                 claims=claims,
                 registrar=Registrar(
                     registry=registry,
@@ -214,7 +218,7 @@ async def _run(settings: Settings) -> None:
                 every(60, "audit-heads", note, "heads of the audit not noted"),
                 every(600, "housekeeping", house, "housekeeping waits"),
                 inspecting(store, registry),
-                *jwt_tasks(settings, store, jwt_keys, public, clock),
+                *jwt_tasks(settings, store, jwt_keys, federation, public, clock),
             ]
             if keeper is not None:
                 seconds = settings.root_margin_seconds / 12

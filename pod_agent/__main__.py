@@ -20,6 +20,7 @@ from pod_agent.grpc.server import GrpcServer
 from pod_agent.health import health_handler
 from pod_agent.http.connection import HttpConnection
 from pod_agent.identity import CurrentIdentity
+from pod_agent.jwt_svids import JwtSvids
 from pod_agent.keeper import Keeper
 from pod_agent.listener import BoundedListener
 from pod_agent.metrics import Metrics
@@ -28,6 +29,7 @@ from pod_agent.seeker import ClusterAgentSeeker
 from pod_agent.settings import Settings, ignored, read_settings
 from pod_agent.sockets import listen_unix, remove_socket
 from pod_agent.watcher import Watcher
+from pod_agent.workload.jwt import JwtProfile
 from pod_agent.workload.x509 import X509Profile
 from service import logs
 from service.bounded_log import BoundedLog
@@ -75,6 +77,9 @@ async def _run(settings: Settings) -> None:
         supervisor.add(IdentityFiles(settings.files, current, _now).task())
     health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     bounded_log = BoundedLog(_log)
+    jwt = JwtProfile(current, JwtSvids(source, now=_now, clock=time.monotonic))
+    envoy = SecretDiscovery(current, metrics.rejected)
+    methods = X509Profile(current).methods() | jwt.methods() | envoy.methods()
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
     listeners = {
@@ -95,9 +100,7 @@ async def _run(settings: Settings) -> None:
             "workload-connections",
             listen_unix(workload_path),
             _MOST_CONNECTIONS,
-            GrpcServer(
-                X509Profile(current).methods() | SecretDiscovery(current, metrics.rejected).methods()
-            ).connection,
+            GrpcServer(methods).connection,
         ),
     }
     supervisor.add(*(one.acceptor.task for one in listeners.values()))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cryptography import x509
 
 from blessings import Blessing, Name, Principal, Roots
+from pod_agent.trust_bundles import TrustBundles
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A key, its verified blessing, and the roots for verifying peers. `version` counts from 1."""
+    """A key, its verified blessing, and the roots for verifying peers. `version` counts from 1. `bundles` is
+    what SPIFFE clients get besides."""
 
     version: int
     principal: Principal
@@ -22,6 +24,7 @@ class Identity:
     name: Name
     roots: Roots
     renew_at: datetime
+    bundles: TrustBundles = field(default_factory=TrustBundles)
 
     @property
     def not_after(self) -> datetime:
@@ -51,6 +54,7 @@ class CurrentIdentity:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._identity: Identity | None = None
+        self._bundles: TrustBundles | None = None
         self._lists: tuple[bytes, ...] = ()
         self._revision = 0
         self._changed = asyncio.Condition()
@@ -68,6 +72,8 @@ class CurrentIdentity:
 
     async def set(self, identity: Identity | None) -> None:
         async with self._changed:
+            if identity is not None and self._bundles is not None:
+                identity = replace(identity, bundles=self._bundles)
             self._identity = identity
             self._revision += 1
             self._changed.notify_all()
@@ -92,6 +98,15 @@ class CurrentIdentity:
         async with self._changed:
             if self._identity is not None and self._identity.roots != roots:
                 self._identity = replace(self._identity, roots=roots)
+            self._revision += 1
+            self._changed.notify_all()
+
+    async def set_bundles(self, bundles: TrustBundles) -> None:
+        """Replaces the bundles of this identity and of those that follow."""
+        async with self._changed:
+            self._bundles = bundles
+            if self._identity is not None:
+                self._identity = replace(self._identity, bundles=bundles)
             self._revision += 1
             self._changed.notify_all()
 

@@ -103,10 +103,14 @@ class ClusterAgentSeeker:
         document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
         return Unjudged(document, principal, credential.application)
 
-    async def news(
-        self, current: Identity, version: int, roots_version: int, applications: Sequence[str]
-    ) -> News:
-        body = {"have": {"crl": version, "roots": roots_version}, "issuers": list(applications)}
+    async def jwt_svid(self, current: Identity, audiences: Sequence[str]) -> str:
+        token = (await asyncio.to_thread(read_mounted, self._settings.token_file)).strip()
+        body = {"audiences": list(audiences), "token": token}
+        document = await self._call(await self._context(current), "/v1/jwt-svid", body)
+        return str(document.get("svid"))
+
+    async def news(self, current: Identity, have: Mapping[str, int], applications: Sequence[str]) -> News:
+        body = {"have": dict(have), "issuers": list(applications)}
         return parse_news(await self._call(await self._context(current), "/v1/watch", body))
 
     async def index(self, current: Identity, application: str) -> Index:

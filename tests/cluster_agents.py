@@ -28,6 +28,7 @@ from cluster_agent.attestation.key_source import KeySource
 from cluster_agent.callers import Administrators, Caller, identify
 from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.errors import Refusal
+from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.jwt.key_keeper import JwtKeyKeeper
@@ -109,6 +110,9 @@ class AgentUnderClock:
         self.jwt_keys = JwtKeyKeeper(self.store.jwt_keys, self.room.issuing, schedule, self.clock)
         self.jwt = JwtSvidIssuer(
             self.issuer, self.jwt_keys, self.store.jwt_svids, timedelta(minutes=5), "", self.clock
+        )
+        self.federation = Federation(
+            self.store.federation, self.room.issuing, self.prefix, self.administrators, self.clock
         )
         self.registrar = Registrar(
             registry=self.registry,

@@ -29,6 +29,11 @@ from blessings.principal import Principal
 MOST_TOKEN_CHARACTERS = 16 * 1024
 # How far another machine's clock may be ahead, for a token that is not valid yet.
 CLOCKS_DIFFER = timedelta(seconds=60)
+MOST_AUDIENCES = 8
+# An audience may be a SPIFFE ID.
+MOST_AUDIENCE_CHARACTERS = 2048
+# The token goes into headers, of which servers read 8 KiB.
+MOST_CHARACTERS_IN_ALL = 4096
 _TYPES = (None, "JWT", "JOSE")
 
 
@@ -39,6 +44,21 @@ class JwtSvid:
     name: Name
     claims: Mapping[str, Any]
     expires: datetime
+
+
+def wrong_audiences(audiences: Sequence[str]) -> str | None:
+    """What is wrong with these audiences of a JWT-SVID that is asked for; None when nothing is."""
+    if not 0 < len(audiences) <= MOST_AUDIENCES or len(set(audiences)) != len(audiences):
+        return f"1 to {MOST_AUDIENCES} different audiences are needed"
+    if sum(map(len, audiences)) > MOST_CHARACTERS_IN_ALL or not all(
+        0 < len(one) <= MOST_AUDIENCE_CHARACTERS and one.isascii() and one.isprintable() and " " not in one
+        for one in audiences
+    ):
+        return (
+            f"an audience is 1 to {MOST_AUDIENCE_CHARACTERS} printable ASCII characters without a space, and "
+            f"all of them have {MOST_CHARACTERS_IN_ALL}"
+        )
+    return None
 
 
 def claims_of(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import Field
 
 from blessings.encoding.times import rfc3339
+from blessings.jwt.svid import MOST_AUDIENCE_CHARACTERS, MOST_AUDIENCES
 from cluster_agent.api.contract import MEDIA_TYPE, PRINTABLE, Answer, Body, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
 from cluster_agent.callers import Administrators, require_administrator
-from cluster_agent.jwt.svid_issuer import MOST_AUDIENCE_CHARACTERS, MOST_AUDIENCES, JwtSvidIssuer
+from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.roots.rotation import Phase
 
 _Audience = Annotated[str, Field(min_length=1, max_length=MOST_AUDIENCE_CHARACTERS, pattern=PRINTABLE)]
+ETAG: dict[str, Any] = {"headers": {"ETag": {"description": "Its version.", "schema": {"type": "string"}}}}
 IfNoneMatch = Annotated[str | None, Header(description="the ETag of the answer that the caller has")]
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +91,7 @@ def jwt_routes(issuer: JwtSvidIssuer, administrators: Administrators, metrics: J
         summary="The keys of JWT-SVIDs",
         response_model=KeySetAnswer,
         responses={
-            200: {"headers": {"ETag": {"description": "Its version.", "schema": {"type": "string"}}}},
+            200: ETAG,
             304: {"description": "The caller has this key set."},
             **refuses(503),
         },

@@ -8,6 +8,7 @@ from cluster_agent.api.applications import registry_routes
 from cluster_agent.api.audit import Searched, audit_routes
 from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.claim import claim_routes
+from cluster_agent.api.federation import federation_routes
 from cluster_agent.api.identity_roots import root_routes
 from cluster_agent.api.inventory import Shown, inventory_routes
 from cluster_agent.api.jwt import jwt_routes
@@ -18,6 +19,7 @@ from cluster_agent.api.upstream import upstream_routes
 from cluster_agent.api.watch import watch_routes
 from cluster_agent.callers import Administrators
 from cluster_agent.claims.claim_keeper import ClaimKeeper
+from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.monitoring.jwt_metrics import JwtMetrics
@@ -37,6 +39,7 @@ def routers(
     issuer: ReplicaIssuer,
     jwt: JwtSvidIssuer,
     jwt_metrics: JwtMetrics,
+    federation: Federation,
     claims: ClaimKeeper,
     registrar: Registrar,
     revoker: Revoker,
@@ -53,6 +56,7 @@ def routers(
         secret_routes(secrets, revoker, registrar.registry, serving),
         blessing_routes(issuer, metrics),
         jwt_routes(jwt, administrators, jwt_metrics),
+        federation_routes(federation),
         claim_routes(claims),
         registry_routes(registrar),
         watch_routes(issuer, publications, administrators),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from blessings import Name
-from blessings.jwt.svid import claims_of, signed
+from blessings.jwt.svid import claims_of, signed, wrong_audiences
 from cluster_agent.attestation import TokenRefused, expired
 from cluster_agent.audit import Record
 from cluster_agent.callers import Caller
@@ -20,12 +20,6 @@ from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.jwt.key_keeper import JwtKeyKeeper
 from cluster_agent.store.jwt_svids import IssuedJwtSvids
-
-MOST_AUDIENCES = 8
-# An audience may be a SPIFFE ID.
-MOST_AUDIENCE_CHARACTERS = 2048
-# The token goes into headers, of which servers read 8 KiB.
-MOST_CHARACTERS_IN_ALL = 4096
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,8 @@ class JwtSvidIssuer:
         that is earlier. Raises Refusal."""
         self.replicas.room.require_identity()
         secret, replica = await self.replicas.entitled_replica(caller)
-        _check_audiences(audiences)
+        if wrong := wrong_audiences(audiences):
+            raise BadRequest("InvalidAudiences", wrong)
         if caller.name.root != self.replicas.registry.prefix.root:
             # Verifiers trust the keys for the names of one trust domain.
             raise Forbidden("OtherTrustDomain", f"{caller.name} is not of this agent's trust domain")
@@ -85,18 +80,3 @@ class JwtSvidIssuer:
         }
         await self.issued.add(replica, Record("jwt-svid-issued", now, str(caller.name), details))
         return made
-
-
-def _check_audiences(audiences: Sequence[str]) -> None:
-    """Raises BadRequest for none, too many, or too long ones."""
-    if not 0 < len(audiences) <= MOST_AUDIENCES or len(set(audiences)) != len(audiences):
-        raise BadRequest("InvalidAudiences", f"1 to {MOST_AUDIENCES} different audiences are needed")
-    if sum(map(len, audiences)) > MOST_CHARACTERS_IN_ALL or not all(
-        0 < len(one) <= MOST_AUDIENCE_CHARACTERS and one.isascii() and one.isprintable() and " " not in one
-        for one in audiences
-    ):
-        raise BadRequest(
-            "InvalidAudiences",
-            f"an audience is 1 to {MOST_AUDIENCE_CHARACTERS} printable ASCII characters without a space, and "
-            f"all of them have {MOST_CHARACTERS_IN_ALL}",
-        )

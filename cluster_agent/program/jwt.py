@@ -1,10 +1,11 @@
-"""JWT-SVIDs as the settings choose them: the keeper of their keys, and OIDC discovery."""
+"""JWT-SVIDs as the settings choose them: the keeper of their keys, and OIDC discovery; and federation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 
+from cluster_agent.federation.federation import Federation
 from cluster_agent.jwt.discovery import Discovery
 from cluster_agent.jwt.key_keeper import JwtKeyKeeper
 from cluster_agent.program.steady_clock import SteadyClock
@@ -31,10 +32,16 @@ def discovery(settings: Settings, keeper: JwtKeyKeeper) -> Discovery | None:
 
 
 def jwt_tasks(
-    settings: Settings, store: Store, keeper: JwtKeyKeeper, public: Discovery | None, clock: SteadyClock
+    settings: Settings,
+    store: Store,
+    keeper: JwtKeyKeeper,
+    federation: Federation,
+    public: Discovery | None,
+    clock: SteadyClock,
 ) -> list[Task]:
-    """Follows the JWT keys in every replica of the agent, and takes their steps in the one that leads, unless
-    its clock has just jumped; and reads the certificate of OIDC discovery again when its files changed."""
+    """Follows the federated bundles and the JWT keys in every replica of the agent; takes the steps of these
+    in the one that leads, unless its clock has just jumped; and reads the certificate of OIDC discovery again
+    when its files changed."""
 
     async def keep() -> None:
         await keeper.look()
@@ -45,6 +52,7 @@ def jwt_tasks(
         if public is not None:
             public.refresh()
 
+    follow = every(10, "federation", federation.look, "federated bundles not read")
     keeping = essential(settings.root_margin_seconds / 12, "jwt-keys", keep, "JWT keys not kept")
     reading = every(10, "oidc-certificate", read, "certificate of OIDC discovery not read")
-    return [keeping] if settings.oidc_certificate_directory is None else [keeping, reading]
+    return [keeping, follow] if settings.oidc_certificate_directory is None else [keeping, follow, reading]

@@ -69,6 +69,7 @@ class Store:
         self.published_revocations = PublishedRevocations(access)
         self.root_succession = Document(access, "root-succession")
         self.jwt_keys = Document(access, "jwt-keys")
+        self.federation = Document(access, "federation")
         self.jwt_svids = IssuedJwtSvids(access)
         self._batches: Mapping[str, Batches[Any, Any]] = {
             "issuing": self.issuances.asked,

@@ -109,9 +109,10 @@ def _fitting(number: int, lists: tuple[bytes, ...], taken: int) -> bytes:
 def bundles(identity: Identity) -> dict[str, bytes]:
     """Maps each trust domain to its roots, as concatenated DER.
 
-    It contains only roots that are trusted for a whole domain.
+    It contains only roots that are trusted for a whole domain, and federated ones for their own domain.
     """
-    found: dict[str, bytes] = {identity.name.trust_domain: b""}
+    own = identity.name.trust_domain
+    found = {own: b""} | {domain: one for domain, one in identity.bundles.roots.items() if domain != own}
     for domain, root in identity.whole_roots:
         found[domain] = found.get(domain, b"") + root.public_bytes(Encoding.DER)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from blessings import Blessing, BlessingStore, Pattern
+from blessings.jwt.keys import numbers_of
 from pod_agent.envoy.secrets import TYPE_URL
 from pod_agent.grpc.messages import bytes_field, text_field
 from tests.vectors.__main__ import FOLDER
@@ -64,6 +65,13 @@ def _of_vectors(target: str) -> list[bytes]:
         return [json.dumps(_store()).encode(), b'{"version":1,"default":"\\ud800","forPeers":[]}']
     if target == "envoy-request":
         return [_ENVOY_REQUEST, _ENVOY_REQUEST + bytes_field(6, text_field(2, "no key"))]
+    if target == "jwt-svid":
+        claims = {"sub": "spiffe://acme/web", "aud": ["db"], "exp": 4e9, "more": [None, True, {"a": 1.5}]}
+        return [json.dumps(claims).encode(), json.dumps({**claims, "nbf": 1, "aud": "db"}).encode()]
+    if target == "jwk":
+        ec = numbers_of(principal("replica").public_key)
+        rsa = {"kty": "RSA", "n": "_" * 342 + "w", "e": "AQAB", "alg": "PS256"}
+        return [json.dumps({"kid": "k", **one}).encode() for one in (ec, rsa)]
     file, field = _FIELDS[target]
     vectors: list[dict[str, Any]] = json.loads((FOLDER / f"{file}.json").read_text())["vectors"]
     texts = [str(one[field]) for one in vectors if field in one]

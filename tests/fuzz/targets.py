@@ -17,6 +17,7 @@ from blessings import (
     InvalidBundle,
     InvalidCaveat,
     InvalidCertificate,
+    InvalidJwt,
     InvalidKey,
     InvalidName,
     InvalidPattern,
@@ -34,15 +35,20 @@ from blessings import (
 from blessings.caveats import kinds
 from blessings.caveats.discharges import encode_request, parse_request
 from blessings.encoding import canonical
+from blessings.jwt.encoding import base64url, json_object
+from blessings.jwt.keys import JwtKey, numbers_of
+from blessings.jwt.svid import verified
 from blessings.principals import sealed_key
 from blessings.profile.restrictions import parse as parse_restrictions
 from pod_agent.envoy.discovery import MOST_NAMES, Request
 from pod_agent.errors import GrpcError
+from pod_agent.workload.jwt import struct_of
 from tests.vectors.chains import ROOT_MADE
-from tests.vectors.making import NOW
+from tests.vectors.making import NOW, principal
 
 _ROOTS = Roots.of(ROOT_MADE.certificate)
 _ACME = Name.parse("acme")
+_OURS = JwtKey.of({"kid": "k", **numbers_of(principal("replica").public_key)})
 
 
 def name(data: bytes) -> None:
@@ -138,6 +144,32 @@ def sealed_keys(data: bytes) -> None:
         sealed_key._key = derive
 
 
+class _Trusting(JwtKey):
+    """Takes every signature for its own: what is read after it is what is tried here."""
+
+    def is_signed(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        super().is_signed(algorithm, message, signature)
+        return True
+
+
+_JWT_KEY = _Trusting(_OURS.key_id, _OURS.key, _OURS.algorithms)
+
+
+def jwt_svid(data: bytes) -> None:
+    """The claims, as they would stand in a token."""
+    header = base64url(json.dumps({"alg": "ES256", "kid": _JWT_KEY.key_id}).encode())
+    for token in (_text(data), f"{header}.{base64url(data)}.{base64url(data[:64])}"):
+        with suppress(InvalidJwt):
+            svid = verified(token, "db", {"spiffe://acme": {_JWT_KEY.key_id: _JWT_KEY}}, NOW)
+            with suppress(ValueError, OverflowError):
+                struct_of(svid.claims)
+
+
+def jwk(data: bytes) -> None:
+    with suppress(ValueError):  # InvalidKey is one
+        JwtKey.of(json_object(data))
+
+
 def blessing_store(data: bytes) -> None:
     try:
         value = json.loads(data)
@@ -170,6 +202,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sealed-key": sealed_keys,
     "blessing-store": blessing_store,
     "envoy-request": envoy_request,
+    "jwt-svid": jwt_svid,
+    "jwk": jwk,
 }
 
 

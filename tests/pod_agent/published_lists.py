@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from blessings import Authority, Principal, RevocationList
@@ -42,6 +42,7 @@ class Source:
         self.answers = list(answers)
         self.asked: list[int] = []
         self.asked_roots: list[int] = []
+        self.asked_bundles: list[tuple[int, int]] = []
         self.asked_about: list[list[str]] = []
         self.done = asyncio.Event()
         self.published: dict[str, tuple[PublishedList, bytes]] = {}
@@ -54,11 +55,10 @@ class Source:
         self.published[application] = (described(number, application, size=len(der)), der)
         return self.published[application][0]
 
-    async def news(
-        self, current: Identity, version: int, roots_version: int, applications: Sequence[str]
-    ) -> News:
-        self.asked.append(version)
-        self.asked_roots.append(roots_version)
+    async def news(self, current: Identity, have: Mapping[str, int], applications: Sequence[str]) -> News:
+        self.asked.append(have["crl"])
+        self.asked_roots.append(have["roots"])
+        self.asked_bundles.append((have["jwt-keys"], have["federation"]))
         self.asked_about.append(list(applications))
         if not self.answers:
             self.done.set()

@@ -208,7 +208,7 @@ def test_a_message_that_cannot_be_read_is_refused_without_a_traceback(
     assert "Traceback" not in blessed.log()
 
 
-@pytest.mark.parametrize("path", ["/SpiffeWorkloadAPI/FetchJWTSVID", "/grpc.health.v1.Health/Check"])
+@pytest.mark.parametrize("path", ["/SpiffeWorkloadAPI/FetchWITSVID", "/grpc.health.v1.Health/Check"])
 def test_an_unknown_method_is_unimplemented_in_a_form_that_go_and_java_read(
     blessed: RunningPodAgent, path: str
 ) -> None:

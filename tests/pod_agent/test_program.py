@@ -79,9 +79,9 @@ def test_a_workload_call_without_the_security_header_is_refused(blessed: Running
         with pytest.raises(grpc.RpcError) as caught:
             next(call(b""))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        jwt: Any = channel.unary_unary("/SpiffeWorkloadAPI/FetchJWTSVID")
+        wit: Any = channel.unary_unary("/SpiffeWorkloadAPI/FetchWITSVID")
         with pytest.raises(grpc.RpcError) as caught:
-            jwt(b"", metadata=[("workload.spiffe.io", "true")])
+            wit(b"", metadata=[("workload.spiffe.io", "true")])
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from blessings import Principal
+from blessings import Name, Principal, TrustBundle
 from blessings.directory import DirectoryPrincipal
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
@@ -252,7 +252,7 @@ def test_the_roots_are_exported_for_anybody_and_imported_by_a_principal(
     (listed,) = json.loads(vkube("bundle", "export", "--format", "json", *flags))["roots"]
     assert listed == {"certificate": pem, "pattern": "acme"}
     bundle = vkube("bundle", "export", "--format", "spiffe", *flags)
-    assert [one["use"] for one in json.loads(bundle)["keys"]] == ["x509-svid"]
+    assert {one["use"] for one in json.loads(bundle)["keys"]} == {"x509-svid", "jwt-svid"}
     (tmp_path / "bundle.json").write_text(bundle)
     vkube("principal", "create", PLAIN, tmp_path / "bob")
     command = ["bundle", "import", tmp_path / "bob", tmp_path / "bundle.json", "--trust-domain"]
@@ -261,6 +261,30 @@ def test_the_roots_are_exported_for_anybody_and_imported_by_a_principal(
     assert "ROOT:      acme " in vkube("principal", "dump", tmp_path / "bob")
     (tmp_path / "bundle.json").write_text("{}")
     assert "a bundle is an object with a list `keys`" in vkube(*command, "acme", ends=1)
+
+
+def test_the_bundle_of_another_trust_domain_is_added_for_replicas_and_removed(
+    flags: list[object], tmp_path: Path
+) -> None:
+    vkube("principal", "create", PLAIN, tmp_path / "partner", "partner")
+    roots = DirectoryPrincipal.open(tmp_path / "partner").roots
+    (tmp_path / "bundle.json").write_text(TrustBundle.of(roots, Name.parse("partner")).to_json())
+    command = [tmp_path / "bundle.json", "--trust-domain", "partner"]
+    assert "1 roots and 0 JWT keys of partner" in vkube("bundle", "add", *command, *flags)
+    assert "partner" in vkube("bundle", "list", *flags)
+    (listed,) = json.loads(vkube("bundle", "list", "-o", "json", *flags))["bundles"]
+    assert listed == "partner"
+    own = [tmp_path / "bundle.json", "--trust-domain", "acme"]
+    assert "must be a certificate of acme" in vkube("bundle", "add", *own, *flags, ends=1)
+    vkube("bundle", "remove", "--trust-domain", "partner", *flags)
+    assert json.loads(vkube("bundle", "list", "-o", "json", *flags))["bundles"] == {}
+
+
+def test_the_keys_of_jwt_svids_are_rotated(flags: list[object]) -> None:
+    assert "active" in vkube("jwt-keys", "status", *flags)
+    assert "prepared" in vkube("jwt-keys", "rotate", *flags)
+    (only,) = json.loads(vkube("jwt-keys", "rotate", "--at-once", "-o", "json", *flags))["keys"]
+    assert only["phase"] == "active"
 
 
 def test_the_audit_is_searched(agent: RunningClusterAgent, flags: list[object]) -> None:

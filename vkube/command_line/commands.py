@@ -95,6 +95,11 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("roots retire", "roots:retire", "Stop recognising a root"),
         _command("bundle export", "bundle:export", "Print the roots, for verifiers elsewhere"),
         _command("bundle import", "bundle:import_bundle", "Let a principal recognise another trust domain"),
+        _command("bundle add", "bundle:add", "Give replicas the bundle of another trust domain"),
+        _command("bundle remove", "bundle:remove", "Remove the bundle of another trust domain"),
+        _command("bundle list", "bundle:list_bundles", "List the bundles of other trust domains"),
+        _command("jwt-keys status", "jwt_keys:status", "Show the keys of JWT-SVIDs and their phases"),
+        _command("jwt-keys rotate", "jwt_keys:rotate", "Prepare the next key of JWT-SVIDs"),
     ),
     "Servers": (
         _command("identify", "identify:identify", "Show what a TLS server presents and proves"),
@@ -128,7 +133,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
 FAMILIES = {
     "get": "List replicas, applications, secrets, revocations",
     "describe": "Show one replica, application, secret or revocation",
-    "bundle": "The roots as a file, out of the cluster and into a principal",
+    "bundle": "The roots as a file, and those of other trust domains",
+    "jwt-keys": "The keys of JWT-SVIDs: status, rotate",
     "roots": "The identity roots: status, prepare, activate, retire",
     "principal": "Principals: a key and its blessings, in a directory",
 }

@@ -52,6 +52,7 @@ OF_ANYBODY = {
     ("GET", "/v1/crl"),
     ("GET", "/v1/crl/{issuer}"),
     ("GET", "/v1/jwks"),
+    ("GET", "/v1/federated-bundles"),
 }
 OF_SECRET_KEEPERS = {("POST", "/v1/new-secret"), ("GET", "/v1/secrets"), ("POST", "/v1/forget-secret")}
 # What each is sent by a client that is no replica.
@@ -67,6 +68,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/register-application": {**WEB, "name": "acme:prod:Fortuned"},
     "/v1/unregister-application": WEB,
     "/v1/upstream": {"chain": "PEM"},
+    "/v1/federate-bundle": {"trustDomain": "partner", "bundle": {}},
+    "/v1/unfederate-bundle": {"trustDomain": "partner"},
     "/v1/identity-roots/activate": {"key": "00", "force": True},
     "/v1/identity-roots/withdraw": {"key": "00", "force": True},
     "/v1/new-secret": WEB,
@@ -83,7 +86,8 @@ async def under(tmp_path: Path) -> AsyncIterator[AgentUnderClock]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
-    with running_cluster_agent(tmp_path_factory.mktemp("agent")) as agent:
+    # Every route is called at once.
+    with running_cluster_agent(tmp_path_factory.mktemp("agent"), rate_per_replica=10) as agent:
         yield agent
 
 
@@ -112,6 +116,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         secrets=under.secrets,
         issuer=under.issuer,
         jwt=under.jwt,
+        federation=under.federation,
         jwt_metrics=JwtMetrics(metrics.registry, under.jwt_keys, clock),
         claims=under.claim_keeper(None, lambda _: None),
         registrar=under.registrar,

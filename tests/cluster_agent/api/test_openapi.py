@@ -44,7 +44,15 @@ CONFORMANCE = [
 DOCUMENT = json.loads(PUBLISHED.read_text())
 OPERATIONS = [(method, path) for path, item in DOCUMENT["paths"].items() for method in item]
 # A client without a certificate gets answers other than refusals from these routes only,
-OF_EVERYBODY = {"/healthz", "/v1/roots", "/v1/claim", "/v1/crl", "/v1/crl/{issuer}", "/v1/jwks"}
+OF_EVERYBODY = {
+    "/healthz",
+    "/v1/roots",
+    "/v1/claim",
+    "/v1/crl",
+    "/v1/crl/{issuer}",
+    "/v1/jwks",
+    "/v1/federated-bundles",
+}
 # and a client with a bootstrap credential from this one too.
 OF_PODS = {"/v1/seek-blessings"}
 OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret"}
@@ -269,6 +277,11 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
     ):
         ask(administrator, "post", "/v1/revoke", body=what)
     assert ask(administrator, "post", "/v1/reinstate", body=application)["wasRevoked"]
+    bundle = {"keys": [{**key, "use": "jwt-svid"} for key in ask(pod, "get", "/v1/jwks")["keys"]]}
+    partner = {"trustDomain": "partner"}
+    ask(administrator, "post", "/v1/federate-bundle", body={**partner, "bundle": bundle})
+    assert list(ask(pod, "get", "/v1/federated-bundles")["bundles"]) == ["partner"]
+    ask(administrator, "post", "/v1/unfederate-bundle", body=partner)
     ask(administrator, "post", "/v1/rotate-jwt-keys", body={"atOnce": True})
     assert len(ask(administrator, "get", "/v1/jwt-keys")["keys"]) == 1
     ask(administrator, "get", "/v1/upstream")

@@ -14,12 +14,11 @@ import pytest
 
 from blessings import Name, Principal
 from blessings.jwt.keys import key_set
-from blessings.jwt.svid import JwtSvid, verified
+from blessings.jwt.svid import MOST_AUDIENCES, JwtSvid, verified
 from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.callers import Caller
 from cluster_agent.errors import Forbidden, Refusal
 from cluster_agent.fair_queue import Tenant
-from cluster_agent.jwt.svid_issuer import MOST_AUDIENCES
 from cluster_agent.model import Application
 from cluster_agent.revocation.lists import CurrentLists
 from tests.cluster_agent.audit.test_audit import shown
