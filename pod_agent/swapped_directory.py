@@ -32,19 +32,28 @@ def swap(directory: Path, files: Mapping[str, bytes], *, mode: int, group: int |
     link = directory / _LINK
     before = link.readlink().name if link.is_symlink() else None
     fresh = Path(tempfile.mkdtemp(prefix="..", dir=directory))
-    # It keeps the bit by which the directory hands down its group.
-    fresh.chmod(0o755 | (fresh.stat().st_mode & stat.S_ISGID))
-    for name, content in files.items():
-        _write(fresh / name, content, mode, group)
-    new_link = directory / _NEW_LINK
-    new_link.unlink(missing_ok=True)
-    new_link.symlink_to(fresh.name)
-    new_link.rename(link)
+    try:
+        # It keeps the bit by which the directory hands down its group.
+        fresh.chmod(0o755 | (fresh.stat().st_mode & stat.S_ISGID))
+        for name, content in files.items():
+            _write(fresh / name, content, mode, group)
+        _point(link, fresh.name)
+    except OSError:
+        # Where the volume is full, what is left of each attempt would keep it so.
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     for name in files:
         if not (directory / name).is_symlink():
             (directory / name).symlink_to(Path(_LINK, name))
     _touch(directory / _TOUCHED, now)
     _remove_versions(directory, {fresh.name, before})
+
+
+def _point(link: Path, version: str) -> None:
+    new_link = link.with_name(_NEW_LINK)
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(version)
+    new_link.rename(link)
 
 
 def _write(path: Path, content: bytes, mode: int, group: int | None) -> None:

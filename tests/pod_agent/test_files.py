@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -22,11 +23,12 @@ from blessings import Authority, Name, Principal, Root, Roots
 from blessings.patterns import Pattern
 from pod_agent.files import FilePlace, IdentityFiles, contents
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.swapped_directory import swap
 from service.errors import SettingsError
 from service.supervisor import Supervisor
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent
-from tests.pod_agent.running import eventually, mount, running_pod_agent
+from tests.pod_agent.running import eventually, mount, running_pod_agent, short_directory
 from tests.waiting import PATIENCE_SECONDS, until
 
 NAMES = ("ca.crt", "tls.crt", "tls.key", "tls.pem")
@@ -164,6 +166,20 @@ async def test_two_versions_are_kept_and_nothing_else(rotated: Rotated) -> None:
     }  # fmt: skip
 
 
+async def test_an_attempt_that_fails_leaves_the_files_and_nothing_else(rotated: Rotated) -> None:
+    await rotated.rotate()
+    before, entries = rotated.read(), set(rotated.directory.iterdir())
+    with pytest.raises(FileNotFoundError):
+        swap(
+            rotated.directory,
+            {"tls.key": b"key", "no/such": b""},
+            mode=0o440,
+            group=None,
+            now=rotated.clock(),
+        )
+    assert (rotated.read(), set(rotated.directory.iterdir())) == (before, entries)
+
+
 async def test_the_time_of_the_last_change_is_in_a_file_to_watch(rotated: Rotated) -> None:
     await rotated.rotate()
     touched = rotated.directory / "updated"
@@ -195,6 +211,44 @@ async def test_without_a_group_the_files_have_that_of_a_directory_that_hands_it_
     rotated = Rotated(tmp_path)
     await rotated.rotate()
     assert (tmp_path / "tls.key").stat().st_gid == others[0]
+
+
+def errno_as(user: int, group: int, call: Callable[[], object]) -> int:
+    """Why a process of that user and group alone cannot do it; 0 when it can."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 255
+    try:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+        call()
+        code = 0
+    except OSError as error:
+        code = error.errno or 255
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+def test_attack_a_process_of_another_group_reads_the_files() -> None:
+    agent, application, group, other_group = 58193, 10001, 10002, 10003
+    now = datetime.now(UTC)
+    with short_directory() as directory:
+        directory.chmod(0o777)
+
+        def write() -> None:
+            swap(directory, {"tls.key": b"key"}, mode=0o440, group=group, now=now)
+
+        def read() -> bytes:
+            return (directory / "tls.key").read_bytes()
+
+        assert errno_as(agent, group, write) == errno_as(agent, group, write) == 0
+        assert errno_as(application, group, read) == 0
+        assert errno_as(application, other_group, read) == errno.EACCES
+        # A pod agent without the group cannot give its files to it.
+        assert errno_as(agent, other_group, write) == errno.EPERM
 
 
 def test_attack_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
