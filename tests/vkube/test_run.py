@@ -45,7 +45,7 @@ def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None
     assert process.wait() == 0, output
     assert serving == 3, output
     assert "local:dev:shop:fortune:fortune-" in output
-    assert "left out: Service shop/fortune" in output
+    assert "Service shop/fortune at 127." in output
     assert "Traceback" not in output, "of a readiness probe, which opens a connection and ends it"
 
 
@@ -150,6 +150,50 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         assert note in notes
 
 
+SERVED = """
+kind: Pod
+metadata: {name: server, labels: {app: web}}
+spec:
+  containers:
+    - name: app
+      command: [python, -m, http.server, "8080", --bind, $(IP)]
+      env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
+      readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+---
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 8000, targetPort: 8080}]}
+---
+kind: Job
+metadata: {name: call}
+spec:
+  backoffLimit: 60
+  template:
+    spec:
+      restartPolicy: OnFailure
+      containers:
+        - name: app
+          command: [python, -c, "import sys, urllib.request as r; [r.urlopen(u) for u in sys.argv[1:]]"]
+          args: ["http://web:8000", "http://web.default.svc:8000/", "http://$(WEB_SERVICE_HOST):8000"]
+"""
+
+
+def test_a_program_finds_another_by_its_service(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(SERVED)
+    process, notes = noting("-f", str(tmp_path))
+    watchdog = threading.Timer(180, process.kill)
+    watchdog.start()
+    seen: list[str] = []
+    for line in notes:
+        seen.append(line)
+        if "Job default/call: Complete" in line:
+            process.send_signal(signal.SIGINT)
+    notes.close()
+    watchdog.cancel()
+    assert process.wait() == 0, seen
+    assert "Job default/call: Complete" in "".join(seen)
+
+
 def noting(*flags: str) -> tuple[subprocess.Popen[str], IO[str]]:
     """A running `vkube run`, and its notes as they come."""
     process = subprocess.Popen(
@@ -192,10 +236,10 @@ def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tm
 
 
 def test_ctrl_c_while_the_services_start_ends_it_at_once(tmp_path: Path) -> None:
-    (tmp_path / "m.yaml").write_text("kind: Service\nmetadata: {name: first}\n---\n" + EVERY_KIND)
+    (tmp_path / "m.yaml").write_text("kind: Ingress\nmetadata: {name: first}\n---\n" + EVERY_KIND)
     process, notes = noting("-f", str(tmp_path))
     for line in notes:
-        if "left out: Service" in line:
+        if "left out: Ingress" in line:
             process.send_signal(signal.SIGINT)
             break
     watchdog = threading.Timer(120, process.kill)

@@ -23,6 +23,7 @@ from vkube.local.controllers import claims_of, job_of, job_pod, named, pods_of
 from vkube.local.jobs import JobPod, Phase, next_step
 from vkube.local.manifests import Manifest, Manifests
 from vkube.local.resources import LocalResources
+from vkube.local.service_addresses import ServiceAddresses
 from vkube.local.token_issuer import TokenIssuer
 from vkube.runner import BackOff, Node, RunnerError, RunningPod
 from webhook.layout import ENABLED, INJECT_LABEL
@@ -88,6 +89,7 @@ class LocalCluster:
         settings: LocalSettings,
         node: Node,
         resources: LocalResources,
+        services: ServiceAddresses,
         secrets: MemorySecrets,
         tokens: TokenIssuer,
         certificates: ControlPlaneCertificates,
@@ -101,6 +103,7 @@ class LocalCluster:
         self.certificates = certificates
         self.cluster_agent_url = cluster_agent_url
         self._resources = resources
+        self._services = services
         self._webhook = webhook
         self._namespaces: dict[str, Manifest] = {}
         self._jobs: list[asyncio.Task[None]] = []
@@ -126,6 +129,8 @@ class LocalCluster:
         self._resources.data |= manifests.data
         self._resources.claims |= manifests.claims
         self._namespaces |= manifests.namespaces
+        for service in manifests.services:
+            await self._services.add(service)
         workloads = [named(workload, self._chance) for workload in manifests.workloads]
         jobs = [one for one in workloads if one["kind"] == "Job"]
         for cron_job in (one for one in workloads if one["kind"] == "CronJob"):
@@ -169,6 +174,7 @@ class LocalCluster:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
         await self.node.stop(grace_seconds=_GRACE_SECONDS)
+        self._services.close()
 
     async def _start(self, pod: Manifest) -> Started | None:
         if self._is_labelled(pod["metadata"]["namespace"]):

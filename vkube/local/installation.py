@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,8 +18,10 @@ from certs.directory_store import DirectoryStore
 from vkube.local.cluster import BACK_OFF, LocalCluster, LocalSettings
 from vkube.local.resources import LocalResources
 from vkube.local.service import Service, free_port
+from vkube.local.service_addresses import ServiceAddresses
 from vkube.local.token_issuer import TokenIssuer
 from vkube.runner import Node, Surroundings
+from vkube.runner.addresses import LoopbackAddresses
 from webhook.reconciler.memory_secrets import MemorySecrets
 
 POD_AGENT_IMAGE = "vanadium/pod-agent"
@@ -38,12 +41,15 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
     agent_url = f"https://127.0.0.1:{agent_port}"
     secrets = MemorySecrets()
     resources = LocalResources(secrets, tokens, directory / "claims")
+    addresses = LoopbackAddresses(random.Random())  # noqa: S311 - spreads, guards nothing
+    services = ServiceAddresses(lambda: node.pods, addresses.allocate, settings.on_note)
     surroundings = Surroundings(
         resources,
         images={POD_AGENT_IMAGE: ["python", "-m", "pod_agent"], **settings.images},
         extra_environment=settings.extra_environment,
         back_off=BACK_OFF,
         on_line=settings.on_line,
+        services=services,
     )
     async with AsyncExitStack() as stack:
         agent = await Service.start(
@@ -94,7 +100,7 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
         await webhook.ready(webhook_client, "/readyz")
         node = Node(directory / "pods", surroundings)
         cluster = LocalCluster(
-            settings, node, resources, secrets, tokens, certificates, agent_url, webhook_client
+            settings, node, resources, services, secrets, tokens, certificates, agent_url, webhook_client
         )
         # Before the services: a Pod's last act may need its identity.
         stack.push_async_callback(cluster.stop)

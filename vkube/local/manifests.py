@@ -11,7 +11,7 @@ from vkube.local.schema import check
 from vkube.workloads.sources import documents, mapping
 from vkube.workloads.template import KINDS
 
-_READ = (*KINDS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim")
+_READ = (*KINDS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim", "Service")
 
 Manifest = dict[str, Any]
 
@@ -23,6 +23,7 @@ class Manifests:
     namespaces: dict[str, Manifest] = field(default_factory=dict)
     data: dict[tuple[str, str, str], Manifest] = field(default_factory=dict)
     claims: set[tuple[str, str]] = field(default_factory=set)
+    services: list[Manifest] = field(default_factory=list)
     workloads: list[Manifest] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -47,10 +48,17 @@ class Manifests:
             self.data[kind, namespace, name] = manifest
         elif kind == "PersistentVolumeClaim":
             self.claims.add((namespace, name))
+        elif kind == "Service" and _has_pods(manifest):
+            self.services.append(manifest)
         elif kind in KINDS:
             self.workloads.append(manifest)
         elif kind != "ServiceAccount":  # which needs nothing: local mode has a token for every Pod
             self.left_out.append(f"{kind} {namespace}/{name}" if name else kind)
+
+
+def _has_pods(service: Manifest) -> bool:
+    spec = service.get("spec") or {}
+    return bool(spec.get("selector")) and spec.get("type") != "ExternalName"
 
 
 def read(names: Sequence[str]) -> Manifests:

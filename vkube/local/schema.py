@@ -192,6 +192,23 @@ class _Data(_Named):
     binary_data: dict[str, str] | None = None
 
 
+class _ServicePort(_Object):
+    port: Annotated[int, Field(ge=1, le=65535)]
+    target_port: int | str | None = None
+    name: str | None = None
+    protocol: str | None = None
+
+
+class _ServiceSpec(_Object):
+    selector: dict[str, str] | None = None
+    ports: list[_ServicePort] | None = None
+    type: str | None = None
+
+
+class _Service(_Named):
+    spec: _ServiceSpec | None = None
+
+
 _BY_KIND: dict[str, type[BaseModel]] = {
     "Pod": _Pod,
     "Deployment": _Replicated,
@@ -202,6 +219,7 @@ _BY_KIND: dict[str, type[BaseModel]] = {
     "CronJob": _CronJob,
     "Secret": _Data,
     "ConfigMap": _Data,
+    "Service": _Service,
     "Namespace": _Named,
     "PersistentVolumeClaim": _Named,
 }

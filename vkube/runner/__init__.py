@@ -12,8 +12,8 @@ It does not isolate anything. Processes run as the user who runs the runner, wit
 network and process table; security contexts, resources and read-only mounts are not enforced. There are no
 images: `python` is the interpreter that runs the runner, any other program must be on PATH. A mount path is
 not a real path for the process: it is replaced by a directory wherever it appears in a variable, a command or
-an argument, and nowhere else. Volumes of other kinds, ephemeral containers, lifecycle hooks and host ports
-are refused or ignored; the errors state which.
+an argument, and nowhere else; local mode treats names of Services in the same way. Volumes of other kinds,
+ephemeral containers, lifecycle hooks and host ports are refused or ignored; the errors state which.
 """
 
 from vkube.runner.container import BackOff

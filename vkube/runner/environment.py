@@ -52,11 +52,16 @@ def field_value(pod: Mapping[str, Any], pod_ip: str, path: str) -> str:
 
 
 async def variables_of(
-    container: Mapping[str, Any], pod: Mapping[str, Any], pod_ip: str, resources: Resources
+    container: Mapping[str, Any],
+    pod: Mapping[str, Any],
+    pod_ip: str,
+    resources: Resources,
+    services: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The variables that the container declares, in its order. Raises NotMountable, UnsupportedPod."""
+    """The variables of `services`, and those that the container declares, in its order. Raises NotMountable,
+    UnsupportedPod."""
     namespace = pod["metadata"]["namespace"]
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = dict(services or {})
     for source in container.get("envFrom") or []:
         prefix = source.get("prefix", "")
         for kind in ("secretRef", "configMapRef"):

@@ -20,6 +20,7 @@ from vkube.runner.errors import NotMountable, RunnerError, UnsupportedPod
 from vkube.runner.paths import rewrite
 from vkube.runner.process import Command
 from vkube.runner.resources import Resources
+from vkube.runner.services import NoServices, Services
 from vkube.runner.status import pod_status
 from vkube.runner.volumes import PodVolumes
 
@@ -37,6 +38,7 @@ class Surroundings:
     back_off: BackOff = field(default_factory=BackOff)
     refresh_seconds: float = 5.0
     on_line: Callable[[str, str, str], None] = lambda _pod, _container, _line: None
+    services: Services = field(default_factory=NoServices)
 
 
 class RunningPod:
@@ -216,7 +218,10 @@ class RunningPod:
         )
 
     async def _command(self, spec: Mapping[str, Any]) -> Command:
-        declared = await variables_of(spec, self.pod, self.ip, self._surroundings.resources)
+        services = self._surroundings.services
+        declared = await variables_of(
+            spec, self.pod, self.ip, self._surroundings.resources, services.variables(self.pod)
+        )
         argv = list(spec.get("command") or self._entrypoint(spec))
         argv = [expand(part, declared) for part in [*argv, *(spec.get("args") or [])]]
         mounts = self._mounts(spec, declared)
@@ -228,9 +233,13 @@ class RunningPod:
             "PYTHONUNBUFFERED": "1",
             **self._surroundings.extra_environment,
         }
-        variables = {name: rewrite(value, mounts) for name, value in declared.items()}
+
+        def local(text: str) -> str:
+            return services.addressed(rewrite(text, mounts), self.namespace)
+
+        variables = {name: local(value) for name, value in declared.items()}
         return Command(
-            [rewrite(part, mounts) for part in argv],
+            [local(part) for part in argv],
             {**surrounding, **variables},
             Path(rewrite(spec["workingDir"], mounts)) if spec.get("workingDir") else self.directory,
         )

@@ -104,9 +104,19 @@ def test_a_custom_resource_whose_kind_ends_in_list_is_no_list() -> None:
     assert added({"kind": "List", "items": None}).left_out == []
 
 
-@pytest.mark.parametrize("kind", ["Service", "Ingress", "CustomResourceDefinition", "Certificate"])
+@pytest.mark.parametrize("kind", ["Ingress", "CustomResourceDefinition", "Certificate"])
 def test_a_kind_that_local_mode_does_nothing_with_is_left_out_and_named(kind: str) -> None:
     assert added({"kind": kind, "metadata": {"name": "web"}}).left_out == [f"{kind} default/web"]
+
+
+def test_a_service_without_pods_of_its_own_is_left_out() -> None:
+    named = {"kind": "Service", "metadata": {"name": "web"}}
+    for spec in (None, {"ports": [{"port": 1}]}, {"type": "ExternalName", "selector": {"app": "web"}}):
+        found = added({**named, "spec": spec})
+        assert (found.services, found.left_out) == ([], ["Service default/web"])
+    assert len(added({**named, "spec": {"selector": {"app": "web"}}}).services) == 1
+    with pytest.raises(ManifestError, match=r"spec\.ports\[0\]\.port: input should be less than"):
+        added({**named, "spec": {"ports": [{"port": 65536}]}})
 
 
 def test_what_is_left_out_may_have_a_name_that_no_pod_could_have_or_none() -> None:
