@@ -7,6 +7,7 @@ the program holds only hands out connections of an inner one, which is made anew
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
@@ -31,16 +32,65 @@ class JudgedObject(ssl.SSLObject):
         super().do_handshake()
         self.peer_name = type(self).judge(self)
 
+    def read(self, *arguments: Any) -> Any:
+        self._require_judged()
+        return super().read(*arguments)
+
+    def write(self, data: Any) -> int:
+        self._require_judged()
+        return super().write(data)
+
+    def _require_judged(self) -> None:
+        # OpenSSL completes a handshake in the first read or write of a program that asked for none.
+        if not hasattr(self, "peer_name"):
+            self.do_handshake()
+
 
 class JudgedSocket(ssl.SSLSocket):
     """A connection of a blocking program, whose peer has the name `peer_name` after the handshake."""
 
     peer_name: Name
     judge: Judge
+    made_by: FollowingContext
+    # What ssl.SSLSocket has, and its stub lacks. `_sslobj` is None while there is no TLS.
+    do_handshake_on_connect: bool
+    suppress_ragged_eofs: bool
+    _sslobj: object
 
     def do_handshake(self, block: bool = False) -> None:
         super().do_handshake(block)
         self.peer_name = type(self).judge(self)
+
+    def accept(self) -> tuple[JudgedSocket, Any]:
+        """As of ssl.SSLSocket. A program keeps its listening socket, so each connection takes the current
+        identity here."""
+        plain, address = socket.socket.accept(self)
+        connection = type(self).made_by.wrap_socket(
+            plain,
+            server_side=True,
+            do_handshake_on_connect=self.do_handshake_on_connect,
+            suppress_ragged_eofs=self.suppress_ragged_eofs,
+        )
+        return connection, address
+
+    # The other ways to receive and send call these.
+
+    def read(self, *arguments: Any) -> Any:
+        self._require_judged()
+        return super().read(*arguments)
+
+    def write(self, data: Any) -> int:
+        self._require_judged()
+        return super().write(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._require_judged()
+        return super().send(data, flags)
+
+    def _require_judged(self) -> None:
+        # As in JudgedObject. After `unwrap` there is no TLS, by the program's own will.
+        if self._sslobj is not None and not hasattr(self, "peer_name"):
+            self.do_handshake()
 
 
 class FollowingContext(ssl.SSLContext):
@@ -66,7 +116,7 @@ class FollowingContext(ssl.SSLContext):
         named: dict[str, Any] = {"judge": staticmethod(judge)}
         self._judged = (
             type("JudgedObject", (JudgedObject,), named),
-            type("JudgedSocket", (JudgedSocket,), named),
+            type("JudgedSocket", (JudgedSocket,), {**named, "made_by": self}),
         )
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:

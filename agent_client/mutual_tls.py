@@ -155,13 +155,14 @@ class MutualTLS:
         """The peer's name. Raises ssl.SSLCertVerificationError."""
         try:
             peer = require_peer_blessing(connection)
-            name = verify_blessing(peer, self.identity.roots, now=self._now(), policy=self._policy)
+            # Before anything is proven: a peer that is refused anyway must cost no question to the pod agent,
+            # and take no place among the revocation lists of those that are expected.
+            if not any(pattern.matches(peer.presented) for pattern in accepted):
+                patterns = ", ".join(str(pattern) for pattern in accepted)
+                raise ssl.SSLCertVerificationError(1, f"the peer is {peer.presented}, expected {patterns}")
+            return verify_blessing(peer, self.identity.roots, now=self._now(), policy=self._policy)
         except (BlessingsError, AgentError) as error:
             raise ssl.SSLCertVerificationError(1, f"the peer proved no name: {error}") from error
-        if not any(pattern.matches(name) for pattern in accepted):
-            patterns = ", ".join(str(pattern) for pattern in accepted)
-            raise ssl.SSLCertVerificationError(1, f"the peer is {name}, expected {patterns}")
-        return name
 
 
 def _remembering(

@@ -7,8 +7,10 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import aiohttp
@@ -25,6 +27,7 @@ from agent_client import AgentClient, AgentError
 from agent_client.asgi import PeerNames
 from agent_client.following_context import JudgedSocket
 from agent_client.mutual_tls import MutualTLS
+from blessings import SVIDS_ONLY, Name, Policy
 from blessings.tls import require_peer_blessing
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import (
@@ -46,21 +49,21 @@ def cluster_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningC
 
 
 @contextmanager
-def pod(cluster_agent: RunningClusterAgent, name: str) -> Iterator[MutualTLS]:
+def pod(cluster_agent: RunningClusterAgent, name: str, policy: Policy = SVIDS_ONLY) -> Iterator[MutualTLS]:
     """Mutual TLS as a program in that Pod has it."""
     with short_directory() as directory:
         mount(directory, cluster_agent, name)
         with running_pod_agent(directory, cluster_agent.url) as running:
             running.wait_until_blessed()
-            with of(running) as tls:
+            with of(running, policy) as tls:
                 yield tls
 
 
 @contextmanager
-def of(running: RunningPodAgent) -> Iterator[MutualTLS]:
+def of(running: RunningPodAgent, policy: Policy = SVIDS_ONLY) -> Iterator[MutualTLS]:
     with (
         AgentClient(running.agent_socket) as agent,
-        MutualTLS(workload_socket=running.workload_socket, agent=agent) as tls,
+        MutualTLS(workload_socket=running.workload_socket, agent=agent, policy=policy) as tls,
     ):
         yield tls
 
@@ -139,6 +142,106 @@ def test_attack_a_peer_of_another_name_is_refused_before_any_data_by_the_client_
         eventually("the refusal", lambda: any(WEB_2 in reason for reason in server.refused))
 
 
+@contextmanager
+def http_server(context: ssl.SSLContext) -> Iterator[tuple[str, int]]:
+    """Python's own server as its users put it behind TLS: the listening socket is wrapped once, and
+    handshakes are left to the threads of the requests."""
+
+    class Who(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = str(getattr(self.connection, "peer_name", "nobody")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_request(self, code: int | str = 0, size: int | str = 0) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # it would print each peer that is refused
+
+    with Server(("127.0.0.1", 0), Who) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield "127.0.0.1", server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def get(address: tuple[str, int], context: ssl.SSLContext) -> str:
+    with httpx.Client(verify=context) as client:
+        return client.get(f"https://{address[0]}:{address[1]}/").text
+
+
+def test_attack_a_server_that_reads_without_a_handshake_of_its_own_reads_nothing_of_another_name(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with http_server(web_1.server()) as address:
+        assert get(address, web_2.client()) == WEB_2
+    with http_server(web_1.server("acme:prod:bank")) as address, pytest.raises(httpx.TransportError):
+        get(address, web_2.client())
+
+
+def test_attack_a_client_that_sends_without_a_handshake_of_its_own_sends_nothing_to_another_name(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    with echo(web_1.server()) as server:
+        ways: tuple[Callable[[ssl.SSLSocket], object], ...] = (
+            lambda lazy: lazy.send(b"password"),
+            lambda lazy: lazy.sendall(b"password"),
+            lambda lazy: lazy.write(b"password"),
+            lambda lazy: lazy.recv(1),
+            lambda lazy: lazy.recv_into(bytearray(1)),
+            lambda lazy: lazy.read(1),
+        )
+        for begin in ways:
+            with (
+                socket.create_connection(server.address) as plain,
+                web_2.client("acme:prod:bank").wrap_socket(plain, do_handshake_on_connect=False) as lazy,
+                pytest.raises(ssl.SSLCertVerificationError, match="expected acme:prod:bank"),
+            ):
+                begin(lazy)
+
+
+def test_attack_a_connection_in_memory_gives_nothing_of_another_name_without_a_handshake(
+    web_1: MutualTLS, web_2: MutualTLS
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    lazy = web_2.client("acme:prod:bank").wrap_bio(incoming, outgoing)
+    with echo(web_1.server()) as server, socket.create_connection(server.address) as plain:
+        with pytest.raises(ssl.SSLWantReadError):
+            lazy.write(b"password")
+        plain.sendall(outgoing.read())
+        incoming.write(plain.recv(65536))
+        for _ in range(2):  # a refusal stays one
+            with pytest.raises(ssl.SSLCertVerificationError, match="expected acme:prod:bank"):
+                lazy.read(1)
+
+
+def test_attack_a_peer_of_a_name_that_is_not_expected_makes_nobody_ask_for_its_revocation_list(
+    cluster_agent: RunningClusterAgent, web_2: MutualTLS
+) -> None:
+    asked: list[Name | None] = []
+
+    class Source:
+        def by_issuer(self, issuer: bytes, name: Name | None = None) -> tuple[()]:
+            asked.append(name)
+            return ()
+
+    with pod(cluster_agent, "web-4", replace(SVIDS_ONLY, revocation=Source())) as tls:
+        with echo(tls.server("acme:prod:bank")) as server:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                call(server.address, web_2.client())
+            eventually("the refusal", lambda: any(WEB_2 in reason for reason in server.refused))
+        assert asked == []
+        with echo(tls.server("acme:prod:shop")) as server:
+            call(server.address, web_2.client())
+        assert asked != []
+
+
 def test_attack_a_client_without_a_certificate_and_one_of_another_root_are_refused(web_1: MutualTLS) -> None:
     with echo(web_1.server()) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -168,16 +271,21 @@ def test_contexts_made_once_follow_the_rotations_on_both_sides(tmp_path: Path) -
         pod(agent, "web-1") as web_1,
         pod(agent, "web-2") as web_2,
         echo(web_1.server()) as server,
+        http_server(web_1.server()) as listening,
     ):
         client = web_2.client()
         seen: dict[int, int] = {}
+        by_listening: set[int] = set()
 
         def rotated() -> bool:
             _, _, theirs = call(server.address, client)
             seen[theirs] = web_2.identity.blessing.leaf.serial_number
+            with socket.create_connection(listening) as plain, client.wrap_socket(plain) as connection:
+                by_listening.add(require_peer_blessing(connection).leaf.serial_number)
             return len(seen) > 2 and len(set(seen.values())) > 1
 
         eventually("two rotations", rotated)
+        eventually("rotations of a socket that was wrapped once", lambda: rotated() and len(by_listening) > 2)
         assert server.refused == []
 
 
