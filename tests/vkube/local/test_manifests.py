@@ -157,7 +157,8 @@ def test_a_date_is_text_as_kubernetes_reads_it(tmp_path: Path) -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b"{a: " * 5_000, "cannot read"),
         (b"a: !!python/object/apply:os.getpid []", "cannot read"),
-        (b"a: &a [x]\nb: *c", "cannot read"),
+        (b"a: &a [x]\nb: *c", "m.yaml, line 2: found undefined alias 'c'"),
+        (b"kind: A\nimage: {{ .Image }}", "line 2: found unhashable key; .* render it first .helm template"),
     ],
 )
 def test_what_is_no_yaml_is_told_with_its_file(tmp_path: Path, content: bytes, message: str) -> None:
