@@ -112,7 +112,7 @@ class RegisteredApplications:
             self._lock(connection)
             before = _before(connection, row.application)
             _refuse_name_of_another(connection, row)
-            if not share_dns_names:
+            if row.dns_names and not share_dns_names:
                 _refuse_dns_names_of_another(connection, row, before)
             since = _named_since(row.name, before, own_name)
             registered_at = row.registered_at if since is None else since
@@ -121,7 +121,8 @@ class RegisteredApplications:
             connection.execute(
                 adding.on_conflict_do_update(index_elements=["namespace", "service_account"], set_=values)
             )
-            _index_dns_names(connection, row.application, _split(row.dns_names))
+            if row.dns_names != (before and before.dns_names):
+                _index_dns_names(connection, row.application, _split(row.dns_names))
             details = {**key, **_described(row), "before": before and _described(before)}
             self._access.append(connection, record.saying(**details))
             return since

@@ -14,6 +14,8 @@ from functools import partial
 from typing import cast
 from urllib.parse import quote
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -26,10 +28,10 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
 
 from pod_agent.errors import GrpcError
 from pod_agent.grpc.call import Call, Method, Room
-from pod_agent.grpc.http2 import Http2
 from pod_agent.grpc.request import CONTENT_TYPE, NotGrpc, parse_request
 from pod_agent.grpc.status import Status
 from pod_agent.listener import Served
@@ -37,9 +39,14 @@ from service.bounded_log import BoundedLog
 
 # So long may a client leave an answer unread of which it has begun to take the bytes.
 MOST_SENDING_SECONDS = 30.0
+# What a client library is told: it must be able to open the stream that is refused.
+ADVERTISED_STREAMS = 1000
+_MOST_HEADER_BYTES = 16 * 1024
 _HEADER_TABLE_BYTES = 4096
 # What is sent to a client that does not read, such as the answers to its settings and pings, waits here.
 _MOST_WAITING_BYTES = 1 << 20
+# HTTP/2's own: so many bytes of a connection, and of a stream, may wait until a method reads them.
+_WINDOW_BYTES = 2**16 - 1
 # So much of what arrived is looked at before its answers are sent: an event has many times a frame's bytes.
 _PART_BYTES = 16 * 1024
 _STOPPING = "the server stops"
@@ -56,6 +63,11 @@ class Share:
     open: int = 0
 
 
+class _Http(H2Connection):
+    # h2's own number, 65536, would let each connection hold megabytes of streams that ended.
+    MAX_CLOSED_STREAMS = ADVERTISED_STREAMS + 24
+
+
 class Connection(Served):
     """The protocol of one connection. It ends when its client asks and does not read."""
 
@@ -69,7 +81,14 @@ class Connection(Served):
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused = False
-        self._http = Http2()
+        self._http = _Http(H2Configuration(client_side=False, header_encoding="utf-8"))
+        limits = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: ADVERTISED_STREAMS,
+            SettingCodes.MAX_HEADER_LIST_SIZE: _MOST_HEADER_BYTES,
+            SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
+        }
+        self._http.local_settings = Settings(client=False, initial_values=limits)
+        self._http.decoder.max_header_list_size = _MOST_HEADER_BYTES
 
     @property
     def is_busy(self) -> bool:

@@ -37,6 +37,7 @@ _BARE = Table(
     Column("chain", Text),
     Column("signature", Text),
     Column("registered_at", Integer),
+    Column("dns_names", Text),
 )
 
 

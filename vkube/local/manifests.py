@@ -9,7 +9,7 @@ from typing import Any
 from vkube.errors import ManifestError
 from vkube.local.schema import check
 from vkube.workloads.sources import documents, mapping
-from vkube.workloads.template import KINDS, title
+from vkube.workloads.template import KINDS
 
 _READ = (*KINDS, "Namespace", "Secret", "ConfigMap", "PersistentVolumeClaim", "Service")
 
@@ -33,19 +33,15 @@ class Manifests:
         check(manifest, where)
         kind: str = manifest["kind"]
         # `metadata: null` is as good as none.
-        metadata: dict[str, Any] = {**(manifest.get("metadata") or {})}
+        metadata: dict[str, Any] = manifest.get("metadata") or {}
         manifest["metadata"] = metadata
-        given = metadata.get("namespace")
-        metadata["namespace"] = given or "default"
+        metadata["namespace"] = metadata.get("namespace") or "default"
         is_named = metadata.get("name") or (kind in KINDS and metadata.get("generateName"))
         if kind in _READ and not is_named:
             raise ManifestError(f"{where} ({kind}): metadata.name is missing")
-        if not self._sort(kind, metadata["namespace"], metadata.get("name") or "", manifest):
-            # Without a namespace of our own: the kind may have none.
-            self.left_out.append(title({**manifest, "metadata": {**metadata, "namespace": given}}))
+        self._sort(kind, metadata["namespace"], metadata.get("name") or "", manifest)
 
-    def _sort(self, kind: str, namespace: str, name: str, manifest: Manifest) -> bool:
-        """Returns whether local mode has a use for it."""
+    def _sort(self, kind: str, namespace: str, name: str, manifest: Manifest) -> None:
         if kind == "Namespace":
             self.namespaces[name] = manifest
         elif kind in ("Secret", "ConfigMap"):
@@ -56,9 +52,8 @@ class Manifests:
             self.services.append(manifest)
         elif kind in KINDS:
             self.workloads.append(manifest)
-        else:
-            return kind == "ServiceAccount"  # which needs nothing: local mode has a token for every Pod
-        return True
+        elif kind != "ServiceAccount":  # which needs nothing: local mode has a token for every Pod
+            self.left_out.append(f"{kind} {namespace}/{name}" if name else kind)
 
 
 def _has_pods(service: Manifest) -> bool:

@@ -117,15 +117,6 @@ def _parsed(source: str, content: bytes) -> list[Any]:
         # SafeLoader's subclass, so safe: it makes plain values only.
         return list(yaml.load_all(content, Loader=_Loader))
     except (yaml.YAMLError, ValueError) as error:
-        raise ManifestError(f"cannot read {source}{_reason(error, content)}") from error
+        raise ManifestError(f"cannot read {source}: {error}") from error
     except RecursionError as error:
         raise ManifestError(f"cannot read {source}: it is nested too deeply") from error
-
-
-def _reason(error: Exception, content: bytes) -> str:
-    """The line and what is wrong there, in one line: PyYAML's own text shows the place in several."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    where = f", line {mark.line + 1}" if mark is not None else ""
-    hint = "; it has {{, so it is a template: render it first (helm template)" if b"{{" in content else ""
-    return f"{where}: {problem}{hint}"

@@ -83,5 +83,4 @@ def title(manifest: Mapping[str, Any]) -> str:
     """`Deployment shop/web`, for messages."""
     metadata = manifest.get("metadata") or {}
     namespace, name = metadata.get("namespace"), metadata.get("name") or metadata.get("generateName")
-    place = f"{namespace}/{name}" if namespace and name else name
-    return f"{manifest.get('kind')} {place}" if place else str(manifest.get("kind"))
+    return f"{manifest.get('kind')} {namespace}/{name}" if namespace else f"{manifest.get('kind')} {name}"

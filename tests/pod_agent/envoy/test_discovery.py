@@ -14,12 +14,14 @@ import pytest
 from cryptography import x509
 
 from blessings import Authority, Name, Principal, Root, Roots
+from blessings.encoding.chains import to_der
 from blessings.patterns import Pattern
 from pod_agent.envoy.discovery import MOST_NAMES, SecretDiscovery
 from pod_agent.envoy.secrets import TYPE_URL
 from pod_agent.grpc.messages import bytes_field, read, text_field
 from pod_agent.grpc.server import GrpcServer
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.trust_bundles import TrustBundles
 from tests.clock import Clock
 from tests.log_lines import captured_lines
 from tests.pod_agent.running import short_directory
@@ -178,6 +180,21 @@ async def test_the_roots_are_by_trust_domain_and_a_narrow_one_is_for_nobody(worl
         assert (await envoy.answer()).trust(name) == expected
     fetched = await world.fetch("ROOTCA", "ALL", "default")
     assert set(fetched.secrets) == {"ROOTCA", "ALL", "default"}
+
+
+async def test_a_federated_bundle_is_sent_and_is_for_its_own_domain(world: World) -> None:
+    identity, federated = await world.rotate(), world.federated("umbrella").certificate
+    envoy = world.stream()
+    await envoy.ask("ALL", "ROOTCA")
+    first = await envoy.answer()
+    assert first.trust("ALL") == first.trust("ROOTCA") == {"acme": [world.root.certificate]}
+    await envoy.ask("ALL", "ROOTCA", taken=first)
+    bundles = {"spiffe://umbrella": to_der([federated]), identity.name.trust_domain: to_der([federated])}
+    await world.current.set_bundles(TrustBundles(roots=bundles))
+    second = await envoy.answer()
+    assert second.trust("ROOTCA") == {"acme": [world.root.certificate]}
+    assert second.trust("ALL") == {"acme": [world.root.certificate], "umbrella": [federated]}
+    assert (await world.fetch("spiffe://umbrella")).trust("spiffe://umbrella") == {"umbrella": [federated]}
 
 
 async def test_without_names_there_is_each_secret_once(world: World) -> None:
