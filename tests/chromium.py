@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,16 @@ class Page:
         return base64.b64decode(answer["data"])
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the browser with all of its processes: what is left would hold its profile, and run on."""
+    process.kill()
+    process.wait()
+    with suppress(ProcessLookupError):
+        for _ in range(100):  # not for ever: where nobody reaps them, they stay in the list
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.1)
+
+
 @contextmanager
 def browser(program: str) -> Iterator[Chromium]:
     """A browser without a window, with a profile of its own."""
@@ -165,6 +178,7 @@ def browser(program: str) -> Iterator[Chromium]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=die_with_parent,
+            start_new_session=True,
         )
         try:
             port_file = Path(directory) / "DevToolsActivePort"
@@ -177,5 +191,4 @@ def browser(program: str) -> Iterator[Chromium]:
             finally:
                 connection.close()
         finally:
-            process.terminate()
-            process.wait()
+            _end(process)
