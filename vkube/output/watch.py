@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from vkube.output.documents import Item, Listing, as_yaml
-from vkube.output.table import GrowingTable
+from vkube.output.documents import Item, Listing, as_json, as_yaml
+from vkube.output.table import GrowingTable, visible
 
 Key = Callable[[Item], object]
 
@@ -63,9 +62,9 @@ class WatchOutput:
 
     def _one(self, listing: Listing, event: str, item: Item) -> str:
         if self._output == "name":
-            name = f"{listing.kind.lower()}/{listing.name(item)}"
+            name = f"{listing.kind.lower()}/{visible(listing.name(item))}"
             return f"{event:8} {name}\n" if self._with_events else f"{name}\n"
         value = {"type": event, "object": item} if self._with_events else item
         if self._output == "yaml":
             return f"---\n{as_yaml(value)}"
-        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        return as_json(value)

@@ -45,6 +45,17 @@ def test_attack_a_name_with_an_escape_sequence_does_not_reach_the_terminal() -> 
     assert table(["NAME"], [["a\x1b[2Jb\nc"]]) == "NAME\na�[2Jb�c"
 
 
+@pytest.mark.parametrize("output", ["table", "name", "json", "yaml"])
+def test_attack_no_format_gives_the_terminal_a_control_character(output: str) -> None:
+    """\x9b begins an escape sequence in one character, and \u202e turns the direction of writing."""
+    items = [{"name": "a\x1b[2J\x9b2J\u202eb\nc\U000e0001é", "left": "\x7f"}]
+    shown = LISTING.text(items, output)
+    assert all(one.isprintable() for one in shown.split("\n"))
+    if output in ("json", "yaml"):
+        read = json.loads(shown) if output == "json" else yaml.safe_load(shown)
+        assert read["items"] == items
+
+
 def test_the_other_formats_have_every_field() -> None:
     assert json.loads(LISTING.text(ITEMS, "json")) == {"kind": "ReplicaList", "items": ITEMS}
     assert yaml.safe_load(LISTING.text(ITEMS, "yaml")) == {"kind": "ReplicaList", "items": ITEMS}
