@@ -73,12 +73,13 @@ class Fleet:
             await self.told.submit((pod_uid, versions, seconds(now)), tenant)
 
     async def share(self, kind: str, version: int, now: datetime) -> Share:
-        """How many of the live replicas have `version` of that kind, or a later one."""
+        """How many of the live replicas have `version` of that kind, or a later one. All have version 0,
+        which is nothing, and is not recorded."""
         have = select(acknowledgements.c.pod_uid).where(
             acknowledgements.c.kind == kind, acknowledgements.c.version >= version
         )
         live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now))
-        acknowledged = live.where(issuances.c.pod_uid.in_(have))
+        acknowledged = live.where(issuances.c.pod_uid.in_(have)) if version else live
 
         def count(connection: Connection) -> Share:
             return Share(connection.execute(live).scalar_one(), connection.execute(acknowledged).scalar_one())

@@ -20,7 +20,15 @@ _MOST_GRAVE, _MOST_OTHERS = 200, 300
 _MOST_EVENTS_OF_NAMESPACE = 20
 # What happens all the time by itself.
 _ROUTINE = frozenset(
-    {"audit-begun", "blessing-issued", "issuer-renewed", "pod-gone", "secret-forgotten", "secret-made"}
+    {
+        "audit-begun",
+        "blessing-issued",
+        "issuer-renewed",
+        "jwt-svid-issued",
+        "pod-gone",
+        "secret-forgotten",
+        "secret-made",
+    }
 )
 
 

@@ -18,6 +18,7 @@ from cluster_agent.federation.bundles import MOST_BUNDLE_BYTES, MOST_BYTES_IN_AL
 from cluster_agent.federation.federation import Federation
 from cluster_agent.model import Application
 from cluster_agent.publications import PollingPace, Publications
+from cluster_agent.store.fleet import Share
 from tests.cluster_agent.audit.test_audit import shown
 from tests.cluster_agents import AgentUnderClock
 from tests.csrs import csr_of
@@ -97,9 +98,13 @@ async def test_a_replica_that_has_none_is_told_nothing_and_one_that_lacks_some_g
     replica = await under.issuer.replica(under.caller(issued.blessing))
     answer: Any = await publications.answer(replica, {"federation": 0})
     assert answer["publications"] == {}
+    await publications.count()
+    assert publications.shares["federation"] == Share(1, 1), "nobody lacks what there is not"
     await under.federation.put(under.administrator(), "partner", bundle_of(root_of(under, "partner")))
     answer = await publications.answer(replica, {"federation": 0})
     assert answer["publications"]["federation"]["version"] == 1
+    await publications.count()
+    assert publications.shares["federation"] == Share(1, 0)
     assert (await publications.answer(replica, {"federation": 1}))["publications"] == {}
 
 

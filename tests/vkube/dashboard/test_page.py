@@ -168,7 +168,8 @@ def test_what_happens_all_the_time_is_left_out_and_a_tripwire_is_grave() -> None
     def entry(act: str, **details: object) -> dict[str, Any]:
         return {"chain": "c", "number": 1, "record": {"act": act, "at": "2026-11-28T11:00:00Z", **details}}
 
-    assert recorded(entry("blessing-issued", caller="x")) is None
+    for routine in ("blessing-issued", "jwt-svid-issued"):
+        assert recorded(entry(routine, caller="x")) is None
     assert recorded(entry("secret-forgotten", caller="x", certificates=0)) is None
     assert recorded(entry("secret-forgotten", caller="x", certificates=4)) is not None
     tripped = recorded(entry("refused", caller="vanadium-bootstrap:shop:web", reason="TokenMissing", count=2))
