@@ -18,6 +18,7 @@ from tests.webhook.applying import injected
 from tests.webhook.pod_security import restricted
 
 ROTATIONS = 3
+MOST_ATTEMPTS = 5
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +44,30 @@ def test_each_knows_the_other_and_the_application_reads_who_calls(front: Front) 
 
 
 def test_no_request_fails_while_both_certificates_change(front: Front, back: Back) -> None:
-    before = troubles(front, back)
-    traffic = exchange(front, back, ROTATIONS)
+    for _ in range(MOST_ATTEMPTS):
+        expired, before, handshakes = expiries(front, back), troubles(front, back), handshakes_of(front)
+        traffic = exchange(front, back, ROTATIONS)
+        if expiries(front, back) == expired:
+            break
+        # The machine was too slow to renew in time, and requests must fail then.
     assert traffic.failures == []
-    handshakes = front.envoy.counters(r"^cluster\.back\.ssl\.(handshake|connection_error|fail_.*)$")
-    assert handshakes.pop("cluster.back.ssl.handshake") >= traffic.requests / 2
-    assert set(handshakes.values()) == {0}
+    assert handshakes_of(front) - handshakes >= traffic.requests / 2
     assert troubles(front, back) == before
 
 
+def expiries(front: Front, back: Back) -> int:
+    return sum(one.agent.log().count("identity expired") for one in (front, back))
+
+
+def handshakes_of(front: Front) -> int:
+    return front.envoy.counters(r"^cluster\.back\.ssl\.handshake$")["cluster.back.ssl.handshake"]
+
+
 def troubles(front: Front, back: Back) -> list[dict[str, int]]:
-    """Streams of secrets that ended, and rejected secrets. At its start Envoy fails before it can ask."""
-    return [one.envoy.counters(r"^sds\..*\.update_(rejected|failure)$") for one in (front, back)]
+    """Streams of secrets that ended, rejected secrets, and failed handshakes. At its start Envoy fails
+    before it can ask."""
+    kept = r"^sds\..*\.update_(rejected|failure)$|^cluster\.back\.ssl\.(connection_error|fail_.*)$"
+    return [one.envoy.counters(kept) for one in (front, back)]
 
 
 def test_attack_a_replica_of_another_application_is_refused_by_back(
