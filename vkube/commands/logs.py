@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from queue import Queue
 
@@ -21,6 +21,7 @@ PARTS = ("cluster-agent", "webhook")
 _LINES = 500
 # A reader that is slower than the logs makes their Pods wait, not this process grow.
 _QUEUED = 1000
+_LONGEST_LINE = 64 * 1024
 
 
 def logs(parser: argparse.ArgumentParser) -> Run:
@@ -54,13 +55,12 @@ def _logs(options: argparse.Namespace) -> None:
         if not options.follow:
             for path in paths:
                 _headed(path, paths)
-                sys.stdout.write(cluster.text("GET", f"{path}/log", query=query))
+                _write(cluster.text("GET", f"{path}/log", query=query))
             return
     for path in paths:
         _headed(path, paths)
     for text in _followed(options, paths, {**query, "follow": True}):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _write(text)
 
 
 def _part(cluster: Cluster, options: argparse.Namespace) -> list[str]:
@@ -87,17 +87,12 @@ def _followed(options: argparse.Namespace, paths: Sequence[str], query: dict[str
     queue: Queue[str | VkubeError | None] = Queue(_QUEUED)
 
     def follow(path: str) -> None:
-        rest = ""
         try:
             with Cluster.of(options) as cluster:  # of its own: a connection belongs to one thread
-                for text in cluster.stream(f"{path}/log", query=query):
-                    whole, newline, rest = (rest + text).rpartition("\n")
-                    if newline:
-                        queue.put(whole + newline)
+                for text in whole_lines(cluster.stream(f"{path}/log", query=query)):
+                    queue.put(text)
         except VkubeError as error:
             queue.put(error)
-        if rest:
-            queue.put(rest + "\n")
         queue.put(None)
 
     for path in paths:
@@ -111,3 +106,28 @@ def _followed(options: argparse.Namespace, paths: Sequence[str], query: dict[str
             running -= 1
         else:
             yield found
+
+
+def whole_lines(parts: Iterable[str]) -> Iterator[str]:
+    """The text in whole lines. One that is too long is cut: a Pod that never ends its line must not make this
+    process grow."""
+    rest = ""
+    for part in parts:
+        whole, newline, rest = (rest + part).rpartition("\n")
+        if newline:
+            yield whole + newline
+        if len(rest) > _LONGEST_LINE:
+            yield rest + "\n"
+            rest = ""
+    if rest:
+        yield rest + "\n"
+
+
+def for_terminal(text: str) -> str:
+    """Without control characters: a pod author may choose the pod agent's image, and so what it logs."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "�" for one in text)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(for_terminal(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
