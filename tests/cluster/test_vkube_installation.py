@@ -57,12 +57,10 @@ def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_th
     )
 
     configure(tmp_path, image="vanadium/cluster-agent:there-is-none")
-    failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "20", *flags, ends=1)
+    failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "5", *flags, ends=1)
     assert "Rolled back to the previous Pod template" in failed
-    configure(tmp_path, memory="300Mi")
-    said = vkube("update-cluster-agent", *WAIT, *flags)
-    assert f"Deployment {SYSTEM}/cluster-agent: updated" in said
 
+    configure(tmp_path)
     assert "No identity is lost" in called("stop-cluster-agent", *WAIT, *flags).stderr
     assert kubectl.get("pods", "-n", SYSTEM)["items"] == []
     vkube("start-cluster-agent", *WAIT, *flags)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -33,10 +32,13 @@ class Step:
 
 
 def steps(document: str) -> Iterator[Step]:
-    """The commands of the `console` blocks: lines after `$ `, continued by a backslash."""
+    """The commands of the `console` blocks: lines after `$ `, continued by a backslash, or to `EOF`."""
     for block in re.findall(r"^```console\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, *printed = re.sub(r"\\\n\s*", "", part).splitlines()
+            if here := re.match(r"[^\n]*<<'?EOF.*?^EOF$", part, re.MULTILINE | re.DOTALL):
+                command, printed = here[0], part[here.end() :].splitlines()
+            else:
+                command, *printed = re.sub(r"\\\n\s*", "", part).splitlines()
             yield Step(command, [line for line in printed if line.strip()])
 
 
@@ -47,10 +49,31 @@ def _pattern(line: str) -> re.Pattern[str]:
 
 
 def test_the_document_is_read_as_commands_with_what_they_print() -> None:
-    read = list(steps("text\n```console\n$ one \\\n    two\nprints …\n$ three\n```\n```\n$ not\n```\n"))
-    assert read == [Step("one two", ["prints …"]), Step("three")]
+    document = "text\n```console\n$ one \\\n    two\nprints …\n$ three\n```\n```\n$ not\n```\n"
+    document += "```console\n$ cat > file <<'EOF'\n  here\nEOF\n$ four\n```\n"
+    read = list(steps(document))
+    assert read == [
+        Step("one two", ["prints …"]),
+        Step("three"),
+        Step("cat > file <<'EOF'\n  here\nEOF"),
+        Step("four"),
+    ]
     assert read[0].missing_from("prints  a b\n") == []
     assert read[0].missing_from("prints") == ["prints …"]
+
+
+def test_what_a_shell_remembers_is_a_value_and_not_the_command_that_printed_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    state = ""
+    for command in (
+        "mkdir -p ~/there && cd ~/there",
+        "HERE=$PWD",
+        "ONE=$(echo 'a  \"b\"'; echo x >> file)",
+        "TWO=$HERE:$(echo c)",
+    ):
+        state += remembered(Step(command), environment, state)
+    printed = _run(f'{state}\necho "$ONE|$TWO"; cat file', environment)
+    assert printed == (0, f'a  "b"|{tmp_path}/there:c\nx\n')
 
 
 def test_every_command_of_the_walkthrough_does_what_it_says(empty_cluster: Cluster, tmp_path: Path) -> None:
@@ -58,21 +81,33 @@ def test_every_command_of_the_walkthrough_does_what_it_says(empty_cluster: Clust
     read = list(steps(WALKTHROUGH.read_text()))
     assert len(read) > 10
     environment = {
-        **os.environ,
-        "PATH": f"{_kubectl_on_path(empty_cluster, tmp_path)}:{os.environ['PATH']}",
+        **{name: value for name, value in os.environ.items() if name != "V23_CREDENTIALS"},
+        "PATH": f"{empty_cluster.kubectl.program.parent}:{os.environ['PATH']}",
+        "KUBECONFIG": str(_kubeconfig(empty_cluster, tmp_path)),
         "TMPDIR": str(tmp_path),
+        "HOME": str(tmp_path),
     }
-    variables = ""
+    state, wrong = "", []
     try:
         for step in read:
-            code, output = _run(f"{variables}\n{step.command}", environment)
+            code, output = _run(f"{state}\n{step.command}", environment)
             assert code == 0, f"$ {step.command}\n{output}"
-            assert not step.missing_from(output), f"$ {step.command}\n{output}"
-            if re.match(r"[A-Z_]+=", step.command):
-                variables += f"{step.command}\n"
+            if missing := step.missing_from(output):
+                wrong.append(f"$ {step.command}\n{output}does not have {missing}")
+            state += remembered(step, environment, state)
     finally:
         empty_cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found")
+    assert not wrong, "\n".join(wrong)
     assert everything(empty_cluster.kubectl) == before
+
+
+def remembered(step: Step, environment: Mapping[str, str], state: str) -> str:
+    """What the reader's shell remembers of a command, as a command: variables, and the directory."""
+    if found := re.match(r"([A-Z0-9_]+)=.*\$\(", step.command):
+        # Its value: the command may print another one later.
+        _, value = _run(f'{state}\n{step.command}; printf %q "${found[1]}"', environment)
+        return f"{found[1]}={value}\n"
+    return f"{step.command}\n" if re.match(r"(export )?[A-Z0-9_]+=|.* && cd ", step.command) else ""
 
 
 def _run(command: str, environment: Mapping[str, str]) -> tuple[int, str]:
@@ -90,10 +125,9 @@ def _run(command: str, environment: Mapping[str, str]) -> tuple[int, str]:
     return process.returncode, output
 
 
-def _kubectl_on_path(cluster: Cluster, directory: Path) -> Path:
-    """A directory with the reader's `kubectl`: their program, for the cluster of their kubeconfig."""
-    program = directory / "kubectl"
-    binary, *leading = cluster.kubectl.command
-    program.write_text(f'#!/bin/sh\nexec {binary} {shlex.join(leading)} "$@"\n')
-    program.chmod(0o755)
-    return directory
+def _kubeconfig(cluster: Cluster, directory: Path) -> Path:
+    """The reader's kubeconfig, whose current context is the cluster's."""
+    file = directory / "kubeconfig"
+    file.write_text(cluster.kubectl("config", "view", "--minify", "--flatten").stdout)
+    file.chmod(0o600)
+    return file
