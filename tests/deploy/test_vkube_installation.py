@@ -131,6 +131,11 @@ def test_the_control_plane_lives_by_vkube_alone(
     kept = ours(control_plane)
     assert f"PersistentVolumeClaim {PLACE} cluster-agent-data" in kept
     assert not [line for line in kept if line.startswith(("Deployment", "Role", "Service "))]
+    assert "is not running in context test" in vkube("stop-cluster-agent", *flags, ends=1)
+    # As a stop that was interrupted would leave it.
+    kubectl("create", "clusterrole", "vanadium-webhook", "--verb=get", "--resource=pods")
+    kubectl("label", "clusterrole", "vanadium-webhook", "app.kubernetes.io/part-of=vanadium-cluster")
+    assert vkube("stop-cluster-agent", *flags) == "ClusterRole vanadium-webhook: deleted\n"
     said = vkube("start-cluster-agent", *flags)
     assert "Namespace" not in said
     assert "PersistentVolumeClaim" not in said

@@ -125,7 +125,7 @@ def _update(options: argparse.Namespace) -> None:
 def _stop(options: argparse.Namespace) -> None:
     with Cluster.of(options) as cluster:
         targets = control_plane.targets_of(cluster, rendered(cluster.configuration))
-        _check_running(cluster, data=options.delete_data)
+        _check_running(cluster, targets, data=options.delete_data)
         pods = control_plane.delete_programs(cluster, targets)
         if options.wait or options.delete_data:
             # Until the webhook is gone, it makes again what is deleted.
@@ -143,11 +143,15 @@ def _stop(options: argparse.Namespace) -> None:
             )
 
 
-def _check_running(cluster: Cluster, *, data: bool = False) -> None:
-    """Raises NotFoundError unless the control plane is in the namespace of vkube.cfg. With `data`, what a
-    stop left of it is enough."""
+def _check_running(cluster: Cluster, stopped: Sequence[Target] = (), *, data: bool = False) -> None:
+    """Raises NotFoundError unless the control plane is in the namespace of vkube.cfg.
+
+    What an interrupted stop left of `stopped` is enough, and with `data` what a whole one left.
+    """
     where = control_plane.running_in(cluster)
     if where == cluster.system:
+        return
+    if where is None and control_plane.is_any_left(cluster, stopped):
         return
     if where is None and data and (_namespace(cluster) or control_plane.bootstrap_secrets(cluster)):
         return

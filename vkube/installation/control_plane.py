@@ -100,6 +100,12 @@ def delete_programs(cluster: Cluster, targets: Iterable[Target]) -> list[Object]
     return pods
 
 
+def is_any_left(cluster: Cluster, targets: Iterable[Target]) -> bool:
+    """Returns whether there is one of the objects that are not kept."""
+    ending = (one for one in targets if one.manifest["kind"] not in KEPT)
+    return any((live := cluster.find(one.path)) is not None and is_ours(live) for one in ending)
+
+
 def delete(cluster: Cluster, path: str, title: str, live: Object | None) -> None:
     """Deletes the object if it is the control plane's; what replaced it meanwhile stays."""
     if live is None:
