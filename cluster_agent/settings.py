@@ -21,11 +21,11 @@ from cluster_agent.publications import PollingPace
 from cluster_agent.rate_limits import Rate, Rates
 from cluster_agent.roots.rotation import Schedule
 from cluster_agent.setting_types import DatabaseUrl, FileOrAddress, NamePrefix, Patterns, PerSecond
+from cluster_agent.store.database import SQLITE
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import explained, unknown
 
-SQLITE = "cluster-agent.sqlite3"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 

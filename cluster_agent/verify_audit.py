@@ -11,7 +11,8 @@ import heapq
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="fingerprint of an issuing key to trust, which these lines have too; may be said again. "
         "Without one every key is trusted",
     )
-    for option, default in (
-        ("days", Retention.days),
-        ("administration-days", Retention.administration_days),
-        ("records", Retention.issuing),
-        ("other-records", Retention.others),
-    ):
-        what = "as the cluster agent is set; the least, if that was changed"
-        most = MOST_DAYS if option.endswith("days") else MOST_RECORDS
-        check.add_argument(f"--audit-{option}", type=_whole(most), default=default, help=what)
+    retention_arguments(check)
     check.set_defaults(do=_verify)
     show = commands.add_parser("show", help="prints the records, one JSON object a line, oldest first")
     show.add_argument("--act", help="only these: blessing-issued, secret-made, refused, …")
@@ -85,6 +78,19 @@ def _parser() -> argparse.ArgumentParser:
             "--database-url", help="instead; better by VANADIUM_CLUSTER_AGENT_DATABASE_URL, which nobody sees"
         )
     return parser
+
+
+def retention_arguments(parser: argparse.ArgumentParser) -> None:
+    """The limits by which the agents remove records: --audit-days and others."""
+    for option, default in (
+        ("days", Retention.days),
+        ("administration-days", Retention.administration_days),
+        ("records", Retention.issuing),
+        ("other-records", Retention.others),
+    ):
+        what = "as the cluster agent is set; the least, if that was changed"
+        most = MOST_DAYS if option.endswith("days") else MOST_RECORDS
+        parser.add_argument(f"--audit-{option}", type=_whole(most), default=default, help=what)
 
 
 def _whole(most: int) -> Callable[[str], int]:
@@ -113,13 +119,34 @@ def _url(arguments: argparse.Namespace) -> str:
 
 
 def _verify(arguments: argparse.Namespace, audit: AuditReading) -> int:
+    with arguments.heads.open() as log:
+        found = verified(arguments, audit, {str(arguments.heads): log})
+    sys.stdout.writelines(f"{line}\n" for line in found.lines)
+    return 1 if found.problems else 3 if found.unproved else 0
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification found. `lines` are for people, the last one sums it up."""
+
+    problems: list[str]
+    unproved: list[str]
+    lines: list[str]
+
+
+def verified(
+    arguments: argparse.Namespace, audit: AuditReading, logs: Mapping[str, Iterable[str]]
+) -> Verified:
+    """Compares the audit with the heads that `logs` note, by the name of each. `arguments` are `key` and
+    those of `retention_arguments`. Raises SettingsError for a note that cannot be read."""
     noted: list[Note] = []
     refused: list[str] = []
-    for line in _noted_heads(arguments.heads):
-        try:
-            noted.append(Note.of_line(line, frozenset(arguments.key)))
-        except InvalidNote as error:
-            refused.append(f"{arguments.heads}: {error}")
+    for name, log in logs.items():
+        for line in _noted_heads(name, log):
+            try:
+                noted.append(Note.of_line(line, frozenset(arguments.key)))
+            except InvalidNote as error:
+                refused.append(f"{name}: {error}")
     retention = Retention(
         arguments.audit_days,
         arguments.audit_administration_days,
@@ -130,11 +157,10 @@ def _verify(arguments: argparse.Namespace, audit: AuditReading) -> int:
         audit.bases(), audit.records_of, audit.names()
     )
     problems = refused + found.problems
-    for kind, lines in (("WRONG", problems), ("UNPROVED", found.unproved)):
-        sys.stdout.writelines(f"{kind}: {line}\n" for line in lines)
+    lines = [f"WRONG: {line}" for line in problems] + [f"UNPROVED: {line}" for line in found.unproved]
     said = f"{len(problems)} problems" if problems else "all as written, as far as noted"
-    sys.stdout.write(f"{found.records} records, {len(noted)} noted heads: {said}\n")
-    return 1 if problems else 3 if found.unproved else 0
+    lines.append(f"{found.records} records, {len(noted)} noted heads: {said}")
+    return Verified(problems, found.unproved, lines)
 
 
 def _show(arguments: argparse.Namespace, audit: AuditReading) -> int:
@@ -158,18 +184,17 @@ def _names(record: dict[str, Any], name: str | None) -> bool:
     return name is None or any(f"{text}:".startswith(f"{name}:") for text in texts)
 
 
-def _noted_heads(log: Path) -> Iterator[dict[str, Any]]:
+def _noted_heads(name: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The lines of a log that note a head. Any other lines may be between them."""
-    with log.open() as lines:
-        for line in lines:
-            if notes.EVENT not in line:
-                continue
-            try:
-                said = json.loads(line[line.index("{") :])
-                if said["event"] == notes.EVENT:
-                    yield said
-            except (ValueError, KeyError, TypeError) as error:
-                raise SettingsError(f"{log}: a line that says {notes.EVENT!r} cannot be read") from error
+    for line in lines:
+        if notes.EVENT not in line:
+            continue
+        try:
+            said = json.loads(line[line.index("{") :])
+            if said["event"] == notes.EVENT:
+                yield said
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{name}: a line that says {notes.EVENT!r} cannot be read") from error
 
 
 if __name__ == "__main__":

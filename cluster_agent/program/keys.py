@@ -12,7 +12,7 @@ from cluster_agent.roots.keys import RootKeys
 from cluster_agent.roots.mounted_issuers import MountedIssuers
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.server.certificate import Serving
-from cluster_agent.settings import SQLITE, Settings
+from cluster_agent.settings import Settings
 from cluster_agent.signing.key_files import (
     make_claimable_room,
     make_directory,
@@ -25,6 +25,7 @@ from cluster_agent.signing.key_files import (
 )
 from cluster_agent.signing.room import ROOT_LIFETIME, SigningRoom
 from cluster_agent.store import Store
+from cluster_agent.store.database import SQLITE
 from cluster_agent.store.sole_use import sole_use
 
 

@@ -53,7 +53,8 @@ class Witness:
             self._lines = [self._line(one.line(self.issuing)) for one in known]
             return
         details = {"lacks": len(lacking)}
-        _log.error("the store is from a backup; what was revoked later is in force again", **details)
+        event = "the store is from a backup; what was revoked later is in force again, unless it was kept"
+        _log.error(event, **details)
         await store.audit(Record("restored-store-accepted", self.now(), details=details))
         replace_durably(self.path, "")
         delete_durably(self.accepted)

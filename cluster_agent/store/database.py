@@ -17,6 +17,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from cluster_agent.errors import StoreError
 from service.errors import SettingsError
 
+SQLITE = "cluster-agent.sqlite3"
+"""The store's file in the data directory."""
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
 _SESSION = (

@@ -35,11 +35,34 @@ def migrate(database: Database) -> None:
         raise unusable(database.writing.url, error) from error
 
 
-def _migrate(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str) -> None:
+    """Brings an empty schema, or a former one of ours, to that revision. Raises StoreError."""
+    config = _config(connection)
+    if revision != "head" and revision not in _known(config):
+        raise _unknown(revision)
+    command.upgrade(config, revision)
+
+
+def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(config)
+    return config
+
+
+def _known(config: Config) -> set[str]:
+    return {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+
+
+def _unknown(revision: str) -> StoreError:
+    return StoreError(
+        f"the store has schema revision {revision}, which this program does not know; "
+        "run the version that wrote it"
+    )
+
+
+def _migrate(connection: Connection) -> None:
+    config = _config(connection)
     current = MigrationContext.configure(connection).get_current_revision()
     if current in _NEVER_RELEASED:
         raise StoreError(
@@ -48,11 +71,8 @@ def _migrate(connection: Connection) -> None:
         )
     if current is None:
         _refuse_what_is_not_ours(connection)
-    elif current not in {one.revision for one in script.walk_revisions()}:
-        raise StoreError(
-            f"the store has schema revision {current}, which this program does not know; "
-            "run the version that wrote it"
-        )
+    elif current not in _known(config):
+        raise _unknown(current)
     command.upgrade(config, "head")
 
 

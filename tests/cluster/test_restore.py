@@ -1,21 +1,20 @@
-"""The commands of docs/operations.md that back up and restore, as an administrator would paste them."""
+"""vkube backup and restore on a real node: with a store that is there, and after the volume was lost."""
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
-import subprocess
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.checkout import CHECKOUT
+import pytest
+
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import OPERATIONS, SYSTEM, execute, name_of, wait_until_injecting
+from tests.cluster.installation import SYSTEM, execute, name_of, rolled_out, wait_until_injecting
 from tests.cluster.workloads import deployment, make_namespace
 from tests.kubectl import Kubectl
+from tests.vkube.command import called, vkube
 
 PLACE = "restored"
-SECONDS = 300
 PYTHON = "/opt/vanadium/bin/python"
 DIGEST = (
     "import hashlib, pathlib\n"
@@ -23,17 +22,30 @@ DIGEST = (
     "    print(key.name, hashlib.sha256(key.read_bytes()).hexdigest())\n"
 )
 LOSE = "import shutil; shutil.rmtree('/var/lib/vanadium/data')"
+SETTING = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS=vanadium-control-plane:administrator"
 
 
-def section() -> str:
-    return OPERATIONS.read_text().split("## Back up and restore")[1].split("\n## ")[0]
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
 
 
-def commands(having: str) -> str:
-    """The one block of commands in the section that has this."""
-    blocks = re.findall(r"(?:^    .*\n)+", section(), re.MULTILINE)
-    (block,) = [block for block in blocks if having in block]
-    return str(block)
+@pytest.fixture
+def flags(installed: Cluster) -> list[str]:
+    kubectl = installed.kubectl
+    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
+    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
+
+
+@pytest.fixture
+def place(installed: Cluster) -> Iterator[str]:
+    kubectl = installed.kubectl
+    kubectl("set", "env", "deployment/cluster-agent", SETTING, "-n", SYSTEM)
+    rolled_out(kubectl, SYSTEM, "cluster-agent")
+    make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
+    yield PLACE
+    kubectl("delete", "namespace", PLACE)
 
 
 def in_agent(kubectl: Kubectl, program: str) -> str:
@@ -44,37 +56,36 @@ def in_agent(kubectl: Kubectl, program: str) -> str:
     return printed
 
 
-def test_a_lost_volume_is_restored_by_the_documented_commands(installed: Cluster, tmp_path: Path) -> None:
-    kubectl = installed.kubectl
-    (manifest,) = re.findall(r"^```yaml\n(# restore\.yaml\n.*?)^```", section(), re.M | re.S)
-    (tmp_path / "restore.yaml").write_text(manifest.replace("REGISTRY/", "vanadium/"))
-    (tmp_path / "deploy").symlink_to(CHECKOUT / "deploy")
-    program = tmp_path / "kubectl"
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(kubectl.command)} "$@"\n')
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-
-    def paste(block: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euc", block], cwd=tmp_path, env=environment, timeout=SECONDS, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{done.stdout}\n{kubectl.story(SYSTEM)}"
-        return done.stdout
-
+def test_a_backup_is_restored_and_what_was_revoked_since_stays_revoked(
+    installed: Cluster, place: str, flags: list[str], tmp_path: Path
+) -> None:
+    kubectl, file = installed.kubectl, tmp_path / "backup.tar"
     keys = in_agent(kubectl, DIGEST)
     assert len(keys.splitlines()) == 3
-    make_namespace(kubectl, PLACE)
-    wait_until_injecting(kubectl, PLACE)
-    try:
-        kubectl.apply(deployment(PLACE, "before", 1))
-        kubectl.ready_pods(PLACE, 1)
-        paste(commands("back_up.py"))
-        in_agent(kubectl, LOSE)
-        assert "restored: bootstrap.pem" in paste(commands("restore.py"))
-        assert in_agent(kubectl, DIGEST) == keys
-        # The credential that was made before the backup is good for another Pod.
-        kubectl("scale", "deployment/before", "-n", PLACE, "--replicas=2")
-        kubectl.ready_pods(PLACE, 2)
-    finally:
-        kubectl("delete", "namespace", PLACE)
+    kubectl.apply(deployment(place, "before", 2))
+    first, second = (name_of(one) for one in kubectl.ready_pods(place, 2))
+    said = vkube("backup", file, *flags)
+    assert said.endswith(", and bootstrap.pem, issuing.pem, root.pem\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "exists; name a new file" in vkube("backup", file, *flags, ends=1)
+
+    vkube("revoke", "--pod", first, "-n", place, *flags)
+    (tmp_path / "half.tar").write_bytes(file.read_bytes()[:3000])
+    assert "was cut off" in vkube("restore", tmp_path / "half.tar", *flags, ends=1)
+    ended = called("restore", file, *flags)
+    assert ended.code == 0, f"{ended.output}\n{kubectl.story(SYSTEM)}"
+    assert "\nkept what was revoked since: 1 certificates, 1 replicas, 0 applications" in ended.stdout
+    assert "Deployment vanadium-system/cluster-agent: 1 of 1 updated, 1 of 1 available\n" in ended.stdout
+    revoked = json.loads(vkube("get", "revocations", "-n", place, "-o", "json", *flags))["items"]
+    assert [one["pod"] for one in revoked] == [first]
+    live = json.loads(vkube("get", "replicas", "-n", place, "-o", "json", *flags))["items"]
+    assert [one["pod"] for one in live] == [second]
+
+    in_agent(kubectl, LOSE)
+    ended = called("restore", file, *flags)
+    assert ended.code == 0, f"{ended.output}\n{kubectl.story(SYSTEM)}"
+    assert "no store was there to keep anything of" in ended.stdout
+    assert in_agent(kubectl, DIGEST) == keys
+    # The credential that was made before the backup is good for another Pod.
+    kubectl("scale", "deployment/before", "-n", place, "--replicas=3")
+    assert len(kubectl.ready_pods(place, 3)) == 3

@@ -58,6 +58,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("events", "events:events", "Show the way of a Pod to its identity, step by step"),
         _command("logs", "logs:logs", "Print the log of a part of the product"),
         _command("audit", "audit:audit", "Search the audit: who did what, and when"),
+        _command("audit verify", "audit_verify:verify", "Verify that the audit is as it was written"),
         _command("secrets", "get:get_secrets", "List the bootstrap credentials, as get secrets"),
     ),
     "Into Pods": (
@@ -121,6 +122,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         _command("principal bless", "principal:bless", "Name another principal's key, offline"),
         _command("principal set-default", "principal:set_default", "Make a blessing the one to present"),
     ),
+    "Data": (
+        _command("backup", "backup:backup", "Copy the cluster agent's keys and store, while it runs"),
+        _command("restore", "backup:restore", "Replace them by a backup; what was revoked since stays so"),
+    ),
     "Kubernetes": (
         _command("kubectl", "kubernetes:kubectl", "Run kubectl with the cluster of vkube.cfg"),
         _command("upgrade-cluster", "kubernetes:upgrade_cluster", "State who upgrades Kubernetes itself"),
@@ -131,6 +136,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
 }
 FAMILIES = {
+    "audit": "The audit: who did what, and whether it is as it was written",
     "get": "List replicas, applications, secrets, revocations",
     "describe": "Show one replica, application, secret or revocation",
     "bundle": "The roots as a file, and those of other trust domains",

@@ -30,7 +30,7 @@ _LISTING = Listing(
 
 def audit(parser: argparse.ArgumentParser) -> Run:
     """Search the cluster agent's audit: blessings, secrets, names, revocations, refusals, tripwires; the
-    oldest record first. It proves nothing: cluster-agent-audit verify finds what was changed or removed."""
+    oldest record first. It proves nothing: vkube audit verify finds what was changed or removed."""
     parser.add_argument(
         "--since", type=shared.moment, metavar="TIME", help="1h, 7d, 2026-11-24 or a time (1d)"
     )

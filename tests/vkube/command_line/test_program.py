@@ -12,7 +12,7 @@ from tests.checkout import CHECKOUT
 from tests.vkube.command import called
 from tests.vkube.reference import REFERENCE, reference
 from vkube.command_line import commands
-from vkube.command_line.commands import FAMILIES, all_commands, family
+from vkube.command_line.commands import FAMILIES, all_commands, family, find
 from vkube.command_line.completion import SCRIPTS, candidates
 from vkube.command_line.program import parser_of, split
 
@@ -61,8 +61,10 @@ def test_each_command_explains_itself(command: commands.Command) -> None:
 def test_a_family_lists_its_commands(first: str) -> None:
     shown = called(first, "--help")
     assert shown.code == 0
-    assert all(one.name in shown.stdout for one in family(first))
-    assert called(first).code == 2
+    text = " ".join(shown.stdout.split())
+    assert all(one.name in text for one in family(first))
+    if find([first]) is None:  # audit is a command itself
+        assert called(first).code == 2
 
 
 @pytest.mark.parametrize(
