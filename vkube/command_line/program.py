@@ -17,6 +17,15 @@ from vkube.command_line.help import family_overview, overview
 from vkube.command_line.options import BEFORE_THE_COMMAND
 from vkube.errors import UsageError, VkubeError
 
+_UNWRAPPED = 10_000
+
+
+class HelpText(argparse.HelpFormatter):
+    """Help as wide as the terminal; what is piped, to `grep` for instance, is not wrapped."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=None if sys.stdout.isatty() else _UNWRAPPED)
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line that tells where the options are explained."""
@@ -49,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def parser_of(command: Command) -> tuple[Parser, Run]:
     """The parser of one command, and what it runs. Imports the command's module."""
-    parser = Parser(prog=f"vkube {command.name}", allow_abbrev=False)
+    parser = Parser(prog=f"vkube {command.name}", allow_abbrev=False, formatter_class=HelpText)
     return parser, command.build(parser)
 
 
