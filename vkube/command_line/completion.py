@@ -42,15 +42,13 @@ def candidates(words: Sequence[str]) -> list[str]:
     begun = words[-1] if words else ""
     _, given = split(words[:-1])
     command = find(given)
+    longer = [
+        one.words[len(given)]
+        for one in all_commands()
+        if one.words[: len(given)] == tuple(given) and len(one.words) > len(given)
+    ]
     if command is None:
-        return _begun(
-            begun,
-            [
-                one.words[len(given)]
-                for one in all_commands()
-                if one.words[: len(given)] == tuple(given) and len(one.words) > len(given)
-            ],
-        )
+        return _begun(begun, longer)
     parser, _ = parser_of(command)
     before = words[-2] if len(words) > 1 else ""
     for action in parser._actions:  # noqa: SLF001 - argparse publishes its arguments in no other way
@@ -58,15 +56,15 @@ def candidates(words: Sequence[str]) -> list[str]:
             return _begun(begun, action.choices or ())
     if begun.startswith("-"):
         return _begun(begun, [one for action in parser._actions for one in action.option_strings])  # noqa: SLF001
-    return _begun(
-        begun,
-        [
-            str(one)
-            for action in parser._actions  # noqa: SLF001
-            if not action.option_strings and action.help != argparse.SUPPRESS
-            for one in action.choices or ()
-        ],
-    )
+    # `audit` is a command, and `audit verify` is another.
+    return _begun(begun, [*longer, *_choices(parser)])
+
+
+def _choices(parser: argparse.ArgumentParser) -> Iterable[str]:
+    """What the arguments without an option may be."""
+    for action in parser._actions:  # noqa: SLF001
+        if not action.option_strings and action.help != argparse.SUPPRESS:
+            yield from map(str, action.choices or ())
 
 
 def _begun(begun: str, words: Iterable[object]) -> list[str]:

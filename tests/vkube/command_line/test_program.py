@@ -134,6 +134,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         (["principal", ""], sorted(one.words[1] for one in family("principal"))),
         (["-n", "shop", "unr"], ["unregister"]),
         (["completion", ""], ["bash", "fish", "zsh"]),
+        (["audit", "ver"], ["verify"]),
         (["register", "shop", "web", "acme:X", "--tt"], ["--ttl"]),
         (["register", "--ttl", ""], []),
         (["nonsense", ""], []),
