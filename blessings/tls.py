@@ -9,7 +9,6 @@ from __future__ import annotations
 import _ssl
 import os
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -105,6 +104,8 @@ def _readable_path(data: bytes) -> Iterator[str]:
             file.flush()
             yield f"/proc/self/fd/{descriptor}"
     else:
+        import tempfile  # only here: it would take half a MiB of each process that needs it nowhere else
+
         with tempfile.NamedTemporaryFile(prefix="vanadium-") as file:
             file.write(data)
             file.flush()

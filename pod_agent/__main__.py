@@ -15,7 +15,6 @@ from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.envoy.discovery import SecretDiscovery
 from pod_agent.errors import PodAgentError
-from pod_agent.files import IdentityFiles
 from pod_agent.grpc.server import GrpcServer
 from pod_agent.health import health_handler
 from pod_agent.http.connection import HttpConnection
@@ -65,7 +64,7 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     current = CurrentIdentity(_now)
     metrics = Metrics(current, _now)
-    source, chance = ClusterAgentSeeker(settings, _now), random.SystemRandom().random
+    source, chance = ClusterAgentSeeker(settings, _now, metrics.beginning.done), random.SystemRandom().random
     seeker = CarefulSeeker(source, now=_now, clock=time.monotonic, chance=chance)
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     lists = HeldLists(source)
@@ -74,6 +73,8 @@ async def _run(settings: Settings) -> None:
     # Before the sockets of another pod agent would be removed.
     sole_use.take(settings.socket_directory, "--socket-directory")
     if settings.files is not None:
+        from pod_agent.files import IdentityFiles  # few Pods have files, and each would pay for it
+
         supervisor.add(IdentityFiles(settings.files, current, _now).task())
     health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     bounded_log = BoundedLog(_log)
@@ -105,6 +106,7 @@ async def _run(settings: Settings) -> None:
     }
     supervisor.add(*(one.acceptor.task for one in listeners.values()))
     metrics.count_refused(listeners)
+    metrics.beginning.done("started")
     _log.info("started", sockets=str(settings.socket_directory), clusterAgent=settings.cluster_agent_url)
 
     stop = asyncio.Event()

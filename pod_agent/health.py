@@ -20,7 +20,15 @@ def health_handler(current: CurrentIdentity, metrics: Metrics, supervisor: Super
     async def readyz(_request: Request) -> Answer:
         identity = current.value
         if identity is None:
-            return as_json({"ready": False, "reason": "NotYetBlessed"}, 503)
+            return as_json(
+                {
+                    "ready": False,
+                    "reason": "NotYetBlessed",
+                    "waitsFor": metrics.beginning.waits_for(),
+                    "lastFailure": metrics.last_failure,
+                },
+                503,
+            )
         if problem := supervisor.problem():
             return as_json({"ready": False, "reason": problem}, 503)
         return as_json({"ready": True, "name": str(identity.name)})

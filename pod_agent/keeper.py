@@ -27,9 +27,12 @@ _UNREADY_SECONDS = 120.0
 
 
 class Observer(Protocol):
-    """Counts attempts to get a blessing, by result, and identities that expired while they were served."""
+    """Notes attempts to get a blessing, by result, and identities that are served, or expired while they
+    were."""
 
     def sought(self, result: str) -> None: ...
+
+    def served(self) -> None: ...
 
     def expired(self) -> None: ...
 
@@ -130,6 +133,7 @@ class Keeper:
         await self._current.set(
             Identity(self._version, answer.principal, answer.blessing, answer.name, roots, renew_at)
         )
+        self._observer.served()
         return renew_at
 
     def _is_early(self) -> bool:

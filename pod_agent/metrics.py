@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from pod_agent.beginning import Beginning, seconds_since_start
 from pod_agent.identity import CurrentIdentity
 from service.exposition import Family, counter, gauge
+
+_BLESSED = "Blessed"
 
 
 class Listener(Protocol):
@@ -19,7 +22,8 @@ class Listener(Protocol):
 
 
 class Metrics:
-    """Counts, and reads the rest at each scrape."""
+    """Counts, and reads the rest at each scrape. `last_failure` is the reason why the last attempt to get a
+    blessing failed; None after one that succeeded."""
 
     def __init__(self, current: CurrentIdentity, now: Callable[[], datetime]) -> None:
         self._current = current
@@ -27,6 +31,8 @@ class Metrics:
         self._seeks: Counter[str] = Counter()
         self._expiries = 0
         self._rejections = 0
+        self.beginning = Beginning(seconds_since_start())
+        self.last_failure: str | None = None
         self._listeners: Mapping[str, Listener] = {}
 
     def count_refused(self, listeners: Mapping[str, Listener]) -> None:
@@ -35,6 +41,12 @@ class Metrics:
 
     def sought(self, result: str) -> None:
         self._seeks[result] += 1
+        self.last_failure = None if result == _BLESSED else result
+        if result == _BLESSED:
+            self.beginning.done("issued")
+
+    def served(self) -> None:
+        self.beginning.done("served")
 
     def expired(self) -> None:
         self._expiries += 1
@@ -72,6 +84,12 @@ class Metrics:
                 "How many blessings were served since the start; 0 without a valid one.",
                 identity.version if identity else 0.0,
             ),
+            gauge(
+                "vanadium_pod_agent_renewal_seconds_left",
+                "Seconds until the blessing that is served is due to be renewed; negative when that is late.",
+                (identity.renew_at - self._now()).total_seconds() if identity else 0.0,
+            ),
+            self.beginning.family(),
             Family(
                 "vanadium_pod_agent_connections_turned_away_total",
                 "counter",

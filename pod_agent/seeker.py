@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -76,23 +76,33 @@ class Seeker(Protocol):
 class ClusterAgentSeeker:
     """Gets blessings from the cluster agent in the settings."""
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], datetime],
+        done: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        """`done` is told of each step on the way to an identity: see `pod_agent.beginning`."""
         self._settings = settings
         self._address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
         self._now = now
+        self._done = done
 
     async def ask(self, current: Identity | None) -> Unjudged:
         """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
         SeekError."""
-        # The files are read each time, because the kubelet updates them in place.
-        credential = await asyncio.to_thread(read_credential, self._settings.credential_file)
+        # The files are read each time, because the kubelet updates them in place. They are in memory, and
+        # small: a thread for them would take more than reading.
+        credential = read_credential(self._settings.credential_file)
+        self._done("mounted")
         if (
             current is None
             and not credential.blessing.not_before <= self._now() < credential.blessing.not_after
         ):
             # The cluster agent would refuse it by its clock, or answer with what is not valid by ours.
             raise _clocks_differ("the bootstrap credential", credential.blessing, self._now())
-        token = (await asyncio.to_thread(read_mounted, self._settings.token_file)).strip()
+        token = read_mounted(self._settings.token_file).strip()
+        self._done("token")
         principal = Principal.create()
         body: dict[str, Any] = {
             "csr": principal.csr().public_bytes(Encoding.PEM).decode(),
@@ -104,7 +114,7 @@ class ClusterAgentSeeker:
         return Unjudged(document, principal, credential.application)
 
     async def jwt_svid(self, current: Identity, audiences: Sequence[str]) -> str:
-        token = (await asyncio.to_thread(read_mounted, self._settings.token_file)).strip()
+        token = read_mounted(self._settings.token_file).strip()
         body = {"audiences": list(audiences), "token": token}
         document = await self._call(await self._context(current), "/v1/jwt-svid", body)
         return str(document.get("svid"))
@@ -130,7 +140,7 @@ class ClusterAgentSeeker:
             raise _failed(error) from error
 
     async def _context(self, current: Identity) -> ssl.SSLContext:
-        credential = await asyncio.to_thread(read_credential, self._settings.credential_file)
+        credential = read_credential(self._settings.credential_file)
         return _context(credential, current)
 
     async def _call(
@@ -139,7 +149,15 @@ class ClusterAgentSeeker:
         """The answer to a POST of `body`, or to a GET without one. Raises SeekError."""
         method = "GET" if body is None else "POST"
         try:
-            return await call(self._address, context, method, path, body, longest_bytes=_LONGEST_ANSWER_BYTES)
+            return await call(
+                self._address,
+                context,
+                method,
+                path,
+                body,
+                longest_bytes=_LONGEST_ANSWER_BYTES,
+                connected=partial(self._done, "connected"),
+            )
         except CallError as error:
             raise _failed(error) from error
 

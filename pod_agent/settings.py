@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from pod_agent.files import FilePlace
 from service.addresses import https_address
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import unknown, whole, wrong
+
+if TYPE_CHECKING:
+    from pod_agent.files import FilePlace
 
 PREFIX = "VANADIUM_POD_AGENT_"
 # Nobody may write them, and their owner, the pod agent, may always read them.
@@ -44,16 +45,18 @@ class Settings:
         """Where the identity is to be written as files; None when it is not."""
         if self.files_directory is None:
             return None
+        from pod_agent.files import FilePlace  # few Pods have files, and each would pay for it
+
         return FilePlace(self.files_directory, self.files_mode, self.files_group)
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """The settings of this process. Raises SettingsError, which names the wrong one and what it expects."""
     defaults = Settings()
-    given = vars(_parser().parse_args(arguments))
+    given = _flags(arguments)
 
     def text(name: str, default: str) -> str:
-        flag = given[name]
+        flag = given.get(name)
         return str(flag) if flag is not None else environment.get(PREFIX + name.upper(), default)
 
     ttl, directory, group = (text(name, "") for name in ("ttl_seconds", "files_directory", "files_group"))
@@ -82,30 +85,12 @@ def ignored(environment: Mapping[str, str]) -> str:
     return unknown(PREFIX, [one.name for one in fields(Settings)], environment)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message)
+def _flags(arguments: Sequence[str]) -> Mapping[str, str | None]:
+    if not arguments:  # as in every injected Pod, which so does without a parser of flags
+        return {}
+    from pod_agent.flags import parse
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pod-agent", description="Identity sidecar of one Pod.", allow_abbrev=False)
-    meanings = {
-        "cluster_agent_url": "where the cluster agent is, https://host:port",
-        "cluster_agent_server_name": "DNS name that its certificate must have, whatever host the URL names",
-        "credential_file": "bootstrap credential, a JSON document",
-        "token_file": "service-account token bound to this Pod",
-        "socket_directory": "where agent.sock and workload.sock are made",
-        "health_host": "address of /healthz, /readyz and /metrics; ::, all, IPv4 and IPv6",
-        "health_port": "its port",
-        "ttl_seconds": "ask for a shorter life of the blessing",
-        "files_directory": "where the identity is also written as files; without it, it is not",
-        "files_mode": f"their mode: {', '.join(_MODES)}",
-        "files_group": "their group, one of the pod agent's own",
-        "log_level": ", ".join(_LOG_LEVELS),
-    }
-    for name, meaning in meanings.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{meaning} ({PREFIX}{name.upper()})")
-    return parser
+    return parse(arguments, PREFIX)
 
 
 def _https(value: str) -> str:

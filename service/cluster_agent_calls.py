@@ -11,7 +11,8 @@ import asyncio
 import json
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -34,7 +35,7 @@ _MOST_HEADER_BYTES = 16 * 1024
 _PART_BYTES = 64 * 1024
 _OTHER_ADDRESS_SECONDS = 0.25  # RFC 8305: until the other family of addresses is tried too
 # When a connection ends, the other side has so long for its part.
-_END_SECONDS = 5.0
+_END_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ async def call(
     body: Mapping[str, Any] | None = None,
     *,
     longest_bytes: int = LONGEST_ANSWER_BYTES,
+    connected: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The answer to one call over a separate connection, because each may present another certificate.
 
-    Raises CallRefused, CallUnanswered, UnusableAnswer.
+    `connected` is called once the TLS connection stands. Raises CallRefused, CallUnanswered, UnusableAnswer.
     """
     question = Question(address, method, path, body)
-    return question.answer(*await _exchange(question, context, longest_bytes, CALL_SECONDS))
+    return question.answer(*await _exchange(question, context, longest_bytes, CALL_SECONDS, connected))
 
 
 async def fetch(
@@ -156,13 +158,18 @@ class Question:
 
 
 async def _exchange(
-    question: Question, context: ssl.SSLContext, longest_bytes: int, seconds: float
+    question: Question,
+    context: ssl.SSLContext,
+    longest_bytes: int,
+    seconds: float,
+    connected: Callable[[], None] = lambda: None,
 ) -> tuple[Head, bytearray]:
     reason, content, head = "Unreachable", bytearray(), None
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await _connected(question.address, context)
             reason = "ConnectionEnded"
+            connected()
             try:
                 async for event in _events(question, reader, writer):
                     if isinstance(event, h11.Response):
@@ -172,6 +179,9 @@ async def _exchange(
                         question.add(event.data, content, longest_bytes)
             finally:
                 writer.close()
+                with suppress(OSError, ssl.SSLError):  # TimeoutError is an OSError
+                    async with asyncio.timeout(_END_SECONDS):
+                        await writer.wait_closed()
     except TimeoutError as error:
         question.fail("Unreachable", error)
     except (OSError, ssl.SSLError, h11.ProtocolError) as error:

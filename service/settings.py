@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -59,6 +58,8 @@ def unknown(prefix: str, fields: Collection[str], environment: Mapping[str, str]
         name = variable.upper().removeprefix(prefix)
         if name == variable.upper() or name in known or _is_of_a_service(name, value):
             continue
+        import difflib  # only here: most programs never need it
+
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {prefix}{near[0]}?" if near else "--help lists them"
         found.append(f"{variable[:_LONGEST_VALUE]}: there is no such setting; {hint}")

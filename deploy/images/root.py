@@ -1,7 +1,7 @@
 """Assembles the content of a final image, within the build stage of its container file.
 
-    python root.py interpreter ENVIRONMENT ROOT [--without MODULE]... [--user UID]
-    python root.py program ENVIRONMENT ROOT PACKAGE...
+    python root.py interpreter ENVIRONMENT ROOT [--without MODULES]... [--user UID] [--optimize LEVEL]
+    python root.py program ENVIRONMENT ROOT PACKAGE... [--optimize LEVEL]
 
 The first writes into ROOT the interpreter that runs this, the standard library, the virtual environment
 ENVIRONMENT with its packages, and the shared libraries that all of these load. Nothing else is in the image:
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -54,18 +55,22 @@ def main() -> None:
     parser.add_argument("environment", type=Path)
     parser.add_argument("root", type=Path)
     parser.add_argument("packages", type=Path, nargs="*")
-    parser.add_argument("--without", action="append", default=[])
+    parser.add_argument("--without", action="append", default=[], help="names, or patterns of names")
+    parser.add_argument(
+        "--optimize", type=int, default=0, help="as Python's -O; the program must have it too"
+    )
     parser.add_argument("--user", type=int, default=65532)
     given = parser.parse_args()
     if given.what == "interpreter":
-        _interpreter(given.environment, given.root, frozenset(given.without), given.user)
+        without = frozenset(" ".join(given.without).split())
+        _interpreter(given.environment, given.root, without, given.user, given.optimize)
     else:
-        _program(given.environment, given.root, given.packages)
+        _program(given.environment, given.root, given.packages, given.optimize)
     for path in (given.root, *given.root.rglob("*")):
         os.utime(path, (0, 0), follow_symlinks=False)
 
 
-def _interpreter(environment: Path, root: Path, without: frozenset[str], user: int) -> None:
+def _interpreter(environment: Path, root: Path, without: frozenset[str], user: int, optimize: int) -> None:
     interpreter = Path(sys.executable).resolve()
     library = Path(sysconfig.get_path("stdlib"))
     _copy(interpreter, root)
@@ -73,7 +78,7 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str], user: i
     _copy_tree(library, root, without.union(_NOT_NEEDED.split()))
     _copy_tree(packages, root, without | _NOT_NEEDED_PACKAGES)
     for directory in (library, packages):
-        _to_bytecode(_within(root, directory), root, keep_sources=False)
+        _to_bytecode(_within(root, directory), root, optimize, keep_sources=False)
     _copy(environment / "pyvenv.cfg", root)
     binaries = _within(root, environment / "bin")
     binaries.mkdir()
@@ -90,14 +95,14 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str], user: i
     (root / "tmp").chmod(0o1777)
 
 
-def _program(environment: Path, root: Path, packages: Iterable[Path]) -> None:
+def _program(environment: Path, root: Path, packages: Iterable[Path], optimize: int) -> None:
     target = _within(root, _packages_of(environment))
     for package in packages:
         for source in sorted(path for path in package.rglob("*") if path.suffix in _OF_OURS):
             copy = target / package.name / source.relative_to(package)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
-    _to_bytecode(target, root, keep_sources=True)
+    _to_bytecode(target, root, optimize, keep_sources=True)
 
 
 def _packages_of(environment: Path) -> Path:
@@ -121,7 +126,7 @@ def _copy_tree(directory: Path, root: Path, without: frozenset[str]) -> None:
         return [
             name
             for name in names
-            if name.split(".")[0] in without
+            if any(fnmatchcase(name.split(".")[0], one) for one in without)
             or name == "__pycache__"
             or name.startswith("config-")
             or name.endswith(_NO_SOURCES)
@@ -131,7 +136,7 @@ def _copy_tree(directory: Path, root: Path, without: frozenset[str]) -> None:
     shutil.copytree(directory, _within(root, directory), ignore=ignored, ignore_dangling_symlinks=True)
 
 
-def _to_bytecode(directory: Path, root: Path, *, keep_sources: bool) -> None:
+def _to_bytecode(directory: Path, root: Path, optimize: int, *, keep_sources: bool) -> None:
     compiled = compileall.compile_dir(
         directory,
         maxlevels=50,
@@ -140,6 +145,7 @@ def _to_bytecode(directory: Path, root: Path, *, keep_sources: bool) -> None:
         stripdir=str(root),
         prependdir="/",
         invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+        optimize=optimize,
     )
     if not compiled:
         sys.exit(f"not everything under {directory} could be compiled; see above")

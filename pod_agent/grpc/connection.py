@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from asyncio import BaseTransport, Task, Transport
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 from urllib.parse import quote
@@ -31,16 +30,16 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from pod_agent.errors import GrpcError
-from pod_agent.grpc.call import Call, Method, Room
+from pod_agent.grpc.call import Call, Method
 from pod_agent.grpc.request import CONTENT_TYPE, NotGrpc, parse_request
+from pod_agent.grpc.share import Share
 from pod_agent.grpc.status import Status
 from pod_agent.listener import Served
-from service.bounded_log import BoundedLog
 
 # So long may a client leave an answer unread of which it has begun to take the bytes.
 MOST_SENDING_SECONDS = 30.0
 # What a client library is told: it must be able to open the stream that is refused.
-ADVERTISED_STREAMS = 1000
+ADVERTISED_STREAMS = 1500
 _MOST_HEADER_BYTES = 16 * 1024
 _HEADER_TABLE_BYTES = 4096
 # What is sent to a client that does not read, such as the answers to its settings and pings, waits here.
@@ -52,20 +51,9 @@ _PART_BYTES = 16 * 1024
 _STOPPING = "the server stops"
 
 
-@dataclass
-class Share:
-    """What all connections of a server share: `open` is how many streams they have."""
-
-    most_streams: int
-    most_streams_of_connection: int
-    room: Room
-    log: BoundedLog
-    open: int = 0
-
-
 class _Http(H2Connection):
     # h2's own number, 65536, would let each connection hold megabytes of streams that ended.
-    MAX_CLOSED_STREAMS = ADVERTISED_STREAMS + 24
+    MAX_CLOSED_STREAMS = ADVERTISED_STREAMS
 
 
 class Connection(Served):

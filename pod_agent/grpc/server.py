@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pod_agent.grpc.call import Method, Room
-from pod_agent.grpc.connection import Connection, Share
+from pod_agent.grpc.share import Share
+from pod_agent.listener import Served
 from service.bounded_log import BoundedLog
 from service.log import get_logger
 
-MOST_STREAMS_OF_CONNECTION = 100
-MOST_STREAMS = 400
+# A thousand take 6 MiB.
+MOST_STREAMS_OF_CONNECTION = 1000
+MOST_STREAMS = 1200
 MOST_ARRIVING_BYTES = 1 << 20
 
 
@@ -30,6 +32,9 @@ class GrpcServer:
             BoundedLog(get_logger("pod_agent")),
         )
 
-    def connection(self) -> Connection:
+    def connection(self) -> Served:
         """The protocol of one connection."""
+        # Not before there is a client: HTTP/2 takes a tenth of the time to the first blessing.
+        from pod_agent.grpc.connection import Connection
+
         return Connection(self._methods, self._share)

@@ -1,10 +1,17 @@
-"""Memory of a pod agent and its time to the first blessing: `python -m tests.bench.sidecar`.
+"""What a pod agent weighs, and how fast it starts: `python -m tests.bench.sidecar`.
 
-Beside them, in the same run, what a Python process that only imports the same libraries needs.
+Three tables. What each library adds to a bare Python process: those that the pod agent loads, and those that
+it did without (`old`). A pod agent after its first blessing, with the time to it. What a thousand streams of
+the Workload API add, on one connection and on a hundred.
+
+Times are those of this machine at that moment; beside them, in the same run, is a peer that only makes the
+same TLS connection from a bare Python process. The processor's time depends less on what else runs.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -12,45 +19,146 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.cluster_agents import running_cluster_agent
-from tests.pod_agent.running import mount, running_pod_agent, short_directory
+from tests.pod_agent.running import RunningPodAgent, mount, running_pod_agent, short_directory
 
-RUNS = 10
-_IMPORTS = "import time, pod_agent.__main__; print('up', flush=True); time.sleep(60)"
+MEBIBYTE = 1 << 10  # in the kernel's kB
+_FLOORS = {
+    "Python": "pass",
+    "asyncio, ssl": "import asyncio, ssl",
+    "+ cryptography's x509": "import asyncio, ssl, cryptography.x509",
+    "+ blessings": "import asyncio, ssl, blessings, blessings.tls",
+    "  + h11": "import asyncio, ssl, blessings, blessings.tls, h11",
+    "  + h2": "import asyncio, ssl, blessings, blessings.tls, h2.connection",
+    "  + grpclib, protobuf (old)": "import asyncio, ssl, blessings, grpclib.server, google.protobuf.message",
+    "  + httpx (old)": "import asyncio, ssl, blessings, httpx",
+    "  + uvicorn, starlette (old)": "import asyncio, ssl, blessings, uvicorn, starlette.applications",
+    "  + structlog (old)": "import asyncio, ssl, blessings, structlog",
+    "  + prometheus_client (old)": "import asyncio, ssl, blessings, prometheus_client",
+    "  + all of the old": "import asyncio, ssl, blessings, blessings.tls, grpclib.server, httpx, uvicorn, "
+    "google.protobuf.message, starlette.applications, structlog, prometheus_client",
+    "pod agent's imports": "import pod_agent.__main__",
+    "  and its gRPC, at the first client": "import pod_agent.__main__, pod_agent.grpc.connection",
+}
+_PEER = """
+import socket, ssl, sys
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+host, port = sys.argv[1:]
+try:
+    context.wrap_socket(socket.create_connection((host, int(port)))).close()
+except ssl.SSLError:
+    pass
+"""
+_STREAMS = """
+import sys, grpc
+from tests.workload_api import x509_svids
+connections, each, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+options = [("grpc.use_local_subchannel_pool", 1)]
+channels = [grpc.insecure_channel(target, options=options) for _ in range(connections)]
+streams = [x509_svids(channel) for channel in channels for _ in range(each)]
+for stream in streams:
+    next(stream)
+print("open", flush=True)
+sys.stdin.readline()
+"""
 
 
 def main() -> None:
-    seconds, kilobytes = [], []
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.sidecar")
+    parser.add_argument("--runs", type=int, default=10)
+    runs = parser.parse_args().runs
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"\n{'MiB, with -OO':44} RSS  anonymous  processor s")
+    for name, code in _FLOORS.items():
+        resident, anonymous, seconds = imported(code)
+        print(f"{name:40} {resident:7.1f} {anonymous:10.1f} {seconds:12.2f}")
     with (
         tempfile.TemporaryDirectory() as agent_directory,
         running_cluster_agent(Path(agent_directory)) as agent,
     ):
-        for _ in range(RUNS):
+        started = []
+        peers = []
+        for _ in range(runs):
             with short_directory() as directory:
                 mount(directory, agent)
+                peers.append(peer(agent.url))
                 began = time.perf_counter()
                 with running_pod_agent(directory, agent.url) as running:
                     running.wait_until_blessed()
-                    seconds.append(time.perf_counter() - began)
-                    kilobytes.append(running.resident_kilobytes())
-    imports, imported = _imports_alone()
-    print(f"start to first blessing: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s")
-    print(f"  of which its imports:  {imports:.2f} s")
-    print(f"resident memory after it: median {statistics.median(kilobytes) / 1024:.1f} MiB")
-    print(f"  of which its imports:   {imported / 1024:.1f} MiB")
+                    took = time.perf_counter() - began
+                    started.append((took, processor_seconds(running), *memory(running.process.pid)))
+        print(f"\npod agent, {runs} times                     p50     p95")
+        report("start to first blessing, ms", [1000 * one[0] for one in started])
+        report("  of the processor, ms", [1000 * one[1] for one in started])
+        report("peer: Python and a TLS connection, ms", [1000 * one for one in peers])
+        report("resident after it, MiB", [one[2] for one in started])
+        report("anonymous after it, MiB", [one[3] for one in started])
+        print("\nstreams of the Workload API               MiB more than before")
+        with short_directory() as directory:
+            mount(directory, agent)
+            with running_pod_agent(directory, agent.url) as running:
+                running.wait_until_blessed()
+                for connections, each in ((1, 1), (1, 1000), (100, 10)):
+                    added = streams(running, connections, each)
+                    print(f"{connections * each:5} on {connections:3} connections {added:26.1f}")
 
 
-def _imports_alone() -> tuple[float, int]:
+def report(name: str, values: list[float]) -> None:
+    ninety_fifth = sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
+    print(f"{name:38} {statistics.median(values):8.1f} {ninety_fifth:7.1f}")
+
+
+def imported(code: str) -> tuple[float, float, float]:
+    """The memory of a process that only does this, and the processor's seconds that it took."""
+    script = f"{code}\nprint(flush=True)\ninput()"
+    command = [sys.executable, "-OO", "-c", script]
+    # The first one writes the bytecode.
+    subprocess.run(command, input=b"\n", stdout=subprocess.DEVNULL, check=True, cwd=CHECKOUT)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = (*memory(process.pid), processor_seconds_of(process.pid))
+        process.communicate(b"\n")
+    return found
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Resident, and of that anonymous, MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident, anonymous = (
+        int(status.split(f"{name}:")[1].split()[0]) / MEBIBYTE for name in ("VmRSS", "RssAnon")
+    )
+    return resident, anonymous
+
+
+def processor_seconds(running: RunningPodAgent) -> float:
+    return processor_seconds_of(running.process.pid)
+
+
+def processor_seconds_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peer(url: str) -> float:
+    host, _, port = url.removeprefix("https://").partition(":")
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", _IMPORTS], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    seconds = time.perf_counter() - began
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    return seconds, int(status.split("VmRSS:")[1].split()[0])
+    subprocess.run([sys.executable, "-c", _PEER, host, port], check=True)
+    return time.perf_counter() - began
+
+
+def streams(running: RunningPodAgent, connections: int, each: int) -> float:
+    """How many MiB they add while they are open."""
+    before = memory(running.process.pid)[1]
+    command = [sys.executable, "-c", _STREAMS, str(connections), str(each), running.workload_socket]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        added = memory(running.process.pid)[1] - before
+        client.communicate(b"\n")
+    return added
 
 
 if __name__ == "__main__":

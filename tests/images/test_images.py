@@ -27,6 +27,7 @@ OURS = ("agent_client", "blessings", "certs", "cluster_agent", "pod_agent", "ser
 LIBRARY_OF = {
     "service.certificate_ends": "prometheus_client",
     "service.cluster_agent_client": "httpx",
+    "service.memory": "ctypes",
     "service.structlog_lines": "structlog",
     "service.task_metrics": "prometheus_client",
     "service.uvicorn_server": "uvicorn",

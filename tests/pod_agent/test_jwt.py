@@ -17,8 +17,8 @@ from spiffe._proto import workload_pb2, workload_pb2_grpc
 from blessings import Name, Principal, Roots, TrustBundle
 from blessings.jwt.keys import key_id_of, numbers_of
 from blessings.jwt.svid import claims_of, signed
+from pod_agent import listener
 from pod_agent.errors import Refused, SeekError, Unreachable, Untrustworthy
-from pod_agent.grpc.connection import Connection
 from pod_agent.grpc.server import GrpcServer
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.jwt_svids import CALLS_AT_ONCE, MOST_CALLS, MOST_KEPT, JwtSvids
@@ -106,9 +106,9 @@ async def served() -> AsyncIterator[Served]:
     await current.set_bundles(BUNDLES)
     with short_directory() as directory:
         path = directory / "workload.sock"
-        connections: list[Connection] = []
+        connections: list[listener.Served] = []
 
-        def connection() -> Connection:
+        def connection() -> listener.Served:
             connections.append(server.connection())
             return connections[-1]
 

@@ -58,6 +58,9 @@ class Results:
     def sought(self, result: str) -> None:
         self.counted[result] += 1
 
+    def served(self) -> None:
+        self.counted["served"] += 1
+
     def expired(self) -> None:
         self.counted["expired"] += 1
 

@@ -20,6 +20,7 @@ import httpx
 import pytest
 from spiffe import WorkloadApiClient
 
+from pod_agent.grpc.server import MOST_STREAMS_OF_CONNECTION
 from pod_agent.listener import BoundedListener, Served
 from service.supervisor import Supervisor
 from tests.pod_agent.running import RunningPodAgent, eventually
@@ -111,9 +112,10 @@ async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_mos
 
 def test_streams_beyond_the_limit_are_refused_at_once_and_do_not_hang(blessed: RunningPodAgent) -> None:
     with grpc.insecure_channel(blessed.workload_socket) as channel:
-        streams = [x509_svids(channel, timeout=PATIENCE_SECONDS) for _ in range(130)]
+        most = MOST_STREAMS_OF_CONNECTION
+        streams = [x509_svids(channel, timeout=PATIENCE_SECONDS) for _ in range(most + 30)]
         codes = [first_code(stream) for stream in streams]
-        assert codes == ["OK"] * 100 + ["RESOURCE_EXHAUSTED"] * 30
+        assert codes == ["OK"] * most + ["RESOURCE_EXHAUSTED"] * 30
         streams[0].cancel()
         eventually("a place", lambda: first_code(x509_svids(channel, timeout=PATIENCE_SECONDS)) == "OK")
         for stream in streams:

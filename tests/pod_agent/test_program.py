@@ -23,6 +23,7 @@ from spiffe.workloadapi.errors import FetchX509SvidError
 
 from agent_client import AgentError
 from blessings import fingerprint, verify_signature
+from pod_agent.beginning import STEPS
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import TTL_SECONDS, RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS
@@ -98,6 +99,9 @@ def test_it_waits_for_an_absent_cluster_agent_and_says_so(tmp_path: Path, direct
             client.fetch_x509_svid()
         client.close()
         eventually("a failed attempt", lambda: "Unreachable" in running.log())
+        waiting = httpx.get(f"{running.health_url}/readyz").json()
+        assert (waiting["reason"], waiting["waitsFor"]) == ("NotYetBlessed", "connected")
+        assert waiting["lastFailure"] == "Unreachable"
 
 
 def test_it_is_blessed_once_the_cluster_agent_and_the_mounts_are_there(
@@ -258,6 +262,13 @@ def test_the_log_and_the_metrics_tell_of_it_without_a_secret(
 ) -> None:
     metrics = httpx.get(f"{blessed.health_url}/metrics").text
     assert re.search(r'^vanadium_pod_agent_seeks_total\{result="Blessed"\} [1-9]', metrics, re.MULTILINE)
+    steps = re.findall(r'^vanadium_pod_agent_beginning_seconds\{step="(\w+)"\} [0-9]', metrics, re.MULTILINE)
+    assert sorted(steps) == sorted(STEPS)
+    lines = [json.loads(line) for line in blessed.log().splitlines()]
+    (first,) = [line for line in lines if line["event"] == "first identity"]
+    taken = list(first["milliseconds"].values())
+    assert list(first["milliseconds"]) == list(STEPS)
+    assert taken == sorted(taken)
     credential = json.loads((directory / "credential.json").read_text())
     assert (directory / "token").read_text() not in blessed.log()
     assert credential["privateKey"].splitlines()[1] not in blessed.log()

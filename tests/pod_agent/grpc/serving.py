@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pod_agent.errors import GrpcError
 from pod_agent.grpc.call import Call, framed, unary
-from pod_agent.grpc.connection import Connection
 from pod_agent.grpc.server import GrpcServer
 from pod_agent.grpc.status import Status
+from pod_agent.listener import Served
 from tests.pod_agent.running import short_directory
 
 MESSAGE_OF_FAILURE = "no Größe: 100 % \N{SNOWMAN}\n"
@@ -22,7 +22,7 @@ MESSAGE_OF_FAILURE = "no Größe: 100 % \N{SNOWMAN}\n"
 class Serving:
     path: Path
     server: GrpcServer
-    connections: list[Connection] = field(default_factory=list)
+    connections: list[Served] = field(default_factory=list)
 
     @property
     def target(self) -> str:
@@ -74,7 +74,7 @@ async def serving() -> AsyncIterator[Serving]:
     with short_directory() as directory:
         running = Serving(directory / "grpc.sock", GrpcServer(METHODS))
 
-        def connection() -> Connection:
+        def connection() -> Served:
             running.connections.append(running.server.connection())
             return running.connections[-1]
 

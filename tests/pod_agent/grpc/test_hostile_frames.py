@@ -101,7 +101,9 @@ class Client:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[GrpcServer]:
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcServer]:
+    monkeypatch.setattr(servers, "MOST_STREAMS_OF_CONNECTION", 100)
+    monkeypatch.setattr(servers, "MOST_STREAMS", 400)
     server = GrpcServer(METHODS)
     yield server
     assert server._share.open == 0
