@@ -46,6 +46,9 @@ def place(installed: Cluster) -> Iterator[str]:
     wait_until_injecting(kubectl, PLACE)
     yield PLACE
     kubectl("delete", "namespace", PLACE)
+    # Other tests begin as quick start does: with no administrator.
+    kubectl("set", "env", "deployment/cluster-agent", f"{SETTING.partition('=')[0]}-", "-n", SYSTEM)
+    rolled_out(kubectl, SYSTEM, "cluster-agent")
 
 
 def in_agent(kubectl: Kubectl, program: str) -> str:
