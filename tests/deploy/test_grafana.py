@@ -101,3 +101,5 @@ def test_it_is_applied_with_the_rules_where_a_grafana_collects_it(control_plane:
     control_plane.kubectl("create", "namespace", "monitoring-dashboard")
     held["metadata"]["namespace"] = "monitoring-dashboard"
     control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(held))
+    # Another test of this control plane looks for all that has our name.
+    control_plane.kubectl("delete", "configmap", held["metadata"]["name"], "-n", "monitoring-dashboard")

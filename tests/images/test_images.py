@@ -25,6 +25,7 @@ BY_NAME = {image.name: image for image in IMAGES}
 REFERENCE = (CHECKOUT / "docs/reference.md").read_text()
 OURS = ("agent_client", "blessings", "certs", "cluster_agent", "pod_agent", "service", "webhook")
 LIBRARY_OF = {
+    "agent_client.asgi": "uvicorn",
     "service.certificate_ends": "prometheus_client",
     "service.cluster_agent_client": "httpx",
     "service.memory": "ctypes",
