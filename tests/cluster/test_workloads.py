@@ -22,6 +22,7 @@ from tests.cluster.installation import (
 )
 from tests.cluster.workloads import (
     PRINT_ID,
+    RESTRICTED,
     STAY,
     ask_agent,
     container,
@@ -247,6 +248,38 @@ def test_a_pod_of_two_containers_lets_only_the_named_one_see_the_sockets(kubectl
     assert "V23_AGENT_PATH" not in printed
     looking = "import os; print(os.path.exists('/run/vanadium'))"
     assert execute(kubectl, PLACE, "two", "outside", "python", "-c", looking) == (0, "False\n")
+
+
+READ_FILES = """
+import os, ssl
+place = "/run/vanadium-files"
+ssl.create_default_context(cafile=f"{place}/ca.crt").load_cert_chain(f"{place}/tls.pem")
+mounted = [line.split() for line in open("/proc/mounts")]
+print([one[2] for one in mounted if one[1] == place], os.access(place, os.W_OK))
+"""
+
+
+def test_a_pod_reads_its_identity_from_files_by_its_group_and_no_other_container_does(
+    kubectl: Kubectl,
+) -> None:
+    group = {**RESTRICTED, "runAsUser": 10001, "runAsGroup": 10002}
+    one = pod(
+        PLACE,
+        "files",
+        {
+            "containers": [
+                {**container(*STAY, name="reader"), "securityContext": group},
+                container(*STAY, name="other"),
+            ]
+        },
+    )
+    one["metadata"]["annotations"] = {"vanadium.io/files": "reader", "vanadium.io/files-group": "10002"}
+    kubectl.apply(one)
+    ready(kubectl, "files")
+    reading = execute(kubectl, PLACE, "files", "reader", "python", "-c", READ_FILES)
+    assert reading == (0, "['tmpfs'] False\n")
+    looking = "import os; print(os.path.exists('/run/vanadium-files'))"
+    assert execute(kubectl, PLACE, "files", "other", "python", "-c", looking) == (0, "False\n")
 
 
 def test_a_deployment_scales_up_and_down(kubectl: Kubectl) -> None:
