@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         # The handshake is here and not at accept: a slow one then blocks only its own thread.
         self.request.settimeout(_HANDSHAKE_SECONDS)
-        self.request = self.server.identity.server.wrap_socket(self.request, server_side=True)
+        self.request = self.server.identity.server().wrap_socket(self.request, server_side=True)
         super().setup()
 
     def do_GET(self) -> None:
