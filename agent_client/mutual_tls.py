@@ -121,7 +121,7 @@ class MutualTLS:
         return self._context(False, expected)
 
     def close(self) -> None:
-        """Ends the streams; contexts made here accept no connection any more."""
+        """Ends the streams; contexts made here no longer make connections."""
         self._source.close()
         if self._closes_agent:
             self._agent.close()

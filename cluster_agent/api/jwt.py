@@ -78,7 +78,7 @@ def jwt_routes(issuer: JwtSvidIssuer, administrators: Administrators, metrics: J
     )
     async def jwt_svid(body: JwtSvidRequest, caller: Authenticated) -> JwtSvidAnswer:
         """For replicas, with their certificate and a token of their pod. It states the caller's own SPIFFE
-        ID, whoever presents it: it is a bearer token."""
+        ID, also when another client presents it: it is a bearer token."""
         started = time.perf_counter()
         issued = await issuer.issue(caller, body.audiences, body.token)
         metrics.issued(time.perf_counter() - started)

@@ -19,7 +19,7 @@ OWN_CERTIFICATE, OWN_ROOTS, ALL_ROOTS = "default", "ROOTCA", "ALL"
 
 
 class Secrets:
-    """The secrets of `identity`, each encoded once, whoever asks for it."""
+    """The secrets of `identity`, each encoded once for all streams."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity

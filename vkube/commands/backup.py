@@ -18,7 +18,7 @@ from vkube.output.lines import note, result
 
 def backup(parser: argparse.ArgumentParser) -> Run:
     """Copy the cluster agent's keys and store into a file, while it runs: from SQLite and from PostgreSQL.
-    Whoever has the file has the keys, a root that the agent made included: protect it as you would a CA's
+    The file contains the keys, a root that the agent made included: protect it as you would a CA's
     key. It needs the right to create pods/exec."""
     parser.add_argument("file", help="new, a tar archive; - is standard output")
     shared.cluster(parser)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
-from vkube.connection.cluster_agent import administering
-from vkube.output.documents import document
+from vkube.commands import key_phases
+from vkube.commands.key_phases import Do
 from vkube.output.table import table
 
 
@@ -44,14 +42,5 @@ def _next(one: dict[str, Any]) -> str | None:
     return f"gone {one['goneAt']}" if one.get("goneAt") else None
 
 
-def _declare(parser: argparse.ArgumentParser, do: Any) -> Run:
-    shared.output(parser)
-    shared.cluster_agent(parser)
-
-    def run(options: argparse.Namespace) -> None:
-        with administering(options) as agent:
-            answer = do(agent, options)
-        text = document(answer, options.output)
-        sys.stdout.write(shown(answer) if text is None else text)
-
-    return run
+def _declare(parser: argparse.ArgumentParser, do: Do) -> Run:
+    return key_phases.declare(parser, do, shown)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
-from vkube.connection.cluster_agent import ClusterAgent, administering
+from vkube.commands import key_phases
+from vkube.commands.key_phases import Do
+from vkube.connection.cluster_agent import ClusterAgent
 from vkube.errors import NotFoundError, UsageError
-from vkube.output.documents import document
 from vkube.output.table import table
 from vkube.output.times import left
 
@@ -74,17 +73,8 @@ def _step(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _declare(parser: argparse.ArgumentParser, do: Any) -> Run:
-    shared.output(parser)
-    shared.cluster_agent(parser)
-
-    def run(options: argparse.Namespace) -> None:
-        with administering(options) as agent:
-            answer = do(agent, options)
-        text = document(answer, options.output)
-        sys.stdout.write(shown(answer, datetime.now(UTC)) if text is None else text)
-
-    return run
+def _declare(parser: argparse.ArgumentParser, do: Do) -> Run:
+    return key_phases.declare(parser, do, lambda answer: shown(answer, datetime.now(UTC)))
 
 
 def _take(agent: ClusterAgent, options: argparse.Namespace, step: str) -> Any:
