@@ -105,7 +105,7 @@ def test_a_pod_of_an_unlabelled_namespace_is_explained_then_restarted(
     ended = called("explain", "early", *here)
     assert ended.code == 4
     assert "Webhook called:            yes\n" in ended.stdout
-    assert "What to do:                create it again (vkube restart NAMESPACE)" in ended.stdout
+    assert f"What to do:                create it again (vkube restart {namespace})" in ended.stdout
     assert called("explain", "deployment/good", *here).code == 0
     assert "VolumeClash" in called("explain", "deployments/clash", *here).stdout
     assert 'pods "late" not found' in vkube("explain", "late", *here, ends=1)
@@ -139,6 +139,11 @@ def test_restart_rolls_the_deployments_whose_pods_lack_an_identity(installed: In
     said = vkube("restart", name, *flags(installed), ends=1)
     assert f"the namespace {name} is not labelled" in said
     installed.kubectl("label", "namespace", name, "vanadium.io/inject=enabled")
+    explained = called("explain", "deployment/web", "-n", name, *flags(installed))
+    assert explained.code == 4
+    assert (
+        f"What to do:                create its Pods again (vkube restart {name}): web-" in explained.stdout
+    )
     dry = vkube("restart", name, "--dry-run", *flags(installed)).splitlines()
     assert sorted(dry)[0] == "deployment/web would be restarted"
     assert sorted(dry)[1].startswith("pod/alone-")

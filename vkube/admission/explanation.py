@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from vkube.admission.advice import advice
-from vkube.admission.judgement import Judgement, has_pod_agent
+from vkube.admission.judgement import Judgement
 from vkube.admission.pod_security import LEVELS, violations
 from vkube.admission.templates import Template
 from vkube.output.documents import as_yaml
 from vkube.output.fields import fields
 
+# As many Pods are named; all of them are in the document.
+_NAMED = 3
 
-def explanation(template: Template, judgement: Judgement, unasked: str | None) -> dict[str, Any]:
-    """The whole explanation. `unasked` is why the webhook is not called for the Pod; None when it is."""
-    running = template.kind == "Pod" and "status" in template.pod
-    missed = running and not has_pod_agent(template.pod)
+
+def explanation(
+    template: Template, judgement: Judgement, unasked: str | None, missed: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The whole explanation. `unasked` is why the webhook is not called for the Pod; None when it is.
+    `missed` are the names of the subject's Pods in the cluster that lack the pod agent."""
     identity = judgement.served and unasked is None and not missed
     todo = advice(judgement.reason)
     if judgement.served and unasked is not None:
         todo = unasked
     elif judgement.served and missed:
-        todo = (
-            "create it again (vkube restart NAMESPACE): it was created before the namespace was labelled, or "
-            "while the webhook was away"
-        )
+        todo = _create_again(template, missed)
     return {
         "subject": template.title,
         "identity": identity,
@@ -35,6 +37,7 @@ def explanation(template: Template, judgement: Judgement, unasked: str | None) -
         "reason": judgement.reason.value,
         "message": judgement.message,
         "warnings": list(judgement.warnings),
+        "podsWithoutPodAgent": list(missed),
         "whatToDo": todo,
         "podSecurity": {
             level: {
@@ -46,6 +49,15 @@ def explanation(template: Template, judgement: Judgement, unasked: str | None) -
         "patch": judgement.patch,
         "difference": difference(judgement),
     }
+
+
+def _create_again(template: Template, missed: Sequence[str]) -> str:
+    command = f"vkube restart {template.namespace}"
+    cause = "created before the namespace was labelled, or while the webhook was away"
+    if template.kind == "Pod":
+        return f"create it again ({command}): it was {cause}"
+    more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
+    return f"create its Pods again ({command}): {', '.join(missed[:_NAMED])}{more} lack it, {cause}"
 
 
 def difference(judgement: Judgement) -> str:

@@ -21,9 +21,14 @@ def pods(cluster: Cluster, namespace: str | None, **query: object) -> Iterator[O
     """The Pods of one namespace, or of all, that have not ended and are not being deleted."""
     path = "/api/v1/pods" if namespace is None else COLLECTIONS["Pod"].format(namespace)
     for pod in cluster.items(path, **query):
-        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        if not ended and "deletionTimestamp" not in pod["metadata"]:
+        if is_there(pod):
             yield {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def is_there(pod: Object) -> bool:
+    """Whether a Pod has not ended, and is not being deleted."""
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not ended and "deletionTimestamp" not in pod["metadata"]
 
 
 def owner(one: Object) -> tuple[str, str] | None:

@@ -10,9 +10,10 @@ from typing import Any
 from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, default_settings, rules, settings_of
 from vkube.admission.explanation import explanation, shown
-from vkube.admission.judgement import judge
+from vkube.admission.judgement import has_pod_agent, judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
 from vkube.admission.templates import Template, replaced
+from vkube.admission.workloads import is_there
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
@@ -20,6 +21,7 @@ from vkube.connection.cluster import Cluster
 from vkube.errors import ManifestError, UsageError
 from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
+from vkube.workloads.live import pods_of
 from vkube.workloads.sources import SUFFIXES, documents, mapping
 from vkube.workloads.template import COLLECTIONS
 from webhook.settings import Settings
@@ -28,7 +30,8 @@ from webhook.settings import Settings
 def explain(parser: argparse.ArgumentParser) -> Run:
     """Show what the webhook does to a Pod and why: the rule that matched, the patch as a difference, the Pod
     Security result at each level, and what to do. It asks the webhook's own code with the cluster's settings,
-    and changes nothing. Ends with 4 when the Pod gets no identity."""
+    and changes nothing. Ends with 4 when the Pod gets no identity, or when a running Pod of the workload has
+    none."""
     parser.add_argument(
         "subject",
         metavar="pod|kind/name|file",
@@ -60,6 +63,7 @@ def _settings_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    missed: list[str] = []
     if options.default_settings:
         from vkube.configuration import load
 
@@ -75,9 +79,10 @@ def _explain(options: argparse.Namespace) -> int:
             if _is_file(options.subject):
                 templates = _templates([options.subject], cluster.namespace, made)
             else:
-                templates = [_in_cluster(cluster, options.subject)]
+                live = _live(cluster, options.subject)
+                templates, missed = [_template(live)], _missed(cluster, live)
             found = [(one, _not_called(cluster, in_force, one, made)) for one in templates]
-    explanations = [explanation(one, judge(one.pod, settings), unasked) for one, unasked in found]
+    explanations = [explanation(one, judge(one.pod, settings), unasked, missed) for one, unasked in found]
     text = document({"items": explanations}, options.output)
     sys.stdout.write("\n".join(map(shown, explanations)) if text is None else text)
     return ExitCode.DONE if all(one["identity"] for one in explanations) else ExitCode.FINDINGS
@@ -134,19 +139,28 @@ def _templates(names: list[str], namespace: str, made: dict[str, Any] | None = N
     return found
 
 
-def _in_cluster(cluster: Cluster, subject: str) -> Template:
+def _live(cluster: Cluster, subject: str) -> dict[str, Any]:
+    """The object that the user named, as it is in the cluster."""
     word, separator, name = subject.partition("/")
     wanted = word.lower().removesuffix("s") if separator else "pod"
     kind = next((one for one in COLLECTIONS if one.lower() == wanted), None)
     if kind is None:
         raise UsageError(f"{subject}: there is no kind {word}; expected {', '.join(COLLECTIONS)}")
     found = cluster.get(f"{COLLECTIONS[kind].format(cluster.namespace)}/{name if separator else subject}")
-    template = Template.of({"kind": kind, **found}, cluster.namespace)
+    return {"kind": kind, **found}
+
+
+def _template(live: dict[str, Any]) -> Template:
+    template = Template.of(live, live["metadata"]["namespace"])
     if template is None:
-        raise ManifestError(f"{subject} has no Pod template")
-    if kind == "Pod":
-        template.pod["status"] = found.get("status") or {}
+        raise ManifestError(f"{live['kind']} {live['metadata']['name']} has no Pod template")
     return template
+
+
+def _missed(cluster: Cluster, live: dict[str, Any]) -> list[str]:
+    """The names of its Pods that have no pod agent; of a workload's, those that have not ended."""
+    found = [live] if live["kind"] == "Pod" else filter(is_there, pods_of(cluster, live))
+    return sorted(one["metadata"]["name"] for one in found if not has_pod_agent(one))
 
 
 def _not_called(cluster: Cluster, in_force: Rules, template: Template, made: dict[str, Any]) -> str | None:
