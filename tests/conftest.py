@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.chromium import Chromium, browser, find_chromium
 from tests.clients.envoy_program import find_envoy
+from tests.clients.go_client import find_go_client
 from tests.cluster.cluster import cluster_parts
 from tests.cluster.programs import can_run_node
 from tests.controlplane.control_plane import ControlPlane
@@ -101,6 +102,7 @@ def _needs() -> dict[str, Need]:
         "built_images": Need("images", runnable_images),
         "previous_release": Need("the previous release", find_previous_release),
         "go_toolchain": Need("Go", find_go),
+        "go_client": Need("Go's client of SPIFFE", find_go_client),
         "chromium": Need("Chromium", chromium_program),
         "envoy": Need("Envoy", find_envoy),
         "nginx": Need("nginx", find_nginx),
@@ -200,6 +202,13 @@ def node_machine(request: pytest.FixtureRequest) -> None:
 def go_toolchain(request: pytest.FixtureRequest) -> Path:
     """The program `go`."""
     found: Path = what_was_found(request, "go_toolchain")
+    return found
+
+
+@pytest.fixture(scope="session")
+def go_client(request: pytest.FixtureRequest) -> Path:
+    """The program of tests/clients/go_module."""
+    found: Path = what_was_found(request, "go_client")
     return found
 
 
