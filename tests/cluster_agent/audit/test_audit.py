@@ -8,11 +8,13 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import create_engine, insert, select, text, update
@@ -36,6 +38,7 @@ from cluster_agent.store import Store, open_store
 from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from cluster_agent.store.tables import audit_records
+from cluster_agent.verify_audit import main as verify_audit
 from tests.clock import Clock
 from tests.cluster_agent.store.test_store import SECRET, issuance
 from tests.cluster_agents import running_cluster_agent
@@ -580,12 +583,15 @@ def test_a_long_text_of_a_caller_is_cut() -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cluster_agent.verify_audit", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    """What the command prints and ends with. In this process: to start it takes longer than all that it does."""
+    argv = ["cluster-agent-audit", *arguments]
+    out, err = StringIO(), StringIO()
+    with patch("sys.argv", argv), redirect_stdout(out), redirect_stderr(err):
+        with pytest.raises(SystemExit) as ended:
+            verify_audit()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
 
 
 def test_the_command_verifies_what_the_program_wrote_and_its_log_noted(tmp_path: Path) -> None:
@@ -659,7 +665,9 @@ async def test_the_command_searches_by_time_name_and_act(tmp_path: Path) -> None
 
 
 def test_the_command_says_where_it_looked_in_vain(tmp_path: Path) -> None:
-    found = command("verify", "--data-directory", str(tmp_path), "--heads", "log")
+    program = [sys.executable, "-m", "cluster_agent.verify_audit", "verify"]
+    arguments = ["--data-directory", str(tmp_path), "--heads", "log"]
+    found = subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
     assert "--data-directory" in found.stderr
     assert "Traceback" not in found.stderr
