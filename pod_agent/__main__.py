@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from pod_agent import sole_use
+from pod_agent import sole_use, watchdog
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.careful_seeker import CarefulSeeker
 from pod_agent.envoy.discovery import SecretDiscovery
@@ -69,20 +69,22 @@ async def _run(settings: Settings) -> None:
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     lists = HeldLists(source)
     watcher = Watcher(source, current, lists, keeper, chance=chance)
-    supervisor = Supervisor([keeper.task(), keeper.expiry_task(), watcher.task()], chance=chance)
+    tasks = [keeper.task(), keeper.expiry_task(), watcher.task(), watchdog.task()]
+    supervisor = Supervisor(tasks, chance=chance)
     # Before the sockets of another pod agent would be removed.
     sole_use.take(settings.socket_directory, "--socket-directory")
     if settings.files is not None:
         from pod_agent.files import IdentityFiles  # few Pods have files, and each would pay for it
 
         supervisor.add(IdentityFiles(settings.files, current, _now).task())
-    health_port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
     bounded_log = BoundedLog(_log)
     jwt = JwtProfile(current, JwtSvids(source, now=_now, clock=time.monotonic))
     envoy = SecretDiscovery(current, metrics.rejected)
     methods = X509Profile(current).methods() | jwt.methods() | envoy.methods()
     agent_path = settings.socket_directory / "agent.sock"
     workload_path = settings.socket_directory / "workload.sock"
+    health_path = settings.socket_directory / "health.sock"
+    health = partial(HttpConnection, health_handler(current, metrics, supervisor), bounded_log)
     listeners = {
         "agent": BoundedListener(
             "agent-connections",
@@ -92,9 +94,10 @@ async def _run(settings: Settings) -> None:
         ),
         "health": BoundedListener(
             "health-connections",
-            health_port,
+            # Only for our own probe, which an application's connections must not keep out.
+            listen_unix(health_path, 0o600),
             _MOST_CONNECTIONS,
-            partial(HttpConnection, health_handler(current, metrics, supervisor), bounded_log),
+            health,
             brief=True,
         ),
         "workload": BoundedListener(
@@ -104,6 +107,11 @@ async def _run(settings: Settings) -> None:
             GrpcServer(methods).connection,
         ),
     }
+    if settings.health_port is not None:
+        port = listen(settings.health_host, settings.health_port, "--health-host, --health-port")
+        listeners["health-port"] = BoundedListener(
+            "health-port-connections", port, _MOST_CONNECTIONS, health, brief=True
+        )
     supervisor.add(*(one.acceptor.task for one in listeners.values()))
     metrics.count_refused(listeners)
     metrics.beginning.done("started")
@@ -117,7 +125,7 @@ async def _run(settings: Settings) -> None:
     for one in listeners.values():
         await one.stop()
     await asyncio.gather(*(one.end_all(_SHUTDOWN_SECONDS) for one in listeners.values()))
-    for path in (agent_path, workload_path):
+    for path in (agent_path, workload_path, health_path):
         remove_socket(path)
     _log.info("stopped")
 

@@ -1,13 +1,19 @@
-"""The routes for the kubelet and Prometheus: /healthz, /readyz, /metrics."""
+"""The routes for the startup probe and Prometheus: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
+from pod_agent.errors import HttpError
 from pod_agent.http.exchange import Answer, Handler, Request, as_json, routed
 from pod_agent.identity import CurrentIdentity
 from pod_agent.metrics import Metrics
 from service.exposition import CONTENT_TYPE, exposition
 from service.supervisor import Supervisor
 from service.task_families import task_families
+
+_LONGEST_WAIT_SECONDS = 30
 
 
 def health_handler(current: CurrentIdentity, metrics: Metrics, supervisor: Supervisor) -> Handler:
@@ -17,7 +23,8 @@ def health_handler(current: CurrentIdentity, metrics: Metrics, supervisor: Super
     async def healthz(_request: Request) -> Answer:
         return as_json({"status": "ok"})
 
-    async def readyz(_request: Request) -> Answer:
+    async def readyz(request: Request) -> Answer:
+        await _wait_for_identity(current, request.parameters.get("wait", "0"))
         identity = current.value
         if identity is None:
             return as_json(
@@ -38,3 +45,12 @@ def health_handler(current: CurrentIdentity, metrics: Metrics, supervisor: Super
         return Answer(kind=CONTENT_TYPE, content=exposition(families))
 
     return routed({"GET /healthz": healthz, "GET /readyz": readyz, "GET /metrics": scrape})
+
+
+async def _wait_for_identity(current: CurrentIdentity, seconds: str) -> None:
+    """Waits at most so many seconds."""
+    if not seconds.isdecimal() or len(seconds) > 2 or int(seconds) > _LONGEST_WAIT_SECONDS:
+        raise HttpError(400, "MalformedRequest", f"wait must be 0 to {_LONGEST_WAIT_SECONDS}, in seconds")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(int(seconds)):
+            await current.other_than(None)

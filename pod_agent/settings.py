@@ -32,8 +32,8 @@ class Settings:
     credential_file: Path = Path("/var/run/secrets/vanadium.io/bootstrap/credential.json")
     token_file: Path = Path("/var/run/secrets/vanadium.io/token/token")
     socket_directory: Path = Path("/run/vanadium")
-    health_host: str = EVERYWHERE  # the kubelet calls the Pod's address, of IPv4 or IPv6
-    health_port: int = 8194
+    health_host: str = EVERYWHERE  # of IPv4 or IPv6
+    health_port: int | None = None
     ttl_seconds: int | None = None
     files_directory: Path | None = None
     files_mode: int = 0o440
@@ -60,6 +60,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         return str(flag) if flag is not None else environment.get(PREFIX + name.upper(), default)
 
     ttl, directory, group = (text(name, "") for name in ("ttl_seconds", "files_directory", "files_group"))
+    port = text("health_port", "")
     return Settings(
         cluster_agent_url=_https(text("cluster_agent_url", defaults.cluster_agent_url)),
         cluster_agent_server_name=text("cluster_agent_server_name", defaults.cluster_agent_server_name),
@@ -67,7 +68,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         token_file=Path(text("token_file", str(defaults.token_file))),
         socket_directory=Path(text("socket_directory", str(defaults.socket_directory))),
         health_host=text("health_host", defaults.health_host),
-        health_port=_whole("health_port", text("health_port", str(defaults.health_port)), 0, 65535),
+        health_port=_whole("health_port", port, 0, 65535) if port else None,
         ttl_seconds=_whole("ttl_seconds", ttl, 1, 86400) if ttl else None,
         files_directory=Path(directory) if directory else None,
         files_mode=_mode("files_mode", text("files_mode", f"{defaults.files_mode:04o}")),

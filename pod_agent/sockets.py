@@ -13,8 +13,9 @@ _LONGEST_PATH_BYTES = 107
 _BACKLOG = 2048
 
 
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket, open to every process that can reach its directory (mode 0666).
+def listen_unix(path: Path, mode: int = 0o666) -> socket.socket:
+    """A listening Unix socket, open to every process that can reach its directory; with another `mode`, to
+    those that it lets write.
 
     The socket of an earlier run is replaced. Raises SettingsError for a path that is too long, a directory
     that is not writable, or something else than a socket at `path`.
@@ -27,7 +28,7 @@ def listen_unix(path: Path) -> socket.socket:
     try:
         remove_socket(path)
         listener.bind(str(path))
-        path.chmod(0o666)
+        path.chmod(mode)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()

@@ -17,6 +17,7 @@ IMAGE = f"{PREFIX}image"
 LOG_LEVEL = f"{PREFIX}log-level"
 TTL = f"{PREFIX}ttl"
 CONTAINERS = f"{PREFIX}containers"
+METRICS_PORT = f"{PREFIX}metrics-port"
 FILES = f"{PREFIX}files"
 FILES_MODE = f"{PREFIX}files-mode"
 FILES_GROUP = f"{PREFIX}files-group"
@@ -26,11 +27,15 @@ RESOURCES = {
     f"{PREFIX}memory-request": "memory_request",
     f"{PREFIX}memory-limit": "memory_limit",
 }
-KNOWN = frozenset({IMAGE, LOG_LEVEL, TTL, CONTAINERS, FILES, FILES_MODE, FILES_GROUP, *RESOURCES})
+KNOWN = frozenset(
+    {IMAGE, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES}
+)
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 FILE_MODES = ("0400", "0440", "0444")
 SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
+# A process without privileges may not listen below.
+LOWEST_PORT, HIGHEST_PORT = 1024, 65_535
 
 # API servers pass on 4096 characters of warnings, and a Pod may have any number of such annotations.
 _MOST_UNKNOWN = 16
@@ -61,6 +66,7 @@ class Wishes(NamedTuple):
     resources: Resources
     warnings: tuple[str, ...]
     files: FilesWish | None = None
+    metrics_port: int | None = None
     are_none: bool = False
     """Whether there are none, so that every Pod without any gets the same container."""
 
@@ -88,6 +94,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         resources=_resources(annotations, defaults),
         warnings=(*_unknown(annotations), *_without_files(annotations)),
         files=_files(annotations),
+        metrics_port=_metrics_port(annotations),
     )
 
 
@@ -129,6 +136,15 @@ def _seconds(text: str) -> int | None:
         return None
     total = sum(Fraction(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     return int(total) if total == int(total) else None
+
+
+def _metrics_port(annotations: Mapping[str, str]) -> int | None:
+    value = annotations.get(METRICS_PORT)
+    if value is None:
+        return None
+    if not _WHOLE.fullmatch(value) or not LOWEST_PORT <= int(value) <= HIGHEST_PORT:
+        raise _refuse(METRICS_PORT, value, f"expected a port, {LOWEST_PORT} to {HIGHEST_PORT}, such as 8194")
+    return int(value)
 
 
 def _containers(annotations: Mapping[str, str]) -> frozenset[str] | None:

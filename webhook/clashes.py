@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from webhook import sidecar
-from webhook.annotations import CONTAINERS, FILES
+from webhook.annotations import CONTAINERS, FILES, METRICS_PORT
 from webhook.errors import RefusalError
 from webhook.layout import (
     APPLICATION_VARIABLES,
     BOOTSTRAP_VOLUME,
     CONTAINER,
     DISABLED,
-    HEALTH_PORT,
     INJECT_LABEL,
     SOCKET_VOLUME,
     TOKEN_VOLUME,
@@ -97,16 +96,16 @@ def refuse_agent_without_files(containers: Iterable[Container]) -> None:
             )
 
 
-def refuse_port_clash(containers: Iterable[Container]) -> None:
-    """Raises RefusalError for a container that listens on the port where the pod agent answers its probes."""
+def refuse_port_clash(containers: Iterable[Container], metrics_port: int) -> None:
+    """Raises RefusalError for a container that listens on the port where the pod agent is to show metrics."""
     for container in containers:
         for index, port in enumerate(container.ports):
-            if port.get("containerPort") == HEALTH_PORT and port.get("protocol", "TCP") == "TCP":
+            if port.get("containerPort") == metrics_port and port.get("protocol", "TCP") == "TCP":
                 raise RefusalError(
                     AdmissionReason.PORT_CLASH,
-                    f"{container.field}.ports[{index}] is TCP port {HEALTH_PORT}, where the injected "
-                    f"container answers its probes, and a Pod's containers share their ports: use another, "
-                    f"{WAY_OUT}",
+                    f"{container.field}.ports[{index}] is TCP port {metrics_port}, where the annotation "
+                    f"{METRICS_PORT} puts the injected container's metrics, and a Pod's containers share "
+                    f"their ports: use another",
                 )
 
 

@@ -89,8 +89,9 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
         clashes.refuse_foreign_volumes(pod)
     else:
         clashes.refuse_volume_clash(pod)
-    clashes.refuse_port_clash(others)
     wishes = read_wishes(pod.annotations, configuration.resources)
+    if wishes.metrics_port is not None:
+        clashes.refuse_port_clash(others, wishes.metrics_port)
     with_files = frozenset() if wishes.files is None else wishes.files.containers
     mounts.refuse_other_mounts_of_files(others, with_files)
     if present and wishes.files is not None:
@@ -184,8 +185,8 @@ def _warnings(
             f"the files are for root alone: state the group of the containers in {FILES_GROUP} or fsGroup, "
             f"or {FILES_MODE}: 0444"
         )
-    if pod.host_network:
-        warnings.append("with hostNetwork, the pod agent takes port 8194 of the node")
+    if pod.host_network and wishes.metrics_port is not None:
+        warnings.append(f"with hostNetwork, the pod agent takes port {wishes.metrics_port} of the node")
     if not pod.finds_services:
         policy = "ClusterFirstWithHostNet" if pod.host_network else "ClusterFirst"
         warnings.append(

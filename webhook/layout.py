@@ -37,7 +37,8 @@ CREDENTIAL_FILE: Final = "credential.json"
 ROOTS_FILE: Final = "roots.pem"
 TOKEN_DIRECTORY: Final = "/var/run/secrets/vanadium.io/token"  # noqa: S105  a path
 TOKEN_FILE: Final = "token"  # noqa: S105  a file name
-HEALTH_PORT: Final = 8194
+# The pod agent's own program, in the PATH of its image, that a kubelet executes.
+PROBE: Final = "pod-agent-probe"
 
 # What an application finds in its environment.
 AGENT_VARIABLE: Final = "V23_AGENT_PATH"

@@ -82,7 +82,7 @@ def skip_pod(pod: Pod) -> Skip | None:
     if pod.host_network and label != ENABLED:
         return Skip(
             AdmissionReason.HOST_NETWORK,
-            f"the Pod uses the node's network, where the pod agent would take a port of the node: "
+            f"the Pod uses the node's network, as the cluster's own parts do, which must start without us: "
             f"label it {INJECT_LABEL}={ENABLED} to have an identity all the same",
             warning=True,
         )

@@ -16,8 +16,8 @@ from webhook.layout import (
     CREDENTIAL_FILE,
     FILES_DIRECTORY,
     FILES_VOLUME,
-    HEALTH_PORT,
     NO_API_ACCESS_VOLUME,
+    PROBE,
     ROOTS_FILE,
     ROOTS_KEY,
     SOCKET_DIRECTORY,
@@ -87,9 +87,6 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         "name": CONTAINER,
         "image": wishes.image or configuration.image,
         "env": _settings(configuration, wishes),
-        # Kubernetes does not require this declaration, but with it the scheduler never puts two Pods that use
-        # the host's network, and therefore the same port, on one node.
-        "ports": [{"name": "vanadium-health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         "resources": wishes.resources.as_json(),
         "volumeMounts": [
             {"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY},
@@ -102,9 +99,15 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
             # the whole Pod, and the application may need its token.
             {"name": NO_API_ACCESS_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
         ],
-        # Gives the cluster agent ten minutes to come back before the kubelet restarts the container.
-        "startupProbe": {**_probe("/readyz"), "periodSeconds": 1, "failureThreshold": 600},
-        "livenessProbe": {**_probe("/healthz"), "periodSeconds": 10, "failureThreshold": 3},
+        # By exec, because a mesh's proxy or a network policy may be between the kubelet and a port of the
+        # Pod. It waits for eight seconds at a time: the cluster agent has ten minutes to come back before the
+        # kubelet restarts the container. There is no liveness probe: the pod agent has a watchdog.
+        "startupProbe": {
+            "exec": {"command": [PROBE]},
+            "timeoutSeconds": 10,
+            "periodSeconds": 1,
+            "failureThreshold": 70,
+        },
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -116,6 +119,11 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    if wishes.metrics_port is not None:
+        # Kubernetes does not require this declaration, but with it the scheduler never puts two Pods that use
+        # the host's network, and therefore the same port, on one node.
+        port = {"name": "vanadium-health", "containerPort": wishes.metrics_port, "protocol": "TCP"}
+        built["ports"] = [port]
     if wishes.files is not None:
         built["volumeMounts"].append({"name": FILES_VOLUME, "mountPath": FILES_DIRECTORY})
         if wishes.files.group is not None:
@@ -233,7 +241,6 @@ def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
         ("CREDENTIAL_FILE", f"{BOOTSTRAP_DIRECTORY}/{CREDENTIAL_FILE}"),
         ("TOKEN_FILE", f"{TOKEN_DIRECTORY}/{TOKEN_FILE}"),
         ("SOCKET_DIRECTORY", SOCKET_DIRECTORY),
-        ("HEALTH_PORT", str(HEALTH_PORT)),
         ("LOG_LEVEL", wishes.log_level or configuration.log_level),
     ]
     if wishes.ttl_seconds is not None:
@@ -245,12 +252,11 @@ def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
     variables: list[JSONObject] = [
         {"name": f"VANADIUM_POD_AGENT_{name}", "value": value} for name, value in settings
     ]
-    # The address of the kubelet's probes. With the host's network, this avoids listening on every address of
-    # the node.
-    pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
-    variables.append({"name": "VANADIUM_POD_AGENT_HEALTH_HOST", "valueFrom": pod_ip})
+    if wishes.metrics_port is not None:
+        # With the host's network, this avoids listening on every address of the node.
+        pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+        variables += [
+            {"name": "VANADIUM_POD_AGENT_HEALTH_PORT", "value": str(wishes.metrics_port)},
+            {"name": "VANADIUM_POD_AGENT_HEALTH_HOST", "valueFrom": pod_ip},
+        ]
     return variables
-
-
-def _probe(path: str) -> JSONObject:
-    return {"httpGet": {"path": path, "port": HEALTH_PORT, "scheme": "HTTP"}, "timeoutSeconds": 2}

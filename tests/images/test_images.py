@@ -258,6 +258,11 @@ def test_a_pod_agent_without_a_credential_says_so_and_waits(pod_agent: Container
         process.communicate(timeout=60)
 
 
+def test_a_kubelet_finds_the_probe_in_the_path_and_it_runs_by_itself(pod_agent: Container) -> None:
+    code, output = pod_agent.run(entrypoint=["pod-agent-probe"])
+    assert (code, output.strip()) == (1, "the pod agent does not answer: No such file or directory")
+
+
 def test_the_image_has_no_shell_no_installer_and_no_privileged_file(container: Container) -> None:
     files = [path for path in container.root.rglob("*") if path.is_file() and not path.is_symlink()]
     programs = {
@@ -267,7 +272,7 @@ def test_the_image_has_no_shell_no_installer_and_no_privileged_file(container: C
         and ".so" not in path.name
         and path.read_bytes()[:2] in (b"\x7fE", b"#!")
     }
-    assert programs == {"python3.11"}
+    assert programs - {"pod-agent-probe"} == {"python3.11"}
     privileged = [path for path in files if path.stat().st_mode & 0o6000]
     assert privileged == []
 

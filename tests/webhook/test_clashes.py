@@ -145,14 +145,19 @@ def test_a_clash_in_a_container_that_is_left_out_is_none() -> None:
 
 
 @pytest.mark.parametrize("port", [{"containerPort": 8194}, {"containerPort": 8194, "protocol": "TCP"}])
-def test_a_container_on_the_health_port_is_refused(port: JSONObject) -> None:
-    error = refusal(pod(container(ports=[{"containerPort": 80}, port])))
+def test_a_container_on_the_port_of_the_metrics_is_refused(port: JSONObject) -> None:
+    subject = pod(container(ports=[{"containerPort": 80}, port]))
+    injected(subject)
+    subject["metadata"]["annotations"] = {"vanadium.io/metrics-port": "8194"}
+    error = refusal(subject)
     assert error.reason is AdmissionReason.PORT_CLASH
     assert "spec.containers[0].ports[1] is TCP port 8194" in str(error)
 
 
 def test_the_same_port_of_another_protocol_is_no_clash() -> None:
-    injected(pod(container(ports=[{"containerPort": 8194, "protocol": "UDP"}])))
+    subject = pod(container(ports=[{"containerPort": 8194, "protocol": "UDP"}]))
+    subject["metadata"]["annotations"] = {"vanadium.io/metrics-port": "8194"}
+    injected(subject)
 
 
 def test_a_service_account_changed_after_injection_is_refused_with_both_names() -> None:

@@ -39,9 +39,20 @@ def test_the_agent_is_the_first_init_container_and_keeps_running() -> None:
     assert [each["name"] for each in result["spec"]["initContainers"]] == [CONTAINER, "migrate"]
     agent = result["spec"]["initContainers"][0]
     assert agent["restartPolicy"] == "Always"
-    assert agent["startupProbe"]["httpGet"] == {"path": "/readyz", "port": 8194, "scheme": "HTTP"}
-    assert agent["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert "readinessProbe" not in agent
+
+
+def test_the_agent_is_probed_by_its_own_program_and_opens_no_port() -> None:
+    agent = injected(pod())["spec"]["initContainers"][0]
+    assert agent["startupProbe"]["exec"]["command"] == ["pod-agent-probe"]
+    assert not {"livenessProbe", "readinessProbe", "ports"} & set(agent)
+
+
+def test_metrics_on_a_port_of_the_pod_are_for_those_who_ask() -> None:
+    agent = injected(pod(annotations={"vanadium.io/metrics-port": "9090"}))["spec"]["initContainers"][0]
+    assert agent["ports"] == [{"name": "vanadium-health", "containerPort": 9090, "protocol": "TCP"}]
+    assert named(agent["env"], "VANADIUM_POD_AGENT_HEALTH_PORT")["value"] == "9090"
+    host = named(agent["env"], "VANADIUM_POD_AGENT_HEALTH_HOST")
+    assert host["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
 
 
 def test_missing_arrays_are_created() -> None:
@@ -162,15 +173,12 @@ def test_the_agent_never_gets_the_api_token_and_the_application_keeps_its_own() 
 
 def test_the_agent_is_told_its_settings() -> None:
     agent = injected(pod())["spec"]["initContainers"][0]
-    host = named(agent["env"], "VANADIUM_POD_AGENT_HEALTH_HOST")
-    assert host["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
-    assert {each["name"]: each["value"] for each in agent["env"] if "value" in each} == {
+    assert {each["name"]: each["value"] for each in agent["env"]} == {
         "VANADIUM_POD_AGENT_CLUSTER_AGENT_URL": "https://cluster-agent.vanadium-system.svc:8193",
         "VANADIUM_POD_AGENT_CLUSTER_AGENT_SERVER_NAME": "cluster-agent.vanadium-system.svc",
         "VANADIUM_POD_AGENT_CREDENTIAL_FILE": "/var/run/secrets/vanadium.io/bootstrap/credential.json",
         "VANADIUM_POD_AGENT_TOKEN_FILE": "/var/run/secrets/vanadium.io/token/token",
         "VANADIUM_POD_AGENT_SOCKET_DIRECTORY": "/run/vanadium",
-        "VANADIUM_POD_AGENT_HEALTH_PORT": "8194",
         "VANADIUM_POD_AGENT_LOG_LEVEL": "info",
     }
 
@@ -221,7 +229,7 @@ def test_unknown_and_future_fields_survive() -> None:
 
 
 def test_names_are_no_longer_than_kubernetes_allows() -> None:
-    result = injected(pod())
+    result = injected(pod(annotations={"vanadium.io/metrics-port": "8194"}))
     agent = result["spec"]["initContainers"][0]
     for name in [agent["name"], *[volume["name"] for volume in result["spec"]["volumes"]]]:
         assert len(name) <= 63

@@ -99,7 +99,8 @@ def test_pods_that_may_run_on_linux_are_injected(subject: JSONObject) -> None:
 
 def test_pods_on_the_nodes_network_are_skipped_unless_they_ask() -> None:
     assert_untouched(admitted(pod(hostNetwork=True)), AdmissionReason.HOST_NETWORK)
-    asked = admitted(pod(hostNetwork=True, labels={LABEL: "enabled"}))
+    metrics = {"vanadium.io/metrics-port": "8194"}
+    asked = admitted(pod(hostNetwork=True, labels={LABEL: "enabled"}, annotations=metrics))
     assert asked.reason is AdmissionReason.INJECTED
     assert "port 8194 of the node" in asked.answer["response"]["warnings"][0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webhook.annotations import METRICS_PORT
 from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
 from webhook.reasons import AdmissionReason
 
@@ -23,8 +24,8 @@ _ADVICE = {
     AdmissionReason.VOLUME_CLASH: _RENAME,
     AdmissionReason.MOUNT_PATH_CLASH: "mount it elsewhere: the sockets are at /run/vanadium",
     AdmissionReason.VARIABLE_CLASH: "remove the variable: the webhook sets it",
-    AdmissionReason.PORT_CLASH: "use another port: the pod agent's health port is 8194, and the containers "
-    "of a Pod share their ports",
+    AdmissionReason.PORT_CLASH: f"state another port in the annotation {METRICS_PORT}: the containers of a "
+    "Pod share their ports",
     AdmissionReason.SERVICE_ACCOUNT_CHANGED: "create the Pod with its final serviceAccountName",
     AdmissionReason.MALFORMED_POD: "correct the manifest: kubectl apply --dry-run=server checks it",
     AdmissionReason.TOO_MANY_CONTAINERS: "divide the Pod, or leave it without an identity",

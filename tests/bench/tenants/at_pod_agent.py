@@ -14,13 +14,13 @@ from tests.bench.tenants.measure import Hostility, Outcome, compare
 from tests.cluster_agents import running_cluster_agent, with_environment
 from tests.pod_agent.running import RunningPodAgent, mount, running_pod_agent, short_directory
 
-# As the injected livenessProbe states it: the kubelet restarts the container after three failures in a row.
+# As a kubelet's liveness probe: three failures in a row count.
 _KUBELET_WAITS, _KUBELET_TRIES = 2.0, 3
 _CONNECTIONS, _THREADS = 1074, 6
 
 
 def held_sockets(directory: Path, seconds: float) -> Outcome:
-    """A thousand idle connections to port 8194 and as many to the Workload API's socket, taken again."""
+    """A thousand idle connections to its health port, and as many to the Workload API's, taken again."""
     with (
         running_cluster_agent(directory, start=with_environment()) as agent,
         short_directory() as sockets,

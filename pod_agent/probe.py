@@ -1,0 +1,66 @@
+#!/opt/vanadium/bin/python -ISOO
+"""The startup probe: asks the pod agent, on its own Unix socket, whether there is an identity.
+
+    pod-agent-probe             exit code 0 as soon as there is one; else 1, with the reason
+    pod-agent-probe /metrics    prints what is served at that path
+
+A kubelet starts it in the pod agent's container, so that no proxy or network policy is on the way, and
+within that container's memory limit. It runs without `site` and imports only what starts at once: 10 ms of
+CPU, where Python with `site` and `socket` takes 50, and a pod agent's own imports 250.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _socket import AF_UNIX, SOCK_STREAM, socket
+
+# Less than the probe's timeoutSeconds in webhook/sidecar.py. One that waits costs less than one a second.
+_SECONDS = 8
+_PAUSE_SECONDS = 0.05
+_PART_BYTES = 64 * 1024
+
+
+def main() -> int:
+    directory = os.environ.get("VANADIUM_POD_AGENT_SOCKET_DIRECTORY", "/run/vanadium")
+    until = time.monotonic() + _SECONDS
+    try:
+        connection = _connect(f"{directory}/health.sock", until)
+        wait = max(0, int(until - time.monotonic()))
+        head, content = _ask(connection, sys.argv[1] if len(sys.argv) > 1 else f"/readyz?wait={wait}")
+    except OSError as error:
+        print(f"the pod agent does not answer: {error.strerror or error}")  # noqa: T201
+        return 1
+    print(content)  # noqa: T201  a kubelet writes it into the Event of a failed probe
+    return 0 if " 200 " in head.split("\r\n", 1)[0] else 1
+
+
+def _connect(path: str, until: float) -> socket:
+    """Waits for a pod agent that does not listen yet."""
+    while True:
+        connection = socket(AF_UNIX, SOCK_STREAM)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return connection
+
+
+def _ask(connection: socket, target: str) -> tuple[str, str]:
+    """The head and the content of the answer."""
+    connection.settimeout(_SECONDS)
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: pod-agent\r\nConnection: close\r\n\r\n".encode())
+    answer = b""
+    while part := connection.recv(_PART_BYTES):
+        answer += part
+    head, _, content = answer.decode(errors="replace").partition("\r\n\r\n")
+    return head, content
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The startup probe, as a kubelet executes it, and the watchdog in place of a liveness probe."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pod_agent import probe
+from tests.cluster_agents import RunningClusterAgent, free_port
+from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent
+from tests.waiting import PATIENCE_SECONDS
+
+_TURNS = """
+import asyncio, sys, time
+from pod_agent.watchdog import task
+async def main():
+    dog = task(seconds=1.0)
+    for _ in range(int(sys.argv[1])):
+        await dog.run()
+        await asyncio.sleep(0.1)
+    time.sleep(float(sys.argv[2]))
+asyncio.run(main())
+"""
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    """As the image's file, which runs without its environment's packages."""
+    return subprocess.Popen(
+        [sys.executable, "-ISOO", probe.__file__, *arguments],
+        env={"VANADIUM_POD_AGENT_SOCKET_DIRECTORY": str(directory)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(directory: Path, *arguments: str) -> tuple[int, str]:
+    probing = start(directory, *arguments)
+    output, _ = probing.communicate(timeout=PATIENCE_SECONDS)
+    return probing.returncode, output
+
+
+def _table(name: str) -> list[str]:
+    return Path("/proc/net", name).read_text().splitlines()
+
+
+def test_it_succeeds_once_there_is_an_identity_and_shows_the_metrics(blessed: RunningPodAgent) -> None:
+    code, output = ask(blessed.directory)
+    assert (code, json.loads(output)["name"]) == (0, "acme:prod:shop:web:web-1")
+    code, output = ask(blessed.directory, "/metrics")
+    assert code == 0
+    assert "vanadium_pod_agent_blessing_version" in output
+
+
+def test_one_that_began_before_the_pod_agent_ends_with_its_first_identity(
+    cluster_agent: RunningClusterAgent, directory: Path
+) -> None:
+    mount(directory, cluster_agent)
+    with running_pod_agent(directory, cluster_agent.url) as running:
+        eventually("a probe that succeeds", lambda: ask(directory)[0] == 0)
+        running.wait_until_blessed()
+
+
+def test_it_fails_with_the_reason_while_there_is_no_identity(directory: Path) -> None:
+    with running_pod_agent(directory, f"https://127.0.0.1:{free_port()}"):
+        code, output = ask(directory, "/readyz")
+    assert code == 1
+    assert json.loads(output)["reason"] == "NotYetBlessed"
+    assert json.loads(output)["waitsFor"] == "mounted"
+
+
+def test_attack_another_user_of_the_pod_cannot_keep_it_out(blessed: RunningPodAgent) -> None:
+    assert (blessed.directory / "health.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_being_asked_the_pod_agent_listens_on_no_port(
+    cluster_agent: RunningClusterAgent, directory: Path
+) -> None:
+    mount(directory, cluster_agent)
+    with running_pod_agent(directory, cluster_agent.url, health_port="") as running:
+        eventually("an identity", lambda: ask(directory)[0] == 0)
+        descriptors = Path(f"/proc/{running.process.pid}/fd")
+        sockets = {os.readlink(one) for one in descriptors.iterdir()}
+        lines = [line.split() for name in ("tcp", "tcp6") for line in _table(name)]
+        assert not {f"socket:[{line[9]}]" for line in lines if line[3] == "0A"} & sockets
+
+
+def test_it_loads_only_what_starts_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-ISOO", "-X", "importtime", probe.__file__],
+        env={"VANADIUM_POD_AGENT_SOCKET_DIRECTORY": "/" + "x" * 200},  # too long: it ends at once
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "_socket" in loaded
+    assert not {"site", "socket", "enum", "re", "collections"} & loaded
+
+
+def test_the_watchdog_ends_a_process_whose_event_loop_stands_still_and_shows_where() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TURNS, "1", str(PATIENCE_SECONDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "in main" in done.stderr
+
+
+def test_the_watchdog_leaves_an_event_loop_that_turns_alone() -> None:
+    subprocess.run([sys.executable, "-c", _TURNS, "15", "0"], check=True)
