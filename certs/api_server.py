@@ -62,6 +62,7 @@ class BoundedApiClient(client.ApiClient):
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
         most_bytes: int | None = None,
+        accept: str = "application/json",
     ) -> Any:
         """One call, and the JSON of its answer.
 
@@ -73,7 +74,7 @@ class BoundedApiClient(client.ApiClient):
             ValueError: the answer is no JSON.
             AnswerTooLong: it has more than `most_bytes`.
         """
-        response = self._called(method, path, body, content_type, query or {}, None)
+        response = self._called(method, path, body, content_type, query or {}, None, accept)
         if most_bytes is None:
             return json.loads(response.read())  # type: ignore[no-untyped-call]  # it has no types
         content = response.response.read(most_bytes + 1)
@@ -121,8 +122,9 @@ class BoundedApiClient(client.ApiClient):
         content_type: str,
         query: Mapping[str, str],
         limit: Any,
+        accept: str = "application/json",
     ) -> rest.RESTResponse:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
         request = self.param_serialize(

@@ -27,6 +27,7 @@ from service.version import print_version_if_asked
 from webhook.answers import Answers
 from webhook.api_servers import ApiServers
 from webhook.certificate_keeper import CertificateKeeper
+from webhook.kubelets import Kubelets
 from webhook.kubernetes_clients import connect, description
 from webhook.lines import Lines
 from webhook.metrics import CaBundleMetrics, Metrics
@@ -45,7 +46,11 @@ _LONGEST_RELOAD_PAUSE_SECONDS = 5.0
 
 
 def background_tasks(
-    settings: Settings, certificate: ServingCertificate, metrics: Metrics, api_servers: ApiServers
+    settings: Settings,
+    certificate: ServingCertificate,
+    metrics: Metrics,
+    api_servers: ApiServers,
+    kubelets: Kubelets,
 ) -> list[Task]:
     """The tasks that run beside the admissions.
 
@@ -55,7 +60,7 @@ def background_tasks(
     """
     tasks: list[Task] = []
     if settings.reconcile:
-        tasks += _cluster_tasks(settings, certificate, metrics, api_servers)
+        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # there must be something to serve with before anything starts
@@ -79,10 +84,14 @@ def _reloading(files: CertificateFiles, seconds: float) -> Task:
 
 
 def _cluster_tasks(
-    settings: Settings, certificate: ServingCertificate, metrics: Metrics, api_servers: ApiServers
+    settings: Settings,
+    certificate: ServingCertificate,
+    metrics: Metrics,
+    api_servers: ApiServers,
+    kubelets: Kubelets,
 ) -> list[Task]:
-    """The tasks for the control plane's certificates, the namespaces' Secrets, and the API servers'
-    addresses."""
+    """The tasks for the control plane's certificates, the namespaces' Secrets, the API servers' addresses,
+    and what the kubelets can do."""
     api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         api,
@@ -111,7 +120,7 @@ def _cluster_tasks(
     reconciler = Reconciler(
         api, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
-    return [keeper.task(), api_servers.task(api), *reconciler.tasks()]
+    return [keeper.task(), api_servers.task(api), kubelets.task(api), *reconciler.tasks()]
 
 
 def _now() -> datetime:
@@ -124,6 +133,7 @@ def server(
     supervisor: Supervisor,
     metrics: Metrics,
     api_servers: ApiServers,
+    kubelets: Kubelets,
 ) -> Server:
     """The HTTPS server, not started, with its task added to `supervisor`. It accepts connections once there
     is a certificate to serve with. Raises SettingsError when it cannot listen."""
@@ -144,7 +154,11 @@ def server(
     )
     shares = Shares(api_servers.has, metrics.turned_away)
     metrics.watch(shares)
-    answers = Answers(settings.injection(), settings.left_alone(), metrics, Lines("webhook"))
+    metrics.watch_volumes(lambda: kubelets.support.objection is None)
+    lines = Lines("webhook")
+    answers = Answers(
+        settings.injection(), settings.left_alone(), metrics, lines, support=lambda: kubelets.support
+    )
     serving = Server(config, app, certificate.context, listening, answers, shares)
     supervisor.add(serving.task)
     return serving
@@ -167,11 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
-    api_servers = ApiServers(settings.api_server_networks())
+    api_servers, kubelets = ApiServers(settings.api_server_networks()), Kubelets()
     try:
-        tasks = background_tasks(settings, certificate, metrics, api_servers)
+        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets)
         supervisor = Supervisor(tasks, describe=description)
-        serving = server(settings, certificate, supervisor, metrics, api_servers)
+        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:

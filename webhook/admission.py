@@ -17,6 +17,7 @@ from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
 from webhook.review import AdmissionRequest
 from webhook.sidecar import Configuration
+from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
 
 class Admission(NamedTuple):
@@ -41,6 +42,7 @@ def admit(
     document: object,
     configuration: Configuration,
     excluded_namespaces: frozenset[str] = CLUSTER_NAMESPACES,
+    support: VolumeSupport = NOT_LOOKED,
 ) -> Admission:
     """The answer to the AdmissionReview `document`.
 
@@ -51,14 +53,17 @@ def admit(
     """
     request = review.read_request(document)
     try:
-        return _admit(request, configuration, excluded_namespaces)
+        return _admit(request, configuration, excluded_namespaces, support)
     except RefusalError as refusal:
         body = review.refused(request, refusal)
         return Admission(request, body, False, refusal.reason, str(refusal), _generate_name(request), 0)
 
 
 def _admit(
-    request: AdmissionRequest, configuration: Configuration, excluded_namespaces: frozenset[str]
+    request: AdmissionRequest,
+    configuration: Configuration,
+    excluded_namespaces: frozenset[str],
+    support: VolumeSupport,
 ) -> Admission:
     review.refuse_unknown_version(request)
     skip = skip_request(request, excluded_namespaces)
@@ -75,10 +80,12 @@ def _admit(
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
     if skip is not None:
         return _skipped(request, skip)
-    injection = inject_pod(pod, configuration)
-    body = review.allowed(request, injection.reason, injection.patch, injection.warnings)
-    operations = injection.encoded.number
-    return Admission(request, body, True, injection.reason, "", _generate_name(request), operations)
+    injection = inject_pod(pod, configuration, support)
+    body = review.allowed(
+        request, injection.reason, injection.patch, injection.warnings, delivery=injection.delivery
+    )
+    operations, message = injection.encoded.number, injection.delivery
+    return Admission(request, body, True, injection.reason, message, _generate_name(request), operations)
 
 
 def _skipped(request: AdmissionRequest, skip: Skip) -> Admission:

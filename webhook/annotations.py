@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from webhook.errors import RefusalError
-from webhook.layout import INJECT_LABEL, PREFIX
+from webhook.layout import DELIVERY_ANNOTATION, INJECT_LABEL, PREFIX
 from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
 
@@ -28,8 +28,11 @@ RESOURCES = {
     f"{PREFIX}memory-limit": "memory_limit",
 }
 KNOWN = frozenset(
-    {IMAGE, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES}
+    {IMAGE, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, DELIVERY_ANNOTATION}
+    | RESOURCES.keys()
 )
+# What tunes the pod agent means nothing where there is none.
+OF_POD_AGENT = (IMAGE, LOG_LEVEL, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES)
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 FILE_MODES = ("0400", "0440", "0444")
@@ -89,7 +92,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
     return Wishes(
         image=_image(annotations),
         log_level=_log_level(annotations),
-        ttl_seconds=_ttl(annotations),
+        ttl_seconds=read_ttl(annotations),
         containers=_containers(annotations),
         resources=_resources(annotations, defaults),
         warnings=(*_unknown(annotations), *_without_files(annotations)),
@@ -117,7 +120,8 @@ def _log_level(annotations: Mapping[str, str]) -> str | None:
     return value
 
 
-def _ttl(annotations: Mapping[str, str]) -> int | None:
+def read_ttl(annotations: Mapping[str, str]) -> int | None:
+    """The life of the Pod's certificates in seconds, where it states one. Raises RefusalError."""
     value = annotations.get(TTL)
     if value is None:
         return None

@@ -18,6 +18,7 @@ from webhook.errors import BadRequestError
 from webhook.lines import Lines
 from webhook.metrics import Metrics
 from webhook.sidecar import Configuration
+from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
 _INTERNAL_ERROR = 500
 _STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
@@ -51,19 +52,22 @@ class Answers:
         excluded_namespaces: frozenset[str],
         metrics: Metrics,
         lines: Lines,
+        support: Callable[[], VolumeSupport] = lambda: NOT_LOOKED,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`clock` is monotonic, in seconds, and measures the time of an answer."""
+        """`support` returns what is known of the cluster's kubelets; it calls nobody. `clock` is monotonic,
+        in seconds, and measures the time of an answer."""
         self._configuration = configuration
         self._excluded_namespaces = excluded_namespaces
         self._metrics = metrics
         self._lines = lines
+        self._support = support
         self.clock = clock
 
     def to(self, body: bytes, began: float) -> Answer:
         """The answer to `body`, whose request began at that time of the clock."""
         try:
-            admission = admit(parse(body), self._configuration, self._excluded_namespaces)
+            admission = admit(parse(body), self._configuration, self._excluded_namespaces, self._support())
         except BadRequestError as error:
             return self.refusal(error, began)
         except Exception as error:  # noqa: BLE001 - an unforeseen error must not end the connections of others

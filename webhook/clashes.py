@@ -8,7 +8,7 @@ the whole Pod, and that annotation does not resolve them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from webhook import sidecar
 from webhook.annotations import CONTAINERS, FILES, METRICS_PORT
@@ -27,8 +27,6 @@ from webhook.patch import Encoded
 from webhook.pod import Container, Pod
 from webhook.rawjson import string_at
 from webhook.reasons import AdmissionReason
-
-_ALL_VARIABLES = tuple(sidecar.VARIABLES.values())
 
 WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 
@@ -109,8 +107,12 @@ def refuse_port_clash(containers: Iterable[Container], metrics_port: int) -> Non
                 )
 
 
-def missing_variables(container: Container) -> tuple[Encoded, ...]:
-    """The injected variables that the container lacks, in a fixed order.
+def missing_variables(
+    container: Container,
+    variables: Mapping[str, str] = APPLICATION_VARIABLES,
+    encoded_variables: Mapping[str, Encoded] = sidecar.VARIABLES,
+) -> tuple[Encoded, ...]:
+    """Those of `variables` that the container lacks, in a fixed order.
 
     Variables from `envFrom` cannot be seen here, but `env` takes precedence over them.
 
@@ -122,17 +124,15 @@ def missing_variables(container: Container) -> tuple[Encoded, ...]:
         name = variable.get("name")
         if not isinstance(name, str):
             name = string_at(variable, "name", f"{container.field}.env[{index}]")
-        if name not in APPLICATION_VARIABLES:
+        if name not in variables:
             continue
-        if variable.get("value") != APPLICATION_VARIABLES[name]:
+        if variable.get("value") != variables[name]:
             # The message leaves out the value, which belongs to the pod author: messages end up in Events.
             raise RefusalError(
                 AdmissionReason.VARIABLE_CLASH,
                 f"{container.field}.env[{index}] sets {name} to another value than "
-                f"{APPLICATION_VARIABLES[name]}: remove it, or leave the container out with the annotation "
+                f"{variables[name]}: remove it, or leave the container out with the annotation "
                 f"{CONTAINERS}",
             )
         present.add(name)
-    if not present:
-        return _ALL_VARIABLES
-    return tuple(variable for name, variable in sidecar.VARIABLES.items() if name not in present)
+    return tuple(variable for name, variable in encoded_variables.items() if name not in present)

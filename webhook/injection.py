@@ -1,5 +1,6 @@
 """The injection of the pod agent into a Pod, and of its sockets into every container, as a JSON Patch; of the
-identity as files into those containers that ask for them.
+identity as files into those containers that ask for them. Where the Pod's delivery is `volume`, of the volume
+in which the kubelet keeps the identity.
 
     >>> injection = inject({"spec": {"containers": [{"name": "web"}]}}, configuration)
     >>> injection.reason
@@ -18,8 +19,9 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
-from webhook import clashes, mounts, sidecar
+from webhook import clashes, mounts, sidecar, volume_injection
 from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, FilesWish, Wishes, read_wishes
+from webhook.delivery import decide
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
 from webhook.patch import Encoded, Operations, append, appended, joined, prepend
@@ -29,6 +31,7 @@ from webhook.reasons import AdmissionReason
 from webhook.resources import raised
 from webhook.shared_processes import readers_of_memory
 from webhook.sidecar import Configuration
+from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
 # Each of them gets several operations. No kubelet runs so many, but a caller could ask for an answer of fifty
 # megabytes.
@@ -41,6 +44,8 @@ class Injection(NamedTuple):
     encoded: Operations
     reason: AdmissionReason
     warnings: tuple[str, ...] = ()
+    delivery: str = ""
+    """Sidecar or volume, and why, where an annotation had a say in it."""
 
     @property
     def patch(self) -> Encoded | None:
@@ -54,25 +59,25 @@ class Injection(NamedTuple):
         return operations
 
 
-def inject(raw: JSONObject, configuration: Configuration) -> Injection:
+def inject(raw: JSONObject, configuration: Configuration, support: VolumeSupport = NOT_LOOKED) -> Injection:
     """The patch that gives an identity to the Pod `raw`. It does not change `raw` itself.
 
     Raises:
         RefusalError: the Pod already uses a name, path, port or variable that an injected part needs, an
         annotation cannot be used, or `raw` is not a Pod. The message states what to change.
     """
-    return inject_pod(Pod(raw), configuration)
+    return inject_pod(Pod(raw), configuration, support)
 
 
-def inject_pod(pod: Pod, configuration: Configuration) -> Injection:
+def inject_pod(pod: Pod, configuration: Configuration, support: VolumeSupport) -> Injection:
     """The same as `inject`, for a Pod of which fields may have been read before."""
     try:
-        return _inject(pod, configuration)
+        return _inject(pod, configuration, support)
     except WrongTypeError as error:
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
 
 
-def _inject(pod: Pod, configuration: Configuration) -> Injection:
+def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> Injection:
     containers = pod.containers
     if not containers or containers[-1].place != "containers":
         raise WrongTypeError("spec.containers is missing or empty")
@@ -83,6 +88,11 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
             f"divide it, {clashes.WAY_OUT}",
         )
     clashes.refuse_container_clash(containers)
+    decision = decide(pod, support)
+    if decision.is_volume:
+        return Injection(
+            *volume_injection.additions(pod, decision, configuration.resources), decision.described
+        )
     others = [container for container in containers if container.name != CONTAINER]
     present = len(others) < len(containers)
     if present:
@@ -113,7 +123,7 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     warnings = _warnings(pod, others, wishes, configuration)
     if present:
         reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
-        return Injection(given, reason, warnings)
+        return Injection(given, reason, warnings, decision.described)
     resources = raised(pod.resources, wishes.resources)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
     if wishes.files is not None:
@@ -126,7 +136,8 @@ def _inject(pod: Pod, configuration: Configuration) -> Injection:
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, "/spec", "containers", [agent])
-    return Injection(joined([volumes, given, *resources, insertion]), AdmissionReason.INJECTED, warnings)
+    operations = joined([volumes, given, *resources, insertion])
+    return Injection(operations, AdmissionReason.INJECTED, warnings, decision.described)
 
 
 def _give(container: Container, pod: Pod, *, sockets: bool, files: bool) -> Operations:

@@ -101,6 +101,14 @@ class Metrics:
             registry=self.registry,
         ).set_function(seconds)
 
+    def watch_volumes(self, possible: Callable[[], bool]) -> None:
+        """Adds the gauge of whether the kubelet of each node can keep an identity in a volume."""
+        Gauge(
+            "vanadium_webhook_volumes_possible",
+            "1 where each node's kubelet can keep an identity in a volume, so that auto takes it; else 0.",
+            registry=self.registry,
+        ).set_function(possible)
+
     def exposition(self) -> bytes:
         """All metrics, in the text format that Prometheus scrapes."""
         return generate_latest(self.registry)

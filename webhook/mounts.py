@@ -9,7 +9,13 @@ from typing import Final, Literal, TypeAlias
 
 from webhook.annotations import CONTAINERS, FILES
 from webhook.errors import RefusalError
-from webhook.layout import FILES_DIRECTORY, FILES_VOLUME, SOCKET_DIRECTORY, SOCKET_VOLUME
+from webhook.layout import (
+    FILES_DIRECTORY,
+    FILES_VOLUME,
+    IDENTITY_VOLUME,
+    SOCKET_DIRECTORY,
+    SOCKET_VOLUME,
+)
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject
 from webhook.reasons import AdmissionReason
@@ -31,6 +37,7 @@ class Directory:
 
 SOCKETS: Final = Directory(SOCKET_VOLUME, SOCKET_DIRECTORY, "the socket directory", CONTAINERS)
 FILES_PLACE: Final = Directory(FILES_VOLUME, FILES_DIRECTORY, "the directory of files", FILES)
+IDENTITY: Final = Directory(IDENTITY_VOLUME, FILES_DIRECTORY, "the directory of the identity", CONTAINERS)
 
 
 def has(directory: Directory, container: Container, pod: Pod) -> bool:
@@ -65,24 +72,27 @@ def has(directory: Directory, container: Container, pod: Pod) -> bool:
     return found
 
 
-def refuse_other_mounts_of_files(containers: Iterable[Container], chosen: Collection[str]) -> None:
+def refuse_other_mounts_of_files(
+    containers: Iterable[Container], chosen: Collection[str], directory: Directory = FILES_PLACE
+) -> None:
     """Raises RefusalError for a container that mounts the volume of files, and is not chosen for it, or could
     write there. Elsewhere and read-only, a chosen one may mount it."""
     for container in containers:
         for index, mount in enumerate(container.mounts):
-            if mount.get("name") != FILES_VOLUME:
+            if mount.get("name") != directory.volume:
                 continue
             where = f"{container.field}.volumeMounts[{index}]"
             if container.name not in chosen:
                 raise RefusalError(
                     AdmissionReason.MOUNT_PATH_CLASH,
-                    f"{where} mounts the volume {FILES_VOLUME}, and the annotation {FILES} does not name the "
-                    f"container {container.name[:80]}: name it there, or leave the mount out",
+                    f"{where} mounts the volume {directory.volume}, and the annotation "
+                    f"{directory.annotation} does not name the container {container.name[:80]}: name it "
+                    f"there, or leave the mount out",
                 )
             if mount.get("readOnly") is not True:
                 raise RefusalError(
                     AdmissionReason.MOUNT_PATH_CLASH,
-                    f"{where} mounts the volume {FILES_VOLUME} writable: state readOnly: true",
+                    f"{where} mounts the volume {directory.volume} writable: state readOnly: true",
                 )
 
 

@@ -12,6 +12,8 @@ class AdmissionReason(StrEnum):
     INJECTED = "Injected"
     SOCKET_ADDED = "SocketAdded"  # our container was there already; containers added later got the socket
     ALREADY_INJECTED = "AlreadyInjected"
+    VOLUME_INJECTED = "VolumeInjected"
+    VOLUME_MOUNTED = "VolumeMounted"  # our volume was there already; containers added later got it
 
     # Left as it is, on purpose.
     NOT_A_CREATE = "NotACreate"
@@ -34,6 +36,7 @@ class AdmissionReason(StrEnum):
     SERVICE_ACCOUNT_CHANGED = "ServiceAccountChanged"
     MALFORMED_POD = "MalformedPod"
     TOO_MANY_CONTAINERS = "TooManyContainers"
+    VOLUME_NOT_POSSIBLE = "VolumeNotPossible"
     UNSUPPORTED_REVIEW_VERSION = "UnsupportedReviewVersion"
 
     # Not a review at all: answered 4xx.

@@ -90,8 +90,10 @@ def allowed(
     reason: AdmissionReason,
     patch: Encoded | None = None,
     warnings: Sequence[str] = (),
+    *,
+    delivery: str = "",
 ) -> bytes:
-    """A review that admits the request, changed by `patch`."""
+    """A review that admits the request, changed by `patch`; `delivery` is for the audit log."""
     more = ""
     if warnings:
         more = f',"warnings":{encoded([warning[:_LONGEST_WARNING] for warning in warnings])}'
@@ -99,7 +101,9 @@ def allowed(
     if patch is not None:
         text = b2a_base64(patch.encode("ascii"), newline=False).decode("ascii")
         more += f',"patchType":"JSONPatch","patch":"{text}"'
-    return _answer(request, "true", reason, more)
+    return _answer(
+        request, "true", reason, more, f',"delivery":{encoded_string(delivery)}' if delivery else ""
+    )
 
 
 def refused(request: AdmissionRequest, refusal: RefusalError) -> bytes:
@@ -113,11 +117,17 @@ def refused(request: AdmissionRequest, refusal: RefusalError) -> bytes:
     return _answer(request, "false", refusal.reason, f',"status":{encoded(status)}')
 
 
-def _answer(request: AdmissionRequest, is_allowed: Encoded, reason: AdmissionReason, more: str) -> bytes:
+def _answer(
+    request: AdmissionRequest,
+    is_allowed: Encoded,
+    reason: AdmissionReason,
+    more: Encoded,
+    more_annotations: Encoded = "",
+) -> bytes:
     # The API server writes auditAnnotations to its audit log, under the webhook's name. Nothing else records,
     # for later, why a Pod was left as it is.
     return (
         f'{{"apiVersion":{encoded_string(request.api_version)},"kind":"AdmissionReview","response":'
         f'{{"uid":{encoded_string(request.uid)},"allowed":{is_allowed},'
-        f'"auditAnnotations":{{"reason":"{reason.value}"}}{more}}}}}'
+        f'"auditAnnotations":{{"reason":"{reason.value}"{more_annotations}}}{more}}}}}'
     ).encode("ascii")

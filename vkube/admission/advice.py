@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from webhook.annotations import METRICS_PORT
-from webhook.layout import DISABLED, ENABLED, INJECT_LABEL
+from webhook.layout import DELIVERY_ANNOTATION, DISABLED, ENABLED, INJECT_LABEL
 from webhook.reasons import AdmissionReason
 
 _RENAME = "rename it in your manifest: these names belong to the pod agent (docs/settings.md)"
 _ADVICE = {
     AdmissionReason.INJECTED: "nothing: it gets an identity when it is created",
     AdmissionReason.SOCKET_ADDED: "nothing: containers that another webhook added get the sockets too",
-    AdmissionReason.ALREADY_INJECTED: "nothing: it has the pod agent already",
+    AdmissionReason.ALREADY_INJECTED: "nothing: it has the pod agent, or the volume, already",
+    AdmissionReason.VOLUME_INJECTED: "nothing: the kubelet gives it an identity when it is created",
+    AdmissionReason.VOLUME_MOUNTED: "nothing: containers that another webhook added get the volume too",
+    AdmissionReason.VOLUME_NOT_POSSIBLE: f"annotate the Pod template {DELIVERY_ANNOTATION}: auto, or sidecar",
     AdmissionReason.EXCLUDED_NAMESPACE: "run it in another namespace: this one is left alone "
     "(--excluded-namespaces of the webhook)",
     AdmissionReason.MIRROR_POD: "make it a Pod of the API server: the kubelet made this one from a file",

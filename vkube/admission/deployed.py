@@ -14,8 +14,9 @@ from vkube.admission.selectors import mismatch
 from vkube.configuration import Configuration
 from vkube.connection.cluster import Cluster
 from vkube.errors import ClusterError
-from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.layout import ENABLED, INJECT_LABEL, TRUST_BUNDLE
 from webhook.settings import PREFIX, Settings
+from webhook.volume_support import GROUP_VERSION, NO_CLUSTER, Kubelet, VolumeSupport, support
 
 WEBHOOK = "webhook"
 CONFIGURATION = "vanadium-webhook"
@@ -39,10 +40,11 @@ class DeployedSettings(Settings):
 class Rules:
     """Which Pods the API servers send to the webhook: the selectors of our MutatingWebhookConfiguration.
 
-    `entry` is None when the cluster has none.
+    `entry` is None when the cluster has none. `volumes` is what the webhook finds of the cluster's kubelets.
     """
 
     entry: Mapping[str, Any] | None
+    volumes: VolumeSupport = NO_CLUSTER
 
     def why_not_called(self, namespace: Mapping[str, Any], pod: Mapping[str, Any]) -> str | None:
         """Why the webhook is not asked about a Pod there; None when it is asked."""
@@ -69,7 +71,22 @@ def rules(cluster: Cluster) -> Rules:
     """The rules in force. Raises ClusterError, UnreachableError."""
     path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     found = cluster.find(f"{path}/{CONFIGURATION}")
-    return Rules((found.get("webhooks") or [None])[0] if found else None)
+    return Rules((found.get("webhooks") or [None])[0] if found else None, _volumes(cluster))
+
+
+def _volumes(cluster: Cluster) -> VolumeSupport:
+    group = f"/apis/{GROUP_VERSION}"
+    try:
+        served = (cluster.find(group) or {}).get("resources") or []
+        bundle = cluster.find(f"{group}/clustertrustbundles/{TRUST_BUNDLE}")
+        kubelets = [
+            Kubelet(one["metadata"]["name"], str(node.get("kubeletVersion")))
+            for one in cluster.items("/api/v1/nodes")
+            if (node := (one.get("status") or {}).get("nodeInfo") or {}).get("operatingSystem") != "windows"
+        ]
+    except ClusterError as error:  # not everybody may list nodes, and few Pods ask for volumes
+        return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300])
+    return support([str(one.get("name")) for one in served], kubelets, has_trust_bundle=bundle is not None)
 
 
 def settings_of(cluster: Cluster) -> Settings:

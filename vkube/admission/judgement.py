@@ -11,15 +11,23 @@ from typing import Any
 import jsonpatch
 
 from vkube.local.admission import review_of
+from webhook import volume
 from webhook.admission import admit
 from webhook.errors import BadRequestError
 from webhook.layout import CONTAINER
 from webhook.reasons import AdmissionReason
 from webhook.settings import Settings
+from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
 Object = dict[str, Any]
 # Served: the Pod has an identity, or gets one.
-_SERVED = (AdmissionReason.INJECTED, AdmissionReason.SOCKET_ADDED, AdmissionReason.ALREADY_INJECTED)
+_SERVED = (
+    AdmissionReason.INJECTED,
+    AdmissionReason.SOCKET_ADDED,
+    AdmissionReason.ALREADY_INJECTED,
+    AdmissionReason.VOLUME_INJECTED,
+    AdmissionReason.VOLUME_MOUNTED,
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +55,11 @@ class Judgement:
         return "injected" if self.served else "skipped"
 
 
-def judge(pod: Object, settings: Settings) -> Judgement:
-    """The webhook's own answer about the creation of `pod`, which has a name and a namespace."""
+def judge(pod: Object, settings: Settings, support: VolumeSupport = NO_CLUSTER) -> Judgement:
+    """The webhook's own answer about the creation of `pod`, which has a name and a namespace, with `support`
+    as what it finds of the cluster's kubelets."""
     try:
-        admission = admit(review_of(pod), settings.injection(), settings.left_alone())
+        admission = admit(review_of(pod), settings.injection(), settings.left_alone(), support)
     except BadRequestError as error:
         return Judgement(pod, pod, [], error.reason, str(error), False, ())
     response = admission.answer["response"]
@@ -66,8 +75,15 @@ def judge(pod: Object, settings: Settings) -> Judgement:
     )
 
 
-def has_pod_agent(pod: Object) -> bool:
-    """Whether a container of the Pod has the pod agent's name."""
+def is_injected(pod: Object) -> bool:
+    """Whether the Pod has a container with the pod agent's name, or the volume that a kubelet keeps."""
     spec = pod.get("spec") or {}
     containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    return any(isinstance(one, dict) and one.get("name") == CONTAINER for one in containers)
+    has_agent = any(isinstance(one, dict) and one.get("name") == CONTAINER for one in containers)
+    return has_agent or has_volume(pod)
+
+
+def has_volume(pod: Object) -> bool:
+    """Whether the kubelet keeps the Pod's identity in a volume."""
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    return any(isinstance(one, dict) and volume.is_ours(one) for one in volumes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vkube.admission.judgement import has_pod_agent
+from vkube.admission.judgement import is_injected
 from vkube.checks.check import Check, Found, Problems, Verdict
 from vkube.checks.facts import Facts
 from webhook.layout import CONTAINER
@@ -29,7 +29,7 @@ def _credentials(facts: Facts) -> Problems:
 
 def _without_identity(facts: Facts) -> Problems:
     for name, pods in facts.applications.items():
-        lacking = sum(not has_pod_agent(one) for one in pods if _is_running(one))
+        lacking = sum(not is_injected(one) for one in pods if _is_running(one))
         if lacking:
             yield Found(
                 f"{lacking} Pods of {name} have no pod agent",

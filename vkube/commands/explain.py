@@ -10,7 +10,7 @@ from typing import Any
 from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, default_settings, rules, settings_of
 from vkube.admission.explanation import explanation, shown
-from vkube.admission.judgement import has_pod_agent, judge
+from vkube.admission.judgement import is_injected, judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
 from vkube.admission.templates import Template, replaced
 from vkube.admission.workloads import is_there
@@ -25,6 +25,7 @@ from vkube.workloads.live import pods_of
 from vkube.workloads.sources import SUFFIXES, documents, mapping
 from vkube.workloads.template import COLLECTIONS
 from webhook.settings import Settings
+from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
 
 def explain(parser: argparse.ArgumentParser) -> Run:
@@ -72,9 +73,11 @@ def _explain(options: argparse.Namespace) -> int:
         settings, namespace = default_settings(load(options.config)), options.namespace or "default"
         found: list[tuple[Template, str | None]]
         found = [(one, None) for one in _templates([options.subject], namespace)]
+        support = NO_CLUSTER
     else:
         with Cluster.of(options) as cluster:
             settings, in_force = settings_of(cluster), rules(cluster)
+            support = in_force.volumes
             made: dict[str, Any] = {}
             if _is_file(options.subject):
                 templates = _templates([options.subject], cluster.namespace, made)
@@ -82,33 +85,37 @@ def _explain(options: argparse.Namespace) -> int:
                 live = _live(cluster, options.subject)
                 templates, missed = [_template(live)], _missed(cluster, live)
             found = [(one, _not_called(cluster, in_force, one, made)) for one in templates]
-    explanations = [explanation(one, judge(one.pod, settings), unasked, missed) for one, unasked in found]
+    explanations = [
+        explanation(one, judge(one.pod, settings, support), unasked, missed) for one, unasked in found
+    ]
     text = document({"items": explanations}, options.output)
     sys.stdout.write("\n".join(map(shown, explanations)) if text is None else text)
     return ExitCode.DONE if all(one["identity"] for one in explanations) else ExitCode.FINDINGS
 
 
 def _inject(options: argparse.Namespace) -> None:
-    settings, namespace = _settings(options)
-    printed = [_injected(one, namespace, settings, where) for where, one in documents(options.filename)]
+    settings, namespace, support = _settings(options)
+    printed = [
+        _injected(one, namespace, settings, support, where) for where, one in documents(options.filename)
+    ]
     sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
 
 
-def _settings(options: argparse.Namespace) -> tuple[Settings, str]:
-    """The webhook's settings, and the namespace of manifests that name none."""
+def _settings(options: argparse.Namespace) -> tuple[Settings, str, VolumeSupport]:
+    """The webhook's settings, the namespace of manifests that name none, and what the kubelets can do."""
     if options.default_settings:
         from vkube.configuration import load
 
-        return default_settings(load(options.config)), options.namespace or "default"
+        return default_settings(load(options.config)), options.namespace or "default", NO_CLUSTER
     with Cluster.of(options) as cluster:
-        return settings_of(cluster), cluster.namespace
+        return settings_of(cluster), cluster.namespace, rules(cluster).volumes
 
 
-def _injected(manifest: Any, namespace: str, settings: Settings, where: str) -> Any:
+def _injected(manifest: Any, namespace: str, settings: Settings, support: VolumeSupport, where: str) -> Any:
     template = Template.of(mapping(manifest, where), namespace)
     if template is None:
         return manifest
-    judgement = judge(template.pod, settings)
+    judgement = judge(template.pod, settings, support)
     if not judgement.allowed:
         raise ManifestError(
             f"{where}, {template.title}: {judgement.message}. To do: {advice(judgement.reason)}"
@@ -160,7 +167,7 @@ def _template(live: dict[str, Any]) -> Template:
 def _missed(cluster: Cluster, live: dict[str, Any]) -> list[str]:
     """The names of its Pods that have no pod agent; of a workload's, those that have not ended."""
     found = [live] if live["kind"] == "Pod" else filter(is_there, pods_of(cluster, live))
-    return sorted(one["metadata"]["name"] for one in found if not has_pod_agent(one))
+    return sorted(one["metadata"]["name"] for one in found if not is_injected(one))
 
 
 def _not_called(cluster: Cluster, in_force: Rules, template: Template, made: dict[str, Any]) -> str | None:

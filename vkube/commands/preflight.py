@@ -9,7 +9,7 @@ from typing import Any
 
 from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
-from vkube.admission.judgement import has_pod_agent, judge
+from vkube.admission.judgement import is_injected, judge
 from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads
@@ -80,7 +80,7 @@ def _preflight(options: argparse.Namespace) -> int:
 
 def foreseen(template: Template, settings: Settings, namespace: Any, in_force: Rules) -> dict[str, Any]:
     """What happens to a workload's Pods once its namespace is labelled."""
-    judgement = judge(template.pod, settings)
+    judgement = judge(template.pod, settings, in_force.volumes)
     row = {
         "workload": f"{template.kind.lower()}/{template.name}",
         "result": judgement.outcome,
@@ -138,12 +138,12 @@ def lacking(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
     described, in_force, settings = _namespace(cluster, namespace), rules(cluster), settings_of(cluster)
     for pod in pods(cluster, namespace):
         template = Template.of(pod, namespace)
-        if template is None or has_pod_agent(pod):
+        if template is None or is_injected(pod):
             continue
         unasked = in_force.why_not_called(described, pod)
         if unasked is not None:
             raise ClusterError(unasked)
-        if judge(template.pod, settings).served:
+        if judge(template.pod, settings, in_force.volumes).served:
             yield pod
 
 

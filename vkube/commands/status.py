@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from vkube.admission.deployed import Rules, rules, settings_of
-from vkube.admission.judgement import has_pod_agent, judge
+from vkube.admission.judgement import is_injected, judge
 from vkube.admission.templates import Template
 from vkube.admission.workloads import pods
 from vkube.command_line import options as shared
@@ -107,9 +107,9 @@ def uninjected(cluster: Cluster, namespace: str | None) -> list[Item]:
 
 def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> Item | None:
     template = Template.of(pod, pod["metadata"]["namespace"])
-    if template is None or has_pod_agent(pod) or in_force.why_not_called(namespace, pod) is not None:
+    if template is None or is_injected(pod) or in_force.why_not_called(namespace, pod) is not None:
         return None
-    judgement = judge(template.pod, settings)
+    judgement = judge(template.pod, settings, in_force.volumes)
     if judgement.outcome == "skipped":
         return None  # on purpose
     why = "created before the label, or while the webhook was away" if judgement.served else judgement.message

@@ -12,7 +12,7 @@ import yaml
 from tests.pods import container, pod, restricted_container
 from tests.vkube.command import called, vkube
 from vkube.admission.advice import _ADVICE, advice
-from vkube.admission.judgement import has_pod_agent
+from vkube.admission.judgement import is_injected
 from vkube.admission.selectors import mismatch
 from vkube.admission.templates import Template
 from vkube.workloads.template import PATHS
@@ -44,7 +44,7 @@ def test_each_kind_of_workload_is_injected_in_its_template(tmp_path: Path, kind:
     assert printed[0] == service
     template = Template.of(printed[1], "default")
     assert template is not None
-    assert has_pod_agent(template.pod)
+    assert is_injected(template.pod)
     assert Template.of(manifest, "default") is not None
     again = written(tmp_path, *printed)
     assert list(yaml.safe_load_all(vkube("inject", "-f", again, OFFLINE))) == printed

@@ -1,0 +1,58 @@
+"""When a cluster's kubelets can keep identities in a volume."""
+
+from __future__ import annotations
+
+import pytest
+
+from webhook.kubelets import of_table
+from webhook.volume_support import RESOURCES, Kubelet, VolumeSupport, support
+
+ABLE = Kubelet("node-1", "v1.37.2")
+
+
+@pytest.mark.parametrize("version", ["v1.37.0", "v1.37.2-eks-1a2b3c", "v1.38.0+k3s1", "v2.0.0"])
+def test_a_kubelet_of_1_37_or_newer_can(version: str) -> None:
+    assert support(RESOURCES, [Kubelet("a", version)], has_trust_bundle=True) == VolumeSupport(None)
+
+
+@pytest.mark.parametrize("version", ["v1.36.9", "v1.9.0", "", "1.37.0", "v1.37", "v9999999999.1.0", "none"])
+def test_an_older_kubelet_and_one_that_states_no_version_cannot(version: str) -> None:
+    found = support(RESOURCES, [Kubelet("old", version)], has_trust_bundle=True)
+    assert found.impossible == (f"1 of 1 nodes have a kubelet older than 1.37, for example old ({version})")
+    found = support(RESOURCES, [ABLE, Kubelet("old", version)], has_trust_bundle=True)
+    assert found.impossible is None
+    assert found.incomplete == found.objection
+    assert found.incomplete == f"1 of 2 nodes have a kubelet older than 1.37, for example old ({version})"
+
+
+def test_an_api_server_without_the_resources_cannot() -> None:
+    found = support(["clustertrustbundles", "certificatesigningrequests"], [ABLE], has_trust_bundle=True)
+    assert found.impossible == (
+        "the API server does not serve podcertificaterequests of certificates.k8s.io/v1"
+    )
+
+
+def test_a_cluster_agent_that_keeps_no_roots_signs_for_no_kubelet() -> None:
+    found = support(RESOURCES, [ABLE], has_trust_bundle=False)
+    assert "there is no ClusterTrustBundle vanadium.io:replica:roots" in str(found.impossible)
+
+
+def test_a_cluster_that_has_no_node_yet_hinders_nothing() -> None:
+    assert support(RESOURCES, [], has_trust_bundle=True) == VolumeSupport(None)
+
+
+def test_what_a_node_states_about_itself_fills_no_message() -> None:
+    found = support(RESOURCES, [Kubelet("n" * 10_000, "v" * 10_000)], has_trust_bundle=True)
+    assert len(str(found.impossible)) < 300
+
+
+def test_nodes_are_read_from_the_table_that_an_api_server_prints_without_windows() -> None:
+    def row(name: str, version: str, system: str) -> object:
+        metadata = {"name": name, "labels": {"kubernetes.io/os": system}}
+        return {"cells": [name, "Ready", version], "object": {"metadata": metadata}}
+
+    table = {
+        "columnDefinitions": [{"name": "Name"}, {"name": "Status"}, {"name": "Version"}],
+        "rows": [row("a", "v1.37.2", "linux"), row("w", "v1.30.0", "windows")],
+    }
+    assert of_table(table) == [Kubelet("a", "v1.37.2")]

@@ -1,0 +1,93 @@
+"""What the cluster's kubelets can do, looked up beside the admissions, which call nobody.
+
+It asks for the table that `kubectl get nodes` prints, because a whole Node has tens of kilobytes.
+https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from kubernetes.client.exceptions import NotFoundException
+
+from certs.api_server import BoundedApiClient
+from service.supervisor import BackOff, Task
+from service.threads import in_daemon_thread
+from webhook.kubernetes_clients import API_SERVER_ERRORS
+from webhook.layout import TRUST_BUNDLE
+from webhook.volume_support import GROUP_VERSION, NOT_LOOKED, Kubelet, VolumeSupport, support
+
+_EVERY_SECONDS = 15.0
+_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_PAGE = 500
+_GROUP = f"/apis/{GROUP_VERSION}"
+_OS_LABEL = "kubernetes.io/os"
+
+_log = structlog.stdlib.get_logger("webhook.kubelets")
+
+
+class Kubelets:
+    """What is known of them; for use by several threads."""
+
+    def __init__(self) -> None:
+        self.support: VolumeSupport = NOT_LOOKED
+
+    def task(self, api: BoundedApiClient) -> Task:
+        """Keeps it up to date. What was found last holds while the API server does not answer."""
+
+        async def look() -> None:
+            found = await in_daemon_thread("kubelets", lambda: _support(api))
+            if found != self.support:
+                self.support = found
+                _log.info(
+                    "identities in volumes", possible=found.objection is None, objection=found.objection
+                )
+
+        return Task(
+            "kubelets",
+            look,
+            period=_EVERY_SECONDS,
+            failure="what the kubelets can do was not read",
+            expected=API_SERVER_ERRORS,
+            back_off=BackOff(1.0, _EVERY_SECONDS),
+        )
+
+
+def _support(api: BoundedApiClient) -> VolumeSupport:
+    """Raises what the Kubernetes client raises."""
+    served = _found(api, _GROUP)
+    names = [str(one.get("name")) for one in (served or {}).get("resources") or []]
+    has_trust_bundle = _found(api, f"{_GROUP}/clustertrustbundles/{TRUST_BUNDLE}") is not None
+    return support(names, _kubelets(api), has_trust_bundle=has_trust_bundle)
+
+
+def _found(api: BoundedApiClient, path: str) -> Any:
+    try:
+        return api.json("GET", path)
+    except NotFoundException:
+        return None
+
+
+def _kubelets(api: BoundedApiClient) -> list[Kubelet]:
+    kubelets: list[Kubelet] = []
+    following = ""
+    while True:
+        page = {"limit": str(_PAGE), **({"continue": following} if following else {})}
+        table = api.json("GET", "/api/v1/nodes", query=page, accept=_TABLE)
+        kubelets += of_table(table)
+        following = table["metadata"].get("continue") or ""
+        if not following:
+            return kubelets
+
+
+def of_table(table: Any) -> list[Kubelet]:
+    """The kubelets of a table of nodes, without Windows'."""
+    columns = [one["name"] for one in table["columnDefinitions"]]
+    version = columns.index("Version")
+    found = []
+    for row in table.get("rows") or []:
+        metadata = row["object"]["metadata"]
+        if (metadata.get("labels") or {}).get(_OS_LABEL) != "windows":
+            found.append(Kubelet(metadata["name"], str(row["cells"][version])))
+    return found

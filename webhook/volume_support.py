@@ -1,0 +1,76 @@
+"""Whether a cluster's kubelets can keep identities in a volume. Pure: there are no API calls here.
+
+Kubernetes 1.37 has what is needed by default. In 1.35 and 1.36 it was behind feature gates, and with another
+version of the API, so those count as unable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from webhook.layout import SIGNER, TRUST_BUNDLE
+
+GROUP_VERSION: Final = "certificates.k8s.io/v1"
+RESOURCES: Final = frozenset({"podcertificaterequests", "clustertrustbundles"})
+FIRST_VERSION: Final = (1, 37)
+_VERSION = re.compile(r"v(\d{1,4})\.(\d{1,4})[.+-]")
+_LONGEST_SHOWN = 63
+
+
+class Kubelet(NamedTuple):
+    """A node's name, and the version that its kubelet states."""
+
+    node: str
+    version: str
+
+
+class VolumeSupport(NamedTuple):
+    """What stands in the way of a volume; None where nothing does."""
+
+    impossible: str | None
+    """Why no Pod can have one."""
+    incomplete: str | None = None
+    """Why a Pod cannot have one on each node."""
+
+    @property
+    def objection(self) -> str | None:
+        """Why not each Pod can have one, wherever it is scheduled."""
+        return self.impossible or self.incomplete
+
+
+NOT_LOOKED: Final = VolumeSupport("the webhook has not been able to look at the cluster's nodes yet")
+NO_CLUSTER: Final = VolumeSupport("there is no kubelet here, which would keep it")
+
+
+def support(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bundle: bool) -> VolumeSupport:
+    """What the cluster's state means.
+
+    Args:
+        served: the resources of `GROUP_VERSION` that the API server serves.
+        kubelets: those of all nodes but Windows', where no Pod gets an identity.
+        has_trust_bundle: whether the ClusterTrustBundle with the roots exists. A cluster agent that signs for
+            kubelets makes it, and a Pod does not start without it.
+    """
+    if missing := sorted(RESOURCES.difference(served)):
+        return VolumeSupport(f"the API server does not serve {' and '.join(missing)} of {GROUP_VERSION}")
+    if not has_trust_bundle:
+        return VolumeSupport(
+            f"there is no ClusterTrustBundle {TRUST_BUNDLE}: the cluster agent does not sign for {SIGNER}"
+        )
+    older = sorted(one for one in kubelets if not _is_able(one.version))
+    if not older:
+        return VolumeSupport(None)
+    node, version = (text[:_LONGEST_SHOWN] for text in older[0])
+    needed = ".".join(map(str, FIRST_VERSION))
+    why = (
+        f"{len(older)} of {len(kubelets)} nodes have a kubelet older than {needed}, "
+        f"for example {node} ({version})"
+    )
+    return VolumeSupport(why) if len(older) == len(kubelets) else VolumeSupport(None, why)
+
+
+def _is_able(version: str) -> bool:
+    found = _VERSION.match(version)
+    return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION
