@@ -64,7 +64,7 @@ class Answers:
         self._support = support
         self.clock = clock
 
-    def to(self, body: bytes, began: float) -> Answer:
+    def to(self, body: bytes | bytearray, began: float) -> Answer:
         """The answer to `body`, whose request began at that time of the clock."""
         try:
             admission = admit(parse(body), self._configuration, self._excluded_namespaces, self._support())

@@ -54,7 +54,7 @@ def truncated() -> BadRequestError:
     return BadRequestError(400, AdmissionReason.BODY_TRUNCATED, "the connection ended within the body")
 
 
-def parse(body: bytes) -> object:
+def parse(body: bytes | bytearray) -> object:
     """The JSON value in `body`. Where an object has a key twice, the last one counts, as for the API server.
 
     Raises:
@@ -77,7 +77,7 @@ def parse(body: bytes) -> object:
         return _parsed_slowly(body)
 
 
-def _parsed_slowly(body: bytes) -> object:
+def _parsed_slowly(body: bytes | bytearray) -> object:
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError as error:

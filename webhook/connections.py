@@ -36,7 +36,9 @@ REQUEST_SECONDS = 5.0
 # An API server keeps idle connections for 90 seconds. If we closed one first, a review on its way at that
 # moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
 IDLE_SECONDS = 120.0
-_LONGEST_HEAD = 64 * 1024
+_LONGEST_HEAD = 16 * 1024
+# An API server sends ten. As objects, the shortest headers take thirty times their bytes.
+_MOST_HEADERS = 64
 # What may wait for a client that does not read, before its next request has to wait.
 _UNREAD_BYTES = 64 * 1024
 
@@ -67,10 +69,10 @@ class Connection(asyncio.BufferedProtocol):
 
     place: Place
     _transport: asyncio.Transport
+    _parser: httptools.HttpRequestParser
 
     def __init__(self, handling: Handling) -> None:
         self._handling = handling
-        self._parser = httptools.HttpRequestParser(self)
         self.made = False
         self.handshake: asyncio.Task[None] | None = None
         self._deadline = 0.0
@@ -81,7 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         self._head_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._chunks: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._size = 0
         self._began = 0.0
         # What becomes of the connection.
@@ -91,12 +93,14 @@ class Connection(asyncio.BufferedProtocol):
         self._is_over = False  # the last answer is written
         self._is_refused = False  # answered already: the rest of the request is thrown away
         self._is_paused = False  # the client does not read
+        self._is_lost = False
 
     # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_UNREAD_BYTES)
+        self._parser = httptools.HttpRequestParser(self)
         self.made = True
         self._deadline = self._handling.now() + IDLE_SECONDS
         self._handling.state.connections.add(self)  # type: ignore[arg-type]  # it calls `shutdown` only
@@ -106,7 +110,11 @@ class Connection(asyncio.BufferedProtocol):
             self._handling.answers.refusal(bodies.truncated(), self._began)
         self._handling.state.connections.discard(self)
         self._handling.shares.release(self.place)
-        self._chunks = []
+        self._body = b""
+        # Without the circles to both, the connection and its buffers are gone now, and not when garbage is
+        # collected.
+        self._is_lost = True
+        del self._parser, self._transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _RECEIVED
@@ -131,11 +139,11 @@ class Connection(asyncio.BufferedProtocol):
         self._head_bytes += nbytes
         if self._head_bytes > _LONGEST_HEAD:
             if not self._is_refused:
-                self._refuse(BadRequestError(431, AdmissionReason.HEAD_TOO_LARGE, "the head is too large"))
+                self._refuse_head()
             self._transport.close()
         elif self._is_refused:
             return
-        elif self._is_review and not self._handling.shares.hold(self.place, self._size):
+        elif not self._handling.shares.hold(self.place, self._size + self._head_bytes):
             self._refuse_for_room()
 
     def eof_received(self) -> bool:
@@ -175,11 +183,17 @@ class Connection(asyncio.BufferedProtocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_head:  # afterwards come trailers
+        if self._has_head or self._is_refused:
+            return  # a trailer, or what is thrown away
+        if len(self._headers) == _MOST_HEADERS:
+            self._refuse_head()
+        else:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._has_head = True
+        if self._is_refused:
+            return
         self._began = self._handling.answers.clock()
         if not self._parser.should_keep_alive():
             self._is_last = True
@@ -206,8 +220,12 @@ class Connection(asyncio.BufferedProtocol):
         self._size += len(chunk)
         if self._size > bodies.LIMIT:
             self._refuse(bodies.too_large())
+        elif not self._body:
+            self._body = chunk  # nearly always the only one
         else:
-            self._chunks.append(chunk)
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += chunk  # one block, because an object for each of many small chunks takes far more
 
     def on_message_complete(self) -> None:
         self._is_arriving = False
@@ -225,17 +243,18 @@ class Connection(asyncio.BufferedProtocol):
     # Answers
 
     def _answer(self) -> None:
-        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        body = self._body
         self._forget_body()
         self._write(self._handling.answers.to(body, self._began))
 
     def _answer_later(self) -> None:
         self._is_answering = False
-        if not self._transport.is_closing():
+        if self._can_answer():
             self._answer()
 
     def _begin_page(self) -> None:
         self._is_answering = True
+        self._forget_body()
         method = self._parser.get_method().decode("ascii")
         coroutine = page(self._handling.app, method, self._url, self._headers)
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -245,9 +264,11 @@ class Connection(asyncio.BufferedProtocol):
     def _end_page(self, task: asyncio.Task[Page]) -> None:
         self._handling.state.tasks.discard(task)
         self._is_answering = False
-        if task.cancelled() or self._transport.is_closing():
-            return
-        self._write(*task.result())
+        if not task.cancelled() and self._can_answer():
+            self._write(*task.result())
+
+    def _can_answer(self) -> bool:
+        return not self._is_lost and not self._transport.is_closing()
 
     def _refuse(self, error: BadRequestError) -> None:
         """Answers 4xx. The rest of the request is thrown away, so that the client reads the answer before the
@@ -258,12 +279,15 @@ class Connection(asyncio.BufferedProtocol):
         self._is_refused = True
         self._forget_body()
 
+    def _refuse_head(self) -> None:
+        self._refuse(BadRequestError(431, AdmissionReason.HEAD_TOO_LARGE, "the head is too large"))
+
     def _refuse_for_room(self) -> None:
         message = "there is no room for more bodies at this moment"
         self._refuse(BadRequestError(429, AdmissionReason.NO_ROOM, message))
 
     def _forget_body(self) -> None:
-        self._chunks = []
+        self._body = b""
         self._size = 0
         if self.place.bytes:
             self._handling.shares.hold(self.place, 0)
@@ -297,6 +321,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Ends the connection at once, also before it is made."""
+        if self._is_lost:
+            return
         if self.made:
             self._transport.abort()
         elif self.handshake is not None:

@@ -84,6 +84,7 @@ class Shares:
         """Gives the place back, with its bytes. A second call changes nothing."""
         self.bytes -= place.bytes
         place.bytes = 0
+        place.end = _nothing  # the connection has its place: without a circle it is gone at once
         self._of(place).pop(place, None)
 
     def hold(self, place: Place, count: int) -> bool:
@@ -117,8 +118,13 @@ class Shares:
         return self._api_servers if place.is_api_server else self._others
 
     def _end(self, place: Place) -> None:
+        end = place.end
         self.release(place)
-        place.end()
+        end()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _total(places: Iterable[Place]) -> int:

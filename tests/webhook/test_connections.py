@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import ssl
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import uvloop
 from uvicorn.server import ServerState
 
 from tests.pods import container, pod, review
 from tests.waiting import until
 from tests.webhook.applying import CONFIGURATION
+from tests.webhook.serving import certificate
 from webhook.answers import Answers
 from webhook.connections import IDLE_SECONDS, REQUEST_SECONDS, Connection, Handling
 from webhook.lines import Lines
@@ -61,7 +67,10 @@ class Served:
 
 
 @asynccontextmanager
-async def connected(most: Most | None = None) -> AsyncIterator[Served]:
+async def connected(
+    most: Most | None = None, ours: ssl.SSLContext | None = None, theirs: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
+    """A connection, with TLS where both sides have a context for it."""
     metrics = Metrics()
     shares = Shares(lambda _: None, metrics.turned_away, most)
     answers = Answers(CONFIGURATION, CLUSTER_NAMESPACES, metrics, Lines("webhook"))
@@ -83,9 +92,9 @@ async def connected(most: Most | None = None) -> AsyncIterator[Served]:
         connections.append(made)
         return made
 
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, ssl=ours)
     async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=theirs)
         await until("the connection", lambda: connections and connections[0].made)
         served.append(Served(reader, writer, connections[0], shares, metrics))
         try:
@@ -94,6 +103,7 @@ async def connected(most: Most | None = None) -> AsyncIterator[Served]:
             writer.close()
             connections[0].abort()
             await until("its end", lambda: shares.connections == 0)
+            served.clear()  # what the server's side does not hold, this does not either
 
 
 def post(body: bytes, *headers: str, length: int | None = None) -> bytes:
@@ -179,10 +189,22 @@ async def test_what_is_no_http_is_answered_400() -> None:
         assert await served.is_ended()
 
 
-async def test_an_endless_head_is_refused() -> None:
+@pytest.mark.parametrize("header", [b"x: %b\r\n" % (b"y" * 1000), b"x:\r\n"], ids=["long", "many"])
+async def test_an_endless_head_is_refused_and_nothing_of_it_is_held(header: bytes) -> None:
     async with connected() as served:
-        served.send(b"GET / HTTP/1.1\r\n", *(b"x-%d: %b\r\n" % (n, b"y" * 1000) for n in range(200)))
+        served.send(b"GET / HTTP/1.1\r\n", header * 200)
         assert await served.reason() == (431, "HeadTooLarge")
+        assert len(served.connection._headers) <= 64
+        assert served.shares.bytes == 0
+
+
+async def test_a_head_that_is_not_complete_counts_as_held_until_it_is_answered() -> None:
+    async with connected() as served:
+        served.send(GET_HEALTH[:-2])
+        await until("its first part", lambda: served.shares.bytes == len(GET_HEALTH) - 2)
+        served.send(GET_HEALTH[-2:])
+        assert (await served.answer())[0] == 200
+        assert served.shares.bytes == 0
 
 
 @pytest.mark.parametrize("asked", ["POST /mutate", "PUT /mutate", "GET /healthz"])
@@ -253,6 +275,30 @@ async def test_answers_that_are_not_read_are_bounded_in_bytes_and_in_time() -> N
         served.later(REQUEST_SECONDS)
         await until("its end", lambda: served.shares.connections == 0)
         assert served.shares.bytes == 0
+
+
+def test_attack_ended_connections_leave_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    """What one client's connections held would otherwise stay, however many of them end, until Python looks
+    for garbage: a hundred megabytes in a minute."""
+    chain, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for path, content in zip((chain, key), certificate(), strict=True):
+        path.write_bytes(content)
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(chain, key)
+    theirs = ssl.create_default_context(cafile=chain)
+
+    async def ended(sent: bytes) -> weakref.ref[Connection]:
+        async with connected(None, ours, theirs) as served:
+            served.send(sent)
+            await until("the request", lambda: served.connection._was_asked)
+            return weakref.ref(served.connection)
+
+    requests = (post(REVIEW), GET_HEALTH, post(REVIEW, length=100_000), GET_HEALTH[:-2])
+    gc.disable()
+    try:
+        assert [uvloop.run(ended(sent))() for sent in requests] == [None] * 4
+    finally:
+        gc.enable()
 
 
 async def test_stopping_answers_what_was_begun_and_ends_what_is_idle() -> None:
