@@ -18,7 +18,6 @@ from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM
 from tests.mounting import CertificateAuthority
-from tests.operating_systems import FOR_WINDOWS, PERHAPS_FOR_LINUX
 from tests.pods import pod
 from tests.waiting import wait_for
 from tests.webhook.applying import injected
@@ -338,15 +337,6 @@ def denying(applied: ControlPlane) -> Iterator[Callable[[dict[str, Any], str], b
     yield denies
     applied.kubectl("label", "namespace", *places, "vanadium.io/inject-", "vanadium.io/enforce-")
     applied.kubectl("delete", "namespace", "denying", "--wait=false")
-
-
-def test_the_policy_agrees_with_the_webhook_about_pods_for_windows(
-    denying: Callable[[dict[str, Any], str], bool],
-) -> None:
-    refused = [stated for subject, stated in FOR_WINDOWS if denying(subject, "denying")]
-    assert refused == []
-    passed = [subject["spec"] for subject in PERHAPS_FOR_LINUX if not denying(subject, "denying")]
-    assert passed == []
 
 
 def test_the_policy_refuses_nothing_that_the_webhook_leaves_alone_on_purpose(
