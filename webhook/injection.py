@@ -19,12 +19,12 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
-from webhook import clashes, mounts, sidecar, volume_injection
+from webhook import clashes, meshes, mounts, sidecar, volume_injection
 from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, FilesWish, Wishes, read_wishes
 from webhook.delivery import decide
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
-from webhook.patch import Encoded, Operations, append, appended, joined, prepend
+from webhook.patch import Encoded, Operations, append, appended, insert, joined
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
@@ -107,17 +107,20 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     if present and wishes.files is not None:
         clashes.refuse_agent_without_files(containers)
 
-    # The operation that inserts our container must be the last one: it inserts at the head of initContainers
-    # and shifts every index there, and the other operations use the old indexes.
+    # The operation that inserts our container must be the last one: it shifts the indexes of initContainers,
+    # and the other operations use the old ones.
     given = joined(
         [
-            _give(
-                container,
-                pod,
-                sockets=wishes.containers is None or container.name in wishes.containers,
-                files=container.name in with_files,
-            )
-            for container in others
+            *meshes.exclusions(pod, others, configuration.cluster_agent_port),
+            *[
+                _give(
+                    container,
+                    pod,
+                    sockets=wishes.containers is None or container.name in wishes.containers,
+                    files=container.name in with_files,
+                )
+                for container in others
+            ],
         ]
     )
     warnings = _warnings(pod, others, wishes, configuration)
@@ -131,8 +134,8 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
     agent = sidecar.encoded_container(configuration, wishes)
     if configuration.native_sidecar:
-        # Our container goes first, so that it has started when the user's init containers start.
-        insertion = prepend(pod.spec, "/spec", "initContainers", agent)
+        # Our container goes before the user's, so that it has started when their init containers start.
+        insertion = insert(pod.spec, "/spec", "initContainers", meshes.place(others), agent)
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, "/spec", "containers", [agent])

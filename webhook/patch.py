@@ -66,11 +66,11 @@ def appended(path: str, values: Sequence[Encoded], *, is_missing: bool) -> Opera
     return Operations(",".join([_add(f"{path}/-", value) for value in values]), len(values))
 
 
-def prepend(owner: JSONObject, where: str, key: str, value: Encoded) -> Operations:
-    """Operations that put `value` before every element of the array `owner[key]`."""
+def insert(owner: JSONObject, where: str, key: str, index: int, value: Encoded) -> Operations:
+    """Operations that put `value` before the element `index` of the array `owner[key]`."""
     if owner.get(key) is None:
         return add(f"{where}/{key}", f"[{value}]")
-    return add(f"{where}/{key}/0", value)
+    return add(f"{where}/{key}/{index}", value)
 
 
 def joined(operations: Iterable[Operations]) -> Operations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from webhook.annotations import Wishes, without_wishes
 from webhook.layout import (
@@ -37,6 +38,7 @@ from webhook.resources import Resources
 # 65536, because a Pod with a user namespace has no more.
 USER: Final = 58193
 _TOKEN_SECONDS = 3600
+_HTTPS_PORT = 443
 _ALWAYS = "Always"
 
 # The mount of the sockets in every other container. Connecting needs no write access to the directory.
@@ -64,6 +66,10 @@ class Configuration:
     native_sidecar: bool = True
     log_level: str = "info"
     resources: Resources = field(default_factory=Resources)
+
+    @Once
+    def cluster_agent_port(self) -> int:
+        return urlsplit(self.cluster_agent_url).port or _HTTPS_PORT
 
     @Once
     def encoded_container(self) -> Encoded:
