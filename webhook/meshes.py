@@ -1,9 +1,9 @@
 """The service mesh in a Pod: where the pod agent stands beside its containers, and passes by its proxy.
 
 Capture begins with a mesh's init container, or, where its CNI plugin set it up, before any container. From
-then on nothing reaches the network until the proxy runs. So the pod agent goes behind a proxy that is a native
-sidecar, and its calls to the cluster agent, which are mutual TLS already, are excluded from capture by the
-annotation that the mesh has for it. docs/meshes.md has the reasons and the limits.
+then on nothing reaches the network until the proxy runs. So the pod agent goes behind a proxy that is a
+native sidecar, and its calls to the cluster agent, which are mutual TLS already, are excluded from capture by
+the annotation that the mesh has for it. docs/meshes.md has the reasons and the limits.
 """
 
 from __future__ import annotations
