@@ -13,7 +13,7 @@ import pytest
 
 from cluster_agent.store.database import SQLITE
 from cluster_agent.verify_audit import Verified, retention_arguments, verified
-from tests.cluster_agent.backup.test_backup import run
+from tests.cluster_agent.backup.test_backup import archive
 from tests.cluster_agents import running_cluster_agent
 from vkube.commands import audit_verify
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def found(data: Path, tmp_path: Path, *, logs: dict[str, list[str]] | None = None) -> Verified:
     """What the command finds when that is what the cluster has."""
-    copied = run("archive", data, {}, "--audit")
+    copied = archive(data, "--audit")
     assert copied.returncode == 0, copied.stderr
     file = BytesIO(copied.stdout)
     parser = argparse.ArgumentParser()
@@ -42,7 +42,7 @@ def found(data: Path, tmp_path: Path, *, logs: dict[str, list[str]] | None = Non
 
 
 def test_no_key_and_no_other_table_leaves_the_cluster(data: Path) -> None:
-    with tarfile.open(fileobj=BytesIO(run("archive", data, {}, "--audit").stdout)) as archived:
+    with tarfile.open(fileobj=BytesIO(archive(data, "--audit").stdout)) as archived:
         names = archived.getnames()
         rows = archived.extractfile("rows/000001.jsonl")
         assert rows is not None

@@ -583,12 +583,16 @@ def test_a_long_text_of_a_caller_is_cut() -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What the command prints and ends with. In this process: to start it takes longer than all that it does."""
+    """What it prints and ends with. In this process: to start it takes longer than all that it does."""
     argv = ["cluster-agent-audit", *arguments]
     out, err = StringIO(), StringIO()
-    with patch("sys.argv", argv), redirect_stdout(out), redirect_stderr(err):
-        with pytest.raises(SystemExit) as ended:
-            verify_audit()
+    with (
+        patch("sys.argv", argv),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        verify_audit()
     code = ended.value.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tarfile
 from contextlib import closing
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from blessings import Principal
+from cluster_agent.backup import archive as archive_program
+from cluster_agent.backup import restoration as restoration_program
 from cluster_agent.backup.places import Places
 from cluster_agent.backup.restoration import Incoming, restore
 from cluster_agent.errors import ClusterAgentError
@@ -31,24 +35,36 @@ SEEK = "/v1/seek-blessings"
 Ended = subprocess.CompletedProcess[bytes]
 
 
-def archive(data: Path | None = None, **environment: str) -> Ended:
+def archive(data: Path | None = None, *arguments: str, **environment: str) -> Ended:
     """`cluster_agent.backup.archive`, with the environment that the agent's container has."""
-    return run("archive", data, environment)
+    return run(archive_program, data, environment, *arguments)
 
 
 def restoration(data: Path | None, content: bytes, *arguments: str, **environment: str) -> Ended:
-    return run("restoration", data, environment, *arguments, stdin=content)
+    return run(restoration_program, data, environment, *arguments, stdin=content)
 
 
 def run(
-    program: str, data: Path | None, environment: dict[str, str], *arguments: str, stdin: bytes = b""
+    program: ModuleType, data: Path | None, environment: dict[str, str], *arguments: str, stdin: bytes = b""
 ) -> Ended:
+    """What the program prints and ends with. In this process: to start it takes longer than all that it does
+    (and the tests below that read an endless input and look at each write do start it)."""
     places = {"DATA_DIRECTORY": str(data)} if data else environment
     variables = {f"VANADIUM_CLUSTER_AGENT_{name}": value for name, value in places.items()}
-    command = [sys.executable, "-m", f"cluster_agent.backup.{program}", *arguments]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, check=False, cwd=CHECKOUT, env={**os.environ, **variables}
-    )
+    argv, out = [program.__name__, *arguments], TextIOWrapper(BytesIO())
+    code, complaint = 0, ""
+    with (
+        patch("sys.argv", argv),
+        patch("sys.stdin", TextIOWrapper(BytesIO(stdin))),
+        patch("sys.stdout", out),
+        patch.dict(os.environ, variables),
+    ):
+        try:
+            program.main()
+        except SystemExit as ended:  # with a text: as the interpreter does
+            code, complaint = 1, str(ended.code)
+    out.flush()
+    return Ended(argv, code, out.detach().getvalue(), complaint.encode())
 
 
 def seek(agent: RunningClusterAgent, secret: dict[str, Any], pod: str) -> int:
