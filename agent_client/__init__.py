@@ -10,6 +10,7 @@ from agent_client.client import AgentClient
 from agent_client.discharge_fetcher import DischargeFetcher, DischargeUnavailable
 from agent_client.messages import AgentError, ServedBlessing, Signature
 from agent_client.peer_lists import PeerLists
+from agent_client.published_lists import ListFile, PublishedLists
 from agent_client.remote_principal import RemotePrincipal
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "AsyncAgentClient",
     "DischargeFetcher",
     "DischargeUnavailable",
+    "ListFile",
     "PeerLists",
+    "PublishedLists",
     "RemotePrincipal",
     "ServedBlessing",
     "Signature",

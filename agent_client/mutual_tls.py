@@ -1,4 +1,5 @@
-"""Mutual TLS by name, with the identity that the pod agent serves, for programs in Python.
+"""Mutual TLS by name, for programs in Python, with the identity that the pod agent serves, or that the
+kubelet keeps in files.
 
     from agent_client.mutual_tls import MutualTLS
 
@@ -6,56 +7,42 @@
     httpx.Client(verify=tls.client("acme:prod:shop:api"))  # speaks with replicas of that application only
     uvicorn.run(app, port=8443, ssl_context_factory=lambda *_: tls.server("acme:prod:shop:web"))
 
-The contexts follow each rotation: they need not be made again. Needs the extra `mutual-tls`, for the client
-of the SPIFFE Workload API.
+The contexts follow each rotation: they need not be made again. Without files it needs the extra `mutual-tls`,
+for the client of the SPIFFE Workload API.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from spiffe import X509Source
-from spiffe.errors import PySpiffeError
-from spiffe.workloadapi.x509_context import X509Context
-
 from agent_client.client import AgentClient
 from agent_client.following_context import FollowingContext
+from agent_client.identity_files import IdentityFiles
 from agent_client.messages import AgentError
 from agent_client.peer_lists import PeerLists
+from agent_client.published_lists import lists_of_environment
+from agent_client.served_identity import IdentitySource, ServedIdentity
 from blessings import (
     SVIDS_ONLY,
-    Blessing,
     BlessingsError,
-    InvalidName,
     Name,
     Pattern,
     Policy,
-    Principal,
-    Roots,
-    TrustBundle,
+    RevocationSource,
     verify_blessing,
 )
 from blessings.tls import client_context, require_peer_blessing, server_context
 
+SOCKET_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 _WAIT_SECONDS = 30.0
 # A handshake waits for the pod agent's answer about a peer's revocation list, which takes a millisecond.
 _LISTS_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class ServedIdentity:
-    """A key, its blessing, and the roots for verifying peers, as they were served together."""
-
-    principal: Principal
-    blessing: Blessing
-    roots: Roots
 
 
 class MutualTLS:
@@ -66,6 +53,7 @@ class MutualTLS:
         *,
         workload_socket: str | None = None,
         agent: AgentClient | None = None,
+        files: IdentityFiles | None = None,
         policy: Policy = SVIDS_ONLY,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait_seconds: float = _WAIT_SECONDS,
@@ -75,35 +63,32 @@ class MutualTLS:
         workload_socket: `unix://` and a path, by default the value of SPIFFE_ENDPOINT_SOCKET.
         agent: is asked for the revocation lists of peers, unless `policy` has a source of its own. By default
             one for the socket in V23_AGENT_PATH, which `close` closes.
+        files: the identity in files, instead of the two; by default those that the environment names, where
+            it names no socket. Revocation lists then come from VANADIUM_REVOCATION_URL, or not at all.
         policy: what a peer's chain must be. By default delegates are refused.
         """
         self._now = now
-        self._policy = policy
-        self._agent = agent or AgentClient(timeout_seconds=_LISTS_SECONDS)
-        self._closes_agent = agent is None
-        if policy.revocation is SVIDS_ONLY.revocation:
-            self._policy = replace(policy, revocation=PeerLists(self._agent))
-        self._lock = threading.Lock()
-        try:
-            self._source = X509Source(socket_path=workload_socket, timeout_in_seconds=wait_seconds)
-            self._served = self._source.get_x509_context()
-            self._identity = _identity(self._served)
-        except PySpiffeError as error:
-            if self._closes_agent:
-                self._agent.close()
-            raise AgentError("NoIdentity", f"no blessing from the Workload API: {error}") from error
+        if workload_socket is None and agent is None and SOCKET_VARIABLE not in os.environ:
+            files = files or IdentityFiles.of_environment()
+        lists: RevocationSource
+        if files is not None:
+            lists, self._closes = lists_of_environment()
+            self._source: IdentitySource = files
+        else:
+            asked = agent or AgentClient(timeout_seconds=_LISTS_SECONDS)
+            lists, self._closes = PeerLists(asked), (lambda: None) if agent else asked.close
+            try:
+                self._source = _of_workload_api(workload_socket, wait_seconds)
+            except AgentError:
+                self._closes()
+                raise
+        has_own = policy.revocation is not SVIDS_ONLY.revocation
+        self.policy = policy if has_own else replace(policy, revocation=lists)
 
     @property
     def identity(self) -> ServedIdentity:
         """What is served now. Raises AgentError when the pod agent has refused to serve this process."""
-        try:
-            served = self._source.get_x509_context()
-        except PySpiffeError as error:
-            raise AgentError("NoIdentity", f"no blessing from the Workload API: {error}") from error
-        with self._lock:
-            if not _same(served, self._served):
-                self._served, self._identity = served, _identity(served)
-            return self._identity
+        return self._source.identity()
 
     @property
     def name(self) -> Name:
@@ -123,8 +108,7 @@ class MutualTLS:
     def close(self) -> None:
         """Ends the streams; contexts made here no longer make connections."""
         self._source.close()
-        if self._closes_agent:
-            self._agent.close()
+        self._closes()
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +144,7 @@ class MutualTLS:
             if not any(pattern.matches(peer.presented) for pattern in accepted):
                 patterns = ", ".join(str(pattern) for pattern in accepted)
                 raise ssl.SSLCertVerificationError(1, f"the peer is {peer.presented}, expected {patterns}")
-            return verify_blessing(peer, self.identity.roots, now=self._now(), policy=self._policy)
+            return verify_blessing(peer, self.identity.roots, now=self._now(), policy=self.policy)
         except (BlessingsError, AgentError) as error:
             raise ssl.SSLCertVerificationError(1, f"the peer proved no name: {error}") from error
 
@@ -181,28 +165,8 @@ def _remembering(
     return current
 
 
-def _identity(served: X509Context) -> ServedIdentity:
-    """Raises AgentError when the key is of a kind that we never serve."""
-    svid = served.default_svid
-    if not isinstance(svid.private_key, ec.EllipticCurvePrivateKey):
-        raise AgentError("NoIdentity", f"expected an EC key, got {type(svid.private_key).__name__}")
-    roots = Roots(())
-    for bundle in served.x509_bundle_set.bundles:
-        certificates = tuple(bundle.x509_authorities)
-        if bundle.trust_domain == svid.spiffe_id.trust_domain:
-            roots += Roots.of(*certificates)
-            continue
-        try:  # a federated root proves names of its own trust domain only
-            roots += TrustBundle(Name.parse(bundle.trust_domain.name), certificates).roots
-        except InvalidName:
-            continue  # a domain whose peers have no blessing name
-    return ServedIdentity(Principal(svid.private_key), Blessing(tuple(svid.cert_chain)), roots)
+def _of_workload_api(socket: str | None, wait_seconds: float) -> IdentitySource:
+    # Only here: it loads the client of the Workload API, which a program with files does not need.
+    from agent_client.workload_identity import WorkloadIdentity
 
-
-def _same(one: X509Context, other: X509Context) -> bool:
-    return one.default_svid is other.default_svid and _authorities(one) == _authorities(other)
-
-
-def _authorities(served: X509Context) -> set[object]:
-    bundles = served.x509_bundle_set.bundles
-    return {(bundle.trust_domain.name, frozenset(bundle.x509_authorities)) for bundle in bundles}
+    return WorkloadIdentity(socket, wait_seconds)

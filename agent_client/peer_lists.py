@@ -6,17 +6,22 @@ verify_blessing(peer, agent.roots(), now=now, policy=policy)   # VerificationErr
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
 
-from agent_client.client import AgentClient
 from agent_client.messages import AgentError
 from blessings import InvalidRevocationList, Name, RevocationList, RevocationLists
 
 MOST_ISSUERS = 64
 MOST_BYTES = 32 << 20
+# An expired list still proves what it revokes.
+_WITHOUT_END = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -24,19 +29,41 @@ class _Kept:
     version: str
     lists: RevocationLists
     size: int
+    asked: float
+
+
+_NONE = _Kept("", RevocationLists(), 0, -math.inf)
+
+
+class ListServer(Protocol):
+    """What hands out lists: `AgentClient`, `PublishedLists`."""
+
+    def revocation_lists_since(
+        self, application: Name, version: str | None
+    ) -> tuple[str, RevocationLists] | None:
+        """As of AgentClient."""
 
 
 class PeerLists:
     """Implements `blessings.RevocationSource`, for use by several threads, with the lists of at most
     MOST_ISSUERS issuers and MOST_BYTES in memory.
 
-    The pod agent is asked each time whether the list at hand is still the newest, which takes a millisecond.
-    Without an answer the list at hand is used until it ends; without one, `without_list` of the policy
-    decides.
+    The pod agent is asked each time whether the list at hand is still the newest, which takes a millisecond;
+    another server is asked about an issuer at most every `ask_every_seconds`. Without an answer the list at
+    hand is used until it ends; without one, `without_list` of the policy decides.
     """
 
-    def __init__(self, agent: AgentClient) -> None:
+    def __init__(
+        self,
+        agent: ListServer,
+        *,
+        ask_every_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` is monotonic, in seconds."""
         self._agent = agent
+        self._ask_every = ask_every_seconds
+        self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -45,20 +72,26 @@ class PeerLists:
             return ()
         text = str(name)
         with self._lock:
-            kept = self._kept.get(text)
-        try:
-            answer = self._agent.revocation_lists_since(name, kept.version if kept else None)
-        except (AgentError, InvalidRevocationList):
-            return () if kept is None else kept.lists.by_issuer(issuer)
-        if answer is not None:
-            version, lists = answer
-            kept = _Kept(version, lists, sum(len(one.to_der()) for one in lists.entries))
-        assert kept is not None  # noqa: S101 - for mypy; only a version that we stated is unchanged
+            kept = self._kept.get(text) or _NONE
+        if self._clock() - kept.asked >= self._ask_every:
+            kept = self._asked(name, kept)
         with self._lock:
             self._kept[text] = kept
             self._kept.move_to_end(text)
             self._make_room()
         return kept.lists.by_issuer(issuer)
+
+    def _asked(self, name: Name, kept: _Kept) -> _Kept:
+        try:
+            answer = self._agent.revocation_lists_since(name, kept.version or None)
+        except (AgentError, InvalidRevocationList):
+            answer = None
+        if answer is None:
+            return replace(kept, asked=self._clock())
+        version, newer = answer
+        # A list with a lower number than that at hand is an old one, which an attacker could send again.
+        lists = kept.lists.merged(newer, _WITHOUT_END)
+        return _Kept(version, lists, sum(len(one.to_der()) for one in lists.entries), self._clock())
 
     def _make_room(self) -> None:
         while len(self._kept) > 1 and (

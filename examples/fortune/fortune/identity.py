@@ -6,9 +6,8 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime
 
-from agent_client import AgentClient, PeerLists
 from agent_client.mutual_tls import MutualTLS
-from blessings import Name, Pattern, Policy, Roots, verify_blessing
+from blessings import Name, Pattern, Roots, verify_blessing
 from blessings.tls import client_context, require_peer_blessing, server_context
 
 
@@ -16,11 +15,10 @@ class ReplicaIdentity:
     """The current key, blessing and roots. Each new connection takes them from `server` or `client`."""
 
     def __init__(self) -> None:
-        """Waits for the first blessing on the socket that SPIFFE_ENDPOINT_SOCKET names. Raises AgentError."""
-        self._agent = AgentClient()
-        # Refuses revoked peers, by the pod agent's lists. The SPIFFE client itself keeps no lists.
-        self.policy = Policy(revocation=PeerLists(self._agent))
-        self._tls = MutualTLS(agent=self._agent, policy=self.policy)
+        """Waits for the first blessing, on the socket or in the files that the environment names. Raises
+        AgentError."""
+        self._tls = MutualTLS()
+        self.policy = self._tls.policy  # refuses revoked peers
         self.name: Name = self._tls.name
 
     @property
@@ -39,7 +37,6 @@ class ReplicaIdentity:
 
     def close(self) -> None:
         self._tls.close()
-        self._agent.close()
 
 
 def peer_name(connection: ssl.SSLSocket, identity: ReplicaIdentity) -> Name:

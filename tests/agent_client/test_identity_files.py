@@ -1,0 +1,281 @@
+"""A program whose identity the kubelet keeps in files: mutual TLS with replicas of both kinds, through
+rotations, and revocation lists from the cluster agent itself or from a file."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists
+from agent_client.identity_files import IdentityFiles
+from agent_client.mutual_tls import MutualTLS
+from blessings import (
+    Name,
+    Policy,
+    Principal,
+    Reason,
+    RevocationLists,
+    VerificationError,
+    WithoutList,
+    verify_blessing,
+)
+from tests.agent_client.test_mutual_tls import WEB_1, WEB_2, call, echo
+from tests.chains import HOUR, NOW, Realm, realm
+from tests.clock import Clock
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.pod_agent.published_lists import REALM, signed
+from tests.pod_agent.running import mount, running_pod_agent, short_directory
+
+
+class Volume:
+    """A volume as the kubelet keeps it: links into `..data`, which is renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.versions = 0
+        path.mkdir()
+
+    def write(self, credential: str, roots: str) -> None:
+        self.versions += 1
+        version = self.path / f"..{self.versions}"
+        version.mkdir()
+        for name, content in {"tls.pem": credential, "ca.crt": roots}.items():
+            (version / name).write_text(content)
+            link = self.path / name
+            if not link.is_symlink():
+                link.symlink_to(f"..data/{name}")
+        beside = self.path / "..data_tmp"
+        beside.symlink_to(version.name)
+        beside.rename(self.path / "..data")
+
+    def rotate(self, of: Realm, principal: Principal | None = None) -> Principal:
+        """A new key, and its chain under the same application, unless another key's."""
+        key = Principal.create()
+        blessing = of.application.bless(key.public_key, "web-1", now=NOW, lifetime=HOUR)
+        self.write((principal or key).to_pem().decode() + blessing.to_pem(), of.roots.to_pem())
+        return key
+
+    def files(self) -> IdentityFiles:
+        return IdentityFiles(self.path / "tls.pem", self.path / "ca.crt")
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path / "identity")
+
+
+def test_a_rotation_is_followed_and_without_one_the_identity_is_the_same_object(volume: Volume) -> None:
+    web = realm()
+    first = volume.rotate(web)
+    files = volume.files()
+    before = files.identity()
+    assert before.principal.public_key == first.public_key
+    assert before.blessing.presented == Name.parse(WEB_1)
+    assert files.identity() is before
+    second = volume.rotate(web)
+    assert files.identity().principal.public_key == second.public_key
+
+
+def test_a_pair_is_never_torn_however_often_the_kubelet_replaces_it(volume: Volume) -> None:
+    web = realm()
+    volume.rotate(web)
+    files, ended = volume.files(), threading.Event()
+    seen: set[bytes] = set()
+
+    def read() -> None:
+        while not ended.is_set():
+            now = files.identity()
+            assert now.blessing.public_key == now.principal.public_key
+            seen.add(now.blessing.leaf_fingerprint)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    for _ in range(100):
+        volume.rotate(web)
+    ended.set()
+    reading.join()
+    assert len(seen) > 1
+
+
+def test_attack_a_key_of_another_certificate_is_not_used(volume: Volume) -> None:
+    web = realm()
+    volume.rotate(web, principal=Principal.create())
+    with pytest.raises(AgentError, match="contains the key of another certificate"):
+        volume.files()
+
+
+@pytest.mark.parametrize("credential", ["", "-----BEGIN CERTIFICATE-----\nx\n", "x" * 2_000_000])
+def test_files_that_cannot_be_used_change_nothing_until_they_can(volume: Volume, credential: str) -> None:
+    web = realm()
+    volume.rotate(web)
+    files = volume.files()
+    before = files.identity()
+    volume.write(credential, web.roots.to_pem())
+    assert files.identity() is before
+    (volume.path / "..data").unlink()
+    assert files.identity() is before
+    after = volume.rotate(web)
+    assert files.identity().principal.public_key == after.public_key
+
+
+def test_a_root_without_a_name_is_left_out_and_alone_it_is_no_identity(volume: Volume) -> None:
+    web = realm()
+    unnamed = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+    credential = web.replica.to_pem().decode() + web.blessing.to_pem()
+    volume.write(credential, unnamed + web.roots.to_pem())
+    assert volume.files().identity().roots == web.roots
+    volume.write(credential, unnamed)
+    with pytest.raises(AgentError, match="no root with a name"):
+        volume.files()
+
+
+def test_the_environment_names_the_files(volume: Volume) -> None:
+    volume.rotate(realm())
+    named = {
+        "VANADIUM_CREDENTIAL_FILE": str(volume.path / "tls.pem"),
+        "VANADIUM_ROOTS_FILE": str(volume.path / "ca.crt"),
+    }
+    files = IdentityFiles.of_environment(named)
+    assert files is not None
+    assert files.identity().blessing.presented == Name.parse(WEB_1)
+    assert IdentityFiles.of_environment({}) is None
+
+
+@dataclass
+class Fleet:
+    """A replica of each kind, and the cluster agent."""
+
+    agent: RunningClusterAgent
+    by_files: MutualTLS
+    by_sockets: MutualTLS
+    files: IdentityFiles
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """`web-1` has its identity in files, as its pod agent writes them in the kubelet's layout; `web-2` by the
+    sockets of its own."""
+    with (
+        running_cluster_agent(tmp_path_factory.mktemp("agent")) as agent,
+        short_directory() as first,
+        short_directory() as second,
+    ):
+        (first / "files").mkdir()
+        mount(first, agent, "web-1")
+        mount(second, agent, "web-2")
+        with (
+            running_pod_agent(
+                first, agent.url, files_directory=first / "files", files_mode="0444"
+            ) as with_files,
+            running_pod_agent(second, agent.url) as with_sockets,
+        ):
+            with_files.wait_until_blessed()
+            with_sockets.wait_until_blessed()
+            files = IdentityFiles(first / "files" / "tls.pem", first / "files" / "ca.crt")
+            with (
+                AgentClient(with_sockets.agent_socket) as client,
+                MutualTLS(workload_socket=with_sockets.workload_socket, agent=client) as by_sockets,
+                MutualTLS(files=files) as by_files,
+            ):
+                yield Fleet(agent, by_files, by_sockets, files)
+
+
+def test_replicas_of_both_kinds_call_each_other_by_name(fleet: Fleet) -> None:
+    with echo(fleet.by_files.server()) as server:
+        assert call(server.address, fleet.by_sockets.client())[:2] == (WEB_2, WEB_1)
+    with echo(fleet.by_sockets.server()) as server:
+        assert call(server.address, fleet.by_files.client())[:2] == (WEB_1, WEB_2)
+        with pytest.raises(ssl.SSLCertVerificationError, match="expected acme:prod:bank"):
+            call(server.address, fleet.by_files.client("acme:prod:bank"))
+
+
+def test_a_revoked_peer_is_refused_by_the_lists_of_the_cluster_agent(fleet: Fleet) -> None:
+    lists = PublishedLists(fleet.agent.url)
+    policy = Policy(revocation=PeerLists(lists), without_list=WithoutList.REFUSE)
+    with MutualTLS(files=fleet.files, policy=policy) as by_files, echo(fleet.by_sockets.server()) as server:
+        assert call(server.address, by_files.client())[1] == WEB_2
+        name = Name.parse("acme:prod:shop:web")
+        answer = lists.revocation_lists_since(name, None)
+        assert answer is not None
+        assert lists.revocation_lists_since(name, answer[0]) is None
+        with fleet.agent.control_plane_client() as administrator:
+            administrator.post("/v1/revoke", json={"name": WEB_2}).raise_for_status()
+        with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
+            call(server.address, by_files.client())
+    lists.close()
+    nowhere = PublishedLists("https://127.0.0.1:1")
+    with pytest.raises(AgentError, match="no answer from the cluster agent"):
+        nowhere.revocation_lists_since(name, None)
+
+
+def judged(policy: Policy) -> Reason | None:
+    try:
+        verify_blessing(REALM.blessing, REALM.roots, now=NOW, policy=policy)
+    except VerificationError as error:
+        return error.reason
+    return None
+
+
+SERIAL = REALM.blessing.leaf.serial_number
+
+
+def test_lists_in_a_file_are_followed_and_those_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "web.crl"
+    path.write_bytes(signed(1))
+    policy = Policy(revocation=ListFile(path), without_list=WithoutList.REFUSE)
+    assert judged(policy) is None
+    path.write_bytes(signed(2, SERIAL, 7))
+    assert judged(policy) is Reason.REVOKED
+    path.write_bytes(b"no list at all")
+    assert judged(policy) is Reason.REVOKED
+    path.unlink()
+    assert judged(policy) is Reason.REVOKED
+
+
+class Server:
+    """Hands out the application's lists, and counts how often it is asked for them."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.number, self.serials, self.away = 1, [7], False
+
+    def revocation_lists_since(
+        self, application: Name, version: str | None
+    ) -> tuple[str, RevocationLists] | None:
+        self.asked += application == REALM.application.name
+        if self.away:
+            raise AgentError("Unreachable", "away")
+        number = str(self.number)
+        return (
+            None if number == version else (number, RevocationLists.of([signed(self.number, *self.serials)]))
+        )
+
+
+def test_a_server_that_is_no_pod_agent_is_asked_now_and_then_also_while_it_is_away() -> None:
+    server, clock = Server(), Clock(NOW)
+    lists = PeerLists(server, ask_every_seconds=15, clock=lambda: clock().timestamp())
+    policy = Policy(revocation=lists, without_list=WithoutList.REFUSE)
+    server.away = True
+    assert judged(policy) is judged(policy) is Reason.REVOCATION_UNKNOWN
+    assert server.asked == 1
+    server.away = False
+    clock.turn(seconds=15)
+    assert judged(policy) is judged(policy) is None
+    assert server.asked == 2
+    server.number, server.serials = 2, [SERIAL]
+    clock.turn(seconds=15)
+    assert judged(policy) is Reason.REVOKED
+
+
+def test_attack_an_older_list_that_is_sent_again_does_not_end_a_revocation() -> None:
+    server = Server()
+    policy = Policy(revocation=PeerLists(server), without_list=WithoutList.REFUSE)
+    server.number, server.serials = 2, [SERIAL]
+    assert judged(policy) is Reason.REVOKED
+    server.number, server.serials = 1, [7]
+    assert judged(policy) is Reason.REVOKED
