@@ -99,8 +99,8 @@ def test_check_finds_what_is_missing_here_and_says_what_to_do(
         "volume of the cluster agent",
     }
     assert all(found[name]["todo"] for name in failed)
-    assert found["Pods of labelled namespaces have the pod agent"]["verdict"] == "warn"
-    assert f"vkube restart {namespace}" in found["Pods of labelled namespaces have the pod agent"]["todo"]
+    assert found["Pods of labelled namespaces have an identity"]["verdict"] == "warn"
+    assert f"vkube restart {namespace}" in found["Pods of labelled namespaces have an identity"]["todo"]
     shown = called("check", *flags(installed)).stdout.splitlines()
     assert shown[0].split() == ["RESULT", "CHECK", "FOUND", "WHAT", "TO", "DO"]
     assert shown[-1].startswith(f"{len(found)} checks: ")

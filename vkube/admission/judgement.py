@@ -11,10 +11,8 @@ from typing import Any
 import jsonpatch
 
 from vkube.local.admission import review_of
-from webhook import volume
 from webhook.admission import admit
 from webhook.errors import BadRequestError
-from webhook.layout import CONTAINER
 from webhook.reasons import AdmissionReason
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
@@ -73,17 +71,3 @@ def judge(pod: Object, settings: Settings, support: VolumeSupport = NO_CLUSTER) 
         allowed=bool(response["allowed"]),
         warnings=tuple(response.get("warnings") or ()),
     )
-
-
-def is_injected(pod: Object) -> bool:
-    """Whether the Pod has a container with the pod agent's name, or the volume that a kubelet keeps."""
-    spec = pod.get("spec") or {}
-    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    has_agent = any(isinstance(one, dict) and one.get("name") == CONTAINER for one in containers)
-    return has_agent or has_volume(pod)
-
-
-def has_volume(pod: Object) -> bool:
-    """Whether the kubelet keeps the Pod's identity in a volume."""
-    volumes = (pod.get("spec") or {}).get("volumes") or []
-    return any(isinstance(one, dict) and volume.is_ours(one) for one in volumes)

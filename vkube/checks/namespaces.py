@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vkube.admission.judgement import is_injected
+from vkube.admission.injected import is_injected
 from vkube.checks.check import Check, Found, Problems, Verdict
 from vkube.checks.facts import Facts
 from webhook.layout import CONTAINER
@@ -32,7 +32,7 @@ def _without_identity(facts: Facts) -> Problems:
         lacking = sum(not is_injected(one) for one in pods if _is_running(one))
         if lacking:
             yield Found(
-                f"{lacking} Pods of {name} have no pod agent",
+                f"{lacking} Pods of {name} have no identity",
                 f"vkube explain POD -n {name}; vkube restart {name}",
                 Verdict.WARN,
             )
@@ -65,6 +65,6 @@ def _is_running(pod: dict[str, object]) -> bool:
 CHECKS: tuple[Check, ...] = (
     Check("labelled namespaces have their Secret", _bootstrap),
     Check("service accounts have their credential", _credentials),
-    Check("Pods of labelled namespaces have the pod agent", _without_identity),
+    Check("Pods of labelled namespaces have an identity", _without_identity),
     Check("pod agents have an identity", _waiting),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from vkube.admission.injected import has_volume
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
@@ -17,18 +18,22 @@ from vkube.output.documents import document
 from vkube.output.lines import note
 from vkube.output.table import table
 from vkube.workloads.template import COLLECTIONS, Object
-from webhook.layout import BOOTSTRAP_SECRET, CONTAINER
+from webhook.layout import BOOTSTRAP_SECRET, CONTAINER, SIGNER
+from webhook.volume_support import GROUP_VERSION
 
 # From its beginning: there the way to the first blessing is.
 _LOG_BYTES = 1 << 20
 _AGENT, _BLESSED = "pod agent", "blessed"
+_KUBELET, _ISSUED = "kubelet", "certificate issued"
+_OUTCOMES = {"Issued": _ISSUED, "Denied": "certificate denied", "Failed": "certificate failed"}
 # What the pod agent logs on its way, and what it means.
 _LOGGED = {"started": "the pod agent runs", _BLESSED: "it has an identity"}
 
 
 def events(parser: argparse.ArgumentParser) -> Run:
     """Show the way of a Pod to its identity, step by step with the time since its creation: scheduling, the
-    pod agent's start, its first blessing, readiness; and the Events about it and its namespace's Secret."""
+    pod agent's start and its first blessing, or the kubelet's request for a certificate and its answer,
+    readiness; and the Events about it and its namespace's Secret."""
     parser.add_argument("pod", help="a Pod of the namespace")
     shared.namespace(parser)
     shared.output(parser)
@@ -41,16 +46,26 @@ def _events(options: argparse.Namespace) -> None:
         path = f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.pod}"
         pod = cluster.get(path)
         found = list(_of(cluster, "Pod", options.pod)) + list(_of(cluster, "Secret", BOOTSTRAP_SECRET))
+        log, requests = "", list[Object]()
         try:
-            log = cluster.text("GET", f"{path}/log", query={"container": CONTAINER, "limitBytes": _LOG_BYTES})
+            if has_volume(pod):
+                requests = list(_requests(cluster, pod))
+            else:
+                query = {"container": CONTAINER, "limitBytes": _LOG_BYTES}
+                log = cluster.text("GET", f"{path}/log", query=query)
         except ClusterError as error:
-            log = ""
-            note(f"without the pod agent's log: {error}")
-    rows = steps(pod, found, log)
+            what = "the kubelet's requests" if has_volume(pod) else "the pod agent's log"
+            note(f"without {what}: {error}")
+    rows = steps(pod, found, log, requests)
     shown = [{"time": at.isoformat(), "afterSeconds": after, "source": who, "what": what}
              for at, after, who, what in rows]  # fmt: skip
     named = identity_after(rows)
-    note("it has no identity yet" if named is None else f"identity after {named:.1f}s")
+    if named is not None:
+        note(f"identity after {named:.1f}s")
+    elif has_volume(pod) and not requests:
+        note("Kubernetes no longer has the kubelet's requests, which it keeps for some minutes")
+    else:
+        note("it has no identity yet")
     text = document({"identityAfterSeconds": named, "items": shown}, options.output)
     lines = [
         (at.isoformat(timespec="milliseconds"), f"{after:+.1f}s", who, what) for at, after, who, what in rows
@@ -63,7 +78,18 @@ def _of(cluster: Cluster, kind: str, name: str) -> Iterator[Object]:
     yield from cluster.items(f"/api/v1/namespaces/{cluster.namespace}/events", fieldSelector=selector)
 
 
-def steps(pod: Object, found: list[Object], log: str) -> list[tuple[datetime, float, str, str]]:
+def _requests(cluster: Cluster, pod: Object) -> Iterator[Object]:
+    """The requests for certificates that the kubelet made for the Pod, as long as Kubernetes keeps them."""
+    metadata = pod["metadata"]
+    path = f"/apis/{GROUP_VERSION}/namespaces/{cluster.namespace}/podcertificaterequests"
+    for one in cluster.items(path, fieldSelector=f"spec.podName={metadata['name']}"):
+        if (one["spec"]["podUID"], one["spec"]["signerName"]) == (metadata["uid"], SIGNER):
+            yield one
+
+
+def steps(
+    pod: Object, found: list[Object], log: str, requests: Sequence[Object] = ()
+) -> list[tuple[datetime, float, str, str]]:
     """The steps in order: time, seconds since the Pod's creation, source, what happened."""
     created = _time(pod["metadata"]["creationTimestamp"])
     status = pod.get("status") or {}
@@ -79,6 +105,7 @@ def steps(pod: Object, found: list[Object], log: str) -> list[tuple[datetime, fl
         at = event.get("eventTime") or event.get("lastTimestamp") or event["metadata"]["creationTimestamp"]
         rows.append((_time(at), "Event", f"{event.get('reason')}: {event.get('message')}"))
     rows += [(at, _AGENT, what) for at, what in _logged(log)]
+    rows += [(at, _KUBELET, what) for one in requests for at, what in _request(one)]
     # In one second several things happen; they stay in the order in which they are listed above.
     rows.sort(key=lambda row: row[0])
     return [(at, (at - created).total_seconds(), who, what) for at, who, what in rows]
@@ -86,7 +113,23 @@ def steps(pod: Object, found: list[Object], log: str) -> list[tuple[datetime, fl
 
 def identity_after(rows: list[tuple[datetime, float, str, str]]) -> float | None:
     """The seconds from the Pod's creation to its first blessing; None when there was none."""
-    return next((after for _, after, who, what in rows if who == _AGENT and what.startswith(_BLESSED)), None)
+    first = ((_AGENT, _BLESSED), (_KUBELET, _ISSUED))
+    return next(
+        (after for _, after, who, what in rows for by, word in first if who == by and what.startswith(word)),
+        None,
+    )
+
+
+def _request(one: Object) -> Iterator[tuple[datetime, str]]:
+    yield _time(one["metadata"]["creationTimestamp"]), "certificate requested"
+    status = one.get("status") or {}
+    for condition in status.get("conditions") or []:
+        what = _OUTCOMES.get(condition["type"], condition["type"])
+        if condition["type"] == "Issued":
+            what += f", until {status.get('notAfter')}, renewed from {status.get('beginRefreshAt')}"
+        else:
+            what += f": {condition.get('reason')}, {condition.get('message')}"
+        yield _time(condition["lastTransitionTime"]), what
 
 
 def _container(one: dict[str, Any], created: datetime) -> Iterator[tuple[datetime, str]]:

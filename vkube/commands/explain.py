@@ -10,7 +10,8 @@ from typing import Any
 from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, default_settings, rules, settings_of
 from vkube.admission.explanation import explanation, shown
-from vkube.admission.judgement import is_injected, judge
+from vkube.admission.injected import is_injected
+from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
 from vkube.admission.templates import Template, replaced
 from vkube.admission.workloads import is_there

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from queue import Queue
 
+from vkube.admission.injected import has_volume
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
@@ -52,6 +53,11 @@ def _logs(options: argparse.Namespace) -> None:
         else:
             query["container"] = CONTAINER
             paths = [f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.subject}"]
+            if has_volume(cluster.get(paths[0])):
+                raise UsageError(
+                    f"{options.subject} has no pod agent that would log: the kubelet keeps its identity in a "
+                    f"volume. See vkube events {options.subject} -n {cluster.namespace}"
+                )
         if not options.follow:
             for path in paths:
                 _headed(path, paths)

@@ -9,7 +9,8 @@ from typing import Any
 
 from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
-from vkube.admission.judgement import is_injected, judge
+from vkube.admission.injected import is_injected
+from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads

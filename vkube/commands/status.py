@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from vkube.admission.deployed import Rules, rules, settings_of
-from vkube.admission.judgement import is_injected, judge
+from vkube.admission.injected import is_injected
+from vkube.admission.judgement import judge
 from vkube.admission.templates import Template
 from vkube.admission.workloads import pods
 from vkube.command_line import options as shared

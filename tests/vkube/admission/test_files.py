@@ -12,7 +12,7 @@ import yaml
 from tests.pods import container, pod, restricted_container
 from tests.vkube.command import called, vkube
 from vkube.admission.advice import _ADVICE, advice
-from vkube.admission.judgement import is_injected
+from vkube.admission.injected import is_injected
 from vkube.admission.selectors import mismatch
 from vkube.admission.templates import Template
 from vkube.workloads.template import PATHS

@@ -176,7 +176,7 @@ WRONG: list[tuple[str, str, Callable[[Facts], object]]] = [
     ("NetworkPolicies", "warn", lambda f: f.network_policies.clear()),
     ("labelled namespaces have their Secret", "FAIL", lambda f: f.bootstrap.update(shop=None)),
     ("service accounts have their credential", "warn", lambda f: f.service_accounts["shop"].append("new")),
-    ("Pods of labelled namespaces have the pod agent", "warn",
+    ("Pods of labelled namespaces have an identity", "warn",
      lambda f: pod_of(f)["spec"].pop("initContainers")),
     ("pod agents have an identity", "warn",
      lambda f: pod_of(f)["status"]["initContainerStatuses"][0].update(ready=False, started=False)),
