@@ -30,7 +30,8 @@ from webhook.certificate_keeper import CertificateKeeper
 from webhook.kubelets import Kubelets
 from webhook.kubernetes_clients import connect, description
 from webhook.lines import Lines
-from webhook.metrics import CaBundleMetrics, Metrics
+from webhook.metrics import CaBundleMetrics, Metrics, NoticeMetrics
+from webhook.notices.writer import Notices
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import Server, create_app
@@ -51,6 +52,7 @@ def background_tasks(
     metrics: Metrics,
     api_servers: ApiServers,
     kubelets: Kubelets,
+    notices: Notices,
 ) -> list[Task]:
     """The tasks that run beside the admissions.
 
@@ -60,7 +62,7 @@ def background_tasks(
     """
     tasks: list[Task] = []
     if settings.reconcile:
-        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets)
+        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets, notices)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # there must be something to serve with before anything starts
@@ -89,9 +91,10 @@ def _cluster_tasks(
     metrics: Metrics,
     api_servers: ApiServers,
     kubelets: Kubelets,
+    notices: Notices,
 ) -> list[Task]:
     """The tasks for the control plane's certificates, the namespaces' Secrets, the API servers' addresses,
-    and what the kubelets can do."""
+    what the kubelets can do, and the Events about Pods."""
     api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         api,
@@ -120,7 +123,13 @@ def _cluster_tasks(
     reconciler = Reconciler(
         api, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
     )
-    return [keeper.task(), api_servers.task(api), kubelets.task(api), *reconciler.tasks()]
+    return [
+        keeper.task(),
+        api_servers.task(api),
+        kubelets.task(api),
+        notices.task(api),
+        *reconciler.tasks(),
+    ]
 
 
 def _now() -> datetime:
@@ -134,6 +143,7 @@ def server(
     metrics: Metrics,
     api_servers: ApiServers,
     kubelets: Kubelets,
+    notices: Notices,
 ) -> Server:
     """The HTTPS server, not started, with its task added to `supervisor`. It accepts connections once there
     is a certificate to serve with. Raises SettingsError when it cannot listen."""
@@ -157,7 +167,12 @@ def server(
     metrics.watch_volumes(lambda: kubelets.support.objection is None)
     lines = Lines("webhook")
     answers = Answers(
-        settings.injection(), settings.left_alone(), metrics, lines, support=lambda: kubelets.support
+        settings.injection(),
+        settings.left_alone(),
+        metrics,
+        lines,
+        support=lambda: kubelets.support,
+        notice=notices.admitted,
     )
     serving = Server(config, app, certificate.context, listening, answers, shares)
     supervisor.add(serving.task)
@@ -182,10 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
     api_servers, kubelets = ApiServers(settings.api_server_networks()), Kubelets()
+    notices = Notices(NoticeMetrics(metrics.registry))
     try:
-        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets)
+        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets, notices)
         supervisor = Supervisor(tasks, describe=description)
-        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets)
+        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets, notices)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:

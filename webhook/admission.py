@@ -30,6 +30,8 @@ class Admission(NamedTuple):
     message: str
     generate_name: str
     operations: int
+    warns: bool = False
+    """Whether a Pod that is left as it is looks as if it could have an identity."""
 
     @property
     def answer(self) -> JSONObject:
@@ -92,7 +94,7 @@ def _skipped(request: AdmissionRequest, skip: Skip) -> Admission:
     warnings = [f"no identity: {skip.message}"] if skip.warning else []
     body = review.allowed(request, skip.reason, None, warnings)
     message = skip.message[:LONGEST_MESSAGE]
-    return Admission(request, body, True, skip.reason, message, _generate_name(request), 0)
+    return Admission(request, body, True, skip.reason, message, _generate_name(request), 0, skip.warning)
 
 
 def _generate_name(request: AdmissionRequest) -> str:

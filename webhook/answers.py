@@ -53,19 +53,23 @@ class Answers:
         metrics: Metrics,
         lines: Lines,
         support: Callable[[], VolumeSupport] = lambda: NOT_LOOKED,
+        notice: Callable[[Admission], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`support` returns what is known of the cluster's kubelets; it calls nobody. `clock` is monotonic,
-        in seconds, and measures the time of an answer."""
+        """`support` returns what is known of the cluster's kubelets; it calls nobody. `notice` is
+        told of each admission that an API server asked for. `clock` is monotonic, in seconds, and measures
+        the time of an answer."""
         self._configuration = configuration
         self._excluded_namespaces = excluded_namespaces
         self._metrics = metrics
         self._lines = lines
+        self._notice = notice
         self._support = support
         self.clock = clock
 
-    def to(self, body: bytes | bytearray, began: float) -> Answer:
-        """The answer to `body`, whose request began at that time of the clock."""
+    def to(self, body: bytes | bytearray, began: float, *, is_known: bool = False) -> Answer:
+        """The answer to `body`, whose request began at that time of the clock. `is_known`: the caller is
+        known to be an API server."""
         try:
             admission = admit(parse(body), self._configuration, self._excluded_namespaces, self._support())
         except BadRequestError as error:
@@ -76,6 +80,8 @@ class Answers:
             return Answer(_INTERNAL_ERROR, b'{"error":{"reason":"InternalError","message":"see the log"}}')
         seconds = self.clock() - began
         self._metrics.answered(admission.reason, admission.request.dry_run, seconds)
+        if is_known:  # all others could have Events written about Pods that nobody creates
+            self._notice(admission)
         if self._lines.are_written:
             self._record(admission, seconds)
         return Answer(200, admission.body)

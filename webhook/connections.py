@@ -245,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answer(self) -> None:
         body = self._body
         self._forget_body()
-        self._write(self._handling.answers.to(body, self._began))
+        self._write(self._handling.answers.to(body, self._began, is_known=self.place.is_known))
 
     def _answer_later(self) -> None:
         self._is_answering = False

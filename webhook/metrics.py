@@ -114,6 +114,24 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+class NoticeMetrics:
+    """The Events about Pods."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._events = Counter(
+            "vanadium_webhook_events",
+            "Events about Pods without an identity, by result; Dropped: beyond what a namespace may have.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("Written", "Failed", "Dropped"):
+            self._events.labels(result)
+
+    def event(self, result: str) -> None:
+        """Counts one: Written, Failed or Dropped."""
+        self._events.labels(result).inc()
+
+
 class CaBundleMetrics:
     """The roots in our MutatingWebhookConfiguration, by which API servers know the webhook."""
 

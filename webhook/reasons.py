@@ -52,3 +52,30 @@ class AdmissionReason(StrEnum):
     METHOD_NOT_ALLOWED = "MethodNotAllowed"
     NO_ROOM = "NoRoom"
     MALFORMED_REVIEW = "MalformedReview"
+
+
+SKIPS = frozenset(
+    {
+        AdmissionReason.EXCLUDED_NAMESPACE,
+        AdmissionReason.DISABLED_BY_LABEL,
+        AdmissionReason.WINDOWS_POD,
+        AdmissionReason.HOST_NETWORK,
+    }
+)
+"""New Pods that are left as they are. A mirror Pod is none of them: its owner is a Node."""
+REFUSALS = frozenset(
+    {
+        AdmissionReason.INVALID_LABEL,
+        AdmissionReason.INVALID_ANNOTATION,
+        AdmissionReason.CONTAINER_CLASH,
+        AdmissionReason.VOLUME_CLASH,
+        AdmissionReason.MOUNT_PATH_CLASH,
+        AdmissionReason.VARIABLE_CLASH,
+        AdmissionReason.PORT_CLASH,
+        AdmissionReason.SERVICE_ACCOUNT_CHANGED,
+        AdmissionReason.MALFORMED_POD,
+        AdmissionReason.TOO_MANY_CONTAINERS,
+        AdmissionReason.VOLUME_NOT_POSSIBLE,
+    }
+)
+"""Pods that their author has to change."""

@@ -36,6 +36,9 @@ class Place:
     is_api_server: bool
     end: Callable[[], None]
     bytes: int = 0
+    is_known: bool = False
+    """Whether the address is known to be an API server's: `is_api_server` holds for every address where none
+    is known."""
 
 
 class Shares:
@@ -64,7 +67,7 @@ class Shares:
     def admit(self, address: str, end: Callable[[], None]) -> Place | None:
         """A place for one more connection, until `release`; None when there is none. May end another one."""
         known = self._is_api_server(address)
-        newcomer = Place(network_of(address), known is not False, end)
+        newcomer = Place(network_of(address), known is not False, end, is_known=known is True)
         crowd: dict[Place, None] | None = None
         if known is False and len(self._others) >= self._most.others_connections:
             crowd = self._others

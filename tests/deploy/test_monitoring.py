@@ -22,6 +22,8 @@ NOT_ALERTED = frozenset(
         AdmissionReason.INJECTED,
         AdmissionReason.SOCKET_ADDED,
         AdmissionReason.ALREADY_INJECTED,
+        AdmissionReason.VOLUME_INJECTED,
+        AdmissionReason.VOLUME_MOUNTED,
         AdmissionReason.NOT_A_CREATE,
         AdmissionReason.NOT_A_POD,
         AdmissionReason.SUBRESOURCE,
