@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
 
 IMAGE = f"{PREFIX}image"
+PULL_POLICY = f"{PREFIX}image-pull-policy"
 LOG_LEVEL = f"{PREFIX}log-level"
 TTL = f"{PREFIX}ttl"
 CONTAINERS = f"{PREFIX}containers"
@@ -26,14 +27,17 @@ RESOURCES = {
     f"{PREFIX}cpu-limit": "cpu_limit",
     f"{PREFIX}memory-request": "memory_request",
     f"{PREFIX}memory-limit": "memory_limit",
+    f"{PREFIX}ephemeral-storage-request": "ephemeral_storage_request",
+    f"{PREFIX}ephemeral-storage-limit": "ephemeral_storage_limit",
 }
 KNOWN = frozenset(
-    {IMAGE, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, DELIVERY_ANNOTATION}
-    | RESOURCES.keys()
+    {IMAGE, PULL_POLICY, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, DELIVERY_ANNOTATION}
+    | {FILES, FILES_MODE, FILES_GROUP, *RESOURCES}
 )
 # What tunes the pod agent means nothing where there is none.
-OF_POD_AGENT = (IMAGE, LOG_LEVEL, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES)
+OF_POD_AGENT = (IMAGE, PULL_POLICY, LOG_LEVEL, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES)
 
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 FILE_MODES = ("0400", "0440", "0444")
 SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
@@ -70,6 +74,7 @@ class Wishes(NamedTuple):
     warnings: tuple[str, ...]
     files: FilesWish | None = None
     metrics_port: int | None = None
+    pull_policy: str | None = None
     are_none: bool = False
     """Whether there are none, so that every Pod without any gets the same container."""
 
@@ -91,13 +96,14 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         return without_wishes(defaults)
     return Wishes(
         image=_image(annotations),
-        log_level=_log_level(annotations),
+        log_level=_one_of(annotations, LOG_LEVEL, LOG_LEVELS),
         ttl_seconds=read_ttl(annotations),
         containers=_containers(annotations),
         resources=_resources(annotations, defaults),
         warnings=(*_unknown(annotations), *_without_files(annotations)),
         files=_files(annotations),
         metrics_port=_metrics_port(annotations),
+        pull_policy=_one_of(annotations, PULL_POLICY, PULL_POLICIES),
     )
 
 
@@ -113,10 +119,10 @@ def _image(annotations: Mapping[str, str]) -> str | None:
     return value
 
 
-def _log_level(annotations: Mapping[str, str]) -> str | None:
-    value = annotations.get(LOG_LEVEL)
-    if value is not None and value not in LOG_LEVELS:
-        raise _refuse(LOG_LEVEL, value, f"expected one of {', '.join(LOG_LEVELS)}")
+def _one_of(annotations: Mapping[str, str], annotation: str, known: Sequence[str]) -> str | None:
+    value = annotations.get(annotation)
+    if value is not None and value not in known:
+        raise _refuse(annotation, value, f"expected one of {', '.join(known)}")
     return value
 
 
@@ -169,9 +175,7 @@ def _files(annotations: Mapping[str, str]) -> FilesWish | None:
     names = _names(annotations, FILES, "for none, leave the annotation out")
     if names is None:
         return None
-    mode, group = annotations.get(FILES_MODE), annotations.get(FILES_GROUP)
-    if mode is not None and mode not in FILE_MODES:
-        raise _refuse(FILES_MODE, mode, f"expected one of {', '.join(FILE_MODES)}")
+    mode, group = _one_of(annotations, FILES_MODE, FILE_MODES), annotations.get(FILES_GROUP)
     if group is not None and not _WHOLE.fullmatch(group):
         raise _refuse(FILES_GROUP, group, "expected the number of a group")
     return FilesWish(names, mode, None if group is None else int(group))

@@ -34,12 +34,20 @@ WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 def refuse_container_clash(containers: Iterable[Container]) -> None:
     """Raises RefusalError for a container with the injected container's name that is not that container."""
     for container in containers:
-        if container.name == CONTAINER and not sidecar.is_pod_agent(container):
+        if container.name != CONTAINER or not (removed := sidecar.removed_from(container)):
+            continue
+        if sidecar.is_part_of_pod_agent(container):
             raise RefusalError(
                 AdmissionReason.CONTAINER_CLASH,
-                f"{container.field} is named {CONTAINER}, which is the name of the injected container, "
-                f"but is not that container: rename it, {WAY_OUT}",
+                f"{container.field} is the injected container {CONTAINER} without {' and '.join(removed)}: "
+                f"something removed it, such as a client or a webhook that does not know the field; remove "
+                f"the container and the volumes named vanadium-*, so that they are injected anew",
             )
+        raise RefusalError(
+            AdmissionReason.CONTAINER_CLASH,
+            f"{container.field} is named {CONTAINER}, which is the name of the injected container, "
+            f"but is not that container: rename it, {WAY_OUT}",
+        )
 
 
 def refuse_volume_clash(pod: Pod) -> None:
@@ -91,6 +99,28 @@ def refuse_agent_without_files(containers: Iterable[Container]) -> None:
                 AdmissionReason.CONTAINER_CLASH,
                 f"the annotation {FILES} was added after the container {CONTAINER}, which writes no files: "
                 f"remove that container and the volumes named vanadium-*, so that they are injected anew",
+            )
+
+
+def refuse_same_user(pod: Pod, containers: Iterable[Container], user: int | None) -> None:
+    """Raises RefusalError for a container that states the pod agent's own user.
+
+    A process of the same user may read another one's memory, and with it the identity's key, wherever it can
+    see the process: in a shared process namespace, or from a debug container (ptrace(2)). A container without
+    `runAsUser` runs as its image's user, which is not known here.
+    """
+    if user is None:
+        return
+    of_pod = pod.security_context.get("runAsUser")
+    for container in containers:
+        stated = container.security_context.get("runAsUser")
+        if (of_pod if stated is None else stated) == user:
+            where = "spec" if stated is None else container.field
+            raise RefusalError(
+                AdmissionReason.USER_CLASH,
+                f"{where}.securityContext.runAsUser is {user}, the user of the injected container, so that "
+                f"{container.name[:80]} could read the identity's key from its memory: use another, "
+                f"{WAY_OUT}",
             )
 
 

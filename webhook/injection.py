@@ -24,8 +24,9 @@ from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, File
 from webhook.delivery import decide
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
-from webhook.patch import Encoded, Operations, append, appended, insert, joined
+from webhook.patch import Encoded, Operations, append, appended, encoded, insert, joined, prepended
 from webhook.pod import Container, Pod
+from webhook.quality_of_service import is_guaranteed
 from webhook.rawjson import JSONObject, WrongTypeError
 from webhook.reasons import AdmissionReason
 from webhook.resources import raised
@@ -95,17 +96,9 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
         )
     others = [container for container in containers if container.name != CONTAINER]
     present = len(others) < len(containers)
-    if present:
-        clashes.refuse_foreign_volumes(pod)
-    else:
-        clashes.refuse_volume_clash(pod)
     wishes = read_wishes(pod.annotations, configuration.resources)
-    if wishes.metrics_port is not None:
-        clashes.refuse_port_clash(others, wishes.metrics_port)
     with_files = frozenset() if wishes.files is None else wishes.files.containers
-    mounts.refuse_other_mounts_of_files(others, with_files)
-    if present and wishes.files is not None:
-        clashes.refuse_agent_without_files(containers)
+    _refuse_clashes(pod, others, wishes, with_files, configuration, is_present=present)
 
     # The operation that inserts our container must be the last one: it shifts the indexes of initContainers,
     # and the other operations use the old ones.
@@ -127,11 +120,14 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     if present:
         reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
         return Injection(given, reason, warnings, decision.described)
+    if is_guaranteed(pod, others):
+        wishes = wishes._replace(resources=wishes.resources.guaranteed, are_none=False)
     resources = raised(pod.resources, wishes.resources)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
     if wishes.files is not None:
         encoded_volumes.append(sidecar.ENCODED_FILES_VOLUME)
     volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
+    secrets = _pull_secrets(pod, configuration.pull_secrets)
     agent = sidecar.encoded_container(configuration, wishes)
     if configuration.native_sidecar:
         # Our container goes before the user's, so that it has started when their init containers start.
@@ -139,13 +135,33 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     else:
         # Our container goes last, so that `kubectl logs` and `kubectl exec` still mean the user's by default.
         insertion = append(pod.spec, "/spec", "containers", [agent])
-    operations = joined([volumes, given, *resources, insertion])
+    operations = joined([volumes, secrets, given, *resources, insertion])
     return Injection(operations, AdmissionReason.INJECTED, warnings, decision.described)
 
 
+def _refuse_clashes(
+    pod: Pod,
+    others: list[Container],
+    wishes: Wishes,
+    with_files: frozenset[str],
+    configuration: Configuration,
+    *,
+    is_present: bool,
+) -> None:
+    if is_present:
+        clashes.refuse_foreign_volumes(pod)
+    else:
+        clashes.refuse_volume_clash(pod)
+    clashes.refuse_same_user(pod, others, configuration.user)
+    if wishes.metrics_port is not None:
+        clashes.refuse_port_clash(others, wishes.metrics_port)
+    mounts.refuse_other_mounts_of_files(others, with_files)
+    if is_present and wishes.files is not None:
+        clashes.refuse_agent_without_files(pod.containers)
+
+
 def _give(container: Container, pod: Pod, *, sockets: bool, files: bool) -> Operations:
-    # Our variables go after the user's. Kubernetes expands $(NAME) only from earlier variables, so no value
-    # that the user set changes.
+    # Our variables go before the user's, because Kubernetes expands $(NAME) only from earlier variables.
     missing: tuple[Encoded, ...] = ()
     if sockets and not mounts.has(mounts.SOCKETS, container, pod):
         missing += (sidecar.SOCKET_MOUNT,)
@@ -171,9 +187,15 @@ def _given(
     return joined(
         [
             appended(f"{where}/volumeMounts", missing, is_missing=has_no_mounts),
-            appended(f"{where}/env", variables, is_missing=has_no_variables),
+            prepended(f"{where}/env", variables, is_missing=has_no_variables),
         ]
     )
+
+
+def _pull_secrets(pod: Pod, names: tuple[str, ...]) -> Operations:
+    """Operations that let the kubelet pull our image with these Secrets too."""
+    missing = [name for name in names if all(one.get("name") != name for one in pod.pull_secrets)]
+    return append(pod.spec, "/spec", "imagePullSecrets", [encoded({"name": name}) for name in missing])
 
 
 def _only_root_reads(files: FilesWish, pod: Pod) -> bool:
@@ -207,9 +229,9 @@ def _warnings(
             f"the Pod does not resolve the names of Services, and the pod agent would not find the cluster "
             f"agent: set dnsPolicy: {policy}"
         )
-    if readers := readers_of_memory(pod, others, sidecar.USER):
+    if readers := readers_of_memory(pod, others):
         warnings.append(
-            f"with a shared process namespace, processes of user {sidecar.USER}, of root, or with more "
+            f"with a shared process namespace, processes of the pod agent's user, of root, or with more "
             f"privileges can read the identity's key from the pod agent's memory; state another runAsUser "
             f"and no such privilege: {', '.join(readers)[:100]}"
         )

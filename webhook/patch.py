@@ -66,6 +66,13 @@ def appended(path: str, values: Sequence[Encoded], *, is_missing: bool) -> Opera
     return Operations(",".join([_add(f"{path}/-", value) for value in values]), len(values))
 
 
+def prepended(path: str, values: Sequence[Encoded], *, is_missing: bool) -> Operations:
+    """Operations that put `values`, in their order, before those of the array at the pointer `path`."""
+    if is_missing or not values:
+        return appended(path, values, is_missing=is_missing)
+    return Operations(",".join([_add(f"{path}/0", value) for value in reversed(values)]), len(values))
+
+
 def insert(owner: JSONObject, where: str, key: str, index: int, value: Encoded) -> Operations:
     """Operations that put `value` before the element `index` of the array `owner[key]`."""
     if owner.get(key) is None:

@@ -56,6 +56,10 @@ class Container:
         return object_at(self.raw, "securityContext", self)
 
     @property
+    def resources(self) -> JSONObject:
+        return object_at(self.raw, "resources", self)
+
+    @property
     def ports(self) -> list[JSONObject]:
         return objects_at(self.raw, "ports", self)
 
@@ -137,6 +141,10 @@ class Pod:
     @Once
     def volumes(self) -> list[JSONObject]:
         return objects_at(self.spec, "volumes", "spec")
+
+    @Once
+    def pull_secrets(self) -> list[JSONObject]:
+        return objects_at(self.spec, "imagePullSecrets", "spec")
 
     @Once
     def containers(self) -> list[Container]:

@@ -33,6 +33,7 @@ class AdmissionReason(StrEnum):
     MOUNT_PATH_CLASH = "MountPathClash"
     VARIABLE_CLASH = "VariableClash"
     PORT_CLASH = "PortClash"
+    USER_CLASH = "UserClash"
     SERVICE_ACCOUNT_CHANGED = "ServiceAccountChanged"
     MALFORMED_POD = "MalformedPod"
     TOO_MANY_CONTAINERS = "TooManyContainers"

@@ -1,4 +1,4 @@
-"""The CPU and memory of the pod agent's container: what it requests, and its limits."""
+"""The CPU, memory and local storage of the pod agent's container: what it requests, and its limits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from webhook import quantities
 from webhook.patch import Operations, add, encoded_string, pointer
 from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
+_STORAGE = "ephemeral-storage"
+
 
 class ResourceError(ValueError):
     """A resource value cannot be used.
 
     Attributes:
-        field: which of the four fields of `Resources` is wrong.
+        field: which of the fields of `Resources` is wrong.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -27,14 +29,18 @@ class ResourceError(ValueError):
 class Resources:
     """Requests and limits, each a Kubernetes quantity.
 
-    All four are always set: a namespace with a ResourceQuota refuses a Pod with a container that lacks one of
-    them, and a LimitRange would otherwise fill in values that were chosen for applications.
+    Those of CPU and memory are always set: a namespace with a ResourceQuota refuses a Pod with a container
+    that lacks one of them, and a LimitRange would otherwise fill in values that were chosen for applications.
+    Those of local storage, which only the container's log takes, are None by default: not every kubelet
+    counts it, and no Pod that requests it would run on the others.
     """
 
     cpu_request: str = "10m"
     cpu_limit: str = "500m"
     memory_request: str = "80Mi"
     memory_limit: str = "128Mi"
+    ephemeral_storage_request: str | None = None
+    ephemeral_storage_limit: str | None = None
 
     def changed(self, stated: dict[str, str]) -> Resources:
         """These resources, with the `stated` ones replaced.
@@ -50,10 +56,10 @@ class Resources:
         for field, value in stated.items():
             _check(field, value)
         changed = replace(self, **stated)
-        for kind in ("cpu", "memory"):
+        for kind in ("cpu", "memory", "ephemeral_storage"):
             request, limit = f"{kind}_request", f"{kind}_limit"
             asked, most = getattr(changed, request), getattr(changed, limit)
-            if quantities.parse(asked) <= quantities.parse(most):
+            if asked is None or most is None or quantities.parse(asked) <= quantities.parse(most):
                 continue
             if request not in stated:
                 changed = replace(changed, **{request: most})
@@ -65,10 +71,18 @@ class Resources:
 
     def as_json(self) -> JSONObject:
         """The `resources` field of a container."""
-        return {
-            "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
-            "limits": {"cpu": self.cpu_limit, "memory": self.memory_limit},
-        }
+        requests = {"cpu": self.cpu_request, "memory": self.memory_request}
+        limits = {"cpu": self.cpu_limit, "memory": self.memory_limit}
+        if self.ephemeral_storage_request is not None:
+            requests[_STORAGE] = self.ephemeral_storage_request
+        if self.ephemeral_storage_limit is not None:
+            limits[_STORAGE] = self.ephemeral_storage_limit
+        return {"requests": requests, "limits": limits}
+
+    @property
+    def guaranteed(self) -> Resources:
+        """These resources, requested up to their limits, as each container of a Guaranteed Pod has them."""
+        return replace(self, cpu_request=self.cpu_limit, memory_request=self.memory_limit)
 
 
 def raised(of_pod: JSONObject, added: Resources) -> list[Operations]:
@@ -125,7 +139,7 @@ def _check(field: str, value: str) -> None:
         raise ResourceError(field, "must be more than 0")
     # `64m` of memory is a typing error for 64Mi: Kubernetes accepts it, rounds it up to one byte, and the
     # container never starts.
-    if field.startswith("memory") and amount.denominator != 1:
+    if not field.startswith("cpu") and amount.denominator != 1:
         raise ResourceError(field, f"is {float(amount):g} bytes; expected whole bytes, such as 64Mi")
     if field.startswith("cpu") and amount < Fraction(1, 1000):
         raise ResourceError(field, "is less than 1m, the smallest CPU share that Kubernetes knows")

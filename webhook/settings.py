@@ -17,12 +17,14 @@ from service.addresses import Network, https_address, networks
 from service.errors import SettingsError
 from service.listening import EVERYWHERE
 from service.settings import explained, flag, unknown, wrong
+from webhook.annotations import RESOURCES
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.resources import ResourceError, Resources
-from webhook.sidecar import Configuration
+from webhook.sidecar import USER, Configuration
 
 PREFIX = "VANADIUM_WEBHOOK_"
 LogLevel = Literal["debug", "info", "warning", "error"]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
@@ -58,6 +60,17 @@ class Settings(BaseSettings):
     pod_agent_image: str = Field(
         min_length=1, pattern=r"^\S+$", description="image of the injected container"
     )
+    pod_agent_image_pull_policy: PullPolicy | None = Field(
+        None, description="when a kubelet pulls it: Always, IfNotPresent or Never; default: as its tag says"
+    )
+    pod_agent_image_pull_secrets: str = Field(
+        "",
+        description="Secrets of each namespace to pull it with, commas between them; added to those of a Pod",
+    )
+    pod_agent_user: Annotated[str, Field(pattern=r"^(cluster|[1-9][0-9]{0,8})$")] = Field(
+        str(USER),
+        description="UID and GID of the injected container; cluster: left out, where a policy chooses them",
+    )
     pod_agent_log_level: LogLevel = Field(
         "info", description="its log level where no annotation says another"
     )
@@ -65,6 +78,10 @@ class Settings(BaseSettings):
     pod_agent_cpu_limit: str = Field(Resources.cpu_limit, description="its CPU limit")
     pod_agent_memory_request: str = Field(Resources.memory_request, description="its memory request")
     pod_agent_memory_limit: str = Field(Resources.memory_limit, description="its memory limit")
+    pod_agent_ephemeral_storage_request: str | None = Field(
+        None, description="its request of local storage, for its log"
+    )
+    pod_agent_ephemeral_storage_limit: str | None = Field(None, description="its limit of local storage")
     cluster_agent_url: str = Field(
         "https://cluster-agent.vanadium-system.svc:8193",
         description="where pod agents find the cluster agent",
@@ -122,6 +139,9 @@ class Settings(BaseSettings):
             native_sidecar=self.native_sidecar,
             log_level=self.pod_agent_log_level,
             resources=self._resources(),
+            pull_policy=self.pod_agent_image_pull_policy,
+            pull_secrets=_names(self.pod_agent_image_pull_secrets),
+            user=None if self.pod_agent_user == "cluster" else int(self.pod_agent_user),
         )
 
     def api_server_networks(self) -> list[Network]:
@@ -130,14 +150,12 @@ class Settings(BaseSettings):
 
     def left_alone(self) -> frozenset[str]:
         """The namespaces whose Pods never get an identity."""
-        further = (name.strip() for name in self.excluded_namespaces.split(","))
-        return CLUSTER_NAMESPACES | {self.namespace} | {name for name in further if name}
+        return CLUSTER_NAMESPACES | {self.namespace} | set(_names(self.excluded_namespaces))
 
     def _resources(self) -> Resources:
-        fields = ("cpu_request", "cpu_limit", "memory_request", "memory_limit")
         stated = {
             field: getattr(self, name)
-            for field in fields
+            for field in RESOURCES.values()
             if (name := f"pod_agent_{field}") in self.model_fields_set
         }
         try:
@@ -146,6 +164,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 wrong(PREFIX, f"pod_agent_{error.field}", str(error), stated[error.field])
             ) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

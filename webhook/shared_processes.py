@@ -10,12 +10,13 @@ _ROOT = 0
 _CAPABILITIES = frozenset({"ALL", "SYS_ADMIN", "SYS_PTRACE", "SETUID"})
 
 
-def readers_of_memory(pod: Pod, containers: list[Container], user: int) -> list[str]:
-    """The names of those of `containers` whose processes can, or may, read the memory of a process of `user`.
+def readers_of_memory(pod: Pod, containers: list[Container]) -> list[str]:
+    """The names of those of `containers` whose processes can, or may, read the memory of the pod agent's.
 
     Linux allows it to processes of the same user and to those with CAP_SYS_PTRACE (ptrace(2), "Ptrace access
     mode checking"). Root has CAP_SETUID by default, so it can become that user. A container without
-    `runAsUser` runs as its image's user, which is not known here.
+    `runAsUser` runs as its image's user, which is not known here. One that states the pod agent's user is
+    refused before.
 
     Raises:
         WrongTypeError: a field that decides has the wrong type.
@@ -27,7 +28,7 @@ def readers_of_memory(pod: Pod, containers: list[Container], user: int) -> list[
     for container in containers:
         stated = container.security_context.get("runAsUser")
         of_container = default if stated is None else stated
-        if of_container in (None, _ROOT, user) or _is_privileged(container):
+        if of_container in (None, _ROOT) or _is_privileged(container):
             found.append(container.name)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -40,6 +41,11 @@ USER: Final = 58193
 _TOKEN_SECONDS = 3600
 _HTTPS_PORT = 443
 _ALWAYS = "Always"
+_NEEDED_MOUNTS = (
+    (SOCKET_VOLUME, SOCKET_DIRECTORY),
+    (BOOTSTRAP_VOLUME, BOOTSTRAP_DIRECTORY),
+    (TOKEN_VOLUME, TOKEN_DIRECTORY),
+)
 
 # The mount of the sockets in every other container. Connecting needs no write access to the directory.
 SOCKET_MOUNT: Final = encoded({"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True})
@@ -66,6 +72,10 @@ class Configuration:
     native_sidecar: bool = True
     log_level: str = "info"
     resources: Resources = field(default_factory=Resources)
+    pull_policy: str | None = None
+    pull_secrets: tuple[str, ...] = ()
+    user: int | None = USER
+    """Its user and group; None leaves the choice to the cluster."""
 
     @Once
     def cluster_agent_port(self) -> int:
@@ -116,8 +126,6 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         },
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
@@ -125,6 +133,10 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    if configuration.user is not None:
+        built["securityContext"] |= {"runAsUser": configuration.user, "runAsGroup": configuration.user}
+    if pull_policy := wishes.pull_policy or configuration.pull_policy:
+        built["imagePullPolicy"] = pull_policy
     if wishes.metrics_port is not None:
         # Kubernetes does not require this declaration, but with it the scheduler never puts two Pods that use
         # the host's network, and therefore the same port, on one node.
@@ -179,6 +191,13 @@ def encoded_container(configuration: Configuration, wishes: Wishes) -> Encoded:
     """`container`, as JSON text."""
     if wishes.are_none:
         return configuration.encoded_container
+    # Without what the container does not depend on, which may be long.
+    files = wishes.files and wishes.files._replace(containers=frozenset())
+    return _encoded_container(configuration, wishes._replace(containers=None, warnings=(), files=files))
+
+
+@lru_cache(maxsize=256)  # most Pods of a namespace have the same wishes
+def _encoded_container(configuration: Configuration, wishes: Wishes) -> Encoded:
     return encoded(container(configuration, wishes))
 
 
@@ -195,17 +214,21 @@ def is_pod_agent(candidate: Container) -> bool:
     can be copied without the container. Changes that others may make to our container are ignored: defaults
     of the API server, the image of a registry mirror, mounts and variables of another injector.
     """
-    if candidate.name != CONTAINER:
-        return False
-    if candidate.place == "initContainers" and candidate.raw.get("restartPolicy") != _ALWAYS:
-        return False
+    return candidate.name == CONTAINER and not removed_from(candidate)
+
+
+def removed_from(candidate: Container) -> list[str]:
+    """What a container of our name lacks to be ours."""
     mounts = [(mount.get("name"), mount.get("mountPath")) for mount in candidate.mounts]
-    needed = [
-        (SOCKET_VOLUME, SOCKET_DIRECTORY),
-        (BOOTSTRAP_VOLUME, BOOTSTRAP_DIRECTORY),
-        (TOKEN_VOLUME, TOKEN_DIRECTORY),
-    ]
-    return all(mount in mounts for mount in needed)
+    missing = [f"the mount of {name}" for name, path in _NEEDED_MOUNTS if (name, path) not in mounts]
+    if candidate.place == "initContainers" and candidate.raw.get("restartPolicy") != _ALWAYS:
+        missing.append(f"restartPolicy: {_ALWAYS}")
+    return missing
+
+
+def is_part_of_pod_agent(candidate: Container) -> bool:
+    """Whether a container of our name has any of the mounts that ours has."""
+    return any((mount.get("name"), mount.get("mountPath")) in _NEEDED_MOUNTS for mount in candidate.mounts)
 
 
 def bootstrap_service_account(volume: JSONObject) -> str | None:

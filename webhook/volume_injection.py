@@ -9,7 +9,7 @@ from webhook import clashes, mounts, volume
 from webhook.annotations import CONTAINERS, OF_POD_AGENT, read_wishes
 from webhook.delivery import Decision
 from webhook.layout import CONTAINER, FILE_VARIABLES
-from webhook.patch import Operations, append, joined
+from webhook.patch import Operations, append, joined, prepended
 from webhook.pod import Container, Pod
 from webhook.reasons import AdmissionReason
 from webhook.resources import Resources
@@ -60,7 +60,7 @@ def _give(container: Container, pod: Pod) -> Operations:
     return joined(
         [
             append(container.raw, where, "volumeMounts", missing),
-            append(container.raw, where, "env", variables),
+            prepended(f"{where}/env", variables, is_missing=container.raw.get("env") is None),
         ]
     )
 

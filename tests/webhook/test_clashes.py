@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -35,7 +36,42 @@ def test_a_container_with_our_name_is_refused(place: str) -> None:
 def test_a_container_with_our_name_that_would_hold_up_the_init_containers_is_refused() -> None:
     subject = injected(pod())
     del subject["spec"]["initContainers"][0]["restartPolicy"]
-    assert refusal(subject).reason is AdmissionReason.CONTAINER_CLASH
+    error = refusal(subject)
+    assert error.reason is AdmissionReason.CONTAINER_CLASH
+    assert "without restartPolicy: Always: something removed it" in str(error)
+
+
+def test_our_container_without_one_of_its_mounts_is_named_so() -> None:
+    subject = injected(pod())
+    agent = subject["spec"]["initContainers"][0]
+    agent["volumeMounts"] = [one for one in agent["volumeMounts"] if one["name"] != "vanadium-token"]
+    assert "without the mount of vanadium-token: something removed it" in str(refusal(subject))
+
+
+USER = {"runAsUser": 58193}
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "of_container", "where"),
+    [
+        (USER, {}, "spec.securityContext"),
+        ({}, USER, "spec.containers[0].securityContext"),
+        ({"runAsUser": 1000}, USER, "spec.containers[0].securityContext"),
+    ],
+)
+def test_attack_a_container_of_the_agents_own_user_is_refused(
+    of_pod: JSONObject, of_container: JSONObject, where: str
+) -> None:
+    subject = pod(container(securityContext=of_container), securityContext=of_pod)
+    error = refusal(subject)
+    assert error.reason is AdmissionReason.USER_CLASH
+    assert f"{where}.runAsUser is 58193" in str(error)
+    assert "key from its memory" in str(error)
+    injected(subject, dataclasses.replace(CONFIGURATION, user=20000))
+
+
+def test_a_container_of_another_user_than_the_pods_is_no_clash() -> None:
+    injected(pod(container(securityContext={"runAsUser": 1000}), securityContext=USER))
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -135,7 +171,7 @@ def test_a_variable_with_our_name_and_another_value_is_refused(name: str, source
 def test_a_variable_with_our_name_and_our_value_is_kept_and_not_added_again() -> None:
     theirs = {"name": "V23_AGENT_PATH", "value": "/run/vanadium/agent.sock"}
     env = injected(pod(container(env=[theirs])))["spec"]["containers"][0]["env"]
-    assert [each["name"] for each in env] == ["V23_AGENT_PATH", "SPIFFE_ENDPOINT_SOCKET"]
+    assert [each["name"] for each in env] == ["SPIFFE_ENDPOINT_SOCKET", "V23_AGENT_PATH"]
 
 
 def test_a_clash_in_a_container_that_is_left_out_is_none() -> None:

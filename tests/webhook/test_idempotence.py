@@ -81,16 +81,17 @@ def test_everything_of_the_users_stays_as_it_was(subject: JSONObject) -> None:
 
 
 @given(pods())
-def test_the_users_elements_keep_their_order_and_come_first(subject: JSONObject) -> None:
+def test_the_users_elements_keep_their_order_mounts_first_and_variables_last(subject: JSONObject) -> None:
     result = injected(subject)
     for mine, theirs in zip(
         [each for each in all_containers(result) if each["name"] != CONTAINER],
         all_containers(subject),
         strict=True,
     ):
-        for key in ("env", "volumeMounts"):
-            before = theirs.get(key) or []
-            assert mine[key][: len(before)] == before
+        before = theirs.get("volumeMounts") or []
+        assert mine["volumeMounts"][: len(before)] == before
+        before = theirs.get("env") or []
+        assert mine["env"][len(mine["env"]) - len(before) :] == before
     before = subject["spec"].get("volumes") or []
     assert result["spec"]["volumes"][: len(before)] == before
 

@@ -75,9 +75,9 @@ def test_existing_arrays_are_added_to_by_element() -> None:
     assert paths == [
         *["/spec/volumes/-"] * 4,
         "/spec/initContainers/0/volumeMounts",
-        *["/spec/initContainers/0/env/-"] * 2,
+        *["/spec/initContainers/0/env/0"] * 2,
         "/spec/containers/0/volumeMounts/-",
-        *["/spec/containers/0/env/-"] * 2,
+        *["/spec/containers/0/env/0"] * 2,
         "/spec/initContainers/0",
     ]
 

@@ -29,6 +29,7 @@ _ADVICE = {
     AdmissionReason.VARIABLE_CLASH: "remove the variable: the webhook sets it",
     AdmissionReason.PORT_CLASH: f"state another port in the annotation {METRICS_PORT}: the containers of a "
     "Pod share their ports",
+    AdmissionReason.USER_CLASH: "run it as another user: this one is the pod agent's",
     AdmissionReason.SERVICE_ACCOUNT_CHANGED: "create the Pod with its final serviceAccountName",
     AdmissionReason.MALFORMED_POD: "correct the manifest: kubectl apply --dry-run=server checks it",
     AdmissionReason.TOO_MANY_CONTAINERS: "divide the Pod, or leave it without an identity",

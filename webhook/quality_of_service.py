@@ -1,0 +1,41 @@
+"""The quality-of-service class of a Pod.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from webhook import quantities
+from webhook.pod import Container, Pod
+from webhook.rawjson import object_at
+
+
+def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
+    """Whether a Pod of these containers is Guaranteed, and would no longer be with one that requests less
+    than its limits. One with `spec.resources` of its own is what those state.
+
+    Raises:
+        WrongTypeError: a field that decides has the wrong type.
+    """
+    return not pod.resources and all(_has_all(container) for container in containers)
+
+
+def _has_all(container: Container) -> bool:
+    stated = container.resources
+    if not stated:
+        return False
+    where = f"{container.field}.resources"
+    limits, requests = object_at(stated, "limits", where), object_at(stated, "requests", where)
+    return all(_is_same(requests.get(kind), limits.get(kind)) for kind in ("cpu", "memory"))
+
+
+def _is_same(request: object, limit: object) -> bool:
+    if limit is None:
+        return False
+    try:
+        most = quantities.parse(str(limit))
+        return most > 0 and (request in (None, limit) or quantities.parse(str(request)) == most)
+    except ValueError:
+        return False  # the API server refuses it
