@@ -70,6 +70,16 @@ class Issuance:
     revoked: bool = False
 
 
+@dataclass(frozen=True)
+class PodRequestAnswer:
+    """The answer to the PodCertificateRequest `uid`: its status as JSON text, and whether it replaces an
+    earlier answer, which the API server no longer accepts."""
+
+    uid: str
+    status: str
+    replaces: bool = False
+
+
 def unknown_application(application: Application) -> NotFound:
     return NotFound("UnknownApplication", f"{application} has no registration, and never had a secret")
 

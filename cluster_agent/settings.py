@@ -104,6 +104,10 @@ class Settings(JwtSettings):
         default="", description="file or https:// address of the token issuer's key set"
     )
     jwks_issuer: str = Field(default="", description="the tokens' iss")
+    pod_certificates: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: sign PodCertificateRequests where the API server has them; off: never",
+    )
     ttl_seconds: int = Field(
         default=3600, le=_LONGEST_TTL_SECONDS, description="life of a replica certificate"
     )

@@ -5,26 +5,23 @@ Every check comes before the signature, and the certificate is recorded before t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
-from blessings import Blessing, Name, PublicKey, fingerprint
 from cluster_agent.attestation import AttestedPod, Attestor, TokenOutOfTime
-from cluster_agent.audit import Record
-from cluster_agent.callers import Caller, certificate_fingerprint
-from cluster_agent.errors import Forbidden, Refusal, TooManyCertificates
+from cluster_agent.callers import Caller
+from cluster_agent.errors import Forbidden, Refusal
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.issuing import checks
+from cluster_agent.issuing.certification import Certification, IssuedBlessing, Lives, Replica
 from cluster_agent.issuing.checks import Known, ProvenPod, RequestedKey, requested_key, require
 from cluster_agent.issuing.stages import IssuanceWatch, NobodyWatches
 from cluster_agent.issuing.ttl_policy import TtlPolicy
-from cluster_agent.model import Issuance, IssuedCertificate, Secret
+from cluster_agent.model import Issuance, Secret
 from cluster_agent.registry.registry import Registration, Registry
 from cluster_agent.signing.room import SigningRoom
-from cluster_agent.store import MOST_LIVE_OF_POD, MOST_OF_FULL_LIFE
 from cluster_agent.store.issuances import Issuances
 from cluster_agent.store.secrets import Secrets
 
@@ -33,15 +30,6 @@ class Tripwire(Protocol):
     """Called when a bootstrap credential was misused."""
 
     def report(self, secret: Secret, refusal: Refusal) -> None: ...
-
-
-@dataclass(frozen=True)
-class IssuedBlessing:
-    """The answer to SeekBlessings. `renew_at` is after half of its life, without the replica's jitter."""
-
-    name: Name
-    blessing: Blessing
-    renew_at: datetime
 
 
 @dataclass
@@ -74,12 +62,10 @@ class ReplicaIssuer:
         # Read after the attestation, which may take long, so that the current registration counts.
         registered = await self.registry.of(secret.application)
         ttl = self._ttl_of(registered).choose(ttl_seconds)
-        sign = partial(self._sign_and_record, caller, secret, registered, pod, key, self.now())
-        try:
-            issued = await sign(ttl, most_live=MOST_OF_FULL_LIFE)
-        except TooManyCertificates:
-            # The pod restarts again and again. It still gets a certificate, with a short life.
-            issued = await sign(min(ttl, self.ttl.minimum), most_live=MOST_LIVE_OF_POD)
+        replica = Replica(str(caller.name), secret, pod.name, pod.uid, key)
+        # A pod that restarts again and again still gets a certificate, with a short life.
+        lives = Lives(ttl, min(ttl, self.ttl.minimum))
+        issued = await self._certification.certify(replica, registered, lives)
         self.watch.issued(issued.name)
         return issued
 
@@ -127,78 +113,15 @@ class ReplicaIssuer:
             raise
         return pod
 
-    async def _sign_and_record(
-        self,
-        caller: Caller,
-        secret: Secret,
-        registered: Registration | None,
-        pod: AttestedPod,
-        key: PublicKey,
-        now: datetime,
-        ttl: timedelta,
-        *,
-        most_live: int,
-    ) -> IssuedBlessing:
-        """Signs and records the pod's blessing. Raises Refusal."""
-        application = self.registry.name(secret.application, registered)
-        dns_names = () if registered is None else registered.dns_names
-        if registered is not None and registered.chain is not None:
-            sign = partial(self.room.sign_granted, registered.chain)
-        else:
-            sign = partial(self.room.sign_replica, application)
-        with self.watch.stage("signing"):
-            blessing = sign(pod.name, key, now=now, ttl=ttl, dns_names=dns_names)
-        issuance = Issuance(
-            certificate_fingerprint=certificate_fingerprint(blessing),
-            secret_id=secret.id,
-            pod_name=pod.name,
-            pod_uid=pod.uid,
-            public_key_fingerprint=fingerprint(key),
-            not_after=blessing.not_after,
-            certificate=_certificate(blessing),
-        )
-        name = application.extend(pod.name)
-        record = _issued(caller, name, issuance, dns_names, now)
-        with self.watch.stage("store"):
-            await self.issuances.add(issuance, record, now=now, most_live=most_live)
-        return IssuedBlessing(name, blessing, _half_way(now, blessing.not_after))
+    @property
+    def _certification(self) -> Certification:
+        return Certification(self.room, self.registry, self.issuances, self.now, self.watch)
 
     def _ttl_of(self, registered: Registration | None) -> TtlPolicy:
-        if registered is None or registered.ttl_seconds is None:
-            return self.ttl
-        return replace(self.ttl, default=timedelta(seconds=registered.ttl_seconds))
+        return self.ttl.of(None if registered is None else registered.ttl_seconds)
 
 
 def _tenant(caller: Caller, secret: Secret) -> Tenant:
     """For whom a call waits. Replicas that start share one bootstrap credential, so that those that renew do
     not wait behind them."""
     return (secret.application.namespace, secret.application.service_account, str(caller.name))
-
-
-def _certificate(blessing: Blessing) -> IssuedCertificate:
-    issuer = blessing.facts(1)
-    return IssuedCertificate(
-        serial=f"{blessing.leaf.serial_number:x}",
-        issuer=str(issuer.name),
-        issuing_key=issuer.key_fingerprint,
-        issuer_not_after=issuer.not_after,
-    )
-
-
-def _issued(
-    caller: Caller, name: Name, issuance: Issuance, dns_names: Sequence[str], now: datetime
-) -> Record:
-    details: dict[str, Any] = {
-        "name": str(name),
-        "uid": issuance.pod_uid,
-        "secret": issuance.secret_id,
-        "certificate": issuance.certificate_fingerprint,
-        "notAfter": int(issuance.not_after.timestamp()),
-    }
-    if dns_names:
-        details["dnsNames"] = list(dns_names)
-    return Record("blessing-issued", now, str(caller.name), details)
-
-
-def _half_way(begin: datetime, end: datetime) -> datetime:
-    return begin + max((end - begin) / 2, timedelta(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cluster_agent.errors import BadRequest
@@ -14,6 +14,12 @@ class TtlPolicy:
 
     default: timedelta
     minimum: timedelta
+
+    def of(self, registered_seconds: int | None) -> TtlPolicy:
+        """The policy for an application whose registration states that TTL, or none of its own."""
+        if registered_seconds is None:
+            return self
+        return replace(self, default=timedelta(seconds=registered_seconds))
 
     def choose(self, asked_seconds: int | None) -> timedelta:
         """The TTL for a request. Asking may shorten the default, never lengthen it.

@@ -1,4 +1,4 @@
-"""A small client of the API server: creates TokenReviews and Events, lists and watches Pods.
+"""A small client of the API server: creates, reads and replaces objects, lists and watches them.
 
 A full Kubernetes client would cost 30 MiB of memory for these few calls.
 """
@@ -26,7 +26,12 @@ _BUFFER_BYTES = 5 * 1024 * 1024
 
 
 class ApiCallError(Exception):
-    """A call got no answer, an answer that is no success, or a malformed one."""
+    """A call got no answer, an answer that is no success (then `status` is its HTTP status), or a malformed
+    one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class AnswerTooLong(ApiCallError):
@@ -49,6 +54,11 @@ class KubernetesApi:
     async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """POSTs `body`, and returns the created object."""
         async with self._call("POST", path, json=body) as response:
+            return await _object_of(response)
+
+    async def replace(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PUTs `body`, and returns the object as it is now."""
+        async with self._call("PUT", path, json=body) as response:
             return await _object_of(response)
 
     async def read(
@@ -87,7 +97,7 @@ class KubernetesApi:
             headers = {"Authorization": f"Bearer {token}", "Accept": accept}
             async with await self._answer(method, self._url + path, headers=headers, **options) as response:
                 if response.status >= 300:
-                    raise ApiCallError(f"{method} {path}: HTTP {response.status}")
+                    raise ApiCallError(f"{method} {path}: HTTP {response.status}", response.status)
                 yield response
         except (aiohttp.ClientError, OSError, ValueError, LookupError, RecursionError) as error:
             reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""

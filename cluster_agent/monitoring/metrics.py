@@ -186,13 +186,13 @@ class Metrics:
 
 
 class StageMetrics:
-    """The durations of the stages of SeekBlessings, whether they succeeded or were refused."""
+    """The durations of the stages of issuing, whether they succeeded or were refused."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         seconds = Histogram(
             "vanadium_cluster_agent_stage_seconds",
-            "Time that a stage of SeekBlessings took, refused calls included: entitlement (what the store "
-            "knows of the caller), attestation, signing, store (the durable record).",
+            "Time that a stage of SeekBlessings or a PodCertificateRequest took, refused ones included: "
+            "entitlement (what the store knows), attestation, signing, store (the durable record).",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,

@@ -17,7 +17,7 @@ from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import Unavailable
 from cluster_agent.flags import setting
 from cluster_agent.issuing.replica_issuer import Tripwire
-from cluster_agent.kubernetes.api import kubernetes_api
+from cluster_agent.kubernetes.api import KubernetesApi, kubernetes_api
 from cluster_agent.kubernetes.events import NamespaceEvents
 from cluster_agent.kubernetes.pods import KubernetesPods
 from cluster_agent.settings import Settings
@@ -27,12 +27,13 @@ from service.errors import SettingsError
 @dataclass(frozen=True)
 class Attestation:
     """The attestor that the settings name, what is told of misused credentials besides the metrics, and, if
-    there is one, the source of deleted Pods, or the token issuer's keys."""
+    there is one, the API server with the source of deleted Pods, or the token issuer's keys."""
 
     attestor: Attestor
     tripwires: Sequence[Tripwire] = ()
     pods: KubernetesPods | None = None
     keys: KeySource | None = None
+    api: KubernetesApi | None = None
 
 
 @asynccontextmanager
@@ -59,7 +60,7 @@ async def attestation(settings: Settings, now: Callable[[], datetime]) -> AsyncI
         bounded = BoundedAttestor(
             TokenReviewAttestor(api, settings.token_audience), at_a_time=at_a_time, most_waiting=8 * at_a_time
         )
-        yield Attestation(bounded, [NamespaceEvents(api, now)], KubernetesPods(api))
+        yield Attestation(bounded, [NamespaceEvents(api, now)], KubernetesPods(api), api=api)
 
 
 async def _require(keys: KeySource) -> None:

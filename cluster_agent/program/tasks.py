@@ -15,7 +15,7 @@ from cluster_agent.audit import notes
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import ClusterAgentError
-from cluster_agent.kubernetes.pods import ApiServerAway
+from cluster_agent.kubernetes.watched import ApiServerAway
 from cluster_agent.monitoring.metrics import FleetMetrics
 from cluster_agent.program.steady_clock import SteadyClock
 from cluster_agent.program.witness import Witness
@@ -34,7 +34,8 @@ _SHORTEST_LAST_PAUSE_SECONDS = 5.0
 
 _log = structlog.get_logger("cluster_agent")
 
-Round = Callable[[], Awaitable[None]]
+# It may return the seconds until the next one.
+Round = Callable[[], Awaitable[float | None]]
 
 
 def every(seconds: float, name: str, run: Round, failure: str) -> Task:
@@ -63,11 +64,11 @@ def essential(seconds: float, name: str, run: Round, failure: str) -> Task:
 def led(store: Store, run: Round, rest: Callable[[], None] = lambda: None) -> Round:
     """The round, run only by the replica of the agent that leads; the others call `rest`."""
 
-    async def run_if_leading() -> None:
+    async def run_if_leading() -> float | None:
         if await store.lead():
-            await run()
-        else:
-            rest()
+            return await run()
+        rest()
+        return None
 
     return run_if_leading
 
@@ -97,6 +98,7 @@ def housekeeping(
             return
         _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
         await store.fleet.drop_gone(now())
+        await store.pod_requests.drop_old(now())
         await lists.drop_expired()
         _log.debug("audit records dropped", count=await store.prune_audit(retention, now()))
 

@@ -16,7 +16,14 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, distinct, exi
 from cluster_agent.fair_queue import Tenant
 from cluster_agent.store.access import Access, available, seconds
 from cluster_agent.store.batches import Batches
-from cluster_agent.store.tables import acknowledgements, issuances, revoked_certificates, revoked_replicas
+from cluster_agent.store.tables import (
+    VOLUME,
+    acknowledgements,
+    issuances,
+    revoked_certificates,
+    revoked_replicas,
+    secrets,
+)
 
 STEP_SECONDS = 10
 
@@ -73,12 +80,14 @@ class Fleet:
             await self.told.submit((pod_uid, versions, seconds(now)), tenant)
 
     async def share(self, kind: str, version: int, now: datetime) -> Share:
-        """How many of the live replicas have `version` of that kind, or a later one. All have version 0,
-        which is nothing, and is not recorded."""
+        """How many of the live replicas with a pod agent have `version` of that kind, or a later one. All
+        have version 0, which is nothing, and is not recorded."""
         have = select(acknowledgements.c.pod_uid).where(
             acknowledgements.c.kind == kind, acknowledgements.c.version >= version
         )
-        live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now))
+        # Pods with a volume tell nobody what they have.
+        polls = issuances.c.secret_id.not_in(select(secrets.c.id).where(secrets.c.delivery == VOLUME))
+        live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now), polls)
         acknowledged = live.where(issuances.c.pod_uid.in_(have)) if version else live
 
         def count(connection: Connection) -> Share:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, func, select, tuple_
 
 from cluster_agent.audit.records import Record
 from cluster_agent.errors import (
@@ -20,10 +20,12 @@ from cluster_agent.errors import (
     TooManyCertificates,
 )
 from cluster_agent.fair_queue import Tenant
-from cluster_agent.model import Issuance, Secret
+from cluster_agent.model import Issuance, PodRequestAnswer, Secret
 from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches, pause_seconds
+from cluster_agent.store.issuance_rows import issuance_of, issuance_row
 from cluster_agent.store.locks import hold_off_revocations, hold_pods
+from cluster_agent.store.pod_requests import PodRequests
 from cluster_agent.store.published_revocations import publish_anew
 from cluster_agent.store.revocations import revoked_among
 from cluster_agent.store.secrets import secret_of
@@ -41,12 +43,14 @@ _DROPPED_AT_ONCE = 5000
 @dataclass(frozen=True)
 class Asked:
     """An issuance to record, with records for the audit. `now` is the time; None means before everything.
-    `most` is how many certificates of its Pod may be live, including this one."""
+    `most` is how many certificates of its Pod may be live, including this one; `answer` contains it, where a
+    PodCertificateRequest asked for it."""
 
     issuance: Issuance
     records: Sequence[Record] = ()
     now: datetime | None = None
     most: int = MOST_LIVE_OF_POD
+    answer: PodRequestAnswer | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class Recorded:
 class Issuances:
     """The table of issuances. Every call may raise Unavailable, and TooManyRequests."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, pod_requests: PodRequests) -> None:
         self._access = access
+        self._pod_requests = pod_requests
         # The issuers that this process has already recorded: (name, key, end).
         self._issuers: set[tuple[str, str, int]] = set()
         self._adding = (
@@ -81,15 +86,16 @@ class Issuances:
         *records: Record,
         now: datetime | None = None,
         most_live: int = MOST_LIVE_OF_POD,
+        answer: PodRequestAnswer | None = None,
     ) -> None:
-        """Records an issuance; durable when it returns.
+        """Records an issuance, and the `answer` that contains it, if there is one; durable when it returns.
 
         Raises KeyReused, TooManyCertificates, PodBusy, and SecretForgotten or ReplicaRevoked when that came
         first; then nothing is recorded. `most_live` is how many certificates of its Pod may be live,
         including this one. Without `now`, expired certificates that are still recorded count as live.
         """
         tenant = (issuance.secret_id, issuance.pod_uid)
-        refusal = await self.asked.submit(Asked(issuance, records, now, most_live), tenant)
+        refusal = await self.asked.submit(Asked(issuance, records, now, most_live, answer), tenant)
         if refusal is not None:
             raise refusal
 
@@ -167,8 +173,20 @@ class Issuances:
         allowed = [one.issuance for one in countable if _certificate(one) not in refused]
         if not allowed:
             return Recorded(refused)
+        answers = {_certificate(one): one.answer for one in countable if one.answer is not None}
+        self._pod_requests.drop_replaced(
+            connection,
+            [
+                answers[one.certificate_fingerprint]
+                for one in allowed
+                if one.certificate_fingerprint in answers
+            ],
+        )
         renewed = self._record_issuers(connection, allowed, now)
-        added = set(connection.scalars(self._adding, [_issuance_row(one) for one in allowed]))
+        added = set(connection.scalars(self._adding, [issuance_row(one) for one in allowed]))
+        if answers and now is not None:
+            answered = sorted(added & answers.keys())
+            self._pod_requests.record(connection, [answers[one] for one in answered], answered, now)
         certified = {one.certificate_fingerprint for one in allowed} - added
         return Recorded(refused | {one: KeyReused() for one in certified}, renewed)
 
@@ -196,7 +214,7 @@ class Issuances:
         rows = self._access.rows(_RENEWALS, {"certificates": list(set(fingerprints))})
         known = {row._mapping[issuances.c.certificate_fingerprint]: row for row in rows}
         return [
-            (_issuance(known[one]), secret_of(known[one])) if one in known else None for one in fingerprints
+            (issuance_of(known[one]), secret_of(known[one])) if one in known else None for one in fingerprints
         ]
 
 
@@ -260,31 +278,3 @@ def _issuers(batch: Sequence[Issuance]) -> set[tuple[str, str, int]]:
 def _issuer_renewed(row: tuple[str, str, int], at: datetime) -> Record:
     name, key, end = row
     return Record("issuer-renewed", at, details={"name": name, "key": key, "notAfter": end})
-
-
-def _issuance_row(issuance: Issuance) -> dict[str, object]:
-    certificate = issuance.certificate
-    return {
-        "certificate_fingerprint": issuance.certificate_fingerprint,
-        "secret_id": issuance.secret_id,
-        "pod_name": issuance.pod_name,
-        "pod_uid": issuance.pod_uid,
-        "public_key_fingerprint": issuance.public_key_fingerprint,
-        "not_after": seconds(issuance.not_after),
-        "serial": certificate and certificate.serial,
-        "issuer": certificate and certificate.issuer,
-        "issuing_key": certificate and certificate.issuing_key,
-    }
-
-
-def _issuance(row: Row[*tuple[object, ...]]) -> Issuance:
-    of = row._mapping
-    return Issuance(
-        certificate_fingerprint=of[issuances.c.certificate_fingerprint],
-        secret_id=of[issuances.c.secret_id],
-        pod_name=of[issuances.c.pod_name],
-        pod_uid=of[issuances.c.pod_uid],
-        public_key_fingerprint=of[issuances.c.public_key_fingerprint],
-        not_after=from_seconds(of[issuances.c.not_after]),
-        revoked=of[revoked_replicas.c.pod_uid] is not None,
-    )

@@ -95,6 +95,7 @@ class Secrets:
         statement = (
             select(secrets)
             .where(secrets.c.forgotten_at.is_(None), secrets.c.not_after > seconds(now))
+            .where(secrets.c.delivery.is_(None))
             .order_by(secrets.c.namespace, secrets.c.id)
             .limit(limit)
         )

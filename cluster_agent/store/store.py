@@ -24,12 +24,14 @@ from cluster_agent.store.audit_trail import was_written
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.database import Database, connect, database_url
 from cluster_agent.store.documents import Document
+from cluster_agent.store.entitlements import Entitlements
 from cluster_agent.store.fleet import Fleet
 from cluster_agent.store.inventory import Inventory
 from cluster_agent.store.issuances import Issuances
 from cluster_agent.store.jwt_svids import IssuedJwtSvids
 from cluster_agent.store.locks import Leadership
 from cluster_agent.store.migration import migrate
+from cluster_agent.store.pod_requests import PodRequests
 from cluster_agent.store.published_revocations import PublishedRevocations
 from cluster_agent.store.registry import RegisteredApplications
 from cluster_agent.store.revocations import Revocations
@@ -62,7 +64,9 @@ class Store:
         self.registered = RegisteredApplications(access)
         self.fleet = Fleet(access)
         self.secrets = Secrets(access, monotonic)
-        self.issuances = Issuances(access)
+        self.entitlements = Entitlements(access, monotonic)
+        self.pod_requests = PodRequests(access)
+        self.issuances = Issuances(access, self.pod_requests)
         self.revocations = Revocations(access)
         self.inventory = Inventory(access)
         self.audit_search = AuditSearch(access)
@@ -76,6 +80,8 @@ class Store:
             "registrations": self.registered.asked,
             "secrets": self.secrets.asked,
             "renewals": self.issuances.renewals,
+            "entitlements": self.entitlements.asked,
+            "pod-requests": self.pod_requests.asked,
             "jwt-svids": self.jwt_svids.asked,
             "acknowledgements": self.fleet.told,
             "acknowledged": self.fleet.asked,

@@ -12,11 +12,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
 )
 
 METADATA = MetaData()
 # SQLite's strict tables have one integer type, as wide as PostgreSQL's BIGINT.
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")
+VOLUME = "volume"
 # SQLite compares texts by their bytes anyway.
 _BYTES = Text().with_variant(Text(collation="C"), "postgresql")
 
@@ -30,8 +32,19 @@ secrets = Table(
     Column("created_at", _WHOLE, nullable=False),
     Column("not_after", _WHOLE, nullable=False),
     Column("forgotten_at", _WHOLE),
+    # How the application's pods get certificates under it: NULL by a bootstrap credential, `volume` by
+    # PodCertificateRequests, which need none. An application has at most one of the latter.
+    Column("delivery", Text),
     Index("secrets_of_namespaces", "namespace", "id"),
     Index("secrets_application", "namespace", "service_account"),
+)
+Index(
+    "secrets_volume",
+    secrets.c.namespace,
+    secrets.c.service_account,
+    unique=True,
+    postgresql_where=and_(secrets.c.delivery == VOLUME, secrets.c.forgotten_at.is_(None)),
+    sqlite_where=and_(secrets.c.delivery == VOLUME, secrets.c.forgotten_at.is_(None)),
 )
 
 issuances = Table(
@@ -50,6 +63,20 @@ issuances = Table(
     Index("issuances_not_after", "not_after"),
     Index("issuances_pod_uid", "pod_uid"),
     Index("issuances_secret_id", "secret_id"),
+)
+
+# PodCertificateRequests that a replica of the agent works on, and the answers that the API server has not
+# taken yet. Times are by the replicas' clocks.
+pod_requests = Table(
+    "pod_requests",
+    METADATA,
+    Column("uid", Text, primary_key=True),
+    Column("held_by", Text, nullable=False),
+    Column("held_until", _WHOLE, nullable=False),
+    # The status to set, as JSON, and the certificate in it.
+    Column("status", Text),
+    Column("certificate_fingerprint", Text),
+    Index("pod_requests_held_until", "held_until"),
 )
 
 # The keys that this database belongs to, and the name prefix: replicas with others are another cluster

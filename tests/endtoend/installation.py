@@ -202,6 +202,8 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
                 kubernetes_token_file=token_file(control_plane, logs),
                 ttl_seconds=TTL_SECONDS,
                 minimum_ttl_seconds=1,
+                # Kubernetes accepts no certificate for less than an hour.
+                pod_certificates="off",
                 administrators=ADMINISTRATOR,
             ),
             runner.running(),

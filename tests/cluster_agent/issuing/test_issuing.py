@@ -31,7 +31,7 @@ from cluster_agent.callers import Caller
 from cluster_agent.claims.certificate_request import certificate_request
 from cluster_agent.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, Refusal
 from cluster_agent.fair_queue import Tenant
-from cluster_agent.issuing.replica_issuer import IssuedBlessing
+from cluster_agent.issuing.certification import IssuedBlessing
 from cluster_agent.model import Application
 from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
 from cluster_agent.store import tables

@@ -19,7 +19,7 @@ from blessings import Blessing, Reason
 from blessings.encoding.chains import to_pem
 from cluster_agent.audit.kinds import Retention
 from cluster_agent.errors import Forbidden
-from cluster_agent.issuing.replica_issuer import IssuedBlessing
+from cluster_agent.issuing.certification import IssuedBlessing
 from cluster_agent.kubernetes.api import KubernetesApi
 from cluster_agent.kubernetes.events import NamespaceEvents
 from cluster_agent.model import Application

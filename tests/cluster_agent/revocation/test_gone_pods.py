@@ -10,7 +10,8 @@ import pytest
 
 from blessings import Blessing, Principal
 from cluster_agent.errors import Forbidden
-from cluster_agent.kubernetes.pods import ApiServerAway, PodList
+from cluster_agent.kubernetes.pods import PodList
+from cluster_agent.kubernetes.watched import ApiServerAway
 from cluster_agent.model import Application
 from cluster_agent.revocation.gone_pods import GonePods
 from tests.cluster_agents import AgentUnderClock

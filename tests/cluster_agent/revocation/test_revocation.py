@@ -36,7 +36,7 @@ from cluster_agent.errors import (
     TooManyCertificates,
     TooManyRequests,
 )
-from cluster_agent.issuing.replica_issuer import IssuedBlessing
+from cluster_agent.issuing.certification import IssuedBlessing
 from cluster_agent.model import Application, Issuance, Secret
 from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.secrets.bootstrap_secrets import IssuedSecret

@@ -1,0 +1,94 @@
+"""Signing of PodCertificateRequests, as far as the settings and the API server allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster_agent.audit.refusals import Refusals
+from cluster_agent.errors import Refusal
+from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.kubernetes.api import KubernetesApi
+from cluster_agent.kubernetes.events import PodEvents
+from cluster_agent.kubernetes.pod_requests import PodRequestApi, Vouchers
+from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
+from cluster_agent.pod_requests.desk import Desk
+from cluster_agent.pod_requests.request import PodRequest
+from cluster_agent.pod_requests.signer import PodRequestSigner
+from cluster_agent.pod_requests.trust_bundle import TrustBundleKeeper
+from cluster_agent.program.tasks import every, led
+from cluster_agent.settings import Settings
+from cluster_agent.store import Store
+from service.supervisor import Task
+from service.watch_age import WatchMetrics
+
+# As webhook/layout.py has it: the two programs import nothing of each other.
+INJECT_LABEL = ("vanadium.io/inject", "enabled")
+NEVER = frozenset({"kube-system", "kube-public", "kube-node-lease", "vanadium-system"})
+# In the audit, in place of a path.
+PATH = "PodCertificateRequest"
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Tells the metrics, the audit and the Pod's author."""
+
+    metrics: PodRequestMetrics
+    refusals: Refusals
+    events: PodEvents
+
+    def issued(self, request: PodRequest, seconds: float) -> None:
+        self.metrics.issued(seconds)
+
+    def denied(self, request: PodRequest, refusal: Refusal) -> None:
+        self.metrics.denied(refusal)
+        # No name is proven by a request that is denied.
+        self.refusals.add(PATH, refusal, address=f"{request.namespace}/{request.pod_name}")
+        self._tell(request, "CertificateDenied", refusal)
+
+    def waits(self, request: PodRequest, refusal: Refusal, failures: int) -> None:
+        self.metrics.waits(refusal)
+        if failures > 2:
+            self._tell(request, "CertificateWaits", refusal)
+
+    def _tell(self, request: PodRequest, reason: str, refusal: Refusal) -> None:
+        message = f"{refusal.reason}: {refusal}"
+        self.events.write(request.namespace, request.pod_name, request.pod_uid, reason, message)
+
+
+def pod_request_tasks(
+    settings: Settings,
+    api: KubernetesApi | None,
+    store: Store,
+    replicas: ReplicaIssuer,
+    refusals: Refusals,
+    metrics: PodRequestMetrics,
+    watches: WatchMetrics,
+) -> Sequence[Task]:
+    """The tasks that follow the requests and answer them, by the same policy as `replicas`; none without an
+    API server to ask."""
+    if api is None or settings.pod_certificates == "off":
+        return []
+    now = replicas.now
+    signer = PodRequestSigner(
+        room=replicas.room,
+        registry=replicas.registry,
+        entitlements=store.entitlements,
+        issuances=store.issuances,
+        vouchers=Vouchers(api, INJECT_LABEL, NEVER),
+        label=INJECT_LABEL,
+        ttl=replicas.ttl,
+        now=now,
+        watch=replicas.watch,
+    )
+    requests = PodRequestApi(api)
+    desk = Desk(requests, store.pod_requests, signer, _Watch(metrics, refusals, PodEvents(api, now)), now)
+    metrics.follow(desk.pending)
+    watches.follow("pod-requests", requests.age)
+    bundle = TrustBundleKeeper(api, replicas.room, now)
+    return [
+        every(10, "trust-bundle", led(store, bundle.keep, bundle.rest), "ClusterTrustBundle not kept"),
+        every(1, "pod-requests", desk.follow, "PodCertificateRequests not watched"),
+        every(1, "pod-requests-answered", desk.work, "PodCertificateRequests not answered"),
+        every(5, "pod-requests-ended", desk.forget_ended, "answered PodCertificateRequests not forgotten"),
+    ]

@@ -1,0 +1,55 @@
+"""A cluster agent that signs PodCertificateRequests of a test control plane, with its manifests' rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.controlplane.control_plane import ControlPlane
+from tests.endtoend.installation import token_file
+
+_NEEDED = frozenset(
+    {"vanadium-system", "cluster-agent", "vanadium-cluster-agent", "vanadium-pod-certificates"}
+)
+_KINDS = frozenset(
+    {
+        "Namespace",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+)
+
+
+def apply_manifests(control_plane: ControlPlane) -> None:
+    """Applies what the cluster agent needs at the API server, as `kubectl apply -k deploy` does."""
+    manifests = yaml.safe_load_all(control_plane.kubectl("kustomize", "deploy").stdout)
+    wanted = [one for one in manifests if one["kind"] in _KINDS and one["metadata"]["name"] in _NEEDED]
+    control_plane.kubectl.apply(*wanted)
+
+
+def settings(control_plane: ControlPlane, directory: Path) -> dict[str, Any]:
+    """The flags of an agent of this control plane."""
+    return {
+        "attestor": "token-review",
+        "kubernetes_api_url": control_plane.url,
+        "kubernetes_ca_file": control_plane.ca_certificate,
+        "kubernetes_token_file": token_file(control_plane, directory),
+    }
+
+
+@contextmanager
+def signing_agent(
+    control_plane: ControlPlane, directory: Path, **changes: object
+) -> Iterator[RunningClusterAgent]:
+    """The running program."""
+    apply_manifests(control_plane)
+    with running_cluster_agent(directory, **{**settings(control_plane, directory), **changes}) as agent:
+        yield agent
