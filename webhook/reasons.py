@@ -55,6 +55,8 @@ class AdmissionReason(StrEnum):
     MALFORMED_REVIEW = "MalformedReview"
 
 
+INJECTIONS = frozenset({AdmissionReason.INJECTED, AdmissionReason.VOLUME_INJECTED})
+"""New Pods that get an identity."""
 SKIPS = frozenset(
     {
         AdmissionReason.EXCLUDED_NAMESPACE,
@@ -73,6 +75,7 @@ REFUSALS = frozenset(
         AdmissionReason.MOUNT_PATH_CLASH,
         AdmissionReason.VARIABLE_CLASH,
         AdmissionReason.PORT_CLASH,
+        AdmissionReason.USER_CLASH,
         AdmissionReason.SERVICE_ACCOUNT_CHANGED,
         AdmissionReason.MALFORMED_POD,
         AdmissionReason.TOO_MANY_CONTAINERS,

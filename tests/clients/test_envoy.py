@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
-from tests.clients.document import block
-from tests.clients.envoys import EXAMPLE, Back, Front, pod, running_back, running_front
+from tests.clients.document import block, replaced
+from tests.clients.envoys import EXAMPLE, SOCKET, Back, Front, pod, running_back, running_front
 from tests.clients.rotation import exchange
 from tests.cluster_agents import RunningClusterAgent
 from tests.waiting import wait_for
@@ -53,6 +54,40 @@ def test_no_request_fails_while_both_certificates_change(front: Front, back: Bac
     assert traffic.failures == []
     assert handshakes_of(front) - handshakes >= traffic.requests / 2
     assert troubles(front, back) == before
+
+
+API_SOURCE = """api_config_source:
+                    api_type: GRPC
+                    transport_api_version: V3
+                    grpc_services: [{envoy_grpc: {cluster_name: pod-agent}}]"""
+
+
+def test_envoy_by_files_has_the_identity_through_rotations_without_a_socket(
+    envoy: Path, front: Front, back: Back, tmp_path: Path
+) -> None:
+    files = str(front.agent.directory / "files")
+    documents = replaced(block("Envoy by files", "yaml"), {"/run/vanadium-files": files}).split("---\n")
+    for name, document in zip(("certificate", "roots"), documents, strict=True):
+        (tmp_path / f"{name}.yaml").write_text(document)
+    changes = {
+        API_SOURCE: f"path_config_source: {{path: {tmp_path}/certificate.yaml}}",
+        "sds_config: *sds": "sds_config: "
+        f"{{resource_api_version: V3, path_config_source: {{path: {tmp_path}/roots.yaml}}}}",
+        SOCKET: "/nowhere",
+    }
+    with running_front(envoy, front.agent, back, tmp_path, **changes) as by_files:
+        presented: set[str] = set()
+
+        def rotated() -> bool:
+            answer = by_files.get()
+            # While the machine is too slow to renew in time, requests must fail.
+            if answer.status_code == 200:
+                assert answer.text == "spiffe://acme/prod/shop/front/web-1"
+                (certificate,) = httpx.get(f"{by_files.envoy.admin}/certs").json()["certificates"]
+                presented.add(certificate["cert_chain"][0]["serial_number"])
+            return len(presented) > ROTATIONS
+
+        wait_for("rotations", rotated, story=by_files.envoy.log)
 
 
 def expiries(front: Front, back: Back) -> int:

@@ -20,7 +20,7 @@ from webhook.kubernetes_clients import API_SERVER_ERRORS, description
 from webhook.metrics import NoticeMetrics
 from webhook.notices.ledger import Key, Ledger, Notice
 from webhook.notices.subject import Subject, subject_of
-from webhook.reasons import REFUSALS, SKIPS
+from webhook.reasons import INJECTIONS, REFUSALS, SKIPS
 
 _EVERY_SECONDS = 2.0
 # What Kubernetes accepts.
@@ -47,22 +47,19 @@ class Notices:
         self._is_written = False
 
     def admitted(self, admission: Admission) -> None:
-        """Notes an admission that left its Pod without an identity, on purpose or refused. It calls nobody,
-        and a dry run has no effect."""
-        is_refused = admission.reason in REFUSALS
-        if not is_refused and admission.reason not in SKIPS:
-            return
+        """Notes an admission that left its Pod without an identity, on purpose or refused; or, where a
+        delivery was stated, which one the Pod got, and why. It calls nobody, and a dry run has no effect."""
+        outcome = _outcome(admission)
         request = admission.request
-        if request.dry_run or not self._is_written:
+        if not outcome or request.dry_run or not self._is_written:
             return
         subject = subject_of(request.object, request.name)
-        outcome = "Refused" if is_refused else "No identity"
         self.note(
             request.namespace,
             subject,
             admission.reason.value,
             f"{outcome}: {admission.message}",
-            is_warning=is_refused or admission.warns,
+            is_warning=not admission.allowed or admission.warns,
         )
 
     def note(self, namespace: str, subject: Subject, reason: str, message: str, *, is_warning: bool) -> None:
@@ -104,6 +101,15 @@ class Notices:
                 _log.warning("event not written", namespace=notice.namespace, error=description(error))
             else:
                 self._metrics.event("Written")
+
+
+def _outcome(admission: Admission) -> str:
+    """In a word or two; empty for an admission that is not told of."""
+    if admission.reason in REFUSALS:
+        return "Refused"
+    if admission.reason in SKIPS:
+        return "No identity"
+    return "Identity" if admission.message and admission.reason in INJECTIONS else ""
 
 
 def event(notice: Notice, now: datetime) -> dict[str, Any]:

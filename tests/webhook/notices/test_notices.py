@@ -25,6 +25,7 @@ from webhook.notices.writer import Notices
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.reasons import REFUSALS, SKIPS, AdmissionReason
 from webhook.shares import Shares
+from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
 OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d9f", "uid": "u1", "controller": True}
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -36,8 +37,10 @@ def owned(**changes: Any) -> dict[str, Any]:
     return subject
 
 
-def written(*reviews: dict[str, Any]) -> tuple[list[dict[str, Any]], CollectorRegistry]:
-    """The Events of these admissions."""
+def written(
+    *reviews: dict[str, Any], support: VolumeSupport = NOT_LOOKED
+) -> tuple[list[dict[str, Any]], CollectorRegistry]:
+    """The Events of these admissions, in a cluster with such kubelets."""
     registry, server = CollectorRegistry(), ApiServer()
 
     async def run() -> None:
@@ -45,7 +48,7 @@ def written(*reviews: dict[str, Any]) -> tuple[list[dict[str, Any]], CollectorRe
         async with server.clients() as api:
             task = notices.task(api)
             for one in reviews:
-                notices.admitted(admit(one, CONFIGURATION, CLUSTER_NAMESPACES))
+                notices.admitted(admit(one, CONFIGURATION, CLUSTER_NAMESPACES, support))
             await task.run()
 
     asyncio.run(run())
@@ -73,6 +76,18 @@ def test_each_skip_and_refusal_is_an_event_of_the_owner() -> None:
     (refused,) = [one for one in events if one["reason"] == "VolumeClash"]
     assert refused["message"].startswith("Refused: spec.volumes[0] is named vanadium-socket")
     assert registry.get_sample_value("vanadium_webhook_events_total", {"result": "Written"}) == 3
+
+
+def test_a_delivery_that_the_author_left_open_is_told_with_the_reason() -> None:
+    automatic = owned(annotations={"vanadium.io/delivery": "auto"})
+    (volume,), _ = written(review(automatic), support=VolumeSupport(None))
+    assert (volume["reason"], volume["type"]) == ("VolumeInjected", "Normal")
+    assert volume["message"] == (
+        "Identity: volume: vanadium.io/delivery is auto, and the kubelet of each node can"
+    )
+    (sidecar,), _ = written(review(automatic))
+    assert sidecar["reason"] == "Injected"
+    assert sidecar["message"].startswith("Identity: sidecar: vanadium.io/delivery is auto, and the webhook")
 
 
 def test_a_dry_run_and_an_injection_write_nothing() -> None:
