@@ -29,6 +29,7 @@ from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
 from cluster_agent.monitoring.certificates import certificate_ends, seconds_until
+from cluster_agent.monitoring.event_metrics import EventMetrics
 from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import FleetMetrics, Metrics, MountedMetrics
 from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
@@ -47,7 +48,6 @@ from cluster_agent.program.tasks import (
     following_mounted,
     housekeeping,
     inspecting,
-    keeping_keys,
     keeping_roots,
     led,
     note_heads,
@@ -79,7 +79,6 @@ from service.watch_age import WatchMetrics
 
 if TYPE_CHECKING:
     from cluster_agent.monitoring.tracing import Tracing
-
 
 _log = structlog.get_logger("cluster_agent")
 
@@ -116,7 +115,7 @@ async def _run(settings: Settings) -> None:
         witness = witness_at(settings.witness, room.issuing, _now)
         if witness is not None:
             await witness.check(store)
-        async with attestation(settings, _now) as attested:
+        async with attestation(settings, EventMetrics(metrics.registry), _now) as attested:
             attestor, pods = attested.attestor, attested.pods
             _watch(metrics, store, attestor, room, serving)
             administrators = Administrators(
@@ -194,6 +193,7 @@ async def _run(settings: Settings) -> None:
                 ),
                 revoker=Revoker(store.revocations, lists, administrators, settings.prefix, _now),
                 publications=publications,
+                beginnings=attested.beginnings,
                 keeper=keeper,
                 serving=serving,
                 metrics=metrics,
@@ -228,8 +228,7 @@ async def _run(settings: Settings) -> None:
                 tasks.append(essential(seconds, "identity-roots", keep, "identity roots not kept"))
             if mounted is not None:
                 tasks.append(every(10, "mounted-issuer", mounted, "mounted issuer not followed yet"))
-            if attested.keys is not None:
-                tasks.append(keeping_keys(attested.keys))
+            tasks += attested.tasks()
             watches = WatchMetrics(metrics.registry, "cluster_agent")
             if pods is not None:
                 gone = GonePods(store, pods, lists.refresh, _now)

@@ -64,7 +64,7 @@ def main() -> None:
 async def _run(settings: Settings) -> None:
     current = CurrentIdentity(_now)
     metrics = Metrics(current, _now)
-    source, chance = ClusterAgentSeeker(settings, _now, metrics.beginning.done), random.SystemRandom().random
+    source, chance = ClusterAgentSeeker(settings, _now, metrics.beginning), random.SystemRandom().random
     seeker = CarefulSeeker(source, now=_now, clock=time.monotonic, chance=chance)
     keeper = Keeper(seeker, current, metrics, now=_now, chance=chance)
     lists = HeldLists(source)

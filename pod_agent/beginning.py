@@ -1,11 +1,6 @@
 """The steps from the start of the process to the first identity, with the time that each took.
 
-started     the process runs, and listens
-mounted     the bootstrap credential is read
-token       the service account's token is read
-connected   TLS with the cluster agent stands
-issued      its answer is verified
-served      programs of the Pod get it
+`service.beginning` lists them, and how the cluster agent is told.
 """
 
 from __future__ import annotations
@@ -14,10 +9,10 @@ import os
 import time
 from pathlib import Path
 
+from service.beginning import STEPS, written
 from service.exposition import Family
 from service.log import get_logger
 
-STEPS = ("started", "mounted", "token", "connected", "issued", "served")
 _START_TIME_FIELD = 22  # of /proc/<pid>/stat, proc(5)
 
 _log = get_logger("pod_agent")
@@ -30,6 +25,7 @@ class Beginning:
         """`since_start` is how long the process has been running now."""
         self._began = time.monotonic() - since_start
         self._done: dict[str, float] = {}
+        self._is_told = False
 
     def done(self, step: str) -> None:
         """Notes the step, unless it was done before. Logs all of them after the last one."""
@@ -37,14 +33,19 @@ class Beginning:
             return
         self._done[step] = time.monotonic() - self._began
         if step == STEPS[-1]:
-            _log.info(
-                "first identity",
-                milliseconds={name: round(self._done[name] * 1000) for name in STEPS if name in self._done},
-            )
+            _log.info("first identity", milliseconds=self._milliseconds())
 
     def waits_for(self) -> str | None:
         """The first step that is not done; None once the identity was served."""
         return None if STEPS[-1] in self._done else next(step for step in STEPS if step not in self._done)
+
+    def untold(self) -> str | None:
+        """What the cluster agent is to be told; None when it was, or when a step is not done."""
+        return None if self._is_told else written(self._milliseconds())
+
+    def told(self) -> None:
+        """Call it when the cluster agent has answered what `untold` was sent with."""
+        self._is_told = True
 
     def family(self) -> Family:
         return Family(
@@ -54,6 +55,9 @@ class Beginning:
             ("step",),
             {(step,): seconds for step, seconds in self._done.items()},
         )
+
+    def _milliseconds(self) -> dict[str, int]:
+        return {step: round(self._done[step] * 1000) for step in STEPS if step in self._done}
 
 
 def seconds_since_start() -> float:

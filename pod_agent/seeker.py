@@ -24,13 +24,15 @@ from blessings import (
     verify_blessing,
 )
 from blessings.revocation import MAX_BYTES
+from pod_agent.beginning import Beginning
 from pod_agent.credential import Credential, read_credential, read_mounted
 from pod_agent.errors import ClocksDiffer, NotMounted, Refused, SeekError, Unreachable, Untrustworthy
 from pod_agent.identity import Identity
 from pod_agent.revocation_lists import Index, PublishedList
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
-from service.cluster_agent_calls import ClusterAgentAddress, call, fetch, mutual_tls
+from service.beginning import HEADER
+from service.cluster_agent_calls import NO_HEADERS, ClusterAgentAddress, call, fetch, mutual_tls
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 
 _LONGEST_ANSWER_BYTES = 1 << 20
@@ -80,13 +82,13 @@ class ClusterAgentSeeker:
         self,
         settings: Settings,
         now: Callable[[], datetime],
-        done: Callable[[str], None] = lambda _step: None,
+        beginning: Beginning,
     ) -> None:
-        """`done` is told of each step on the way to an identity: see `pod_agent.beginning`."""
+        """`beginning` is told of each step on the way to the first identity."""
         self._settings = settings
         self._address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
         self._now = now
-        self._done = done
+        self._beginning = beginning
 
     async def ask(self, current: Identity | None) -> Unjudged:
         """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
@@ -94,7 +96,7 @@ class ClusterAgentSeeker:
         # The files are read each time, because the kubelet updates them in place. They are in memory, and
         # small: a thread for them would take more than reading.
         credential = read_credential(self._settings.credential_file)
-        self._done("mounted")
+        self._beginning.done("mounted")
         if (
             current is None
             and not credential.blessing.not_before <= self._now() < credential.blessing.not_after
@@ -102,7 +104,7 @@ class ClusterAgentSeeker:
             # The cluster agent would refuse it by its clock, or answer with what is not valid by ours.
             raise _clocks_differ("the bootstrap credential", credential.blessing, self._now())
         token = read_mounted(self._settings.token_file).strip()
-        self._done("token")
+        self._beginning.done("token")
         principal = Principal.create()
         body: dict[str, Any] = {
             "csr": principal.csr().public_bytes(Encoding.PEM).decode(),
@@ -121,7 +123,12 @@ class ClusterAgentSeeker:
 
     async def news(self, current: Identity, have: Mapping[str, int], applications: Sequence[str]) -> News:
         body = {"have": dict(have), "issuers": list(applications)}
-        return parse_news(await self._call(await self._context(current), "/v1/watch", body))
+        untold = self._beginning.untold()
+        headers = {} if untold is None else {HEADER: untold}
+        news = parse_news(await self._call(await self._context(current), "/v1/watch", body, headers))
+        if untold is not None:
+            self._beginning.told()
+        return news
 
     async def index(self, current: Identity, application: str) -> Index:
         path = f"/v1/crl?issuer={quote(application)}"
@@ -144,7 +151,11 @@ class ClusterAgentSeeker:
         return _context(credential, current)
 
     async def _call(
-        self, context: ssl.SSLContext, path: str, body: Mapping[str, Any] | None = None
+        self,
+        context: ssl.SSLContext,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Mapping[str, Any]:
         """The answer to a POST of `body`, or to a GET without one. Raises SeekError."""
         method = "GET" if body is None else "POST"
@@ -155,8 +166,9 @@ class ClusterAgentSeeker:
                 method,
                 path,
                 body,
+                headers=headers,
                 longest_bytes=_LONGEST_ANSWER_BYTES,
-                connected=partial(self._done, "connected"),
+                connected=partial(self._beginning.done, "connected"),
             )
         except CallError as error:
             raise _failed(error) from error

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ SERVER_NAME = "cluster-agent.vanadium-system.svc"
 LONGEST_ANSWER_BYTES = 64 << 20
 CALL_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_PORT = 443
 _TOO_MANY_REQUESTS = 429
 _MOST_HEADER_BYTES = 16 * 1024
@@ -72,6 +74,7 @@ async def call(
     path: str,
     body: Mapping[str, Any] | None = None,
     *,
+    headers: Mapping[str, str] = NO_HEADERS,
     longest_bytes: int = LONGEST_ANSWER_BYTES,
     connected: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -79,7 +82,7 @@ async def call(
 
     `connected` is called once the TLS connection stands. Raises CallRefused, CallUnanswered, UnusableAnswer.
     """
-    question = Question(address, method, path, body)
+    question = Question(address, method, path, body, headers)
     return question.answer(*await _exchange(question, context, longest_bytes, CALL_SECONDS, connected))
 
 
@@ -110,7 +113,12 @@ class Question:
     """One call: its request, and the meaning of its answer."""
 
     def __init__(
-        self, address: ClusterAgentAddress, method: str, path: str, body: Mapping[str, Any] | None
+        self,
+        address: ClusterAgentAddress,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         # We record no spans (00), but this identifier connects a log line here with the cluster agent's.
         trace = secrets.token_hex(16)
@@ -119,7 +127,7 @@ class Question:
         self.path = path
         self.url = f"{address.url}{path}"
         self.content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        self.headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}
+        self.headers = {**headers, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"}
         if body is not None:
             self.headers["content-type"] = "application/json"
         self._name = f"{method} {self.url} (trace {trace})"

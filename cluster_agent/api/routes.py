@@ -22,6 +22,7 @@ from cluster_agent.claims.claim_keeper import ClaimKeeper
 from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.jwt.svid_issuer import JwtSvidIssuer
+from cluster_agent.kubernetes.beginnings import BeginningEvents
 from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import Publications
@@ -44,13 +45,14 @@ def routers(
     registrar: Registrar,
     revoker: Revoker,
     publications: Publications,
+    beginnings: BeginningEvents | None,
     keeper: RootKeeper | None,
     serving: Serving,
     metrics: Metrics,
     shown: Shown,
     searched: Searched,
 ) -> list[APIRouter]:
-    """`keeper` is None when the agent did not make the root itself."""
+    """`keeper` is None when the agent did not make the root itself, `beginnings` without an API server."""
     served = [
         public_routes(issuer.room, issuer.attestor),
         secret_routes(secrets, revoker, registrar.registry, serving),
@@ -59,7 +61,7 @@ def routers(
         federation_routes(federation),
         claim_routes(claims),
         registry_routes(registrar),
-        watch_routes(issuer, publications, administrators),
+        watch_routes(issuer, publications, administrators, beginnings),
         revocation_routes(revoker),
         upstream_routes(claims),
         inventory_routes(shown),

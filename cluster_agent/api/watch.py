@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from pydantic import Field
 
 from cluster_agent.api.contract import Answer, Body, refuses
@@ -12,10 +12,21 @@ from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.api.revocation import MOST_ISSUERS, IssuerName
 from cluster_agent.callers import Administrators, require_administrator
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
+from cluster_agent.kubernetes.beginnings import BeginningEvents
 from cluster_agent.publications import Publications
+from service.beginning import HEADER, STEPS, read
 
 _Kind = Annotated[str, Field(max_length=64)]
 _Version = Annotated[int, Field(ge=0, le=2**53)]
+_Begun = Annotated[
+    str | None,
+    Header(
+        alias=HEADER,
+        description=f"once after the start: milliseconds from the start of the pod agent's process until the "
+        f"steps {', '.join(STEPS)}, with commas between them, for an Event on the Pod; anything else is "
+        "ignored",
+    ),
+]
 
 
 class WatchRequest(Body):
@@ -50,16 +61,23 @@ class AcknowledgementsAnswer(Answer):
 
 
 def watch_routes(
-    issuer: ReplicaIssuer, publications: Publications, administrators: Administrators
+    issuer: ReplicaIssuer,
+    publications: Publications,
+    administrators: Administrators,
+    beginnings: BeginningEvents | None,
 ) -> APIRouter:
-    """`POST /v1/watch` for replicas, `GET /v1/acknowledgements` for administrators."""
+    """`POST /v1/watch` for replicas, `GET /v1/acknowledgements` for administrators. `beginnings` is None
+    where no API server is asked."""
     router = APIRouter(route_class=CallerFirst)
 
     @router.post("/v1/watch", summary="What is new", responses=refuses(400, 401, 403, 415, 503))
-    async def watch(body: WatchRequest, caller: Authenticated) -> WatchAnswer:
+    async def watch(body: WatchRequest, caller: Authenticated, begun: _Begun = None) -> WatchAnswer:
         """For replicas, with their certificate: they state which versions they have, which is their
         acknowledgement, and get what they lack."""
-        replica = await issuer.replica(caller)
+        secret, replica = await issuer.entitled_replica(caller)
+        milliseconds = None if begun is None else read(begun)
+        if beginnings is not None and milliseconds is not None:
+            beginnings.note(secret.application, replica, milliseconds)
         return WatchAnswer.model_validate(await publications.answer(replica, body.have, body.issuers))
 
     @router.get(

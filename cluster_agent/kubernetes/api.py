@@ -99,7 +99,8 @@ class KubernetesApi:
                 if response.status >= 300:
                     raise ApiCallError(f"{method} {path}: HTTP {response.status}", response.status)
                 yield response
-        except (aiohttp.ClientError, OSError, ValueError, LookupError, RecursionError) as error:
+        # RuntimeError: JSON that is too deep, or the session was closed because the program stops.
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, RuntimeError) as error:
             reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
             raise ApiCallError(f"{method} {path}: {type(error).__name__}{reason}") from None
 

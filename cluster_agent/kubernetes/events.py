@@ -80,7 +80,7 @@ class PodEvents:
 
     def write(self, namespace: str, name: str, uid: str, reason: str, message: str) -> None:
         """Starts writing the Event about that pod."""
-        event = _event(
+        event = core_event(
             {"apiVersion": "v1", "kind": "Pod", "name": name, "namespace": namespace, "uid": uid},
             f"{name[:200]}.",
             reason,
@@ -93,7 +93,7 @@ class PodEvents:
 def event(secret: Secret, refusal: Refusal, now: datetime) -> dict[str, Any]:
     """The core/v1 Event for a misused bootstrap credential."""
     namespace = secret.application.namespace
-    return _event(
+    return core_event(
         {"apiVersion": "v1", "kind": "Namespace", "name": namespace, "namespace": namespace},
         "vanadium-bootstrap.",
         "BootstrapCredentialMisused",
@@ -104,16 +104,22 @@ def event(secret: Secret, refusal: Refusal, now: datetime) -> dict[str, Any]:
     )
 
 
-def _event(
-    subject: dict[str, str], generate_name: str, reason: str, message: str, now: datetime
+def core_event(
+    subject: dict[str, str],
+    generate_name: str,
+    reason: str,
+    message: str,
+    now: datetime,
+    kind: str = "Warning",
 ) -> dict[str, Any]:
+    """A core/v1 Event in the namespace of its subject; `kind` is Warning or Normal."""
     time = rfc3339(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"generateName": generate_name, "namespace": subject["namespace"]},
         "involvedObject": subject,
-        "type": "Warning",
+        "type": kind,
         "reason": reason,
         "message": message[:_LONGEST_MESSAGE],
         "source": {"component": "vanadium-cluster-agent"},

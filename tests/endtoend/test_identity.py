@@ -17,6 +17,7 @@ from spiffe import X509Source
 from blessings import Blessing, Principal
 from blessings.tls import client_context
 from certs.issue import Material
+from service.beginning import STEPS
 from tests.checkout import CHECKOUT
 from tests.endtoend.calls import revoked_serials, seek
 from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation, flags
@@ -64,6 +65,25 @@ def test_three_replicas_of_a_plain_deployment_have_three_names_and_call_each_oth
         assert f"acme:prod:shop:fortune:{name_of(caller)} " in installed.runner.pod(name_of(server)).log_of(
             "fortune"
         )
+
+
+def test_each_pod_has_one_event_with_the_times_of_its_first_identity(
+    installed: Installation, shop: list[dict[str, Any]]
+) -> None:
+    def told() -> list[dict[str, Any]]:
+        events = installed.get("events", "-n", "shop")["items"]
+        return [one for one in events if one["reason"] == "FirstIdentity"]
+
+    wait_for("an Event on each Pod", lambda: len(told()) >= len(shop))
+    assert sorted(one["involvedObject"]["uid"] for one in told()) == sorted(
+        pod["metadata"]["uid"] for pod in shop
+    )
+    for step in STEPS:
+        assert f"{step} " in told()[0]["message"]
+    shown = vkube(
+        "events", name_of(shop[0]), "-n", "shop", "--kubeconfig", installed.control_plane.kubeconfig
+    )
+    assert "FirstIdentity: First identity" in shown
 
 
 def test_everyone_may_read_the_interface_and_a_stranger_may_call_nothing(

@@ -23,7 +23,7 @@ from spiffe.workloadapi.errors import FetchX509SvidError
 
 from agent_client import AgentError
 from blessings import fingerprint, verify_signature
-from pod_agent.beginning import STEPS
+from service.beginning import STEPS
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import TTL_SECONDS, RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -105,8 +106,10 @@ async def call(
     kind: str | None = JSON,
     method: str = "POST",
     path: str = SEEK,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Answered:
     headers = [(b"host", b"localhost")] + ([] if kind is None else [(b"content-type", kind.encode())])
+    headers += [(name.encode(), value.encode()) for name, value in more.items()]
     scope: dict[str, Any] = {
         "type": "http",
         "http_version": "1.1",

@@ -122,6 +122,7 @@ def served(under: AgentUnderClock, directory: Path) -> set[tuple[str, str]]:
         registrar=under.registrar,
         revoker=under.make_revoker(lists),
         publications=publications,
+        beginnings=None,
         keeper=keeper,
         serving=serving,
         metrics=metrics,
