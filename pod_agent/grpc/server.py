@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pod_agent.grpc.call import Method, Room
+from pod_agent.grpc.huffman import replace_table
 from pod_agent.grpc.share import Share
 from pod_agent.listener import Served
 from service.bounded_log import BoundedLog
@@ -35,6 +36,7 @@ class GrpcServer:
     def connection(self) -> Served:
         """The protocol of one connection."""
         # Not before there is a client: HTTP/2 takes a tenth of the time to the first blessing.
+        replace_table()
         from pod_agent.grpc.connection import Connection
 
         return Connection(self._methods, self._share)
