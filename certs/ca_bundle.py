@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from kubernetes.client.exceptions import ApiException
-
 from blessings import Roots
-from certs.api_server import BoundedApiClient
+from certs.api_server import ApiServerRefusal, BoundedApiClient
 from certs.store import VersionConflict
 
 _PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -46,7 +44,7 @@ def publish_ca_bundle(api: BoundedApiClient, configuration: str, roots: Roots) -
         patch = ca_bundle_patch(bundles, roots, str(found["metadata"]["resourceVersion"]))
         if patch:
             api.json("PATCH", path, body=patch, content_type="application/json-patch+json")
-    except ApiException as error:
+    except ApiServerRefusal as error:
         if error.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VersionConflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error
         raise

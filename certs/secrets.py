@@ -2,7 +2,7 @@
 
 The API server accepts the first of two writes only, by the Secret's resourceVersion, and the other writer
 reads what the first one wrote. The control plane's certificates are kept in this way, and the reconciler's
-bootstrap credentials; it stands here and not in `service` because it needs the Kubernetes client.
+bootstrap credentials; it stands here and not in `service` because it needs a client of the API server.
 https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
@@ -13,16 +13,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
-from kubernetes.client.exceptions import ApiException
-
-from certs.api_server import BoundedApiClient
+from certs.api_server import ApiServerRefusal, BoundedApiClient
 from certs.store import Stored, VersionConflict
 
 PART_OF = {"app.kubernetes.io/part-of": "vanadium-cluster"}
 
 
 class VersionedSecrets:
-    """Secrets of one type. Every method raises ApiException when the API server refuses."""
+    """Secrets of one type. Every method raises ApiServerRefusal when the API server refuses."""
 
     def __init__(self, api: BoundedApiClient, secret_type: str, labels: Mapping[str, str] = PART_OF) -> None:
         """`labels` are given to what is written."""
@@ -38,7 +36,7 @@ class VersionedSecrets:
         """
         try:
             secret = self._api.json("GET", _path(namespace, name))
-        except ApiException as error:
+        except ApiServerRefusal as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
@@ -58,7 +56,7 @@ class VersionedSecrets:
             else:
                 versioned = {**metadata, "resourceVersion": over.version}
                 self._api.json("PUT", _path(namespace, name), body={**body, "metadata": versioned})
-        except ApiException as error:
+        except ApiServerRefusal as error:
             if error.status == HTTPStatus.CONFLICT or (over and error.status == HTTPStatus.NOT_FOUND):
                 raise _conflict(namespace, name) from error
             raise
@@ -68,7 +66,7 @@ class VersionedSecrets:
         body = {"preconditions": {"resourceVersion": over.version}}
         try:
             self._api.json("DELETE", _path(namespace, name), body=body)
-        except ApiException as error:
+        except ApiServerRefusal as error:
             if error.status == HTTPStatus.CONFLICT:
                 raise _conflict(namespace, name) from error
             if error.status != HTTPStatus.NOT_FOUND:

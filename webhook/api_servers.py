@@ -7,16 +7,15 @@ servers call through a tunnel or another node's address, as managed ones do, onl
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from ipaddress import ip_address
 
 import structlog
-from kubernetes.client.exceptions import NotFoundException
 
-from certs.api_server import BoundedApiClient
+from certs.api_server import API_SERVER_ERRORS, ApiServerRefusal, BoundedApiClient
 from service.addresses import Network, plain_address
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
-from webhook.kubernetes_clients import API_SERVER_ERRORS
 
 _log = structlog.stdlib.get_logger("webhook.api_servers")
 
@@ -61,7 +60,9 @@ class ApiServers:
 def _addresses(api: BoundedApiClient) -> frozenset[str]:
     try:
         found = api.json("GET", _PATH)
-    except NotFoundException:  # an API server may be told to leave it to others
-        return frozenset()
+    except ApiServerRefusal as refusal:
+        if refusal.status == HTTPStatus.NOT_FOUND:  # an API server may be told to leave it to others
+            return frozenset()
+        raise
     endpoints = found.get("endpoints") or []
     return frozenset(plain_address(one) for endpoint in endpoints for one in endpoint.get("addresses") or [])

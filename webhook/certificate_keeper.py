@@ -11,13 +11,12 @@ import structlog
 
 from blessings import BlessingsError
 from certs import ControlPlaneCertificates, VersionConflict, ensure
-from certs.api_server import BoundedApiClient
+from certs.api_server import API_SERVER_ERRORS, BoundedApiClient
 from certs.ca_bundle import publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
 from service.serving_certificate import ServingCertificate
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
-from webhook.kubernetes_clients import API_SERVER_ERRORS
 from webhook.metrics import CaBundleMetrics
 
 # Also how long a deleted caBundle stays deleted.

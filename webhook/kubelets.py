@@ -6,15 +6,14 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import structlog
-from kubernetes.client.exceptions import NotFoundException
 
-from certs.api_server import BoundedApiClient
+from certs.api_server import API_SERVER_ERRORS, ApiServerRefusal, BoundedApiClient
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
-from webhook.kubernetes_clients import API_SERVER_ERRORS
 from webhook.layout import TRUST_BUNDLE
 from webhook.volume_support import GROUP_VERSION, NOT_LOOKED, Kubelet, VolumeSupport, support
 
@@ -55,7 +54,7 @@ class Kubelets:
 
 
 def _support(api: BoundedApiClient) -> VolumeSupport:
-    """Raises what the Kubernetes client raises."""
+    """Raises what the client raises."""
     served = _found(api, _GROUP)
     names = [str(one.get("name")) for one in (served or {}).get("resources") or []]
     has_trust_bundle = _found(api, f"{_GROUP}/clustertrustbundles/{TRUST_BUNDLE}") is not None
@@ -65,8 +64,10 @@ def _support(api: BoundedApiClient) -> VolumeSupport:
 def _found(api: BoundedApiClient, path: str) -> Any:
     try:
         return api.json("GET", path)
-    except NotFoundException:
-        return None
+    except ApiServerRefusal as refusal:
+        if refusal.status == HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _kubelets(api: BoundedApiClient) -> list[Kubelet]:

@@ -6,9 +6,9 @@ import base64
 from typing import Any
 
 import pytest
-from kubernetes.client.exceptions import ApiException
 
 from certs import Stored, VersionConflict
+from certs.api_server import ApiServerRefusal
 from certs.kubernetes_store import KubernetesStore
 from certs.secrets import VersionedSecrets
 
@@ -25,15 +25,15 @@ class API:
     def json(self, method: str, path: str, *, body: Any = None) -> Any:
         assert path == "/api/v1/namespaces/shop/secrets" + ("" if method == "POST" else "/one")
         if self.refuses:
-            raise ApiException(403)
+            raise ApiServerRefusal(403)
         if (self.data is None) != (method == "POST"):
-            raise ApiException(404 if self.data is None else 409)
+            raise ApiServerRefusal(404 if self.data is None else 409)
         if method == "GET":
             metadata = {"name": "one", "namespace": "shop", "resourceVersion": str(self.version)}
             return {"metadata": metadata, "data": self.data}
         over = (body["preconditions"] if method == "DELETE" else body["metadata"]).get("resourceVersion")
         if over != (None if method == "POST" else str(self.version)):
-            raise ApiException(409)
+            raise ApiServerRefusal(409)
         if method == "DELETE":
             self.data = None
             return {}
@@ -76,13 +76,13 @@ def test_a_secret_is_written_over_the_version_that_was_read(api: Any) -> None:
 def test_what_the_api_server_refuses_is_no_conflict(api: Any) -> None:
     api.refuses = True
     secrets, over = VersionedSecrets(api, "Opaque"), Stored({}, "1")
-    with pytest.raises(ApiException):
+    with pytest.raises(ApiServerRefusal):
         secrets.read("shop", "one")
-    with pytest.raises(ApiException):
+    with pytest.raises(ApiServerRefusal):
         secrets.write("shop", "one", {}, None)
-    with pytest.raises(ApiException):
+    with pytest.raises(ApiServerRefusal):
         secrets.write("shop", "one", {}, over)
-    with pytest.raises(ApiException):
+    with pytest.raises(ApiServerRefusal):
         secrets.delete("shop", "one", over)
 
 

@@ -28,7 +28,6 @@ from kubernetes import client, config
 
 from blessings import Principal
 from blessings.tls import client_context
-from certs.api_server import BoundedApiClient
 from certs.roots import ControlPlaneRoots
 from certs.rotation import ROOT_SECRET
 from pod_agent.credential import Credential, parse_credential
@@ -37,6 +36,7 @@ from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.waiting import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
+from vkube.runner.api_client import TypedApiClient
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
 from webhook.layout import ROOTS_KEY
@@ -58,7 +58,7 @@ class Runner:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             str(control_plane.kubeconfig), client_configuration=configuration
         )
-        api = BoundedApiClient(configuration)
+        api = TypedApiClient(configuration)
         surroundings = Surroundings(
             KubernetesResources(client.CoreV1Api(api)),
             images={"vanadium/pod-agent": ["python", "-m", "pod_agent"]},

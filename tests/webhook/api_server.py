@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from kubernetes import client
 
-from certs.api_server import BoundedApiClient
+from certs.api_server import Access, BoundedApiClient
 from tests.web_servers import answering
 
 CONFIGURATION = "vanadium-webhook"
@@ -47,9 +46,7 @@ class ApiServer:
     @asynccontextmanager
     async def clients(self) -> AsyncIterator[BoundedApiClient]:
         async with answering(self._answer) as url:
-            configuration = client.Configuration()
-            configuration.host = url
-            api = BoundedApiClient(configuration)
+            api = BoundedApiClient(Access(url))
             yield api
             async with self._changed:
                 self._ended = True

@@ -13,7 +13,7 @@ from pathlib import Path
 from kubernetes import client, config
 from kubernetes.config import ConfigException
 
-from certs.api_server import BoundedApiClient
+from vkube.runner.api_client import TypedApiClient
 from vkube.runner.errors import RunnerError
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
@@ -37,7 +37,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     configuration = client.Configuration()
     config.load_kube_config(str(arguments.kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]  # it has no types
-    api = BoundedApiClient(configuration)
+    api = TypedApiClient(configuration)
     surroundings = Surroundings(
         KubernetesResources(client.CoreV1Api(api)),
         images=dict(arguments.image),

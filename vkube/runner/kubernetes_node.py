@@ -21,7 +21,7 @@ from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from blessings.encoding.times import rfc3339
-from certs.api_server import WATCH
+from vkube.runner.api_client import WATCH
 from vkube.runner.errors import RunnerError
 from vkube.runner.node import Node
 from vkube.runner.pod import RunningPod

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import structlog
 
-from certs.api_server import BoundedApiClient
+from certs.api_server import API_SERVER_ERRORS, BoundedApiClient
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
 from webhook.admission import Admission
-from webhook.kubernetes_clients import API_SERVER_ERRORS, description
+from webhook.kubernetes_clients import description
 from webhook.metrics import NoticeMetrics
 from webhook.notices.ledger import Key, Ledger, Notice
 from webhook.notices.subject import Subject, subject_of

@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import BoundedApiClient
-from webhook.kubernetes_clients import API_SERVER_ERRORS, description
+from certs.api_server import API_SERVER_ERRORS, ApiServerRefusal, BoundedApiClient
+from webhook.kubernetes_clients import description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
 
@@ -80,7 +79,7 @@ class Excess:
         path = f"/api/v1/namespaces/{quote(namespace)}/events"
         try:
             self._api.json("POST", path, body=body)
-        except ApiException as error:
+        except ApiServerRefusal as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
             self._api.json("PUT", f"{path}/{EVENT}", body=body)

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from kubernetes.client.exceptions import ApiException
-
-from certs.api_server import WATCH_SECONDS, AnswerTooLong, BoundedApiClient
+from certs.api_server import WATCH_SECONDS, AnswerTooLong, ApiServerRefusal, BoundedApiClient
 from service.watch_age import WatchAge
 from webhook.layout import ENABLED, INJECT_LABEL
 
@@ -147,7 +145,7 @@ class Watch:
 
     def round(self) -> None:
         """Reads the whole list, at first and after a lost watch; then each change, until the server ends the
-        watch. Raises what the Kubernetes client raises."""
+        watch. Raises what the client raises."""
         self.age.begin()
         # After a failure of any kind, the next round begins with the list.
         version, self._version = self._version, None
@@ -164,7 +162,7 @@ class Watch:
                     deleted = event["type"] == "DELETED"
                     item = Item.of(event["object"])
                     self._take(Seen([item], is_complete=False, is_deletion=deleted))
-        except ApiException as error:
+        except ApiServerRefusal as error:
             if error.status == HTTPStatus.GONE:
                 return
             raise

@@ -15,11 +15,11 @@ from functools import partial
 import structlog
 
 from certs import VersionConflict
-from certs.api_server import BoundedApiClient
+from certs.api_server import API_SERVER_ERRORS, BoundedApiClient
 from service.errors import CallError
 from service.supervisor import BackOff, Task, described
 from service.threads import in_daemon_thread
-from webhook.kubernetes_clients import API_SERVER_ERRORS, description
+from webhook.kubernetes_clients import description
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.backlog import Backlog

@@ -14,11 +14,11 @@ from typing import Any
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from certs.api_server import BoundedApiClient
 from tests.bench.tenants.measure import Call, Hostility, Outcome, compare
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import programs
 from tests.endtoend.installation import installation
+from vkube.runner.api_client import TypedApiClient
 from webhook.layout import BOOTSTRAP_SECRET, ENABLED, INJECT_LABEL
 
 _PATIENCE_SECONDS = 30.0
@@ -66,8 +66,8 @@ def _cluster(directory: Path) -> Iterator[tuple[client.CoreV1Api, client.CoreV1A
             str(control_plane.kubeconfig), client_configuration=configuration
         )
         yield (
-            client.CoreV1Api(BoundedApiClient(configuration)),
-            client.CoreV1Api(BoundedApiClient(configuration)),
+            client.CoreV1Api(TypedApiClient(configuration)),
+            client.CoreV1Api(TypedApiClient(configuration)),
         )
 
 

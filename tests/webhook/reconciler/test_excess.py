@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from kubernetes import client
 from structlog.testing import capture_logs
 
-from certs.api_server import BoundedApiClient
+from certs.api_server import Access, BoundedApiClient
 from tests.webhook.api_server import ApiServer
 from webhook.metrics import Metrics
 from webhook.reconciler.excess import EVENT, Excess, message
@@ -87,7 +86,7 @@ async def test_attack_an_excess_that_comes_and_goes_is_told_once_in_a_minute(tel
 
 
 async def test_an_event_that_the_api_server_does_not_take_is_logged_and_hinders_nothing() -> None:
-    nobody = BoundedApiClient(client.Configuration(host="http://127.0.0.1:1"))
+    nobody = BoundedApiClient(Access("http://127.0.0.1:1"))
     excess = Excess(nobody, Metrics(), now=lambda: datetime.now(UTC), clock=lambda: 0.0)
     with capture_logs() as lines:
         excess.note("shop", ("a",))

@@ -7,12 +7,10 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 from structlog.testing import capture_logs
 
 from certs import Stored
-from certs.api_server import BoundedApiClient
+from certs.api_server import Access, ApiServerRefusal, BoundedApiClient
 from tests.webhook.reconciler.cluster_agent_double import ClusterAgentDouble
 from webhook.metrics import Metrics
 from webhook.reconciler.agent_secrets import AgentSecrets
@@ -43,7 +41,7 @@ class Quotas(MemorySecrets):
 
     def write(self, namespace: str, data: Mapping[str, str], over: Stored | None) -> None:
         if namespace in FAILING:
-            raise ApiException(403, "exceeded quota")
+            raise ApiServerRefusal(403, "exceeded quota")
         super().write(namespace, data, over)
 
 
@@ -78,7 +76,7 @@ class Rounds:
         self.seconds = 0.0
         self.agent = ClusterAgentDouble()
         self.reconciler = Reconciler(
-            BoundedApiClient(client.Configuration()),
+            BoundedApiClient(Access("http://127.0.0.1:1")),
             lambda: cast(AgentSecrets, self.agent),
             excluded_namespaces=(),
             store=self.store,

@@ -6,13 +6,12 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import httpx
 import pytest
-import urllib3
 from aiohttp import web
-from kubernetes import client
 
 from certs import api_server
-from certs.api_server import BoundedApiClient
+from certs.api_server import Access, BoundedApiClient
 from tests.web_servers import answering
 from webhook.reconciler.watch import Cluster, Item, Seen, Watch
 
@@ -35,7 +34,7 @@ class Peer:
 
     async def rounds(self, work: Callable[[Watch], None]) -> None:
         async with answering(self._answer) as url:
-            api = BoundedApiClient(client.Configuration(host=url))
+            api = BoundedApiClient(Access(url))
             try:
                 await asyncio.to_thread(work, Cluster(self.changed.append).namespace_watch(api))
             finally:
@@ -57,12 +56,12 @@ class Peer:
 async def test_a_watch_that_is_silent_is_given_up_and_the_next_round_lists_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(api_server.WATCH, "_request_timeout", (5, 0.2))
+    monkeypatch.setattr(api_server, "SILENT_SECONDS", 0.2)
     peer = Peer([], [], ends=False)
 
     def work(watch: Watch) -> None:
         for _ in range(2):
-            with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            with pytest.raises(httpx.ReadTimeout):
                 watch.round()
 
     await peer.rounds(work)
@@ -70,7 +69,7 @@ async def test_a_watch_that_is_silent_is_given_up_and_the_next_round_lists_again
 
 
 def test_a_silent_watch_is_given_up_after_a_minute_and_a_half() -> None:
-    assert api_server.WATCH["_request_timeout"][1] == 90
+    assert api_server.SILENT_SECONDS == 90
 
 
 async def test_a_bookmark_shows_that_the_server_lives_and_the_next_watch_continues_after_it() -> None:
@@ -107,7 +106,7 @@ async def test_a_list_is_read_in_pages_and_taken_as_a_whole() -> None:
     cluster = Cluster(changed.append)
     cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
     async with answering(listed_in_pages) as url:
-        api = BoundedApiClient(client.Configuration(host=url))
+        api = BoundedApiClient(Access(url))
         version = await asyncio.to_thread(cluster.service_account_watch(api).list)
     assert version == "5"
     assert cluster.service_accounts("shop") == frozenset(ACCOUNTS)
@@ -133,7 +132,7 @@ async def test_attack_objects_of_any_size_are_listed_in_pages_of_few_megabytes()
     cluster = Cluster(lambda _: None)
     cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
     async with answering(large) as url:
-        api = BoundedApiClient(client.Configuration(host=url))
+        api = BoundedApiClient(Access(url))
         await asyncio.to_thread(cluster.service_account_watch(api).list)
     assert len(cluster.service_accounts("shop") or ()) == 60
     assert limits[:5] == [500, 62, 7, 14, 28]
