@@ -17,6 +17,7 @@ from tests import flow
 from tests.checkout import CHECKOUT
 from tests.controlplane.programs import KUBERNETES_VERSION
 from webhook.annotations import KNOWN
+from webhook.namespace_defaults import INHERITED
 from webhook.settings import Settings as WebhookSettings
 
 DOCUMENT = (CHECKOUT / "docs" / "settings.md").read_text()
@@ -39,7 +40,13 @@ def test_every_flag_is_documented_under_its_program(program: str, names: list[st
 
 
 def test_every_annotation_is_documented() -> None:
-    assert [annotation for annotation in KNOWN if f"`{annotation}`" not in DOCUMENT] == []
+    assert [one for one in KNOWN | INHERITED if f"`{one}`" not in DOCUMENT] == []
+
+
+def test_the_table_of_annotations_states_which_a_namespace_may_have() -> None:
+    rows = [re.split(r" *\| *", row) for row in DOCUMENT.splitlines() if row.startswith("| `vanadium.io/")]
+    stated = {name for row in rows if row[4] for name in re.findall(r"`([^`]+)`", row[1])}
+    assert stated == INHERITED
 
 
 def test_every_metric_is_in_the_reference() -> None:

@@ -31,6 +31,7 @@ from webhook.kubelets import Kubelets
 from webhook.kubernetes_clients import connect, description
 from webhook.lines import Lines
 from webhook.metrics import CaBundleMetrics, Metrics, NoticeMetrics
+from webhook.namespace_defaults import NamespaceDefaults
 from webhook.notices.writer import Notices
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.worker import AgentNotReady, Reconciler
@@ -53,6 +54,7 @@ def background_tasks(
     api_servers: ApiServers,
     kubelets: Kubelets,
     notices: Notices,
+    defaults: NamespaceDefaults,
 ) -> list[Task]:
     """The tasks that run beside the admissions.
 
@@ -62,7 +64,7 @@ def background_tasks(
     """
     tasks: list[Task] = []
     if settings.reconcile:
-        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets, notices)
+        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets, notices, defaults)
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
         files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # there must be something to serve with before anything starts
@@ -92,6 +94,7 @@ def _cluster_tasks(
     api_servers: ApiServers,
     kubelets: Kubelets,
     notices: Notices,
+    defaults: NamespaceDefaults,
 ) -> list[Task]:
     """The tasks for the control plane's certificates, the namespaces' Secrets, the API servers' addresses,
     what the kubelets can do, and the Events about Pods."""
@@ -121,7 +124,12 @@ def _cluster_tasks(
         return AgentSecrets(ClusterAgentClient(address, context), roots)
 
     reconciler = Reconciler(
-        api, agent_secrets, excluded_namespaces=settings.left_alone(), metrics=metrics, now=_now
+        api,
+        agent_secrets,
+        excluded_namespaces=settings.left_alone(),
+        defaults=defaults,
+        metrics=metrics,
+        now=_now,
     )
     return [
         keeper.task(),
@@ -144,12 +152,14 @@ def server(
     api_servers: ApiServers,
     kubelets: Kubelets,
     notices: Notices,
+    defaults: NamespaceDefaults,
 ) -> Server:
     """The HTTPS server, not started, with its task added to `supervisor`. It accepts connections once there
     is a certificate to serve with. Raises SettingsError when it cannot listen."""
+    listed = [defaults.problem] if settings.reconcile else []
     app = create_app(
         background=[supervisor.running, lambda: certificate.required(_CERTIFICATE_SECONDS)],
-        readiness=[certificate.problem, supervisor.problem],
+        readiness=[certificate.problem, supervisor.problem, *listed],
         metrics=metrics,
     )
     listening = listen(settings.host, settings.port)
@@ -167,7 +177,7 @@ def server(
     metrics.watch_volumes(lambda: kubelets.support.objection is None)
     lines = Lines("webhook")
     answers = Answers(
-        settings.injection(),
+        defaults.of,
         settings.left_alone(),
         metrics,
         lines,
@@ -198,10 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
     api_servers, kubelets = ApiServers(settings.api_server_networks()), Kubelets()
     notices = Notices(NoticeMetrics(metrics.registry))
+    defaults = NamespaceDefaults(settings.injection(), images_permitted=settings.namespace_images)
     try:
-        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets, notices)
+        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets, notices, defaults)
         supervisor = Supervisor(tasks, describe=description)
-        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets, notices)
+        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets, notices, defaults)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:

@@ -6,11 +6,13 @@ review (read) → policy (whether this Pod gets an identity) → injection (the 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 from webhook import review
 from webhook.errors import LONGEST_MESSAGE, RefusalError
 from webhook.injection import inject_pod
+from webhook.namespace_defaults import Defaults
 from webhook.pod import Pod
 from webhook.policy import CLUSTER_NAMESPACES, Skip, skip_pod, skip_request
 from webhook.rawjson import JSONObject, WrongTypeError
@@ -42,11 +44,12 @@ class Admission(NamedTuple):
 
 def admit(
     document: object,
-    configuration: Configuration,
+    defaults: Configuration | Callable[[str], Defaults],
     excluded_namespaces: frozenset[str] = CLUSTER_NAMESPACES,
     support: VolumeSupport = NOT_LOOKED,
 ) -> Admission:
-    """The answer to the AdmissionReview `document`.
+    """The answer to the AdmissionReview `document`. `defaults` are those of every namespace, or a function
+    from a namespace's name to its own.
 
     A dry run is answered like any other request, because the answer is the only effect.
 
@@ -55,7 +58,7 @@ def admit(
     """
     request = review.read_request(document)
     try:
-        return _admit(request, configuration, excluded_namespaces, support)
+        return _admit(request, defaults, excluded_namespaces, support)
     except RefusalError as refusal:
         body = review.refused(request, refusal)
         return Admission(request, body, False, refusal.reason, str(refusal), _generate_name(request), 0)
@@ -63,7 +66,7 @@ def admit(
 
 def _admit(
     request: AdmissionRequest,
-    configuration: Configuration,
+    defaults: Configuration | Callable[[str], Defaults],
     excluded_namespaces: frozenset[str],
     support: VolumeSupport,
 ) -> Admission:
@@ -75,14 +78,16 @@ def _admit(
         raise RefusalError(
             AdmissionReason.MALFORMED_POD, "request.object is missing: a CREATE review has to hold the Pod"
         )
-    pod = Pod(request.object)
+    own = Defaults(defaults, {}) if isinstance(defaults, Configuration) else defaults(request.namespace)
+    pod = Pod(request.object, own.annotations)
     try:
         skip = skip_pod(pod)
     except WrongTypeError as error:
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
     if skip is not None:
         return _skipped(request, skip)
-    injection = inject_pod(pod, configuration, support)
+    own.check()
+    injection = inject_pod(pod, own.configuration, support)
     body = review.allowed(
         request, injection.reason, injection.patch, injection.warnings, delivery=injection.delivery
     )

@@ -14,6 +14,8 @@ from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
 
 IMAGE = f"{PREFIX}image"
+# On a namespace only: a Pod has a field of its own for them.
+PULL_SECRETS = f"{PREFIX}image-pull-secrets"
 PULL_POLICY = f"{PREFIX}image-pull-policy"
 LOG_LEVEL = f"{PREFIX}log-level"
 TTL = f"{PREFIX}ttl"
@@ -49,6 +51,7 @@ _MOST_UNKNOWN = 16
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 # Refuses what Kubernetes itself would refuse or a registry could never contain; the rest is left to the
 # registry.
@@ -159,6 +162,15 @@ def _metrics_port(annotations: Mapping[str, str]) -> int | None:
 
 def _containers(annotations: Mapping[str, str]) -> frozenset[str] | None:
     return _names(annotations, CONTAINERS, f"for none, use {INJECT_LABEL}")
+
+
+def read_names(annotations: Mapping[str, str], annotation: str) -> list[str]:
+    """The names of objects of Kubernetes in an annotation, in their order. Raises RefusalError."""
+    value = annotations.get(annotation)
+    names = [] if value is None else [name.strip() for name in value.split(",")]
+    if value is not None and not all(_OBJECT_NAME.fullmatch(name) for name in names):
+        raise _refuse(annotation, value, "expected names with commas between them")
+    return names
 
 
 def _names(annotations: Mapping[str, str], annotation: str, for_none: str) -> frozenset[str] | None:

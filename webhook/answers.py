@@ -17,6 +17,7 @@ from webhook.body import parse
 from webhook.errors import BadRequestError
 from webhook.lines import Lines
 from webhook.metrics import Metrics
+from webhook.namespace_defaults import Defaults
 from webhook.sidecar import Configuration
 from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
@@ -48,7 +49,7 @@ class Answers:
 
     def __init__(
         self,
-        configuration: Configuration,
+        defaults: Configuration | Callable[[str], Defaults],
         excluded_namespaces: frozenset[str],
         metrics: Metrics,
         lines: Lines,
@@ -56,10 +57,10 @@ class Answers:
         notice: Callable[[Admission], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`support` returns what is known of the cluster's kubelets; it calls nobody. `notice` is
-        told of each admission that an API server asked for. `clock` is monotonic, in seconds, and measures
-        the time of an answer."""
-        self._configuration = configuration
+        """`defaults` are those of `admit`. `support` returns what is known of the cluster's kubelets, and
+        calls nobody. `notice` is told of each admission that an API server asked for. `clock` is monotonic,
+        in seconds, and measures the time of an answer."""
+        self._defaults = defaults
         self._excluded_namespaces = excluded_namespaces
         self._metrics = metrics
         self._lines = lines
@@ -71,7 +72,7 @@ class Answers:
         """The answer to `body`, whose request began at that time of the clock. `is_known`: the caller is
         known to be an API server."""
         try:
-            admission = admit(parse(body), self._configuration, self._excluded_namespaces, self._support())
+            admission = admit(parse(body), self._defaults, self._excluded_namespaces, self._support())
         except BadRequestError as error:
             return self.refusal(error, began)
         except Exception as error:  # noqa: BLE001 - an unforeseen error must not end the connections of others

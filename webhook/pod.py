@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from webhook.once import Once
@@ -69,6 +69,8 @@ class Pod:
     """A raw Pod. Fields are checked at their first reading: each property raises WrongTypeError."""
 
     raw: JSONObject
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    """Annotations of its namespace that hold where it has none of its own."""
 
     @Once
     def metadata(self) -> JSONObject:
@@ -92,7 +94,8 @@ class Pod:
 
     @Once
     def annotations(self) -> dict[str, str]:
-        return _strings(object_at(self.metadata, "annotations", "metadata"), "metadata.annotations")
+        own = _strings(object_at(self.metadata, "annotations", "metadata"), "metadata.annotations")
+        return {**self.inherited, **own} if self.inherited else own
 
     @Once
     def operating_system(self) -> str:

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         None, description="its request of local storage, for its log"
     )
     pod_agent_ephemeral_storage_limit: str | None = Field(None, description="its limit of local storage")
+    namespace_images: bool = Field(
+        False,
+        description="whether a namespace's annotations may state its image, and Secrets to pull it with",
+    )
     cluster_agent_url: str = Field(
         "https://cluster-agent.vanadium-system.svc:8193",
         description="where pod agents find the cluster agent",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import jsonpatch
 from vkube.local.admission import review_of
 from webhook.admission import admit
 from webhook.errors import BadRequestError
+from webhook.namespace_defaults import defaults, inherited
 from webhook.reasons import AdmissionReason
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
@@ -53,11 +55,18 @@ class Judgement:
         return "injected" if self.served else "skipped"
 
 
-def judge(pod: Object, settings: Settings, support: VolumeSupport = NO_CLUSTER) -> Judgement:
+def judge(
+    pod: Object,
+    settings: Settings,
+    support: VolumeSupport = NO_CLUSTER,
+    namespace: Mapping[str, Any] | None = None,
+) -> Judgement:
     """The webhook's own answer about the creation of `pod`, which has a name and a namespace, with `support`
-    as what it finds of the cluster's kubelets."""
+    as what it finds of the cluster's kubelets, and the annotations of the object `namespace`."""
+    stated = inherited(((namespace or {}).get("metadata") or {}).get("annotations") or {})
+    own = defaults(stated, settings.injection(), images_permitted=settings.namespace_images)
     try:
-        admission = admit(review_of(pod), settings.injection(), settings.left_alone(), support)
+        admission = admit(review_of(pod), lambda _: own, settings.left_alone(), support)
     except BadRequestError as error:
         return Judgement(pod, pod, [], error.reason, str(error), False, ())
     response = admission.answer["response"]

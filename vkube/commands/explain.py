@@ -72,22 +72,26 @@ def _explain(options: argparse.Namespace) -> int:
         if not _is_file(options.subject):
             raise UsageError("--default-settings: expected a file; a Pod needs the cluster")
         settings, namespace = default_settings(load(options.config)), options.namespace or "default"
-        found: list[tuple[Template, str | None]]
-        found = [(one, None) for one in _templates([options.subject], namespace)]
+        found: list[tuple[Template, dict[str, Any] | None, str | None]]
+        made: dict[str, Any] = {}
+        templates = _templates([options.subject], namespace, made)
+        found = [(one, made.get(one.namespace), None) for one in templates]
         support = NO_CLUSTER
     else:
         with Cluster.of(options) as cluster:
             settings, in_force = settings_of(cluster), rules(cluster)
             support = in_force.volumes
-            made: dict[str, Any] = {}
+            made = {}
             if _is_file(options.subject):
                 templates = _templates([options.subject], cluster.namespace, made)
             else:
                 live = _live(cluster, options.subject)
                 templates, missed = [_template(live)], _missed(cluster, live)
-            found = [(one, _not_called(cluster, in_force, one, made)) for one in templates]
+            of_template = [(one, _namespace(cluster, one.namespace, made)) for one in templates]
+            found = [(one, place, _not_called(in_force, one, place)) for one, place in of_template]
     explanations = [
-        explanation(one, judge(one.pod, settings, support), unasked, missed) for one, unasked in found
+        explanation(one, judge(one.pod, settings, support, place), unasked, missed)
+        for one, place, unasked in found
     ]
     text = document({"items": explanations}, options.output)
     sys.stdout.write("\n".join(map(shown, explanations)) if text is None else text)
@@ -171,9 +175,12 @@ def _missed(cluster: Cluster, live: dict[str, Any]) -> list[str]:
     return sorted(one["metadata"]["name"] for one in found if not is_injected(one))
 
 
-def _not_called(cluster: Cluster, in_force: Rules, template: Template, made: dict[str, Any]) -> str | None:
-    name = template.namespace
-    namespace = made[name] if name in made else cluster.find(f"/api/v1/namespaces/{name}")
+def _namespace(cluster: Cluster, name: str, made: dict[str, Any]) -> dict[str, Any] | None:
+    """The namespace, as the manifests make it or as it is."""
+    return made[name] if name in made else cluster.find(f"/api/v1/namespaces/{name}")
+
+
+def _not_called(in_force: Rules, template: Template, namespace: dict[str, Any] | None) -> str | None:
     if namespace is None:
         return f"there is no namespace {template.namespace}: kubectl create namespace {template.namespace}"
     level = (namespace["metadata"].get("labels") or {}).get(LEVEL_LABEL)

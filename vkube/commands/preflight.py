@@ -81,7 +81,7 @@ def _preflight(options: argparse.Namespace) -> int:
 
 def foreseen(template: Template, settings: Settings, namespace: Any, in_force: Rules) -> dict[str, Any]:
     """What happens to a workload's Pods once its namespace is labelled."""
-    judgement = judge(template.pod, settings, in_force.volumes)
+    judgement = judge(template.pod, settings, in_force.volumes, namespace)
     row = {
         "workload": f"{template.kind.lower()}/{template.name}",
         "result": judgement.outcome,
@@ -144,7 +144,7 @@ def lacking(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
         unasked = in_force.why_not_called(described, pod)
         if unasked is not None:
             raise ClusterError(unasked)
-        if judge(template.pod, settings, in_force.volumes).served:
+        if judge(template.pod, settings, in_force.volumes, described).served:
             yield pod
 
 

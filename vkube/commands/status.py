@@ -110,7 +110,7 @@ def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> I
     template = Template.of(pod, pod["metadata"]["namespace"])
     if template is None or is_injected(pod) or in_force.why_not_called(namespace, pod) is not None:
         return None
-    judgement = judge(template.pod, settings, in_force.volumes)
+    judgement = judge(template.pod, settings, in_force.volumes, namespace)
     if judgement.outcome == "skipped":
         return None  # on purpose
     why = "created before the label, or while the webhook was away" if judgement.served else judgement.message

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from certs.api_server import WATCH_SECONDS, AnswerTooLong, ApiServerRefusal, BoundedApiClient
 from service.watch_age import WatchAge
 from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.namespace_defaults import NamespaceDefaults, inherited
 
 # A server that sends events, but does not end its watch in time, has a wrong clock or is none.
 _LATE_SECONDS = WATCH_SECONDS + 30
@@ -28,9 +29,11 @@ _MOST_PAGE_BYTES = 4 << 20
 class Cluster:
     """The labelled namespaces and their service accounts, as last seen. Safe for threads."""
 
-    def __init__(self, changed: Callable[[str], None]) -> None:
-        """`changed` is called with a namespace's name whenever it or its set of accounts changed."""
+    def __init__(self, changed: Callable[[str], None], defaults: NamespaceDefaults) -> None:
+        """`changed` is called with a namespace's name whenever it or its set of accounts changed; `defaults`
+        are told of its annotations."""
         self._changed = changed
+        self._defaults = defaults
         self._lock = threading.Lock()
         self._namespaces: set[str] = set()
         self._accounts: dict[str, set[str]] = {}
@@ -71,7 +74,15 @@ class Cluster:
                 self._namespaces -= names
             else:
                 self._namespaces = (self._namespaces | names) - going
+        self._hand_over(seen)
         self._tell("namespaces", touched | going)
+
+    def _hand_over(self, seen: Seen) -> None:
+        if seen.is_complete:
+            self._defaults.replace_all({item.name: item.inherited for item in seen.items})
+            return
+        for item in seen.items:
+            self._defaults.take(item.name, None if seen.is_deletion else item.inherited)
 
     def take_service_accounts(self, seen: Seen) -> None:
         named: dict[str, set[str]] = {}
@@ -105,12 +116,16 @@ class Item:
     namespace: str
     name: str
     is_going: bool
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    """The annotations of a namespace that its Pods inherit."""
 
     @classmethod
     def of(cls, seen: Any) -> Item:
         metadata = seen["metadata"]
         is_going = metadata.get("deletionTimestamp") is not None
-        return cls(metadata.get("namespace") or "", metadata["name"], is_going)
+        namespace = metadata.get("namespace") or ""
+        annotations = {} if namespace else inherited(metadata.get("annotations") or {})
+        return cls(namespace, metadata["name"], is_going, annotations)
 
 
 class Seen:

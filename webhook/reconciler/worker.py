@@ -21,6 +21,7 @@ from service.supervisor import BackOff, Task, described
 from service.threads import in_daemon_thread
 from webhook.kubernetes_clients import description
 from webhook.metrics import Metrics
+from webhook.namespace_defaults import NamespaceDefaults
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.backlog import Backlog
 from webhook.reconciler.excess import Excess
@@ -69,14 +70,16 @@ class Reconciler:
         connect: Callable[[], AgentSecrets],
         *,
         excluded_namespaces: Collection[str],
+        defaults: NamespaceDefaults,
         metrics: Metrics,
         now: Callable[[], datetime],
         store: SecretStore | None = None,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect` opens a client of the cluster agent; it may raise AgentNotReady. `store` is the API
-        server's Secrets by default; `clock` is monotonic, in seconds."""
+        """`connect` opens a client of the cluster agent; it may raise AgentNotReady. `defaults` are told of
+        the namespaces' annotations. `store` is the API server's Secrets by default; `clock` is monotonic, in
+        seconds."""
         self._api = api
         self._connect = connect
         self._store = store or KubernetesSecrets(api)
@@ -97,7 +100,7 @@ class Reconciler:
         self._resync_at = 0.0
         self._backlog = Backlog(clock)
         metrics.watch_backlog(lambda: self._backlog.seconds)
-        self.cluster = Cluster(self.namespace_changed)
+        self.cluster = Cluster(self.namespace_changed, defaults)
 
     def tasks(self) -> list[Task]:
         """The two watches, and the reconciling of what they find."""

@@ -11,8 +11,10 @@ from structlog.testing import capture_logs
 
 from certs import Stored
 from certs.api_server import Access, ApiServerRefusal, BoundedApiClient
+from tests.webhook.applying import CONFIGURATION
 from tests.webhook.reconciler.cluster_agent_double import ClusterAgentDouble
 from webhook.metrics import Metrics
+from webhook.namespace_defaults import NamespaceDefaults
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.memory_secrets import MemorySecrets
 from webhook.reconciler.pace import BURST, PER_SECOND
@@ -49,7 +51,7 @@ class Listed(Cluster):
     """The failing namespaces and one other, each with a service account, as if watches had listed them."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
-        super().__init__(changed)
+        super().__init__(changed, NamespaceDefaults(CONFIGURATION, images_permitted=False))
         self.accounts = {one: frozenset({"default"}) for one in FAILING | {"shop"}}
 
     def namespaces(self) -> frozenset[str]:
@@ -79,6 +81,7 @@ class Rounds:
             BoundedApiClient(Access("http://127.0.0.1:1")),
             lambda: cast(AgentSecrets, self.agent),
             excluded_namespaces=(),
+            defaults=NamespaceDefaults(CONFIGURATION, images_permitted=False),
             store=self.store,
             metrics=Metrics(),
             now=lambda: datetime.now(UTC),

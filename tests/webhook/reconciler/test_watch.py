@@ -13,12 +13,15 @@ from aiohttp import web
 from certs import api_server
 from certs.api_server import Access, BoundedApiClient
 from tests.web_servers import answering
+from tests.webhook.applying import CONFIGURATION
+from webhook.namespace_defaults import NamespaceDefaults
 from webhook.reconciler.watch import Cluster, Item, Seen, Watch
 
 BOOKMARK: dict[str, object] = {
     "type": "BOOKMARK",
     "object": {"kind": "Namespace", "metadata": {"resourceVersion": "7"}},
 }
+NO_DEFAULTS = NamespaceDefaults(CONFIGURATION, images_permitted=False)
 SHOP = {"metadata": {"name": "shop", "resourceVersion": "5"}}
 
 
@@ -36,7 +39,7 @@ class Peer:
         async with answering(self._answer) as url:
             api = BoundedApiClient(Access(url))
             try:
-                await asyncio.to_thread(work, Cluster(self.changed.append).namespace_watch(api))
+                await asyncio.to_thread(work, Cluster(self.changed.append, NO_DEFAULTS).namespace_watch(api))
             finally:
                 self.over.set()
 
@@ -103,7 +106,7 @@ async def listed_in_pages(request: web.Request) -> web.Response:
 
 async def test_a_list_is_read_in_pages_and_taken_as_a_whole() -> None:
     changed: list[str] = []
-    cluster = Cluster(changed.append)
+    cluster = Cluster(changed.append, NO_DEFAULTS)
     cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
     async with answering(listed_in_pages) as url:
         api = BoundedApiClient(Access(url))
@@ -129,7 +132,7 @@ async def test_attack_objects_of_any_size_are_listed_in_pages_of_few_megabytes()
         metadata = {"resourceVersion": "5", "continue": str(end) if end < 60 else ""}
         return web.json_response({"metadata": metadata, "items": items})
 
-    cluster = Cluster(lambda _: None)
+    cluster = Cluster(lambda _: None, NO_DEFAULTS)
     cluster.take_namespaces(Seen([Item("", "shop", is_going=False)], is_complete=True))
     async with answering(large) as url:
         api = BoundedApiClient(Access(url))
@@ -140,7 +143,7 @@ async def test_attack_objects_of_any_size_are_listed_in_pages_of_few_megabytes()
 
 def test_attack_an_event_that_changes_no_set_of_service_accounts_is_no_work() -> None:
     changed: list[str] = []
-    cluster = Cluster(changed.append)
+    cluster = Cluster(changed.append, NO_DEFAULTS)
     web, admin = Item("shop", "web", is_going=False), Item("bank", "admin", is_going=False)
     cluster.take_service_accounts(Seen([web, admin], is_complete=True))
     assert sorted(changed) == ["bank", "shop"]

@@ -19,10 +19,12 @@ from service.errors import CallError, CallUnanswered, UnusableAnswer
 from service.supervisor import Supervisor
 from tests.waiting import PATIENCE_SECONDS, until
 from tests.webhook.api_server import ApiServer
+from tests.webhook.applying import CONFIGURATION
 from tests.webhook.reconciler.cluster_agent_double import ROOTS, ClusterAgentDouble, credential
 from webhook.kubernetes_clients import description
 from webhook.layout import BOOTSTRAP_SECRET
 from webhook.metrics import Metrics
+from webhook.namespace_defaults import NamespaceDefaults
 from webhook.reconciler.agent_secrets import AgentSecrets
 from webhook.reconciler.backlog import Backlog
 from webhook.reconciler.memory_secrets import MemorySecrets
@@ -47,6 +49,7 @@ class World:
                 clients,
                 lambda: cast(AgentSecrets, self.agent),
                 excluded_namespaces=(),
+                defaults=NamespaceDefaults(CONFIGURATION, images_permitted=False),
                 store=self.store,
                 metrics=self.metrics,
                 now=lambda: datetime.now(UTC),
@@ -217,6 +220,7 @@ async def one_round(
             clients,
             lambda: agent,
             excluded_namespaces=(),
+            defaults=NamespaceDefaults(CONFIGURATION, images_permitted=False),
             store=store,
             metrics=Metrics(),
             now=lambda: datetime.now(UTC),
