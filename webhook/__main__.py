@@ -38,6 +38,7 @@ from webhook.reconciler.worker import AgentNotReady, Reconciler
 from webhook.server import Server, create_app
 from webhook.settings import Settings, load_settings
 from webhook.shares import Shares
+from webhook.volume_support import NO_CLUSTER, NOT_LOOKED
 
 _SHUTDOWN_SECONDS = 10
 _CERTIFICATE_SECONDS = 60
@@ -206,7 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
     certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
-    api_servers, kubelets = ApiServers(settings.api_server_networks()), Kubelets()
+    api_servers, kubelets = (
+        ApiServers(settings.api_server_networks()),
+        Kubelets(NOT_LOOKED if settings.reconcile else NO_CLUSTER),
+    )
     notices = Notices(NoticeMetrics(metrics.registry))
     defaults = NamespaceDefaults(settings.injection(), images_permitted=settings.namespace_images)
     try:

@@ -21,7 +21,8 @@ _EVERY_SECONDS = 15.0
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _PAGE = 500
 _GROUP = f"/apis/{GROUP_VERSION}"
-_OS_LABEL = "kubernetes.io/os"
+# No Pod for Windows gets an identity. Of each node the table alone: its metadata is as long as it is, too.
+_NODES = {"labelSelector": "kubernetes.io/os!=windows", "includeObject": "None"}
 
 _log = structlog.stdlib.get_logger("webhook.kubelets")
 
@@ -29,8 +30,9 @@ _log = structlog.stdlib.get_logger("webhook.kubelets")
 class Kubelets:
     """What is known of them; for use by several threads."""
 
-    def __init__(self) -> None:
-        self.support: VolumeSupport = NOT_LOOKED
+    def __init__(self, support: VolumeSupport = NOT_LOOKED) -> None:
+        """`support` holds until `task` has found out."""
+        self.support = support
 
     def task(self, api: BoundedApiClient) -> Task:
         """Keeps it up to date. What was found last holds while the API server does not answer."""
@@ -74,7 +76,7 @@ def _kubelets(api: BoundedApiClient) -> list[Kubelet]:
     kubelets: list[Kubelet] = []
     following = ""
     while True:
-        page = {"limit": str(_PAGE), **({"continue": following} if following else {})}
+        page = {**_NODES, "limit": str(_PAGE), **({"continue": following} if following else {})}
         table = api.json("GET", "/api/v1/nodes", query=page, accept=_TABLE)
         kubelets += of_table(table)
         following = table["metadata"].get("continue") or ""
@@ -83,12 +85,8 @@ def _kubelets(api: BoundedApiClient) -> list[Kubelet]:
 
 
 def of_table(table: Any) -> list[Kubelet]:
-    """The kubelets of a table of nodes, without Windows'."""
+    """The kubelets of a table of nodes."""
     columns = [one["name"] for one in table["columnDefinitions"]]
-    version = columns.index("Version")
-    found = []
-    for row in table.get("rows") or []:
-        metadata = row["object"]["metadata"]
-        if (metadata.get("labels") or {}).get(_OS_LABEL) != "windows":
-            found.append(Kubelet(metadata["name"], str(row["cells"][version])))
-    return found
+    name, version = columns.index("Name"), columns.index("Version")
+    cells = [row["cells"] for row in table.get("rows") or []]
+    return [Kubelet(str(one[name]), str(one[version])) for one in cells]

@@ -66,7 +66,9 @@ def _give(container: Container, pod: Pod) -> Operations:
 
 
 def _without_effect(pod: Pod) -> list[str]:
-    stated = [name for name in OF_POD_AGENT if name in pod.annotations]
+    # Not what the namespace states for all of its Pods, some of which have a pod agent.
+    own = pod.metadata.get("annotations") or {}
+    stated = [name for name in OF_POD_AGENT if name in own]
     if not stated:
         return []
     return [f"without effect, because the Pod has a volume and no {CONTAINER}: {', '.join(stated)}"]

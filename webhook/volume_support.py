@@ -41,7 +41,7 @@ class VolumeSupport(NamedTuple):
 
 
 NOT_LOOKED: Final = VolumeSupport("the webhook has not been able to look at the cluster's nodes yet")
-NO_CLUSTER: Final = VolumeSupport("there is no kubelet here, which would keep it")
+NO_CLUSTER: Final = VolumeSupport("no nodes are known here whose kubelets could keep it")
 
 
 def support(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bundle: bool) -> VolumeSupport:

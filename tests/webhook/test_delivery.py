@@ -16,8 +16,10 @@ from tests.webhook.pod_security import restricted
 from tests.webhook.strategies import pods
 from webhook.admission import admit
 from webhook.errors import RefusalError
-from webhook.injection import Injection, inject
+from webhook.injection import Injection, inject, inject_pod
 from webhook.layout import CONTAINER, FILE_VARIABLES
+from webhook.namespace_defaults import defaults
+from webhook.pod import Pod
 from webhook.reasons import AdmissionReason
 from webhook.volume_support import VolumeSupport
 
@@ -232,6 +234,22 @@ def test_a_volume_that_some_nodes_cannot_keep_is_admitted_with_a_warning() -> No
     injection = inject(asking("volume"), CONFIGURATION, IN_PART)
     assert injection.reason is AdmissionReason.VOLUME_INJECTED
     assert injection.warnings == (f"on such a node the Pod would not start: {IN_PART.incomplete}",)
+
+
+def of_namespace(subject: JSONObject, **annotations: str) -> Injection:
+    own = defaults({f"vanadium.io/{name}": value for name, value in annotations.items()}, CONFIGURATION)
+    return inject_pod(Pod(subject, own.annotations), own.configuration, ABLE)
+
+
+def test_a_namespace_states_the_delivery_of_its_pods_and_each_may_state_another() -> None:
+    assert of_namespace(pod(), delivery="volume").reason is AdmissionReason.VOLUME_INJECTED
+    assert of_namespace(asking("sidecar"), delivery="volume").reason is AdmissionReason.INJECTED
+    assert of_namespace(asking("volume"), delivery="sidecar").reason is AdmissionReason.VOLUME_INJECTED
+
+
+def test_what_a_namespace_states_for_pod_agents_is_no_warning_for_a_pod_without_one() -> None:
+    injection = of_namespace(pod(), **{"delivery": "volume", "log-level": "debug", "cpu-limit": "1"})
+    assert (injection.reason, injection.warnings) == (AdmissionReason.VOLUME_INJECTED, ())
 
 
 def test_without_the_annotation_nothing_changes() -> None:
