@@ -132,15 +132,18 @@ class Back:
 
 
 @contextmanager
-def running_back(program: Path, agent: RunningClusterAgent, directory: Path) -> Iterator[Back]:
+def running_back(
+    program: Path, agent: RunningClusterAgent, directory: Path, **changes: str
+) -> Iterator[Back]:
     with application() as upstream, pod(agent, "back") as pod_agent:
         port = free_port()
-        changes = {
+        changed = {
             "address: 0.0.0.0, port_value: 8443": f"address: 127.0.0.1, port_value: {port}",
             "port_value: 8080": f"port_value: {upstream}",
             SOCKET: str(pod_agent.directory / "workload.sock"),
+            **changes,
         }
-        with envoy(program, "back", directory, changes) as running:
+        with envoy(program, "back", directory, changed) as running:
             yield Back(port, pod_agent, running)
 
 
