@@ -27,6 +27,9 @@ class AnswerSource(Protocol):
     async def ask(self, current: Identity | None) -> Unjudged:
         """Raises SeekError; Untrustworthy for an answer that cannot be read."""
 
+    async def reach(self) -> None:
+        """Asks nothing. Raises Unreachable while the cluster agent is away."""
+
 
 @dataclass(frozen=True)
 class _Unused:
@@ -61,6 +64,9 @@ class CarefulSeeker:
             answer = await self._asked(current)
         self._unused, self._failures = None, 0
         return answer
+
+    async def reach(self) -> None:
+        await self._source.reach()
 
     def _kept(self, current: Identity | None) -> Answer | None:
         """The last answer, if it can be used by now; None when it is time to ask again. Raises SeekError in

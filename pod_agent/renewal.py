@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-_JITTER = 0.1
+# Of half of the lifetime.
+_EARLIEST, _LATEST = 0.8, 0.95
 
 
 def renewal_time(received: datetime, not_after: datetime, chance: float) -> datetime:
-    """When to renew: after half of the remaining lifetime, give or take a tenth of that half.
+    """When to renew: a twentieth to a fifth before half of the remaining lifetime.
 
-    The random part spreads replicas that started together. The lifetime counts from `received`, because the
-    certificate's own begin is backdated.
+    The random part spreads replicas that started together. It is before half, so that a replica whose renewal
+    is due when the cluster agent goes away outlives an outage of half a lifetime, with some time for its
+    renewal. The lifetime counts from `received`, because the certificate's own begin is backdated.
     """
     half = (not_after - received) / 2
-    return received + half * (1 - _JITTER + 2 * _JITTER * chance)
+    return received + half * (_LATEST - (_LATEST - _EARLIEST) * chance)

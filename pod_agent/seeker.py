@@ -32,7 +32,7 @@ from pod_agent.revocation_lists import Index, PublishedList
 from pod_agent.settings import Settings
 from pod_agent.watcher import News, parse_news
 from service.beginning import HEADER
-from service.cluster_agent_calls import NO_HEADERS, ClusterAgentAddress, call, fetch, mutual_tls
+from service.cluster_agent_calls import NO_HEADERS, ClusterAgentAddress, call, fetch, mutual_tls, reach
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 
 _LONGEST_ANSWER_BYTES = 1 << 20
@@ -74,6 +74,9 @@ class Seeker(Protocol):
         """A new blessing: `current` renewed, or, for None, one for the bootstrap credential. Raises
         SeekError."""
 
+    async def reach(self) -> None:
+        """Asks nothing. Raises Unreachable while the cluster agent is away."""
+
 
 class ClusterAgentSeeker:
     """Gets blessings from the cluster agent in the settings."""
@@ -114,6 +117,12 @@ class ClusterAgentSeeker:
             body["ttlSeconds"] = self._settings.ttl_seconds
         document = await self._call(_context(credential, current), "/v1/seek-blessings", body)
         return Unjudged(document, principal, credential.application)
+
+    async def reach(self) -> None:
+        try:
+            await reach(self._address)
+        except CallError as error:
+            raise _failed(error) from error
 
     async def jwt_svid(self, current: Identity, audiences: Sequence[str]) -> str:
         token = read_mounted(self._settings.token_file).strip()

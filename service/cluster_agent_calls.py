@@ -97,6 +97,18 @@ async def fetch(
     return bytes(content)
 
 
+async def reach(address: ClusterAgentAddress) -> None:
+    """Connects and sends nothing. Raises CallUnanswered when nobody takes connections there."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(*_host_and_port(address))
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+    except OSError as error:  # TimeoutError is one
+        raise CallUnanswered("Unreachable", f"{address.url}: {described(error)}") from error
+
+
 @dataclass(frozen=True)
 class Head:
     """The beginning of an answer."""
@@ -201,17 +213,20 @@ async def _exchange(
 async def _connected(
     address: ClusterAgentAddress, context: ssl.SSLContext
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    parts = urlsplit(address.url)
     # No proxy from the environment: the requests contain credentials.
     async with asyncio.timeout(CONNECT_SECONDS):
         return await asyncio.open_connection(
-            parts.hostname,
-            parts.port or _DEFAULT_PORT,
+            *_host_and_port(address),
             ssl=context,
             server_hostname=address.server_name,
             ssl_shutdown_timeout=_END_SECONDS,
             happy_eyeballs_delay=_OTHER_ADDRESS_SECONDS,
         )
+
+
+def _host_and_port(address: ClusterAgentAddress) -> tuple[str | None, int]:
+    parts = urlsplit(address.url)
+    return parts.hostname, parts.port or _DEFAULT_PORT
 
 
 async def _events(

@@ -40,6 +40,9 @@ class Source:
         document = {"chain": blessing.to_pem(), "roots": Roots.of(self.root.certificate).to_json()}
         return Unjudged(document, principal, APPLICATION)
 
+    async def reach(self) -> None:
+        """It is always there."""
+
     def most_in_an_hour(self) -> int:
         return max(sum(begin <= one < begin + 3600 for one in self.asked) for begin in self.asked)
 

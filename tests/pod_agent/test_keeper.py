@@ -48,6 +48,10 @@ class SigningSeeker:
         )
         return Answer(principal, blessing, blessing.presented, Roots.of(self.root.certificate))
 
+    async def reach(self) -> None:
+        if isinstance(error := self.fails(), Unreachable):
+            raise error
+
 
 class Results:
     """An observer that counts."""
@@ -101,7 +105,7 @@ async def test_over_a_week_it_renews_at_half_life_and_is_never_without(chance: f
     world = World(timedelta(days=7))
     await world.run(chance)
     assert world.gaps == timedelta(0)
-    assert 7 * 24 * 2 / 1.11 <= world.results.counted["Blessed"] <= 7 * 24 * 2 / 0.89
+    assert 7 * 24 * 2 / 0.96 <= world.results.counted["Blessed"] <= 7 * 24 * 2 / 0.79
     assert world.seeker.renewed[0] is False
     assert all(world.seeker.renewed[1:])
 
@@ -236,8 +240,8 @@ async def test_an_expired_identity_is_withdrawn_counted_and_logged_once() -> Non
     assert world.results.counted["expired"] == 1
 
 
-@pytest.mark.parametrize(("chance", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
-def test_renewal_is_at_half_of_what_is_left_give_or_take_a_tenth(chance: float, minutes: int) -> None:
+@pytest.mark.parametrize(("chance", "minutes"), [(0.0, 28.5), (1.0, 24)])
+def test_renewal_is_a_little_before_half_of_what_is_left(chance: float, minutes: float) -> None:
     assert renewal_time(NOW, NOW + TTL, chance) == NOW + timedelta(minutes=minutes)
 
 

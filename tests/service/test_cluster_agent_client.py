@@ -15,10 +15,11 @@ from aiohttp import web
 
 from blessings import Authority, Name, Principal, Roots
 from service import cluster_agent_calls
-from service.cluster_agent_calls import ClusterAgentAddress, call, mutual_tls, server_only_tls
+from service.cluster_agent_calls import ClusterAgentAddress, call, mutual_tls, reach, server_only_tls
 from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
 from tests.cluster_agents import write_serving_files
+from tests.waiting import until
 from tests.web_servers import answering
 
 PATHS: list[str] = []
@@ -171,3 +172,19 @@ def test_attack_without_roots_nobody_is_trusted() -> None:
 def test_attack_an_address_without_tls_is_none() -> None:
     with pytest.raises(ValueError, match="expected https://"):
         ClusterAgentAddress("http://localhost:8193")
+
+
+async def test_reaching_asks_nothing_and_states_whether_somebody_is_there() -> None:
+    read: list[bytes] = []
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read.append(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(accepted, "127.0.0.1", 0) as server:
+        address = ClusterAgentAddress(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await reach(address)
+        await until("the end of a connection", lambda: read == [b""])
+    with pytest.raises(CallUnanswered) as caught:
+        await reach(address)
+    assert caught.value.reason == "Unreachable"
