@@ -17,8 +17,18 @@ from typing import Any, Self
 import httpx
 
 from agent_client import messages
-from agent_client.messages import ServedBlessing, Signature
-from blessings import Blessing, Caveat, Name, PublicKey, RevocationLists, Roots
+from agent_client.messages import Presentation, ServedBlessing, Signature
+from blessings import (
+    Blessing,
+    BlessingStore,
+    Caveat,
+    Discharges,
+    Name,
+    Pattern,
+    PublicKey,
+    RevocationLists,
+    Roots,
+)
 
 
 class AsyncAgentClient:
@@ -57,6 +67,21 @@ class AsyncAgentClient:
     ) -> Blessing:
         body = messages.bless_request(public_key, extension, lifetime, caveats)
         return Blessing.from_pem((await self._call("POST", "/v1/bless", body))["chain"])
+
+    async def blessings(self) -> BlessingStore:
+        return messages.store(await self._call("GET", "/v1/blessings"))
+
+    async def presentation(self, peer: Name) -> Presentation:
+        return Presentation.parse(await self._call("GET", messages.peer_path(peer)))
+
+    async def keep_for_peers(
+        self, pattern: Pattern, blessing: Blessing, discharges: Discharges = messages.NO_DISCHARGES
+    ) -> Presentation:
+        body = messages.peer_request(blessing, discharges)
+        return Presentation.parse(await self._call("PUT", messages.peer_path(pattern), body))
+
+    async def forget_for_peers(self, pattern: Pattern) -> None:
+        await self._call("DELETE", messages.peer_path(pattern))
 
     async def watch(self, after: int = 0) -> AsyncGenerator[ServedBlessing, None]:
         try:

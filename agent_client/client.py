@@ -16,8 +16,18 @@ from typing import Any, Self
 import httpx
 
 from agent_client import messages
-from agent_client.messages import ServedBlessing, Signature
-from blessings import Blessing, Caveat, Name, PublicKey, RevocationLists, Roots
+from agent_client.messages import Presentation, ServedBlessing, Signature
+from blessings import (
+    Blessing,
+    BlessingStore,
+    Caveat,
+    Discharges,
+    Name,
+    Pattern,
+    PublicKey,
+    RevocationLists,
+    Roots,
+)
 
 
 class AgentClient:
@@ -73,6 +83,26 @@ class AgentClient:
         """
         body = messages.bless_request(public_key, extension, lifetime, caveats)
         return Blessing.from_pem(self._call("POST", "/v1/bless", body)["chain"])
+
+    def blessings(self) -> BlessingStore:
+        """The pod's own blessing, and those kept for peers. Raises AgentError."""
+        return messages.store(self._call("GET", "/v1/blessings"))
+
+    def presentation(self, peer: Name) -> Presentation:
+        """What to show to that peer. Raises AgentError."""
+        return Presentation.parse(self._call("GET", messages.peer_path(peer)))
+
+    def keep_for_peers(
+        self, pattern: Pattern, blessing: Blessing, discharges: Discharges = messages.NO_DISCHARGES
+    ) -> Presentation:
+        """Keeps a blessing that was granted to the pod's key, to be shown to peers that match the pattern.
+        The pod agent has it until its next renewal, whose key is another one. Raises AgentError."""
+        body = messages.peer_request(blessing, discharges)
+        return Presentation.parse(self._call("PUT", messages.peer_path(pattern), body))
+
+    def forget_for_peers(self, pattern: Pattern) -> None:
+        """Raises AgentError, also when nothing is kept for that pattern."""
+        self._call("DELETE", messages.peer_path(pattern))
 
     def watch(self, after: int = 0) -> Iterator[ServedBlessing]:
         """The current blessing, unless its version is `after` or lower, then each later one. Raises

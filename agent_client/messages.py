@@ -9,16 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import Blessing, Caveat, Name, PublicKey, RevocationLists
+from blessings import (
+    Blessing,
+    BlessingStore,
+    Caveat,
+    Discharge,
+    Discharges,
+    Name,
+    Pattern,
+    PublicKey,
+    RevocationLists,
+    ThirdParty,
+)
+from blessings.caveats.discharges import parse_request
 from blessings.caveats.kinds import encode as encode_caveats
 
 VARIABLE = "V23_AGENT_PATH"
 BASE_URL = "http://agent"
 TIMEOUT_SECONDS = 10.0
+NO_DISCHARGES = Discharges()
 # The pod agent sends a line at least every 10 s.
 SILENT_SECONDS = 30.0
 
@@ -63,6 +77,23 @@ class Signature:
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> Signature:
         return cls(base64.b64decode(answer["signature"]), answer["algorithm"], answer["publicKey"])
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What to show to a peer: a blessing with discharges. Some of `missing` may still be needed."""
+
+    blessing: Blessing
+    discharges: Discharges
+    missing: tuple[ThirdParty, ...]
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, Any]) -> Presentation:
+        return cls(
+            Blessing.from_pem(answer["chain"]),
+            Discharges(tuple(Discharge.from_json(one) for one in answer["discharges"])),
+            tuple(parse_request(json.dumps(one["request"]).encode()) for one in answer["missing"]),
+        )
 
 
 def socket_path(path: str | os.PathLike[str] | None) -> str:
@@ -111,6 +142,22 @@ def bless_request(
         "lifetimeSeconds": int(lifetime.total_seconds()),
         "caveats": encode_caveats(caveats),
     }
+
+
+def peer_path(peer: Name | Pattern) -> str:
+    return f"/v1/blessings/{quote(str(peer))}"
+
+
+def peer_request(blessing: Blessing, discharges: Discharges) -> dict[str, object]:
+    return {
+        "chain": blessing.to_pem(),
+        "discharges": [one.to_json() for one in discharges.entries],
+    }
+
+
+def store(answer: Mapping[str, Any]) -> BlessingStore:
+    entries = [(Pattern.parse(one["pattern"]), Blessing.from_pem(one["chain"])) for one in answer["forPeers"]]
+    return BlessingStore(Blessing.from_pem(answer["default"]), tuple(entries))
 
 
 def names(answer: Mapping[str, Any]) -> list[Name]:

@@ -18,8 +18,8 @@ class RemotePrincipal:
     """The pod's principal. Implements `blessings.BlessedPrincipal`.
 
     Every answer comes from a new call, because key and blessing rotate. Every method may raise AgentError.
-    The pod agent's blessings and roots cannot be changed from here, and it makes no roots: `bless_self`,
-    `set_blessings` and `set_roots` raise ReadOnly.
+    Blessings for peers last until the next renewal. The pod agent's own blessing and its roots cannot be
+    changed from here, and it makes no roots: `bless_self` and `set_roots` raise ReadOnly.
     """
 
     def __init__(self, agent: AgentClient) -> None:
@@ -31,7 +31,7 @@ class RemotePrincipal:
 
     @property
     def blessings(self) -> BlessingStore:
-        return BlessingStore(self._agent.chain().blessing)
+        return self._agent.blessings()
 
     @property
     def roots(self) -> Roots:
@@ -60,7 +60,16 @@ class RemotePrincipal:
         raise ReadOnly("the pod agent's key makes no root")
 
     def set_blessings(self, blessings: BlessingStore) -> None:
-        raise ReadOnly("the pod agent presents only what the cluster agent gave it")
+        """Changes those for peers. Raises ReadOnly for another default."""
+        held = self.blessings
+        if blessings.default != held.default:
+            raise ReadOnly("the pod agent's default is what the cluster agent gave it")
+        wanted, kept = dict(blessings.for_peers), dict(held.for_peers)
+        for pattern in kept.keys() - wanted.keys():
+            self._agent.forget_for_peers(pattern)
+        for pattern, blessing in wanted.items():
+            if kept.get(pattern) != blessing:
+                self._agent.keep_for_peers(pattern, blessing)
 
     def set_roots(self, roots: Roots) -> None:
         raise ReadOnly("the pod agent recognises only the roots that the cluster agent gave it")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 
 from blessings.blessing import Blessing
-from blessings.caveats.discharges import MAX_DISCHARGES, Discharge, Discharges
-from blessings.caveats.kinds import Caveat, ThirdParty
+from blessings.caveats.discharges import MAX_DISCHARGES, Discharge, Discharges, third_party
+from blessings.caveats.kinds import ThirdParty
 from blessings.errors import InvalidCaveat
 
 # Asks the caveat's discharger over the network; raises its own error when there is no answer.
@@ -41,7 +41,7 @@ class DischargeCache:
         signature or when there are too many of them, and any error of `fetch`.
         """
         positions = range(len(blessing.certificates))
-        waiting = _third_party(caveat for one in positions for caveat in blessing.facts(one).caveats)
+        waiting = third_party(caveat for one in positions for caveat in blessing.facts(one).caveats)
         found: dict[str, Discharge] = {}
         while waiting:
             caveat = waiting.pop()
@@ -50,7 +50,7 @@ class DischargeCache:
             if len(found) >= MAX_DISCHARGES:
                 raise InvalidCaveat(f"the blessing needs more than {MAX_DISCHARGES} discharges")
             found[caveat.identifier] = self._discharge(caveat, now)
-            waiting += _third_party(found[caveat.identifier].caveats)
+            waiting += third_party(found[caveat.identifier].caveats)
         return Discharges(tuple(found.values()))
 
     def _discharge(self, caveat: ThirdParty, now: datetime) -> Discharge:
@@ -76,7 +76,3 @@ class DischargeCache:
                 return None
             self._kept.move_to_end(identifier)
             return kept
-
-
-def _third_party(caveats: Iterable[Caveat]) -> list[ThirdParty]:
-    return [caveat for caveat in caveats if isinstance(caveat, ThirdParty)]

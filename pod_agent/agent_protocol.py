@@ -25,6 +25,7 @@ from blessings.revocation import MAX_BYTES
 from pod_agent.errors import HttpError, SeekError
 from pod_agent.http.exchange import MOST_BODY_BYTES, Answer, Handler, Request, as_json, routed
 from pod_agent.identity import CurrentIdentity, Identity
+from pod_agent.peer_blessings import PeerBlessings
 from pod_agent.peer_verification import Question, verdict
 from pod_agent.revocation_lists import HeldLists
 from service.shared_answers import ReaderLimits, Readers
@@ -45,6 +46,7 @@ class AgentProtocol:
         self._current = current
         self._lists = lists
         self._readers = Readers(_READERS, _too_many_readers)
+        self._for_peers = PeerBlessings(self._identity, current.now)
 
     def handler(self) -> Handler:
         return routed(self.routes())
@@ -59,6 +61,7 @@ class AgentProtocol:
             "POST /v1/bless": self.bless,
             "POST /v1/verify": self.verify,
             "GET /v1/watch": self.watch,
+            **self._for_peers.routes(),
         }
 
     async def names(self, _request: Request) -> Answer:

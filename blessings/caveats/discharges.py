@@ -9,7 +9,7 @@ have caveats of its own, such as an expiry; while one of them does not hold, nei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -87,6 +87,29 @@ class Discharges:
         """The discharges that claim to be for `caveat`."""
         identifier = caveat.identifier
         return (one for one in self.entries if one.caveat == identifier)
+
+
+def undischarged(caveats: Iterable[Caveat], discharges: Discharges, now: datetime) -> list[ThirdParty]:
+    """The third-party caveats that `discharges` do not meet at `now`, among `caveats` and among those of the
+    discharges themselves. A discharge meets one when its discharger signed it and it has not expired."""
+    waiting, seen, missing = third_party(caveats), set[str](), list[ThirdParty]()
+    while waiting:
+        caveat = waiting.pop(0)
+        if caveat.identifier in seen:
+            continue
+        seen.add(caveat.identifier)
+        held = [one for one in discharges.of(caveat) if one.not_after is None or now < one.not_after]
+        met = next((one for one in held if one.is_signed_by(caveat.discharger)), None)
+        if met is None:
+            missing.append(caveat)
+        else:
+            waiting += third_party(met.caveats)
+    return missing
+
+
+def third_party(caveats: Iterable[Caveat]) -> list[ThirdParty]:
+    """Those that ask for a discharge."""
+    return [caveat for caveat in caveats if isinstance(caveat, ThirdParty)]
 
 
 def encode_request(caveat: ThirdParty) -> bytes:

@@ -4,7 +4,7 @@
 |---|---|---|
 | MemoryPrincipal | in this process | in this process |
 | blessings.directory.DirectoryPrincipal | in a directory, sealed on request | beside it |
-| agent_client.RemotePrincipal | in the pod agent | in the pod agent, and read-only |
+| agent_client.RemotePrincipal | in the pod agent | there; blessings for peers can be changed |
 """
 
 from __future__ import annotations

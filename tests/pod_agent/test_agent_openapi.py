@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,13 @@ import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from blessings import Principal
+from blessings import Principal, delegate
 from pod_agent.agent_protocol import AgentProtocol
 from pod_agent.http.exchange import MOST_BODY_BYTES
 from pod_agent.identity import CurrentIdentity, Identity
 from pod_agent.revocation_lists import HeldLists
 from tests.agent_client.serving import serving_agent_protocol
-from tests.chains import HOUR, NOW
+from tests.chains import HOUR, NOW, realm
 from tests.checkout import CHECKOUT
 from tests.clock import Clock
 from tests.pod_agent.published_lists import APPLICATION, OTHER, REALM, Source, signed
@@ -120,21 +121,43 @@ def test_the_document_states_the_answers_about_lists_and_of_a_watch(blessed: htt
     check("get", "/v1/watch", blessed.get("/v1/watch?after=-1"))
 
 
+def test_the_document_states_the_answers_about_blessings_for_peers(blessed: httpx.Client) -> None:
+    path, pattern = "/v1/blessings/{peer}", "/v1/blessings/acme:prod:db"
+    other = realm()
+    granted = delegate(
+        other.replica, other.blessing, REALM.replica.public_key, "reader", now=NOW, lifetime=HOUR
+    )
+    for operation, body, status in (
+        ("put", {"chain": granted.to_pem()}, 200),
+        ("put", {"chain": CHAIN, "more": 1}, 400),
+        ("put", {"chain": other.blessing.to_pem()}, 409),
+        ("put", {"chain": "a" * MOST_BODY_BYTES}, 413),
+        ("get", None, 200),
+        ("delete", None, 200),
+        ("delete", None, 404),
+    ):
+        response = blessed.request(operation.upper(), pattern, json=body)
+        assert response.status_code == status, response.text
+        check(operation, path, response)
+    check("get", path, blessed.get("/v1/blessings/a::b"))
+    check("get", "/v1/blessings", blessed.get("/v1/blessings"))
+
+
 def test_the_document_states_what_there_is_before_the_first_blessing(waiting: httpx.Client) -> None:
     for path, operations in DOCUMENT["paths"].items():
         for operation in operations:
             if path == "/v1/watch":
                 continue  # waits for it
             body = {"message": "YWJj"} if operation == "post" else None
-            response = waiting.request(operation.upper(), path.replace("{application}", OTHER), json=body)
+            response = waiting.request(operation.upper(), re.sub(r"\{.*\}", OTHER, path), json=body)
             assert response.status_code == 503
             check(operation, path, response)
 
 
 def test_the_document_has_every_route_and_no_other() -> None:
     routes = AgentProtocol(CurrentIdentity(Clock(NOW)), HeldLists(Source())).routes()
-    assert {route.replace("*", "{application}") for route in routes} == {
-        f"{operation.upper()} {path}"
+    assert set(routes) == {
+        f"{operation.upper()} {re.sub(r'{.*}', '*', path)}"
         for path, operations in DOCUMENT["paths"].items()
         for operation in operations
     }
