@@ -18,6 +18,7 @@ from webhook.errors import BadRequestError
 from webhook.lines import Lines
 from webhook.metrics import Metrics
 from webhook.namespace_defaults import Defaults
+from webhook.patch import encoded_string
 from webhook.sidecar import Configuration
 from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
@@ -25,6 +26,7 @@ _INTERNAL_ERROR = 500
 _STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in HTTPStatus}
 # Of a name in the log: Kubernetes has no longer ones.
 _LONGEST_NAME = 253
+_JSON = {True: "true", False: "false"}
 
 _log = structlog.stdlib.get_logger("webhook")
 _bounded_log = BoundedLog(_log)
@@ -101,17 +103,11 @@ class Answers:
     def _record(self, admission: Admission, seconds: float) -> None:
         request = admission.request
         self._lines.add(
-            {
-                "event": "admission",
-                "uid": request.uid,
-                "namespace": request.namespace[:_LONGEST_NAME],
-                "name": request.name[:_LONGEST_NAME],
-                "generateName": admission.generate_name[:_LONGEST_NAME],
-                "reason": admission.reason.value,
-                "message": admission.message,
-                "allowed": admission.allowed,
-                "operations": admission.operations,
-                "dryRun": request.dry_run,
-                "milliseconds": round(seconds * 1000, 3),
-            }
+            f'"event":"admission","uid":{encoded_string(request.uid)},'
+            f'"namespace":{encoded_string(request.namespace[:_LONGEST_NAME])},'
+            f'"name":{encoded_string(request.name[:_LONGEST_NAME])},'
+            f'"generateName":{encoded_string(admission.generate_name[:_LONGEST_NAME])},'
+            f'"reason":"{admission.reason.value}","message":{encoded_string(admission.message)},'
+            f'"allowed":{_JSON[admission.allowed]},"operations":{admission.operations},'
+            f'"dryRun":{_JSON[request.dry_run]},"milliseconds":{seconds * 1000:.3f}'
         )

@@ -7,16 +7,15 @@ as the admission itself.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 
-import orjson
 import structlog
+
+from webhook.patch import Encoded
 
 
 class Lines:
@@ -24,31 +23,22 @@ class Lines:
 
     def __init__(self, logger: str) -> None:
         self._logger = logger
-        self._waiting: list[bytes] = []
+        self._waiting: list[Encoded] = []
 
     @cached_property
     def are_written(self) -> bool:
         """Whether the configured level lets them through."""
         return bool(structlog.get_logger().is_enabled_for(logging.INFO))
 
-    def add(self, fields: Mapping[str, object]) -> None:
-        """Writes one line at the end of this turn."""
-        line = {
-            **fields,
-            "level": "info",
-            "logger": self._logger,
-            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        }
-        try:
-            text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError:  # half of a surrogate pair, which JSON allows and UTF-8 does not
-            text = json.dumps(line).encode("ascii") + b"\n"
+    def add(self, fields: Encoded) -> None:
+        """Writes one line at the end of this turn; `fields` are JSON with commas between them."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._write)
-        self._waiting.append(text)
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        self._waiting.append(f'{{{fields},"level":"info","logger":"{self._logger}","timestamp":"{now}"}}\n')
 
     def _write(self) -> None:
         lines, self._waiting = self._waiting, []
         with suppress(OSError):  # a log that cannot be written must cost nobody an answer
-            sys.stderr.buffer.write(b"".join(lines))
+            sys.stderr.buffer.write("".join(lines).encode("ascii"))
             sys.stderr.buffer.flush()

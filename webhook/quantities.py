@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _GRAMMAR = re.compile(
     r"(?P<number>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:(?P<suffix>[KMGTPE]i|[numkMGTPE]?)|[eE](?P<exponent>[+-]?[0-9]+))"
@@ -24,6 +25,7 @@ _LARGEST_EXPONENT = 18
 _LONGEST = 64
 
 
+@lru_cache(maxsize=1024)  # nearly all Pods state the same few, and each takes as long as a container
 def parse(text: str) -> Fraction:
     """The exact value of a quantity, in cores for CPU and in bytes for memory.
 
