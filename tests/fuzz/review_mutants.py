@@ -141,7 +141,7 @@ class Mutants:
             case 6 if isinstance(owner, dict):
                 owner[rng.choice(_KEYS)] = owner.pop(key)
             case 7 if isinstance(owner, dict):
-                owner[rng.choice(_KEYS)] = rng.choice([*_VALUES, *_STRINGS])
+                owner[rng.choice(_KEYS)] = copy.deepcopy(rng.choice([*_VALUES, *_STRINGS]))
             case _:
                 if isinstance(owner, list):
                     owner.insert(rng.randint(0, len(owner)), copy.deepcopy(owner[key]))
