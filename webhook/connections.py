@@ -3,8 +3,8 @@
 A review is answered within the call that brought its last byte: no task, no queue, no copy of the head. A web
 framework's own way takes several times as long as the admission itself.
 
-What a client may hold is bounded: seconds for a request and for reading an answer, bytes of a head, of a
-body, and of all bodies and answers together (`shares`).
+What a client may hold is bounded: seconds for a request and for reading an answer, bytes of a request
+(`arriving_request`), and of all requests and answers together (`shares`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 
 from webhook import body as bodies
 from webhook.answers import Answer, Answers
+from webhook.arriving_request import ArrivingRequest
 from webhook.errors import BadRequestError
 from webhook.pages import Page, page
 from webhook.reasons import AdmissionReason
@@ -30,15 +31,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn.server import ServerState
 
-PATH = b"/mutate"
 # An API server gives a webhook call at most 30 seconds, and ours 5.
 REQUEST_SECONDS = 5.0
 # An API server keeps idle connections for 90 seconds. If we closed one first, a review on its way at that
 # moment would fail, and with failurePolicy Ignore its Pod would go without an identity.
 IDLE_SECONDS = 120.0
-_LONGEST_HEAD = 16 * 1024
-# An API server sends ten. As objects, the shortest headers take thirty times their bytes.
-_MOST_HEADERS = 64
 # What may wait for a client that does not read, before its next request has to wait.
 _UNREAD_BYTES = 64 * 1024
 
@@ -69,29 +66,17 @@ class Connection(asyncio.BufferedProtocol):
 
     place: Place
     _transport: asyncio.Transport
-    _parser: httptools.HttpRequestParser
+    _request: ArrivingRequest
 
     def __init__(self, handling: Handling) -> None:
         self._handling = handling
         self.made = False
         self.handshake: asyncio.Task[None] | None = None
         self._deadline = 0.0
-        # The request that is arriving.
-        self._is_arriving = False
-        self._has_head = False
-        self._is_review = False
-        self._head_bytes = 0
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | bytearray = b""
-        self._size = 0
-        self._began = 0.0
-        # What becomes of the connection.
         self._is_answering = False  # a page, or a large body that waits for its turn
         self._was_asked = False
         self._is_last = False  # it ends after the answer
         self._is_over = False  # the last answer is written
-        self._is_refused = False  # answered already: the rest of the request is thrown away
         self._is_paused = False  # the client does not read
         self._is_lost = False
 
@@ -100,51 +85,44 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_UNREAD_BYTES)
-        self._parser = httptools.HttpRequestParser(self)
+        self._request = ArrivingRequest(self, self._handling.answers.clock)
         self.made = True
         self._deadline = self._handling.now() + IDLE_SECONDS
         self._handling.state.connections.add(self)  # type: ignore[arg-type]  # it calls `shutdown` only
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_review and self._is_arriving and not self._is_refused:
-            self._handling.answers.refusal(bodies.truncated(), self._began)
+        request = self._request
+        if request.is_review and request.is_arriving and not request.is_refused:
+            self._handling.answers.refusal(bodies.truncated(), request.began)
         self._handling.state.connections.discard(self)
         self._handling.shares.release(self.place)
-        self._body = b""
-        # Without the circles to both, the connection and its buffers are gone now, and not when garbage is
-        # collected.
         self._is_lost = True
-        del self._parser, self._transport
+        request.end()
+        del self._transport  # its circle too
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _RECEIVED
 
     def buffer_updated(self, nbytes: int) -> None:
+        request = self._request
         try:
-            self._parser.feed_data(_RECEIVED[:nbytes])
-        except httptools.HttpParserUpgrade:
-            self._is_last = True  # what follows is another protocol, which is not spoken here
-        except httptools.HttpParserError as error:
-            if isinstance(error, httptools.HttpParserCallbackError):
-                _log.error("request not read", exc_info=error)
-                self._transport.abort()
-                return
-            self._refuse(BadRequestError(400, AdmissionReason.INVALID_HTTP, "this is not HTTP/1.1"))
+            request.feed(_RECEIVED[:nbytes])
+        except BadRequestError as error:
+            if not request.is_refused:
+                self.refuse(error)
             self._transport.close()
+            return
+        except httptools.HttpParserCallbackError as error:
+            _log.error("request not read", exc_info=error)
+            self._transport.abort()
             return
         if self._is_paused:
             self._hold_unread()
-        if not self._is_arriving:
+        if not request.is_arriving or request.is_refused:
             return
-        self._head_bytes += nbytes
-        if self._head_bytes > _LONGEST_HEAD:
-            if not self._is_refused:
-                self._refuse_head()
-            self._transport.close()
-        elif self._is_refused:
-            return
-        elif not self._handling.shares.hold(self.place, self._size + self._head_bytes):
-            self._refuse_for_room()
+        if not self._handling.shares.hold(self.place, request.held):
+            message = "there is no room for more bodies at this moment"
+            self.refuse(BadRequestError(429, AdmissionReason.NO_ROOM, message))
 
     def eof_received(self) -> bool:
         return False
@@ -157,84 +135,48 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        self._handling.shares.hold(self.place, self._size)
-        self._deadline = self._handling.now() + (REQUEST_SECONDS if self._is_arriving else IDLE_SECONDS)
+        self._handling.shares.hold(self.place, self._request.held)
+        self._deadline = self._handling.now() + (
+            REQUEST_SECONDS if self._request.is_arriving else IDLE_SECONDS
+        )
         self._transport.resume_reading()
 
     def _hold_unread(self) -> None:
-        if not self._handling.shares.hold(self.place, self._size + self._transport.get_write_buffer_size()):
+        held = self._request.held + self._transport.get_write_buffer_size()
+        if not self._handling.shares.hold(self.place, held):
             self._transport.abort()
 
-    # httptools
+    # The request's owner
 
-    def on_message_begin(self) -> None:
+    def begin(self) -> None:
         self._was_asked = True
         if self._is_answering or self._is_over:
             # No client of ours sends a request before it has the answer to the one before it.
             self._transport.abort()
-        self._is_arriving, self._has_head, self._is_review, self._is_refused = True, False, False, False
-        self._head_bytes = 0
-        self._url = b""
-        self._headers = []
-        self._began = 0.0
         self._deadline = self._handling.now() + REQUEST_SECONDS
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
+    def end_after_answer(self) -> None:
+        self._is_last = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._has_head or self._is_refused:
-            return  # a trailer, or what is thrown away
-        if len(self._headers) == _MOST_HEADERS:
-            self._refuse_head()
-        else:
-            self._headers.append((name.lower(), value))
+    def ask_for_body(self) -> None:
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def on_headers_complete(self) -> None:
-        self._has_head = True
-        if self._is_refused:
-            return
-        self._began = self._handling.answers.clock()
-        if not self._parser.should_keep_alive():
-            self._is_last = True
-        if self._url.partition(b"?")[0] != PATH:
-            return
-        if self._parser.get_method() != b"POST":
-            message = "an AdmissionReview is sent by POST"
-            self._refuse(BadRequestError(405, AdmissionReason.METHOD_NOT_ALLOWED, message))
-            return
-        try:
-            bodies.check_head(self._headers)
-        except BadRequestError as error:
-            self._refuse(error)
-            return
-        self._is_review = True
-        if (b"expect", b"100-continue") in self._headers:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    def refuse(self, error: BadRequestError) -> None:
+        """Answers 4xx. The rest of the request is thrown away, so that the client reads the answer before the
+        connection ends."""
+        self._is_last = True
+        answer = self._handling.answers.refusal(error, self._request.began or self._handling.answers.clock())
+        self._write(answer, _JSON if answer.status != HTTPStatus.METHOD_NOT_ALLOWED else _JSON + _ALLOW)
+        self._request.is_refused = True
+        self._let_go()
 
-    def on_body(self, chunk: bytes) -> None:
-        # All else is head: the parser keeps a trailer until its end, and copies it with each further part.
-        self._head_bytes -= len(chunk)
-        if not self._is_review or self._is_refused:
-            return  # pages need none
-        self._size += len(chunk)
-        if self._size > bodies.LIMIT:
-            self._refuse(bodies.too_large())
-        elif not self._body:
-            self._body = chunk  # nearly always the only one
-        else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += chunk  # one block, because an object for each of many small chunks takes far more
-
-    def on_message_complete(self) -> None:
-        self._is_arriving = False
+    def complete(self) -> None:
         self._deadline = self._handling.now() + IDLE_SECONDS
-        if self._is_refused:
+        if self._request.is_refused:
             self._transport.close()
-        elif not self._is_review:
+        elif not self._request.is_review:
             self._begin_page()
-        elif self._size > bodies.LARGE:
+        elif self._request.size > bodies.LARGE:
             self._is_answering = True
             self._handling.turns.add(self._answer_later, for_api_server=self.place.is_api_server)
         else:
@@ -243,9 +185,9 @@ class Connection(asyncio.BufferedProtocol):
     # Answers
 
     def _answer(self) -> None:
-        body = self._body
-        self._forget_body()
-        self._write(self._handling.answers.to(body, self._began, is_known=self.place.is_known))
+        body, began = self._request.body, self._request.began
+        self._let_go()
+        self._write(self._handling.answers.to(body, began, is_known=self.place.is_known))
 
     def _answer_later(self) -> None:
         self._is_answering = False
@@ -254,9 +196,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin_page(self) -> None:
         self._is_answering = True
-        self._forget_body()
-        method = self._parser.get_method().decode("ascii")
-        coroutine = page(self._handling.app, method, self._url, self._headers)
+        self._let_go()
+        request = self._request
+        coroutine = page(self._handling.app, request.method.decode("ascii"), request.url, request.headers)
         task = asyncio.get_running_loop().create_task(coroutine)
         self._handling.state.tasks.add(task)  # type: ignore[arg-type]  # it waits for their end only
         task.add_done_callback(self._end_page)
@@ -270,25 +212,8 @@ class Connection(asyncio.BufferedProtocol):
     def _can_answer(self) -> bool:
         return not self._is_lost and not self._transport.is_closing()
 
-    def _refuse(self, error: BadRequestError) -> None:
-        """Answers 4xx. The rest of the request is thrown away, so that the client reads the answer before the
-        connection ends."""
-        self._is_last = True
-        answer = self._handling.answers.refusal(error, self._began or self._handling.answers.clock())
-        self._write(answer, _JSON if answer.status != HTTPStatus.METHOD_NOT_ALLOWED else _JSON + _ALLOW)
-        self._is_refused = True
-        self._forget_body()
-
-    def _refuse_head(self) -> None:
-        self._refuse(BadRequestError(431, AdmissionReason.HEAD_TOO_LARGE, "the head is too large"))
-
-    def _refuse_for_room(self) -> None:
-        message = "there is no room for more bodies at this moment"
-        self._refuse(BadRequestError(429, AdmissionReason.NO_ROOM, message))
-
-    def _forget_body(self) -> None:
-        self._body = b""
-        self._size = 0
+    def _let_go(self) -> None:
+        self._request.let_go()
         if self.place.bytes:
             self._handling.shares.hold(self.place, 0)
 
@@ -296,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
         close = b"connection: close\r\n" if self._is_last else b""
         self._transport.write(answer.encoded(self._handling.date + more + close))
         self._is_over = self._is_last
-        if self._is_over and not self._is_arriving:
+        if self._is_over and not self._request.is_arriving:
             self._transport.close()
 
     # The server
@@ -305,10 +230,11 @@ class Connection(asyncio.BufferedProtocol):
         """Ends the connection if its client takes too long."""
         if now < self._deadline or self._is_answering:
             return
-        if self._is_review and self._is_arriving and not self._is_refused and not self._is_paused:
-            self._refuse(bodies.too_slow(REQUEST_SECONDS))
+        request = self._request
+        if request.is_review and request.is_arriving and not request.is_refused and not self._is_paused:
+            self.refuse(bodies.too_slow(REQUEST_SECONDS))
             self._transport.close()
-        elif self._is_arriving or self._is_paused:
+        elif request.is_arriving or self._is_paused:
             self._transport.abort()
         else:
             self._transport.close()
@@ -316,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
     def shutdown(self) -> None:
         """Ends the connection after what was begun. A client that has sent nothing yet gets one answer."""
         self._is_last = True
-        if self._was_asked and not self._is_arriving and not self._is_answering:
+        if self._was_asked and not self._request.is_arriving and not self._is_answering:
             self._transport.close()
 
     def abort(self) -> None:

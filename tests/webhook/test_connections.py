@@ -194,7 +194,7 @@ async def test_an_endless_head_is_refused_and_nothing_of_it_is_held(header: byte
     async with connected() as served:
         served.send(b"GET / HTTP/1.1\r\n", header * 200)
         assert await served.reason() == (431, "HeadTooLarge")
-        assert len(served.connection._headers) <= 64
+        assert len(served.connection._request.headers) <= 64
         assert served.shares.bytes == 0
 
 
@@ -234,7 +234,7 @@ async def test_a_body_that_does_not_come_in_time_is_refused_and_its_bytes_are_gi
 async def test_a_head_that_does_not_come_in_time_ends_the_connection() -> None:
     async with connected() as served:
         served.send(b"POST /mutate HTT")
-        await until("its first bytes", lambda: served.connection._is_arriving)
+        await until("its first bytes", lambda: served.connection._request.is_arriving)
         served.later(REQUEST_SECONDS)
         assert await served.is_ended()
 
@@ -305,7 +305,7 @@ async def test_stopping_answers_what_was_begun_and_ends_what_is_idle() -> None:
     async with connected() as served:
         request = post(REVIEW)
         served.send(request[:-10])
-        await until("the request", lambda: served.connection._is_review)
+        await until("the request", lambda: served.connection._request.is_review)
         served.connection.shutdown()
         served.send(request[-10:])
         status, headers, _ = await served.answer()
