@@ -9,24 +9,24 @@ from collections.abc import Iterable
 
 from webhook import quantities
 from webhook.pod import Container, Pod
-from webhook.rawjson import object_at
+from webhook.rawjson import JSONObject, object_at
 
 
 def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
     """Whether a Pod of these containers is Guaranteed, and would no longer be with one that requests less
-    than its limits. One with `spec.resources` of its own is what those state.
+    than its limits. Where it has `spec.resources` of its own, these decide.
 
     Raises:
         WrongTypeError: a field that decides has the wrong type.
     """
-    return not pod.resources and all(_has_all(container) for container in containers)
+    if pod.resources:
+        return _has_all(pod.resources, "spec.resources")
+    return all(_has_all(container.resources, f"{container.field}.resources") for container in containers)
 
 
-def _has_all(container: Container) -> bool:
-    stated = container.resources
+def _has_all(stated: JSONObject | None, where: str) -> bool:
     if not stated:
         return False
-    where = f"{container.field}.resources"
     limits, requests = object_at(stated, "limits", where), object_at(stated, "requests", where)
     return all(_is_same(requests.get(kind), limits.get(kind)) for kind in ("cpu", "memory"))
 

@@ -11,6 +11,7 @@ from webhook.patch import Operations, add, encoded_string, pointer
 from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
 _STORAGE = "ephemeral-storage"
+_MOST_GUARANTEED_CPU = "500m"
 
 
 class ResourceError(ValueError):
@@ -33,12 +34,16 @@ class Resources:
     that lacks one of them, and a LimitRange would otherwise fill in values that were chosen for applications.
     Those of local storage, which only the container's log takes, are None by default: not every kubelet
     counts it, and no Pod that requests it would run on the others.
+
+    CPU: its start needs a quarter of a second of one core, and a limit below a core would stretch that.
+    Memory: it takes 20 MiB, and at most some 60 when every limit of its listeners is reached at once
+    (docs/reference.md, Size).
     """
 
     cpu_request: str = "10m"
-    cpu_limit: str = "500m"
-    memory_request: str = "80Mi"
-    memory_limit: str = "128Mi"
+    cpu_limit: str = "1"
+    memory_request: str = "32Mi"
+    memory_limit: str = "96Mi"
     ephemeral_storage_request: str | None = None
     ephemeral_storage_limit: str | None = None
 
@@ -46,7 +51,7 @@ class Resources:
         """These resources, with the `stated` ones replaced.
 
         When only one of a request and its limit is stated, the other one is adjusted if the two would
-        contradict each other: a pod author who writes `memory-limit: 48Mi` means that the request is at most
+        contradict each other: a pod author who writes `memory-limit: 24Mi` means that the request is at most
         that.
 
         Raises:
@@ -81,8 +86,14 @@ class Resources:
 
     @property
     def guaranteed(self) -> Resources:
-        """These resources, requested up to their limits, as each container of a Guaranteed Pod has them."""
-        return replace(self, cpu_request=self.cpu_limit, memory_request=self.memory_limit)
+        """These resources, requested up to their limits, as each container of a Guaranteed Pod has them.
+
+        What such a Pod requests, no other Pod gets: its CPU is half a core at most, unless more is requested.
+        """
+        most = min(self.cpu_limit, _MOST_GUARANTEED_CPU, key=quantities.parse)
+        cpu = max(self.cpu_request, most, key=quantities.parse)
+        memory = self.memory_limit
+        return replace(self, cpu_request=cpu, cpu_limit=cpu, memory_request=memory, memory_limit=memory)
 
 
 def raised(of_pod: JSONObject, added: Resources) -> list[Operations]:

@@ -1,8 +1,8 @@
 """From the creation of a Pod to its first blessing, on a real node: `python -m tests.bench.pod_start`.
 
-Fifty Pods, one after the other, each split by stage; then the memory of a pod agent's container as its
-control group counts it. Beside them, in the same run, a fifth as many Pods without identity: what Kubernetes
-itself takes.
+Fifty Pods, one after the other, each split by stage; in turn with each, the same Pod without identity: what
+Kubernetes itself takes. Then the memory of a pod agent's container as its control group counts it, before and
+after its first client of the Workload API.
 
 Times are those of who did the work: the API server's audit log, containerd's log, the pod agent's log.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import sys
@@ -20,14 +21,36 @@ from pathlib import Path
 
 from tests.cluster.cgroups import memory_of
 from tests.cluster.cluster import Parts, cluster_parts, running_cluster
-from tests.cluster.installation import POD_AGENT, container_status, install
+from tests.cluster.installation import POD_AGENT, container_status, execute, install
 from tests.cluster.node import Node
-from tests.cluster.workloads import namespace, pod
+from tests.cluster.workloads import PRINT_ID, namespace, pod
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
 
 PLACE = "bench"
 DISABLED = {"vanadium.io/inject": "disabled"}
+STAGES = (
+    ("admitted and stored", "received", "stored"),
+    ("scheduled", "stored", "scheduled"),
+    ("volumes mounted, sandbox ready", "scheduled", "sandbox"),
+    ("pod agent's container started", "sandbox", "container"),
+    ("pod agent listens", "container", "listening"),
+    ("blessed", "listening", "blessed"),
+    ("application started", "sandbox", "application"),
+    ("FROM CREATION TO FIRST BLESSING", "received", "blessed"),
+    ("FROM CREATION TO THE APPLICATION'S START", "received", "application"),
+)
+Times = dict[str, datetime]
+# Makes the kernel forget the content of all images' files.
+FORGET = """
+import os
+for directory, _, names in os.walk("/var/lib/containerd"):
+    for path in (os.path.join(directory, name) for name in names):
+        if os.path.isfile(path) and not os.path.islink(path):
+            with open(path, "rb") as file:
+                os.fdatasync(file)
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+"""
 
 
 def main() -> None:
@@ -42,25 +65,26 @@ def main() -> None:
         install(kubectl)
         kubectl.apply(namespace(PLACE))
         wait_for("Secret", lambda: kubectl.exists("secret", "vanadium-bootstrap", "-n", PLACE))
-        with_identity = [started(kubectl, node, f"with-{number}", {}) for number in range(count)]
-        without = [
-            started(kubectl, node, f"without-{number}", DISABLED) for number in range(max(2, count // 5))
-        ]
-        print(f"{count} Pods, one after the other; milliseconds       p50    p95")
-        report("admitted and stored", with_identity, "received", "stored")
-        report("scheduled", with_identity, "stored", "scheduled")
-        report("volumes mounted, sandbox ready", with_identity, "scheduled", "sandbox")
-        report("pod agent's container started", with_identity, "sandbox", "container")
-        report("pod agent listens", with_identity, "container", "listening")
-        report("blessed", with_identity, "listening", "blessed")
-        report("FROM CREATION TO FIRST BLESSING", with_identity, "received", "blessed")
-        report("application started, with identity", with_identity, "received", "application")
-        report("application started, without identity", without, "received", "application")
-        memory = measure_memory(kubectl, node)
-        print("memory of the pod agent's container (cgroup), MiB:", ", ".join(memory))
+        # Where the kernel has not read the image's files, they count for the first replica of the node.
+        node.machine.run(sys.executable, "-c", FORGET)
+        first = measure_memory(kubectl, node, "first")
+        with_identity, without = [], []
+        for number in range(count):
+            with_identity.append(started(kubectl, node, f"with-{number}", {}))
+            without.append(started(kubectl, node, f"without-{number}", DISABLED))
+        print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        print(f"{count} Pods of each kind, in turn                with identity       without")
+        print(f"{'milliseconds':44}    p50    p95    p50    p95")
+        for what, begin, end in STAGES:
+            report(what, begin, end, with_identity, without)
+        last = measure_memory(kubectl, node, "last")
+        print("\nthe pod agent's container (cgroup), MiB   working set  anonymous       peak")
+        for which, figures in {"first replica on the node": first, "later replica": last}.items():
+            for when, memory in figures.items():
+                print(f"{which + ', ' + when:42} {memory}")
 
 
-def started(kubectl: Kubectl, node: Node, name: str, labels: dict[str, str]) -> dict[str, datetime]:
+def started(kubectl: Kubectl, node: Node, name: str, labels: dict[str, str]) -> Times:
     """Creates a Pod, waits until it is ready, and reads when each stage was reached."""
     kubectl("create", "-f", "-", stdin=json.dumps(pod(PLACE, name, {}, **labels)))
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, "--timeout=60s")
@@ -81,7 +105,7 @@ def started(kubectl: Kubectl, node: Node, name: str, labels: dict[str, str]) -> 
     return times
 
 
-def audited(log: Path, name: str) -> dict[str, datetime]:
+def audited(log: Path, name: str) -> Times:
     """When the API server received, stored and bound the Pod."""
     times = {}
     for line in log.read_text().splitlines():
@@ -105,18 +129,32 @@ def logged(log: str, pattern: str) -> datetime:
     return datetime.fromisoformat(f"{time[1][:26]}+00:00")
 
 
-def report(what: str, pods: Sequence[dict[str, datetime]], begin: str, end: str) -> None:
+def report(what: str, begin: str, end: str, *kinds: Sequence[Times]) -> None:
+    print(f"  {what:42}" + "".join(columns(begin, end, pods) for pods in kinds))
+
+
+def columns(begin: str, end: str, pods: Sequence[Times]) -> str:
+    """The p50 and p95 of a stage, in milliseconds; nothing where these Pods do not have it."""
+    if end not in pods[0]:
+        return f"{'-':>7}{'-':>7}"
     milliseconds = [(one[end] - one[begin]).total_seconds() * 1000 for one in pods]
-    p50, p95 = statistics.median(milliseconds), statistics.quantiles(milliseconds, n=20)[18]
-    print(f"  {what:44} {p50:6.0f} {p95:6.0f}")
+    return f"{statistics.median(milliseconds):7.0f}{statistics.quantiles(milliseconds, n=20)[18]:7.0f}"
 
 
-def measure_memory(kubectl: Kubectl, node: Node) -> list[str]:
-    kubectl.apply(pod(PLACE, "memory", {}))
-    kubectl("wait", "--for=condition=Ready", "pod/memory", "-n", PLACE, "--timeout=60s")
-    identifier = container_status(kubectl.get("pod", "memory", "-n", PLACE), POD_AGENT)["containerID"]
+def measure_memory(kubectl: Kubectl, node: Node, name: str) -> dict[str, str]:
+    """The memory of a Pod's agent before and after its first client."""
+    kubectl.apply(pod(PLACE, name, {}))
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, "--timeout=60s")
+    identifier = container_status(kubectl.get("pod", name, "-n", PLACE), POD_AGENT)["containerID"]
     group = node.container_cgroup("memory", identifier.removeprefix("containerd://"))
-    return [f"{name} {value / 2**20:.1f}" for name, value in memory_of(group).items()]
+    figures = {"before a client": mebibytes(group)}
+    code, said = execute(kubectl, PLACE, name, "app", *PRINT_ID)
+    assert code == 0, said
+    return figures | {"after one": mebibytes(group)}
+
+
+def mebibytes(group: Path) -> str:
+    return " ".join(f"{value / 2**20:10.1f}" for value in memory_of(group).values())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,8 +78,10 @@ def short_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running_pod_agent(directory: Path, url: str, **settings: object) -> Iterator[RunningPodAgent]:
-    """Starts the program with everything in `directory`."""
+def running_pod_agent(
+    directory: Path, url: str, interpreter: Sequence[str] = (), /, **settings: object
+) -> Iterator[RunningPodAgent]:
+    """Starts the program with everything in `directory`; `interpreter` are flags of Python."""
     port = free_port()
     flags = {
         "cluster_agent_url": url.replace("localhost", "127.0.0.1"),
@@ -93,7 +95,7 @@ def running_pod_agent(directory: Path, url: str, **settings: object) -> Iterator
     }
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
     with (directory / "log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "pod_agent", *arguments], stderr=log)
+        process = subprocess.Popen([sys.executable, *interpreter, "-m", "pod_agent", *arguments], stderr=log)
     running = RunningPodAgent(process, directory, f"http://127.0.0.1:{port}")
     try:
         yield running

@@ -190,15 +190,15 @@ def test_annotations_tune_the_agent() -> None:
             "vanadium.io/log-level": "debug",
             "vanadium.io/ttl": "1h30m",
             "vanadium.io/cpu-request": "20m",
-            "vanadium.io/memory-limit": "48Mi",
+            "vanadium.io/memory-limit": "24Mi",
         }
     )
     agent = injected(subject)["spec"]["initContainers"][0]
     assert agent["image"] == "localhost:5000/agent@sha256:abc"
     assert named(agent["env"], "VANADIUM_POD_AGENT_LOG_LEVEL")["value"] == "debug"
     assert named(agent["env"], "VANADIUM_POD_AGENT_TTL_SECONDS")["value"] == "5400"
-    assert agent["resources"]["requests"] == {"cpu": "20m", "memory": "48Mi"}
-    assert agent["resources"]["limits"] == {"cpu": "500m", "memory": "48Mi"}
+    assert agent["resources"]["requests"] == {"cpu": "20m", "memory": "24Mi"}
+    assert agent["resources"]["limits"] == {"cpu": "1", "memory": "24Mi"}
 
 
 def test_without_native_sidecars_the_agent_is_the_last_container() -> None:
@@ -283,20 +283,23 @@ def test_the_pods_own_resources_grow_by_the_agents_so_that_the_api_server_accept
         }
     )
     assert injected(subject)["spec"]["resources"] == {
-        "requests": {"cpu": "1010m", "memory": str((100 + 80) * 1024**2), "hugepages-2Mi": "10Mi"},
-        "limits": {"memory": str((200 + 128) * 1024**2)},
+        "requests": {"cpu": "1010m", "memory": str((100 + 32) * 1024**2), "hugepages-2Mi": "10Mi"},
+        "limits": {"memory": str((200 + 96) * 1024**2)},
     }
 
 
 def test_a_guaranteed_pod_by_its_own_resources_stays_guaranteed() -> None:
     both = {"cpu": "250m", "memory": "64Mi"}
-    resources = injected(pod(resources={"requests": both, "limits": both}))["spec"]["resources"]
-    assert resources["requests"] == resources["limits"] == {"cpu": "750m", "memory": str(192 * 1024**2)}
+    spec = injected(pod(resources={"requests": both, "limits": both}))["spec"]
+    resources = spec["resources"]
+    assert resources["requests"] == resources["limits"] == {"cpu": "750m", "memory": str(160 * 1024**2)}
+    # The API server refuses a container that may use more than its Pod.
+    assert spec["initContainers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "96Mi"}
 
 
 def test_a_pods_own_resources_grow_once_and_only_where_they_are_stated() -> None:
     subject = injected(pod(resources={"limits": {"cpu": "2"}}))
-    assert subject["spec"]["resources"] == {"limits": {"cpu": "2500m"}}
+    assert subject["spec"]["resources"] == {"limits": {"cpu": "3000m"}}
     assert inject(subject, CONFIGURATION).operations == []
     for empty in ({}, {"requests": None}, None):
         assert injected(pod(resources=empty))["spec"]["resources"] == empty

@@ -32,12 +32,12 @@ def test_flags_win_over_the_environment_and_the_environment_over_defaults(
 
 
 def test_the_settings_say_what_is_injected() -> None:
-    settings = load_settings([*IMAGE, "--native-sidecar", "false", "--pod-agent-memory-limit", "48Mi"])
+    settings = load_settings([*IMAGE, "--native-sidecar", "false", "--pod-agent-memory-limit", "24Mi"])
     configuration = settings.injection()
     assert configuration.image == "registry.example/pod-agent:1"
     assert configuration.native_sidecar is False
     assert configuration.cluster_agent_url == "https://cluster-agent.vanadium-system.svc:8193"
-    assert configuration.resources == Resources(memory_request="48Mi", memory_limit="48Mi")
+    assert configuration.resources == Resources(memory_request="24Mi", memory_limit="24Mi")
 
 
 def test_the_namespaces_left_alone_are_the_clusters_our_own_and_further_ones() -> None:
