@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,10 @@ from certs.store import VersionConflict
 _PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 JSONPatch = list[dict[str, Any]]
+
+
+class CaBundleMissing(Exception):
+    """Another program is to write the bundle, and has not written it to every entry."""
 
 
 def ca_bundle_patch(bundles: Sequence[str | None], roots: Roots, resource_version: str) -> JSONPatch:
@@ -37,15 +42,38 @@ def publish_ca_bundle(api: BoundedApiClient, configuration: str, roots: Roots) -
 
     Raises VersionConflict when the configuration does not exist yet, or changed meanwhile: try again later.
     """
-    try:
-        path = f"{_PATH}/{configuration}"
-        found = api.json("GET", path)
-        bundles = [webhook["clientConfig"].get("caBundle") for webhook in found.get("webhooks") or []]
-        patch = ca_bundle_patch(bundles, roots, str(found["metadata"]["resourceVersion"]))
+    with _conflicts(configuration):
+        bundles, version = _bundles(api, configuration)
+        patch = ca_bundle_patch(bundles, roots, version)
         if patch:
+            path = f"{_PATH}/{configuration}"
             api.json("PATCH", path, body=patch, content_type="application/json-patch+json")
+    return bool(patch)
+
+
+def check_ca_bundle(api: BoundedApiClient, configuration: str) -> None:
+    """Raises CaBundleMissing where an entry has no bundle, VersionConflict when there is no configuration."""
+    with _conflicts(configuration):
+        bundles, _ = _bundles(api, configuration)
+    if not all(bundles):
+        raise CaBundleMissing(
+            f"MutatingWebhookConfiguration {configuration} has no caBundle yet; cert-manager writes it where "
+            "the configuration has the annotation cert-manager.io/inject-ca-from"
+        )
+
+
+def _bundles(api: BoundedApiClient, configuration: str) -> tuple[list[str | None], str]:
+    """The entries' bundles, and the version of the configuration that has them."""
+    found = api.json("GET", f"{_PATH}/{configuration}")
+    bundles = [webhook["clientConfig"].get("caBundle") for webhook in found.get("webhooks") or []]
+    return bundles, str(found["metadata"]["resourceVersion"])
+
+
+@contextmanager
+def _conflicts(configuration: str) -> Iterator[None]:
+    try:
+        yield
     except ApiServerRefusal as error:
         if error.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise VersionConflict(f"MutatingWebhookConfiguration {configuration}: {error.reason}") from error
         raise
-    return bool(patch)

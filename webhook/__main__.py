@@ -102,7 +102,7 @@ def _cluster_tasks(
     api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         api,
-        certificate,
+        certificate if settings.tls_certificate_file is None else None,
         namespace=settings.namespace,
         configuration=settings.webhook_configuration,
         metrics=CaBundleMetrics(metrics.registry),

@@ -12,7 +12,7 @@ import structlog
 from blessings import BlessingsError
 from certs import ControlPlaneCertificates, VersionConflict, ensure
 from certs.api_server import API_SERVER_ERRORS, BoundedApiClient
-from certs.ca_bundle import publish_ca_bundle
+from certs.ca_bundle import CaBundleMissing, check_ca_bundle, publish_ca_bundle
 from certs.kubernetes_store import KubernetesStore
 from service.serving_certificate import ServingCertificate
 from service.supervisor import BackOff, Task
@@ -38,14 +38,19 @@ class CertificateKeeper:
     def __init__(
         self,
         api: BoundedApiClient,
-        serving: ServingCertificate,
+        serving: ServingCertificate | None,
         *,
         namespace: str,
         configuration: str,
         metrics: CaBundleMetrics,
         now: Callable[[], datetime],
     ) -> None:
-        """`configuration` is the name of our MutatingWebhookConfiguration."""
+        """
+        Args:
+            serving: gets the certificates of the webhook's server; None where it serves with another one, so
+                that the caBundle is another program's too.
+            configuration: the name of our MutatingWebhookConfiguration.
+        """
         self.current: ControlPlaneCertificates | None = None
         self._api = api
         self._store = KubernetesStore(api, namespace)
@@ -67,8 +72,10 @@ class CertificateKeeper:
             self.round,
             period=_EVERY_SECONDS,
             failure="certificates not kept",
-            expected=(VersionConflict, BlessingsError, *API_SERVER_ERRORS),
+            expected=(VersionConflict, CaBundleMissing, BlessingsError, *API_SERVER_ERRORS),
             unready_after_seconds=_UNREADY_SECONDS,
+            # Without a caBundle, API servers cannot reach this replica.
+            needed=True,
             back_off=_BACK_OFF,
         )
 
@@ -76,6 +83,10 @@ class CertificateKeeper:
         """Renews the certificates that are due, serves those in force, and publishes their roots."""
         keep = partial(ensure, self._store, now=self._now(), namespace=self._namespace)
         bundle = await in_daemon_thread("certificates", keep)
+        if self._serving is None:
+            self.current = bundle
+            await in_daemon_thread("ca-bundle", partial(check_ca_bundle, self._api, self._configuration))
+            return
         if self.current is None or bundle.webhook.chain_pem != self.current.webhook.chain_pem:
             self._serving.load(bundle.webhook.chain_pem.encode(), bundle.webhook.key_pem.encode())
         self.current = bundle

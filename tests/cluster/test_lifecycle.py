@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any
 
 import pytest
 
+from tests.cluster import workloads
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import (
+    OPERATIONS,
     POD_AGENT,
     SYSTEM,
     agent_container,
@@ -31,6 +34,8 @@ from tests.waiting import wait_for
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.
 TTL_SECONDS = 40
+# Installations, and Pods that are made one after the other as soon as each is available.
+CYCLES, AT_ONCE = 2, 5
 
 
 def chain_of(kubectl: Kubectl, pod_name: str) -> dict[str, Any]:
@@ -89,6 +94,28 @@ def test_replicas_of_the_previous_version_renew_through_an_upgrade_and_removal_l
     uninstall(kubectl)
     kubectl("delete", "namespace", PLACE)
     assert everything(kubectl) == before
+
+
+def test_a_pod_that_is_made_as_soon_as_the_wait_returns_is_injected(empty_cluster: Cluster) -> None:
+    """By the command of docs/operations.md, which is all that a pipeline has to wait for."""
+    kubectl = empty_cluster.kubectl
+    (wait,) = re.findall(r"^    kubectl (wait .*deployment/webhook.*)$", OPERATIONS.read_text(), re.MULTILINE)
+    make_namespace(kubectl, "at-once")
+    asking = json.dumps(workloads.pod("at-once", "asking", {}))
+    for _ in range(CYCLES):
+        kubectl("apply", "-k", "deploy")
+        kubectl(*wait.split())
+        for _ in range(AT_ONCE):
+            made = kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=asking).stdout
+            assert POD_AGENT in made, logs(kubectl)
+        # As if it had never been there: no certificate, no caBundle, no Service.
+        secrets = ("vanadium-control-plane-ca", "webhook-serving", "cluster-agent-serving")
+        kubectl("delete", "mutatingwebhookconfiguration", "vanadium-webhook")
+        kubectl("delete", "deployment", "webhook", "-n", SYSTEM, "--cascade=foreground")
+        kubectl("delete", "service", "webhook", "-n", SYSTEM)
+        kubectl("delete", "secret", *secrets, "-n", SYSTEM)
+    kubectl("delete", "namespace", "at-once")
+    kubectl("delete", "-k", "deploy", "--ignore-not-found")
 
 
 @pytest.mark.parametrize("first", ["cluster-agent", "webhook"])

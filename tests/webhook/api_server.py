@@ -27,6 +27,7 @@ class ApiServer:
         self.broken_lists = 0
         """So many lists are answered with something that is none."""
         self.ca_bundle: str | None = None
+        self.has_configuration = True
         self._namespaces: list[str] = []
         self._changed = asyncio.Condition()
         self._version = 1
@@ -60,6 +61,8 @@ class ApiServer:
             return await self._event(request, path)
         if "secrets" in path:
             return await self._secret(request, path[3], path[5] if len(path) > 5 else None)
+        if not self.has_configuration:
+            return web.json_response({"code": 404}, status=404)
         if request.method == "PATCH":
             self.ca_bundle = (await request.json())[-1]["value"]
         entry = {
