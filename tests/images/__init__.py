@@ -2,6 +2,7 @@
 
     python -m tests.images build   # build what is missing; print each reference and its archive
     python -m tests.images sizes   # and how large they are
+    python -m tests.images reproduce   # and that each is the same when no step comes from the cache
 
 The container files are the users' own. Only what they start from is ours: `python:3.11-slim` is made of
 Debian packages under that name (`base_image`), because nothing here pulls from a registry.

@@ -64,6 +64,12 @@ def configuration(archive: Path) -> dict[str, object]:
         return found
 
 
+def digest(archive: Path) -> str:
+    """By which a registry would know the image: of its manifest, and so of all that it contains."""
+    with tarfile.open(archive) as tar:
+        return _manifest_digest(tar)
+
+
 def sizes(archive: Path) -> Sizes:
     measured = [(compressed, len(unpacked)) for compressed, unpacked in layers(archive)]
     return Sizes(sum(size for size, _ in measured), sum(size for _, size in measured))

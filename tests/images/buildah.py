@@ -105,12 +105,16 @@ class Store:
     def tag(self, reference: str, another: str) -> None:
         self._run("tag", reference, another)
 
-    def build(self, reference: str, container_file: Path, context: Path) -> None:
-        """`docker build` without pulling. Its steps see this machine's registries; the image does not."""
+    def build(self, reference: str, container_file: Path, context: Path, *, anew: bool = False) -> None:
+        """`docker build` without pulling. Its steps see this machine's registries; the image does not.
+
+        With `anew` every step is run again, also where the store has its result.
+        """
         volumes = mounts(self.scratch, self._environment)
         self._run(
             "build",
             *("--isolation", "chroot", "--pull-never", "--layers", "--timestamp", "0"),
+            *(("--no-cache",) if anew else ()),
             *(f"--volume={here}:{there}:ro" for here, there in volumes.items()),
             *("--signature-policy", self._policy),
             *("--file", str(container_file), "--tag", reference, str(context)),

@@ -39,8 +39,14 @@ class Image:
         return self.reference.rsplit("/", 1)[-1].split(":")[0]
 
 
-_DEPENDENCIES = ("pyproject.toml", "uv.lock", "deploy/images/root.py", ".dockerignore")
-_PYTHON_IMAGES = (
+_DEPENDENCIES = (
+    "pyproject.toml",
+    "uv.lock",
+    "deploy/images/root.py",
+    "deploy/images/sbom.py",
+    ".dockerignore",
+)
+PYTHON_IMAGES = (
     Image(
         "docker.io/vanadium/pod-agent:0.2.0",
         "deploy/images/pod-agent.Containerfile",
@@ -63,7 +69,7 @@ _PYTHON_IMAGES = (
     ),
 )
 _PAUSE_IMAGE = Image(PAUSE, "tests/images/pause/Containerfile", ("tests/images/pause/main.go",))
-IMAGES = (*_PYTHON_IMAGES, _PAUSE_IMAGE)
+IMAGES = (*PYTHON_IMAGES, _PAUSE_IMAGE)
 
 
 def images(
@@ -89,6 +95,16 @@ def images(
     for archive in archives.values():
         use(archive)
     return {image.reference: archive for image, archive in archives.items()}
+
+
+def build_anew(image: Image, archive: Path, say: Say, environment: Mapping[str, str] = os.environ) -> None:
+    """Builds a Python image with no step from the cache, and writes it to `archive`."""
+    cache = cache_directory(environment) / "images"
+    log = archive.with_suffix(".log")
+    with locked(cache / "lock", say), buildah.Store(cache / "store", log, environment) as store:
+        base_image.ensure(store, cache, say, environment)
+        store.build("localhost/anew:1", CHECKOUT / image.container_file, CHECKOUT, anew=True)
+        store.save("localhost/anew:1", archive)
 
 
 def key(image: Image, checkout: Path = CHECKOUT) -> str:
