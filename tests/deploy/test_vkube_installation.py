@@ -64,6 +64,18 @@ def test_vkube_makes_of_the_manifests_what_kustomize_makes(
     assert by_name(ours) == by_name(made)
 
 
+LABEL = {"app.kubernetes.io/part-of": "vanadium-cluster"}
+
+
+def budget(name: str, namespace: str, labels: dict[str, str] = LABEL) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": name}}},
+    }
+
+
 def by_name(value: Any) -> Any:
     """With lists of named things in the order of their names, which has no meaning."""
     if isinstance(value, dict):
@@ -119,6 +131,31 @@ def test_the_control_plane_lives_by_vkube_alone(
     variables = {one["name"]: one.get("value") for one in agent["env"]}
     assert variables["VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"] == "vanadium-control-plane:admin"
 
+    kubectl("create", "namespace", TENANT)
+    left, kept_by_label, kept_by_manager, kept_by_place = (
+        budget("older", PLACE), budget("unlabelled", PLACE, labels={}), budget("of-kustomize", PLACE),
+        budget("elsewhere", TENANT),
+    )  # fmt: skip
+    older_role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "vanadium-older", "labels": LABEL},
+        "rules": [],
+    }
+    server_side = ("apply", "--server-side", "-f", "-")
+    for one in (left, kept_by_label, kept_by_place, older_role):
+        kubectl(*server_side, "--field-manager=vkube", stdin=json.dumps(one))
+    kubectl(*server_side, "--field-manager=argocd-controller", stdin=json.dumps(kept_by_manager))
+    said = vkube("update-cluster-agent", *flags)
+    assert said.splitlines() == [
+        f"PodDisruptionBudget {PLACE}/older: deleted",
+        "ClusterRole vanadium-older: deleted",
+    ]
+    for name in ("unlabelled", "of-kustomize"):
+        kubectl("delete", "poddisruptionbudget", name, "-n", PLACE)
+    assert kubectl.exists("poddisruptionbudget", "elsewhere", "-n", TENANT)
+    kubectl("delete", "poddisruptionbudget", "elsewhere", "-n", TENANT)
+
     kubectl("label", "clusterrole", "vanadium-webhook", "app.kubernetes.io/part-of-")
     refused = vkube("update-cluster-agent", *flags, ends=1)
     assert "there is already ClusterRole vanadium-webhook, without the label" in refused
@@ -141,7 +178,6 @@ def test_the_control_plane_lives_by_vkube_alone(
     assert "PersistentVolumeClaim" not in said
 
     # As the webhook would have made them, and what others made.
-    kubectl("create", "namespace", TENANT)
     kubectl("create", "secret", "generic", "vanadium-bootstrap", "--type=vanadium.io/bootstrap", "-n", TENANT)
     kubectl("create", "secret", "generic", "cluster-agent-serving", "-n", PLACE)
     kubectl("create", "configmap", "of-others", "-n", PLACE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -41,7 +41,8 @@ def start_cluster_agent(parser: argparse.ArgumentParser) -> Run:
 
 def update_cluster_agent(parser: argparse.ArgumentParser) -> Run:
     """Change the running control plane to what vkube.cfg and this version of vkube have: images, resources,
-    administrators, rights, policies. With --wait, a Deployment that makes no progress gets its previous Pod
+    administrators, rights, policies; and delete what another version of vkube installed and this one does not
+    have. With --wait, a Deployment that makes no progress gets its previous Pod
     template back. Back up first: a newer cluster agent may change its store so that an older one does not
     start with it."""
     _applying(parser, "until webhook and cluster agent are rolled out; else roll back, and fail")
@@ -86,6 +87,7 @@ def _start(options: argparse.Namespace) -> None:
         if claims(cluster.configuration):
             control_plane.make_claim_code(cluster)
         control_plane.apply_all(cluster, others, force=options.force_conflicts)
+        control_plane.delete_programs(cluster, control_plane.superseded(cluster, targets))
         if options.wait:
             _wait(cluster, targets, options.wait_timeout)
         if claims(cluster.configuration):
@@ -103,29 +105,17 @@ def _update(options: argparse.Namespace) -> None:
             if live is not None and live["metadata"]["name"] == CLUSTER_AGENT:
                 _check_same_identity(cluster, live)
         control_plane.apply_all(cluster, targets, force=options.force_conflicts)
-        if not options.wait:
-            return
-        try:
-            _wait(cluster, targets, options.wait_timeout)
-        except ClusterError as error:
-            back = [
-                one.title
-                for one in deployments
-                if (live := before[one.path]) is not None
-                and _is_changed(cluster, one, live)
-                and roll_back(cluster, one, {**live, "kind": "Deployment"})
-            ]
-            if not back:
-                raise
-            raise ClusterError(
-                f"{error}. Rolled back to the previous Pod template: {', '.join(back)}"
-            ) from error
+        if options.wait:
+            _wait_or_roll_back(cluster, targets, before, options.wait_timeout)
+        # After the rollout: what is rolled back may need it.
+        control_plane.delete_programs(cluster, control_plane.superseded(cluster, targets))
 
 
 def _stop(options: argparse.Namespace) -> None:
     with Cluster.of(options) as cluster:
         targets = control_plane.targets_of(cluster, rendered(cluster.configuration))
         _check_running(cluster, targets, data=options.delete_data)
+        targets += control_plane.superseded(cluster, targets)
         pods = control_plane.delete_programs(cluster, targets)
         if options.wait or options.delete_data:
             # Until the webhook is gone, it makes again what is deleted.
@@ -191,6 +181,25 @@ def _wait(cluster: Cluster, targets: Sequence[Target], seconds: int) -> None:
         return progress_of(live)
 
     wait(cluster, _deployments(targets), seconds, judged)
+
+
+def _wait_or_roll_back(
+    cluster: Cluster, targets: Sequence[Target], before: Mapping[str, Object | None], seconds: int
+) -> None:
+    """Raises ClusterError after it has rolled back. `before` are the Deployments as they were."""
+    try:
+        _wait(cluster, targets, seconds)
+    except ClusterError as error:
+        back = [
+            one.title
+            for one in _deployments(targets)
+            if (live := before[one.path]) is not None
+            and _is_changed(cluster, one, live)
+            and roll_back(cluster, one, {**live, "kind": "Deployment"})
+        ]
+        if not back:
+            raise
+        raise ClusterError(f"{error}. Rolled back to the previous Pod template: {', '.join(back)}") from error
 
 
 def _deployments(targets: Sequence[Target]) -> list[Target]:

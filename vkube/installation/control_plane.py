@@ -12,7 +12,7 @@ from vkube.connection.cluster import Cluster
 from vkube.errors import ClusterError, ConflictError
 from vkube.installation.manifests import CLAIM_CODE, CLAIM_SECRET, CLUSTER_AGENT, PART_OF, WEBHOOK, Object
 from vkube.output.lines import note, result
-from vkube.workloads.live import Resources, Target, apply, pods_of
+from vkube.workloads.live import MANAGER, Resources, Target, apply, pods_of
 from vkube.workloads.progress import Progress, progress_of
 from vkube.workloads.template import labels_of
 
@@ -20,20 +20,21 @@ BOOTSTRAP_SECRET, BOOTSTRAP_TYPE = "vanadium-bootstrap", "vanadium.io/bootstrap"
 KEPT = ("Namespace", "PersistentVolumeClaim")
 """Kinds that hold, or contain, what the cluster agent knows."""
 # What limits the rights of the others is deleted after them.
-_DELETED = (
-    "MutatingWebhookConfiguration",
-    "Deployment",
-    "PodDisruptionBudget",
-    "Service",
-    "RoleBinding",
-    "ClusterRoleBinding",
-    "Role",
-    "ClusterRole",
-    "ServiceAccount",
-    "NetworkPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingAdmissionPolicy",
-)
+_DELETED = {
+    "MutatingWebhookConfiguration": "admissionregistration.k8s.io/v1",
+    "Deployment": "apps/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "Service": "v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "ServiceAccount": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+}
+"""Kinds of what is deleted, in that order, and the version of their API."""
 # Kinds that come into every namespace by themselves, or by the objects that are listed besides.
 _OF_THEMSELVES = ("Event", "Lease", "Endpoints", "EndpointSlice", "PodMetrics")
 _MADE_BY_KUBERNETES = (("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"))
@@ -92,12 +93,32 @@ def delete_programs(cluster: Cluster, targets: Iterable[Target]) -> list[Object]
     """Deletes all but what is kept. Returns the Pods that end by it."""
     pods: list[Object] = []
     ending = [one for one in targets if one.manifest["kind"] not in KEPT]
-    for one in sorted(ending, key=lambda one: _DELETED.index(one.manifest["kind"])):
+    order = list(_DELETED)
+    for one in sorted(ending, key=lambda one: order.index(one.manifest["kind"])):
         live = cluster.find(one.path)
         if live is not None and one.manifest["kind"] == "Deployment" and is_ours(live):
             pods += pods_of(cluster, {**live, "kind": "Deployment"})
         delete(cluster, one.path, one.title, live)
     return pods
+
+
+def superseded(cluster: Cluster, targets: Iterable[Target]) -> list[Target]:
+    """What another version of vkube installed and this one does not have.
+
+    Nothing of somebody else's is among it: an object has our label, was applied by vkube, and is of a kind
+    that holds no data, in our own namespace or in none.
+    """
+    wanted = {one.path for one in targets}
+    resources = Resources(cluster)
+    found = []
+    for kind, version in _DELETED.items():
+        metadata = {"name": "any", "namespace": cluster.system}
+        any_one = resources.target({"apiVersion": version, "kind": kind, "metadata": metadata}, "deploy")
+        for live in cluster.items(any_one.collection, labelSelector="=".join(PART_OF)):
+            one = Target({**live, "apiVersion": version, "kind": kind}, "deploy", any_one.collection)
+            if one.path not in wanted and _is_applied_by_vkube(live):
+                found.append(one)
+    return found
 
 
 def is_any_left(cluster: Cluster, targets: Iterable[Target]) -> bool:
@@ -184,6 +205,11 @@ def _wanted(live: Mapping[str, Any]) -> Object:
     """What was asked for: not what controllers note of it."""
     own = {key: value for key, value in live.items() if key not in ("metadata", "status")}
     return {**own, "labels": labels_of(live)}
+
+
+def _is_applied_by_vkube(live: Mapping[str, Any]) -> bool:
+    managers = live["metadata"].get("managedFields") or []
+    return any((one.get("manager"), one.get("operation")) == (MANAGER, "Apply") for one in managers)
 
 
 def _has_started(pod: Mapping[str, Any]) -> bool:
