@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from blessings.tls import load_identity
@@ -49,6 +50,7 @@ class ServingPair:
         """
         try:
             leaf = x509.load_pem_x509_certificate(chain)
+            _check_key(leaf)
             pair = cls(
                 chain.decode(), key.decode(), leaf.not_valid_after_utc, leaf.fingerprint(SHA256()).hex()
             )
@@ -61,6 +63,19 @@ class ServingPair:
                 f"the serving certificate and key cannot be used: {error}"
             ) from error
         return pair
+
+
+def _check_key(leaf: x509.Certificate) -> None:
+    """Raises ServingCertificateError: some API servers and clients refuse other keys, in the handshake."""
+    key = leaf.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        kind, good = key.curve.name, isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1))
+    else:
+        kind, good = type(key).__name__.removesuffix("PublicKey"), isinstance(key, rsa.RSAPublicKey)
+    if not good:
+        raise ServingCertificateError(
+            f"the serving certificate has a key of kind {kind}; expected RSA, P-256 or P-384"
+        )
 
 
 class ServingCertificate:

@@ -174,7 +174,7 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
     # Their Pods cannot run here; the same programs do, below.
     control_plane.kubectl("scale", "deployment", "--all", "--replicas=0", "-n", SYSTEM)
     webhook_port, agent_port, health_port = free_port(), free_port(), free_port()
-    _lead_to_loopback(control_plane, webhook_port)
+    lead_to_loopback(control_plane, webhook_port)
     agent_url = f"https://127.0.0.1:{agent_port}"
     with tempfile.TemporaryDirectory(prefix="vk-", ignore_cleanup_errors=True) as short:
         runner = Runner(control_plane, Path(short))
@@ -215,7 +215,8 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
             yield installed
 
 
-def _lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
+def lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
+    """Makes the API server reach the webhook at this port of the loopback."""
     service = {"spec": {"type": "ExternalName", "externalName": "localhost", "selector": None}}
     control_plane.kubectl(
         "patch", "service", "webhook", "-n", SYSTEM, "--type=merge", "-p", json.dumps(service)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from service.errors import ServingCertificateError
 from service.serving_certificate import CertificateFiles, ServingCertificate
@@ -64,6 +66,33 @@ def test_a_missing_file_is_named(files: tuple[Path, Path]) -> None:
 def test_a_certificate_that_is_none_is_refused(broken: bytes) -> None:
     with pytest.raises(ServingCertificateError):
         ServingCertificate().load(broken, certificate()[1])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1())],
+    ids=["RSA", "P-256"],
+)
+def test_a_certificate_for_a_key_that_every_client_takes_is_served(
+    key: CertificateIssuerPrivateKeyTypes,
+) -> None:
+    serving, (chain, pem) = ServingCertificate(), certificate(key=key)
+    serving.load(chain, pem)
+    assert presented(serving.context) == der(chain)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+        (ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
+    ],
+)
+def test_a_certificate_for_a_key_that_some_clients_refuse_is_refused_with_its_kind(
+    key: CertificateIssuerPrivateKeyTypes, kind: str
+) -> None:
+    with pytest.raises(ServingCertificateError, match=f"key of kind {kind}; expected RSA, P-256 or P-384"):
+        ServingCertificate().load(*certificate(key=key))
 
 
 def test_attack_a_torn_read_leaves_the_certificate_in_use() -> None:

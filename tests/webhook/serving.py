@@ -21,16 +21,20 @@ from typing import Any
 import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 _LISTENING = re.compile(r"running on https://(?:127\.0\.0\.1|\[::\]):(\d+)")
 _PATIENCE_SECONDS = 60
 
 
-def certificate(lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> tuple[bytes, bytes]:
-    """A self-signed certificate for 127.0.0.1, and its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def certificate(
+    lifetime: datetime.timedelta = datetime.timedelta(hours=1),
+    key: CertificateIssuerPrivateKeyTypes | None = None,
+) -> tuple[bytes, bytes]:
+    """A self-signed certificate for 127.0.0.1, and its key (by default a new one on P-256), in PEM."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "webhook of a test")])
     now = datetime.datetime.now(datetime.UTC)
     made = (
@@ -44,7 +48,7 @@ def certificate(lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> t
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
         )
-        .sign(key, hashes.SHA256())
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
