@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 # What the tests on a cluster make and delete.
 TAKEN_NAMESPACES = {
     "vanadium-system", "shop", "workloads", "on-the-node", "resilience", "enforce-off", "enforce-warn",
-    "enforce-deny", "short-lived", "unlabelled", "upgraded", "ordered", "identity", "moved",
+    "enforce-deny", "short-lived", "unlabelled", "upgraded", "ordered", "identity", "moved", "by-volume",
 }  # fmt: skip
 # The context of KUBECONFIG that names an existing cluster to use instead of one of ours.
 CONTEXT_VARIABLE = "VANADIUM_TEST_CONTEXT"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.checkout import CHECKOUT
-from tests.cluster.workloads import pod
+from tests.cluster.workloads import delivered, pod
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
 
@@ -68,13 +68,26 @@ def everything(kubectl: Kubectl) -> set[str]:
     return {" ".join(line.split()) for line in table.splitlines()}
 
 
-def wait_until_injecting(kubectl: Kubectl, where: str) -> None:
-    """Until the API server reaches a webhook: a ready one is in the node's rules a moment later."""
+def wait_until_injecting(kubectl: Kubectl, where: str, what: str = POD_AGENT) -> None:
+    """Until the API server reaches a webhook, which adds the container or volume `what`: a ready one is in
+    the node's rules a moment later."""
     manifest = json.dumps(pod(where, "asking", {}))
     answer = ("create", "--dry-run=server", "-o", "json", "-f", "-")
     wait_for(
         "an injected Pod",
-        lambda: POD_AGENT in kubectl(*answer, stdin=manifest, check=False).stdout,
+        lambda: what in kubectl(*answer, stdin=manifest, check=False).stdout,
+        _READY_SECONDS,
+    )
+
+
+def wait_until_kubelets_can(kubectl: Kubectl, where: str) -> None:
+    """Until a Pod of that namespace can have its identity in a volume: the webhook has seen the node, and the
+    cluster agent's roots."""
+    manifest = json.dumps(delivered(pod(where, "asking", {}), "volume"))
+    create = ("create", "--dry-run=server", "-f", "-")
+    wait_for(
+        "kubelets that can",
+        lambda: kubectl(*create, stdin=manifest, check=False).returncode == 0,
         _READY_SECONDS,
     )
 

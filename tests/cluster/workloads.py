@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import yaml
+
+from tests.checkout import CHECKOUT
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
 
@@ -16,6 +20,13 @@ with X509Source() as source:
     print(source.get_x509_context().default_svid.spiffe_id)
 """
 PRINT_ID = ("python", "-c", _PRINT_ID)
+# Prints its name and the serial number of its certificate, where the kubelet keeps them in files.
+_PRINT_NAME = """
+from agent_client.identity_files import IdentityFiles
+blessing = IdentityFiles.of_environment().identity().blessing
+print(blessing.presented, blessing.leaf.serial_number)
+"""
+PRINT_NAME = ("python", "-c", _PRINT_NAME)
 # Prints what the agent protocol answers, as `curl --unix-socket $V23_AGENT_PATH http://agent/v1/...` would.
 _ASK_AGENT = """
 import http.client, os, socket, sys
@@ -123,3 +134,20 @@ def job(where: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 def job_spec(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"backoffLimit": 0, "template": pod_template(name, {"restartPolicy": "Never", **spec})}
+
+
+def delivered(workload: dict[str, Any], delivery: str) -> dict[str, Any]:
+    """The workload, whose Pods ask for that delivery of their identity."""
+    template = workload if workload["kind"] == "Pod" else workload["spec"]["template"]
+    template["metadata"].setdefault("annotations", {})["vanadium.io/delivery"] = delivery
+    return workload
+
+
+def fortune(where: str, name: str, replicas: int, delivery: str | None = None) -> dict[str, Any]:
+    """A Deployment of the sample application's server, at port 2345. Without `delivery` its namespace
+    decides."""
+    manifests = yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text())
+    (server,) = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] == "Deployment"]
+    spec = {"containers": copy.deepcopy(server["containers"])}
+    made = deployment(where, name, replicas, spec)
+    return made if delivery is None else delivered(made, delivery)
