@@ -250,6 +250,50 @@ def test_a_pod_of_two_containers_lets_only_the_named_one_see_the_sockets(kubectl
     assert execute(kubectl, PLACE, "two", "outside", "python", "-c", looking) == (0, "False\n")
 
 
+# As a mesh's proxy that captures DNS: no name resolves before it is ready.
+PROXY = """
+import socket, sys, time
+time.sleep(5)
+served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+served.bind(("127.0.0.1", 53))
+while True:
+    question, client = served.recvfrom(4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.settimeout(2)
+        asked.sendto(question, (sys.argv[1], 53))
+        try:
+            served.sendto(asked.recv(4096), client)
+        except TimeoutError:
+            pass
+"""
+
+
+def test_a_pod_whose_network_a_meshs_proxy_provides_has_an_identity(kubectl: Kubectl) -> None:
+    kubectl.apply(pod(PLACE, "asks-dns", {}))
+    ready(kubectl, "asks-dns")
+    read = "print(*[line.split()[1] for line in open('/etc/resolv.conf') if line.startswith('nameserver')])"
+    code, printed = execute(kubectl, PLACE, "asks-dns", "app", "python", "-c", read)
+    assert code == 0, printed
+    proxy = {
+        **container("python", "-c", PROXY, printed.split()[0], name="istio-proxy"),
+        "restartPolicy": "Always",
+    }
+    spec = {
+        "initContainers": [proxy, container("python", "-c", "pass", name="migrate")],
+        "dnsPolicy": "None",
+        "dnsConfig": {
+            "nameservers": ["127.0.0.1"],
+            "searches": [f"{PLACE}.svc.cluster.local", "svc.cluster.local", "cluster.local"],
+            "options": [{"name": "ndots", "value": "5"}],
+        },
+        "securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]},
+    }
+    kubectl.apply(pod(PLACE, "in-a-mesh", spec))
+    found = ready(kubectl, "in-a-mesh")
+    assert [one["name"] for one in found["spec"]["initContainers"]] == ["istio-proxy", POD_AGENT, "migrate"]
+    assert id_in(kubectl, "in-a-mesh") == spiffe_id(PLACE, "in-a-mesh")
+
+
 READ_FILES = """
 import os, ssl
 place = "/run/vanadium-files"
