@@ -4,6 +4,7 @@ runs the Pods here (tests/cluster/test_vkube_installation.py has a node)."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from certs.issue import NAMESPACE
+from tests.checkout import CHECKOUT
 from tests.cluster.installation import everything
 from tests.controlplane.control_plane import ControlPlane
 from tests.vkube.command import called, vkube
@@ -52,6 +55,10 @@ def test_vkube_makes_of_the_manifests_what_kustomize_makes(
 ) -> None:
     ours = rendered(Configuration.model_validate({"clusterAgent": configuration}))
     made = list(yaml.safe_load_all(control_plane.kubectl("kustomize", overlay).stdout))
+    assert as_kustomize_makes_it(ours, made)
+
+
+def as_kustomize_makes_it(ours: list[dict[str, Any]], made: list[dict[str, Any]]) -> bool:
     for one in made:
         # kustomize does not know that admission policies have no namespace; the API server ignores it.
         if one["kind"].startswith(_OF_THE_CLUSTER):
@@ -62,6 +69,19 @@ def test_vkube_makes_of_the_manifests_what_kustomize_makes(
     variables = agent["spec"]["template"]["spec"]["containers"][0]["env"]
     variables[:] = [one for one in variables if not one["name"].endswith("_ADMINISTRATORS")]
     assert by_name(ours) == by_name(made)
+    return True
+
+
+def test_one_line_of_an_overlay_moves_the_installation_as_vkube_does(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    deploy = os.path.relpath(CHECKOUT / "deploy", tmp_path.resolve())
+    moving = {"namespace": PLACE, "resources": [deploy], "transformers": [f"{deploy}/components/namespace"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(moving))
+    printed = control_plane.kubectl("kustomize", str(tmp_path)).stdout
+    assert NAMESPACE not in printed
+    ours = rendered(Configuration.model_validate({"clusterAgent": {"namespace": PLACE}}))
+    assert as_kustomize_makes_it(ours, list(yaml.safe_load_all(printed)))
 
 
 LABEL = {"app.kubernetes.io/part-of": "vanadium-cluster"}
