@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from webhook import review
+from webhook import ephemeral, review
 from webhook.errors import LONGEST_MESSAGE, RefusalError
 from webhook.injection import inject_pod
 from webhook.namespace_defaults import Defaults
@@ -76,10 +76,12 @@ def _admit(
         return _skipped(request, skip)
     if request.object is None:
         raise RefusalError(
-            AdmissionReason.MALFORMED_POD, "request.object is missing: a CREATE review has to hold the Pod"
+            AdmissionReason.MALFORMED_POD, "request.object is missing: the review has to contain the Pod"
         )
     own = Defaults(defaults, {}) if isinstance(defaults, Configuration) else defaults(request.namespace)
     pod = Pod(request.object, own.annotations)
+    if request.adds_ephemeral_containers:
+        return _debugging(request, pod)
     try:
         skip = skip_pod(pod)
     except WrongTypeError as error:
@@ -93,6 +95,19 @@ def _admit(
     )
     operations, message = injection.encoded.number, injection.delivery
     return Admission(request, body, True, injection.reason, message, _generate_name(request), operations)
+
+
+def _debugging(request: AdmissionRequest, pod: Pod) -> Admission:
+    try:
+        found = ephemeral.additions(pod, request.old or {})
+    except WrongTypeError as error:
+        raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
+    if found is None:
+        return _skipped(request, Skip(AdmissionReason.SUBRESOURCE, "the Pod has no pod agent"))
+    (text, number), warnings = found
+    reason = AdmissionReason.SOCKET_ADDED if number else AdmissionReason.ALREADY_INJECTED
+    body = review.allowed(request, reason, f"[{text}]" if number else None, warnings)
+    return Admission(request, body, True, reason, "", "", number)
 
 
 def _skipped(request: AdmissionRequest, skip: Skip) -> Admission:

@@ -101,7 +101,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         image=_image(annotations),
         log_level=_one_of(annotations, LOG_LEVEL, LOG_LEVELS),
         ttl_seconds=read_ttl(annotations),
-        containers=_containers(annotations),
+        containers=read_containers(annotations),
         resources=_resources(annotations, defaults),
         warnings=(*_unknown(annotations), *_without_files(annotations)),
         files=_files(annotations),
@@ -160,7 +160,8 @@ def _metrics_port(annotations: Mapping[str, str]) -> int | None:
     return int(value)
 
 
-def _containers(annotations: Mapping[str, str]) -> frozenset[str] | None:
+def read_containers(annotations: Mapping[str, str]) -> frozenset[str] | None:
+    """The containers that get the sockets; None for all. Raises RefusalError."""
     return _names(annotations, CONTAINERS, f"for none, use {INJECT_LABEL}")
 
 

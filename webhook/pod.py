@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from webhook.once import Once
 from webhook.rawjson import JSONObject, WrongTypeError, flag_at, object_at, objects_at, string_at
 
-Place: TypeAlias = Literal["initContainers", "containers"]
+Place: TypeAlias = Literal["initContainers", "containers", "ephemeralContainers"]
 # A manifest that no API server has processed may lack a service account; Kubernetes then uses this one.
 _DEFAULT_SERVICE_ACCOUNT = "default"
 
@@ -158,6 +158,11 @@ class Pod:
             for place in places
             for index, raw in enumerate(objects_at(self.spec, place, "spec"))
         ]
+
+    @Once
+    def ephemeral_containers(self) -> list[Container]:
+        found = objects_at(self.spec, "ephemeralContainers", "spec")
+        return [Container("ephemeralContainers", index, raw) for index, raw in enumerate(found)]
 
     @Once
     def empty_directories(self) -> frozenset[Hashable]:

@@ -35,6 +35,12 @@ class Skip:
 
 def skip_request(request: AdmissionRequest, excluded_namespaces: frozenset[str]) -> Skip | None:
     """Why the request is not for us, before its object is read; None when it is."""
+    if request.namespace in excluded_namespaces:
+        return Skip(
+            AdmissionReason.EXCLUDED_NAMESPACE, f"Pods of the namespace {request.namespace} are left alone"
+        )
+    if request.adds_ephemeral_containers:
+        return None
     if request.operation != "CREATE":
         return Skip(
             AdmissionReason.NOT_A_CREATE, f"operation {request.operation}: only new Pods get an identity"
@@ -44,10 +50,6 @@ def skip_request(request: AdmissionRequest, excluded_namespaces: frozenset[str])
     if request.subresource:
         return Skip(
             AdmissionReason.SUBRESOURCE, f"subresource {request.subresource}: only new Pods get an identity"
-        )
-    if request.namespace in excluded_namespaces:
-        return Skip(
-            AdmissionReason.EXCLUDED_NAMESPACE, f"Pods of the namespace {request.namespace} are left alone"
         )
     return None
 

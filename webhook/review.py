@@ -36,6 +36,14 @@ class AdmissionRequest(NamedTuple):
     name: str
     dry_run: bool
     object: JSONObject | None
+    old: JSONObject | None = None
+    """The object before an update."""
+
+    @property
+    def adds_ephemeral_containers(self) -> bool:
+        """Whether it is one of `kubectl debug`."""
+        what = (self.operation, self.group, self.resource, self.subresource)
+        return what == ("UPDATE", "", "pods", "ephemeralcontainers")
 
 
 def read_request(document: object) -> AdmissionRequest:
@@ -61,7 +69,7 @@ def _read(document: JSONObject) -> AdmissionRequest:
     if not uid or len(uid) > _LONGEST_UID:
         raise WrongTypeError(f"request.uid is {'too long' if uid else 'missing'}")
     resource = object_at(request, "resource", "request")
-    raw = request.get("object")
+    raw, old = request.get("object"), request.get("oldObject")
     return AdmissionRequest(
         api_version=api_version,
         uid=uid,
@@ -73,6 +81,7 @@ def _read(document: JSONObject) -> AdmissionRequest:
         name=string_at(request, "name", "request"),
         dry_run=flag_at(request, "dryRun", "request"),
         object=None if raw is None else as_object(raw, "request.object"),
+        old=None if old is None else as_object(old, "request.oldObject"),
     )
 
 

@@ -221,7 +221,10 @@ def lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
     control_plane.kubectl(
         "patch", "service", "webhook", "-n", SYSTEM, "--type=merge", "-p", json.dumps(service)
     )
-    patch = [{"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": port}]
+    patch = [
+        {"op": "replace", "path": f"/webhooks/{entry}/clientConfig/service/port", "value": port}
+        for entry in range(2)
+    ]
     control_plane.kubectl(
         "patch", "mutatingwebhookconfiguration", "vanadium-webhook", "--type=json", "-p", json.dumps(patch)
     )
