@@ -94,6 +94,8 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
         return Injection(
             *volume_injection.additions(pod, decision, configuration.resources), decision.described
         )
+    why_classic = support.without_native_sidecars
+    configuration = configuration.decided(can_run_native=why_classic is None)
     others = [container for container in containers if container.name != CONTAINER]
     present = len(others) < len(containers)
     wishes = read_wishes(pod.annotations, configuration.resources)
@@ -116,7 +118,9 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
             ],
         ]
     )
-    warnings = _warnings(pod, others, wishes, configuration)
+    warnings = _warnings(pod, others, wishes)
+    if not configuration.native_sidecar:
+        warnings += _classic_warnings(pod, others, why_classic or "switched off")
     if present:
         reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
         return Injection(given, reason, warnings, decision.described)
@@ -204,9 +208,17 @@ def _only_root_reads(files: FilesWish, pod: Pod) -> bool:
     return files.mode in (None, "0440") and not has_group
 
 
-def _warnings(
-    pod: Pod, others: list[Container], wishes: Wishes, configuration: Configuration
-) -> tuple[str, ...]:
+def _classic_warnings(pod: Pod, others: list[Container], why: str) -> tuple[str, ...]:
+    """What a Pod without a native sidecar lacks."""
+    warnings = []
+    if any(container.place == "initContainers" for container in others):
+        warnings.append(f"init containers run before there is an identity: no native sidecars, {why}")
+    if pod.restart_policy != "Always":
+        warnings.append(f"the pod agent keeps this Pod from completing: no native sidecars, {why}")
+    return tuple(warnings)
+
+
+def _warnings(pod: Pod, others: list[Container], wishes: Wishes) -> tuple[str, ...]:
     warnings = list(wishes.warnings)
     with_files = None if wishes.files is None else wishes.files.containers
     for annotation, chosen in ((CONTAINERS, wishes.containers), (FILES, with_files)):
@@ -235,11 +247,4 @@ def _warnings(
             f"privileges can read the identity's key from the pod agent's memory; state another runAsUser "
             f"and no such privilege: {', '.join(readers)[:100]}"
         )
-    if not configuration.native_sidecar:
-        if any(container.place == "initContainers" for container in others):
-            warnings.append(
-                "native sidecars are switched off: init containers run before there is an identity"
-            )
-        if pod.restart_policy != "Always":
-            warnings.append("native sidecars are switched off: the pod agent keeps this Pod from completing")
     return tuple(warnings)

@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     webhook_configuration: str = Field(
         "vanadium-webhook", min_length=1, description="our MutatingWebhookConfiguration, for its caBundle"
     )
-    native_sidecar: bool = Field(True, description="false where the cluster is older than Kubernetes 1.29")
+    native_sidecar: bool | None = Field(
+        None, description="true or false; default: where every kubelet is of Kubernetes 1.29 or newer"
+    )
 
     @field_validator("cluster_agent_url")
     @classmethod

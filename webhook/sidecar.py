@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -69,13 +69,28 @@ class Configuration:
     cluster_agent_url: str
     cluster_agent_server_name: str
     token_audience: str
-    native_sidecar: bool = True
+    native_sidecar: bool | None = None
+    """None: where each kubelet can run one."""
     log_level: str = "info"
     resources: Resources = field(default_factory=Resources)
     pull_policy: str | None = None
     pull_secrets: tuple[str, ...] = ()
     user: int | None = USER
     """Its user and group; None leaves the choice to the cluster."""
+
+    @Once
+    def with_native_sidecar(self) -> Configuration:
+        return replace(self, native_sidecar=True)
+
+    @Once
+    def without_native_sidecar(self) -> Configuration:
+        return replace(self, native_sidecar=False)
+
+    def decided(self, *, can_run_native: bool) -> Configuration:
+        """This configuration, with or without a native sidecar, which each kubelet can run or not."""
+        if self.native_sidecar is not None:
+            return self
+        return self.with_native_sidecar if can_run_native else self.without_native_sidecar
 
     @Once
     def cluster_agent_port(self) -> int:

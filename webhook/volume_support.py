@@ -1,4 +1,4 @@
-"""Whether a cluster's kubelets can keep identities in a volume. Pure: there are no API calls here.
+"""Whether a cluster's kubelets can keep identities in a volume, and run native sidecars. Pure: no API calls.
 
 Kubernetes 1.37 has what is needed by default. In 1.35 and 1.36 it was behind feature gates, and with another
 version of the API, so those count as unable.
@@ -15,6 +15,9 @@ from webhook.layout import SIGNER, TRUST_BUNDLE
 GROUP_VERSION: Final = "certificates.k8s.io/v1"
 RESOURCES: Final = frozenset({"podcertificaterequests", "clustertrustbundles"})
 FIRST_VERSION: Final = (1, 37)
+# Older kubelets let no Pod with a native sidecar start.
+# https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+FIRST_WITH_NATIVE_SIDECARS: Final = (1, 29)
 _VERSION = re.compile(r"v(\d{1,4})\.(\d{1,4})[.+-]")
 _LONGEST_SHOWN = 63
 
@@ -33,6 +36,8 @@ class VolumeSupport(NamedTuple):
     """Why no Pod can have one."""
     incomplete: str | None = None
     """Why a Pod cannot have one on each node."""
+    without_native_sidecars: str | None = None
+    """Why a native sidecar does not run on each node."""
 
     @property
     def objection(self) -> str | None:
@@ -53,24 +58,36 @@ def support(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bun
         has_trust_bundle: whether the ClusterTrustBundle with the roots exists. A cluster agent that signs for
             kubelets makes it, and a Pod does not start without it.
     """
+    older = _older(kubelets, FIRST_WITH_NATIVE_SIDECARS)
+    return _volumes(served, kubelets, has_trust_bundle=has_trust_bundle)._replace(
+        without_native_sidecars=older
+    )
+
+
+def _volumes(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bundle: bool) -> VolumeSupport:
     if missing := sorted(RESOURCES.difference(served)):
         return VolumeSupport(f"the API server does not serve {' and '.join(missing)} of {GROUP_VERSION}")
     if not has_trust_bundle:
         return VolumeSupport(
             f"there is no ClusterTrustBundle {TRUST_BUNDLE}: the cluster agent does not sign for {SIGNER}"
         )
-    older = sorted(one for one in kubelets if not _is_able(one.version))
+    why = _older(kubelets, FIRST_VERSION)
+    is_anywhere = any(_is_able(one.version, FIRST_VERSION) for one in kubelets)
+    return VolumeSupport(None, why) if is_anywhere or not kubelets else VolumeSupport(why)
+
+
+def _older(kubelets: Sequence[Kubelet], needed: tuple[int, int]) -> str | None:
+    """The kubelets that are older than `needed`, in a line; None when there are none."""
+    older = sorted(one for one in kubelets if not _is_able(one.version, needed))
     if not older:
-        return VolumeSupport(None)
+        return None
     node, version = (text[:_LONGEST_SHOWN] for text in older[0])
-    needed = ".".join(map(str, FIRST_VERSION))
-    why = (
-        f"{len(older)} of {len(kubelets)} nodes have a kubelet older than {needed}, "
+    return (
+        f"{len(older)} of {len(kubelets)} nodes have a kubelet older than {'.'.join(map(str, needed))}, "
         f"for example {node} ({version})"
     )
-    return VolumeSupport(why) if len(older) == len(kubelets) else VolumeSupport(None, why)
 
 
-def _is_able(version: str) -> bool:
+def _is_able(version: str, needed: tuple[int, int]) -> bool:
     found = _VERSION.match(version)
-    return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION
+    return found is not None and (int(found[1]), int(found[2])) >= needed

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from tests.pods import container, pod
-from tests.webhook.applying import CONFIGURATION, injected, named
+from tests.webhook.applying import CONFIGURATION, apply, injected, named
 from webhook.errors import RefusalError
 from webhook.injection import inject
 from webhook.layout import CONTAINER
 from webhook.reasons import AdmissionReason
+from webhook.volume_support import Kubelet, support
 
 JSONObject = dict[str, Any]
 API_TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -212,10 +213,36 @@ def test_without_native_sidecars_the_agent_is_the_last_container() -> None:
 
 def test_without_native_sidecars_a_pod_that_cannot_complete_is_a_warning() -> None:
     injection = inject(pod(restartPolicy="Never", init=[container("m")]), OLDER_CLUSTER)
-    assert [warning.partition(": ")[2] for warning in injection.warnings] == [
-        "init containers run before there is an identity",
-        "the pod agent keeps this Pod from completing",
-    ]
+    assert injection.warnings == (
+        "init containers run before there is an identity: no native sidecars, switched off",
+        "the pod agent keeps this Pod from completing: no native sidecars, switched off",
+    )
+
+
+# Which kubelets run native sidecars: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+@pytest.mark.parametrize(
+    ("versions", "is_native"),
+    [
+        ([], True),
+        (["v1.37.2"], True),
+        (["v1.30.0", "v1.29.0-gke.1"], True),
+        (["v1.30.0", "v1.28.9"], False),
+        (["v1.28.9+k3s1"], False),
+        (["v1.27.16-eks-1"], False),
+    ],
+)
+@pytest.mark.parametrize("stated", [None, True, False])
+def test_native_sidecars_are_used_where_each_kubelet_runs_them_or_as_the_administrator_states(
+    versions: list[str], is_native: bool, stated: bool | None
+) -> None:
+    found = support([], [Kubelet("node", one) for one in versions], has_trust_bundle=False)
+    configuration = dataclasses.replace(CONFIGURATION, native_sidecar=stated)
+    injection = inject(pod(init=[container("m")]), configuration, found)
+    place = "initContainers" if (is_native if stated is None else stated) else "containers"
+    assert CONTAINER in [one["name"] for one in apply(pod(init=[container("m")]), injection)["spec"][place]]
+    assert any("kubelet older than 1.29" in one for one in injection.warnings) == (
+        stated is not True and not is_native
+    )
 
 
 def test_unknown_and_future_fields_survive() -> None:
