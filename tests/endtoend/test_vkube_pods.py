@@ -93,6 +93,26 @@ def test_preflight_foresees_and_changes_nothing(installed: Installation, namespa
     assert all(one["result"] == "skipped" for one in json.loads(excluded.stdout)["items"])
 
 
+def test_preflight_names_the_limit_range_and_the_quota_that_would_refuse(
+    installed: Installation, namespace: str
+) -> None:
+    limits = {"limits": [{"type": "Container", "max": {"memory": "16Mi"}}]}
+    rules = (("LimitRange", limits), ("ResourceQuota", {"hard": {"limits.memory": "1Mi"}}))
+    for kind, spec in rules:
+        metadata = {"name": "tight", "namespace": namespace}
+        installed.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
+    try:
+        ended = called("preflight", namespace, *flags(installed), "-o", "json")
+        rows = {one["workload"]: one for one in json.loads(ended.stdout)["items"]}
+        assert rows["deployment/good"]["reason"] == "LimitRange"
+        assert "LimitRange tight: limits.memory of container" in rows["deployment/good"]["whatToDo"]
+        assert "ResourceQuota tight: 1 pod agents need" in ended.stderr
+        assert ended.code == 4
+    finally:
+        for kind, _ in rules:
+            installed.kubectl("delete", kind, "tight", "-n", namespace)
+
+
 def test_a_pod_of_an_unlabelled_namespace_is_explained_then_restarted(
     installed: Installation, namespace: str, tmp_path: Path
 ) -> None:

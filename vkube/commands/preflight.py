@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
+from vkube.admission.limits import beyond_limit_ranges, beyond_quotas
 from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads
@@ -65,22 +66,52 @@ def restart(parser: argparse.ArgumentParser) -> Run:
 def _preflight(options: argparse.Namespace) -> int:
     with Cluster.of(options) as cluster:
         namespace, in_force = _namespace(cluster, options.namespace), rules(cluster)
-        settings = settings_of(cluster)
-        rows = [foreseen(one, settings, namespace, in_force) for one in workloads(cluster, options.namespace)]
+        settings, limits = settings_of(cluster), _items(cluster, options.namespace, "limitranges")
+        rows = [
+            foreseen(one, settings, namespace, in_force, limits)
+            for one in workloads(cluster, options.namespace)
+        ]
+        lacking_room = beyond_quotas(
+            list(_patched(cluster, settings, namespace, in_force)),
+            _items(cluster, options.namespace, "resourcequotas"),
+        )
     _LISTING.show(rows, options.output)
     refused = [one for one in rows if one["result"] == "refused"]
     if not rows:
         return ExitCode.DONE
     counts = {word: sum(one["result"] == word for one in rows) for word in ("injected", "skipped", "refused")}
     note(", ".join(f"{number} {word}" for word, number in counts.items()) + "; nothing was changed")
-    if not refused:
+    for one in lacking_room:
+        warning(one)
+    if not refused and not lacking_room:
         name = options.namespace
         note(f"to go on: kubectl label namespace {name} {INJECT_LABEL}={ENABLED} && vkube restart {name}")
-    return ExitCode.FINDINGS if refused else ExitCode.DONE
+    return ExitCode.FINDINGS if refused or lacking_room else ExitCode.DONE
 
 
-def foreseen(template: Template, settings: Settings, namespace: Any, in_force: Rules) -> dict[str, Any]:
-    """What happens to a workload's Pods once its namespace is labelled."""
+def _items(cluster: Cluster, namespace: str, kind: str) -> list[Any]:
+    try:
+        return list(cluster.items(f"/api/v1/namespaces/{namespace}/{kind}"))
+    except ClusterError as error:
+        warning(f"the {kind} of {namespace} are not considered: {error}")
+        return []
+
+
+def _patched(cluster: Cluster, settings: Settings, namespace: Any, in_force: Rules) -> Iterator[Any]:
+    """The Pods that run without an identity, as they would be with it."""
+    name = namespace["metadata"]["name"]
+    for pod in pods(cluster, name):
+        template = Template.of(pod, name)
+        if template is None or is_injected(pod):
+            continue
+        if in_force.why_not_called(_labelled(namespace), template.pod) is None:
+            yield judge(template.pod, settings, in_force.volumes, namespace).patched
+
+
+def foreseen(
+    template: Template, settings: Settings, namespace: Any, in_force: Rules, limits: Iterable[Any] = ()
+) -> dict[str, Any]:
+    """What happens to a workload's Pods once its namespace, which has such LimitRanges, is labelled."""
     judgement = judge(template.pod, settings, in_force.volumes, namespace)
     row = {
         "workload": f"{template.kind.lower()}/{template.name}",
@@ -98,6 +129,9 @@ def foreseen(template: Template, settings: Settings, namespace: Any, in_force: R
     if judgement.allowed and why:
         todo = f"the namespace enforces Pod Security {level}: {'; '.join(why)}"
         return {**row, "result": "refused", "reason": "PodSecurity", "whatToDo": todo}
+    if judgement.allowed and (beyond := beyond_limit_ranges(judgement.patched, limits)):
+        todo = f"change the LimitRange, or the pod agent's resources by annotation: {'; '.join(beyond)}"
+        return {**row, "result": "refused", "reason": "LimitRange", "whatToDo": todo}
     return row
 
 
