@@ -113,6 +113,8 @@ def refuse_same_user(pod: Pod, containers: Iterable[Container], user: int | None
         return
     of_pod = pod.security_context.get("runAsUser")
     for container in containers:
+        if of_pod != user and "securityContext" not in container.raw:
+            continue
         stated = container.security_context.get("runAsUser")
         if (of_pod if stated is None else stated) == user:
             where = "spec" if stated is None else container.field

@@ -24,7 +24,7 @@ from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, File
 from webhook.delivery import decide
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
-from webhook.patch import Encoded, Operations, append, appended, encoded, insert, joined, prepended
+from webhook.patch import NOTHING, Encoded, Operations, append, appended, encoded, insert, joined, prepended
 from webhook.pod import Container, Pod
 from webhook.quality_of_service import is_guaranteed
 from webhook.rawjson import JSONObject, WrongTypeError
@@ -198,6 +198,8 @@ def _given(
 
 def _pull_secrets(pod: Pod, names: tuple[str, ...]) -> Operations:
     """Operations that let the kubelet pull our image with these Secrets too."""
+    if not names:
+        return NOTHING
     missing = [name for name in names if all(one.get("name") != name for one in pod.pull_secrets)]
     return append(pod.spec, "/spec", "imagePullSecrets", [encoded({"name": name}) for name in missing])
 

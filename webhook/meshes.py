@@ -71,10 +71,11 @@ def place(containers: Iterable[Container]) -> int:
 
 def exclusions(pod: Pod, containers: Iterable[Container], port: int) -> list[Operations]:
     """Operations that exclude `port` from capture by the meshes in the Pod, and keep the user's ports."""
-    meshes = {mesh.annotation for one in containers if (mesh := _OF_CONTAINER.get(one.name)) is not None}
-    if not meshes:
+    found = [one.name for one in containers if one.name in _OF_CONTAINER]
+    if not found:
         return []
-    values = {name: value for name in sorted(meshes) if (value := _with(pod.annotations.get(name), port))}
+    annotations = sorted({_OF_CONTAINER[name].annotation for name in found})
+    values = {name: value for name in annotations if (value := _with(pod.annotations.get(name), port))}
     if pod.metadata.get("annotations") is None:
         return [add("/metadata/annotations", encoded(values))]
     return [add(pointer("metadata", "annotations", name), encoded_string(values[name])) for name in values]

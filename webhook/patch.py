@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring_ascii
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from webhook.rawjson import JSONObject
 
@@ -25,6 +25,7 @@ class Operations(NamedTuple):
     number: int
 
 
+NOTHING: Final = Operations("", 0)
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -60,7 +61,7 @@ def append(owner: JSONObject, where: str, key: str, values: Sequence[Encoded]) -
 def appended(path: str, values: Sequence[Encoded], *, is_missing: bool) -> Operations:
     """The same as `append`, for the array at the pointer `path`, which is missing or not."""
     if not values:
-        return Operations("", 0)
+        return NOTHING
     if is_missing:
         return add(path, f"[{','.join(values)}]")
     return Operations(",".join([_add(f"{path}/-", value) for value in values]), len(values))

@@ -27,7 +27,10 @@ def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
 def _has_all(stated: JSONObject | None, where: str) -> bool:
     if not stated:
         return False
-    limits, requests = object_at(stated, "limits", where), object_at(stated, "requests", where)
+    limits = object_at(stated, "limits", where)
+    if "cpu" not in limits or "memory" not in limits:
+        return False
+    requests = object_at(stated, "requests", where)
     return all(_is_same(requests.get(kind), limits.get(kind)) for kind in ("cpu", "memory"))
 
 
