@@ -63,25 +63,27 @@ class MutualTLS:
         workload_socket: `unix://` and a path, by default the value of SPIFFE_ENDPOINT_SOCKET.
         agent: is asked for the revocation lists of peers, unless `policy` has a source of its own. By default
             one for the socket in V23_AGENT_PATH, which `close` closes.
-        files: the identity in files, instead of the two; by default those that the environment names, where
-            it names no socket. Revocation lists then come from VANADIUM_REVOCATION_URL, or not at all.
+        files: the identity in files; by default those that the environment names, where it names no socket.
+            Without `agent`, revocation lists then come from VANADIUM_REVOCATION_URL, or not at all.
         policy: what a peer's chain must be. By default delegates are refused.
         """
         self._now = now
         if workload_socket is None and agent is None and SOCKET_VARIABLE not in os.environ:
             files = files or IdentityFiles.of_environment()
         lists: RevocationSource
-        if files is not None:
+        self._closes: Callable[[], None] = lambda: None
+        if agent is not None:
+            lists = PeerLists(agent)
+        elif files is not None:
             lists, self._closes = lists_of_environment()
-            self._source: IdentitySource = files
         else:
-            asked = agent or AgentClient(timeout_seconds=_LISTS_SECONDS)
-            lists, self._closes = PeerLists(asked), (lambda: None) if agent else asked.close
-            try:
-                self._source = _of_workload_api(workload_socket, wait_seconds)
-            except AgentError:
-                self._closes()
-                raise
+            own = AgentClient(timeout_seconds=_LISTS_SECONDS)
+            lists, self._closes = PeerLists(own), own.close
+        try:
+            self._source: IdentitySource = files or _of_workload_api(workload_socket, wait_seconds)
+        except AgentError:
+            self._closes()
+            raise
         has_own = policy.revocation is not SVIDS_ONLY.revocation
         self.policy = policy if has_own else replace(policy, revocation=lists)
 

@@ -194,6 +194,18 @@ def test_replicas_of_both_kinds_call_each_other_by_name(fleet: Fleet) -> None:
             call(server.address, fleet.by_files.client("acme:prod:bank"))
 
 
+def test_lists_come_from_the_agent_that_is_given_or_from_the_address_in_the_environment(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AgentClient("/nowhere") as agent, MutualTLS(files=fleet.files, agent=agent) as tls:
+        assert isinstance(tls.policy.revocation, PeerLists)
+    assert not isinstance(fleet.by_files.policy.revocation, PeerLists)
+    monkeypatch.setenv("VANADIUM_REVOCATION_URL", fleet.agent.url)
+    with MutualTLS(files=fleet.files) as tls, echo(fleet.by_sockets.server()) as server:
+        assert isinstance(tls.policy.revocation, PeerLists)
+        assert call(server.address, tls.client())[1] == WEB_2
+
+
 def test_a_revoked_peer_is_refused_by_the_lists_of_the_cluster_agent(fleet: Fleet) -> None:
     lists = PublishedLists(fleet.agent.url)
     policy = Policy(revocation=PeerLists(lists), without_list=WithoutList.REFUSE)
