@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from blessings import InvalidName, Name
 from blessings.jwt.encoding import from_base64url, json_object
@@ -24,6 +24,9 @@ MOST_KEPT = 32
 MOST_CALLS = 8
 # Half of what the cluster agent takes from a Pod, so that renewals have the rest.
 CALLS_PER_SECOND, CALLS_AT_ONCE = 0.5, 10
+
+# The name that a token is for, since an application may get another one, and its audiences.
+_Asked: TypeAlias = tuple[Name, tuple[str, ...]]
 
 
 class JwtSvidSource(Protocol):
@@ -55,7 +58,7 @@ class JwtSvids:
         self._now = now
         self._clock = clock
         self._kept: OrderedDict[tuple[str, ...], _Kept] = OrderedDict()
-        self._asking: dict[tuple[str, ...], asyncio.Task[_Kept]] = {}
+        self._asking: dict[_Asked, asyncio.Task[_Kept]] = {}
         self._calls = TokenBucket.full(CALLS_PER_SECOND, CALLS_AT_ONCE, clock())
 
     async def of(self, current: Identity, audiences: Sequence[str]) -> str:
@@ -75,16 +78,17 @@ class JwtSvids:
             raise
 
     def _call(self, current: Identity, key: tuple[str, ...]) -> asyncio.Task[_Kept]:
-        if (asking := self._asking.get(key)) is not None:
+        asked = current.name, key
+        if (asking := self._asking.get(asked)) is not None:
             return asking
         if len(self._asking) >= MOST_CALLS or self._calls.take(self._clock()):
             raise TooManyAsked("TooManyAsked", "too many JWT-SVIDs are asked for; try again")
-        task = self._asking[key] = asyncio.create_task(self._fetch(current, key))
-        task.add_done_callback(lambda done: self._done(key, done))
+        task = self._asking[asked] = asyncio.create_task(self._fetch(current, key))
+        task.add_done_callback(lambda done: self._done(asked, done))
         return task
 
-    def _done(self, key: tuple[str, ...], task: asyncio.Task[_Kept]) -> None:
-        del self._asking[key]
+    def _done(self, asked: _Asked, task: asyncio.Task[_Kept]) -> None:
+        del self._asking[asked]
         if not task.cancelled():
             task.exception()  # nobody may be left to look at it
 

@@ -15,9 +15,10 @@ _LOCK_FILE = ".lock"
 def take(directory: Path, flag: str) -> None:
     """Locks the directory as long as this process lives; the kernel frees it, also after `kill -9`.
 
-    The file stays, and is for the agent's own user: another user's process cannot hold it. Raises
-    SettingsError, with the `flag` that names the directory, when another process has it, or nothing can be
-    made there.
+    The file stays, and is for the agent's own user. A container that has the directory and runs as root or as
+    that user can hold the lock too, and so keep the agent out when it starts again: that hurts its own Pod
+    alone. Raises SettingsError, with the `flag` that names the directory, when another process has it, or
+    nothing can be made there.
     """
     path = directory / _LOCK_FILE
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import structlog
@@ -12,8 +11,10 @@ from pydantic import Field
 from cluster_agent.api.contract import MEDIA_TYPE, Answer, Body, refuses
 from cluster_agent.api.jwt import ETAG, IfNoneMatch
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
+from cluster_agent.api.shared_answer import SharedAnswer
 from cluster_agent.federation.bundles import MOST_BUNDLE_BYTES
 from cluster_agent.federation.federation import Federation
+from service.shared_answers import Readers
 
 _log = structlog.get_logger(__name__)
 TrustDomain = Annotated[str, Field(min_length=1, max_length=255, description="partner, or spiffe://partner")]
@@ -41,7 +42,7 @@ class FederationAnswer(Answer):
     bundles: dict[str, Bundle] = Field(description="trust domain → its bundle")
 
 
-def federation_routes(federation: Federation) -> APIRouter:
+def federation_routes(federation: Federation, readers: Readers) -> APIRouter:
     """`GET /v1/federated-bundles`, `POST /v1/federate-bundle` and `/v1/unfederate-bundle`."""
     router = APIRouter(route_class=CallerFirst)
 
@@ -61,7 +62,7 @@ def federation_routes(federation: Federation) -> APIRouter:
         tag = {"ETag": f'"{federation.state.version}"'}
         if if_none_match == tag["ETag"]:
             return Response(status_code=304, headers=tag)
-        return Response(json.dumps(described()), media_type=MEDIA_TYPE, headers=tag)
+        return SharedAnswer(federation.state.answer, readers, media_type=MEDIA_TYPE, headers=tag)
 
     @router.post(
         "/v1/federate-bundle",

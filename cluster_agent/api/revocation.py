@@ -7,18 +7,18 @@ from typing import Annotated, Any, Self
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import ConfigDict, Field, model_validator
-from starlette.types import Receive, Scope, Send
 
 from blessings import InvalidName, Name
 from cluster_agent.api.contract import MEDIA_TYPE, PRINTABLE, Answer, Body, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst, anybody
 from cluster_agent.api.secrets import NewSecretRequest
+from cluster_agent.api.shared_answer import SharedAnswer
 from cluster_agent.callers import Caller
-from cluster_agent.errors import BadRequest, NotFound, TooManyRequests
+from cluster_agent.errors import BadRequest, NotFound
 from cluster_agent.model import Application
 from cluster_agent.revocation.revoker import Revoker
 from cluster_agent.store.revocations import Revoked
-from service.shared_answers import ReaderLimits, Readers, parts_of
+from service.shared_answers import Readers
 
 MOST_ISSUERS = 64
 _ISSUER = "blessing name of the application"
@@ -37,31 +37,7 @@ Key = Annotated[
 IfNoneMatch = Annotated[str | None, Header(description="the ETag of the list that the caller has")]
 _PKIX_CRL = "application/pkix-crl"  # RFC 2585, section 4.2
 _BINARY = {"type": "string", "format": "binary"}
-_READERS = ReaderLimits(most=64, most_from_address=8, most_kept_bytes=64 << 20)
 _log = structlog.get_logger(__name__)
-
-
-class SharedAnswer(Response):
-    """An answer whose bytes all its readers share."""
-
-    def __init__(
-        self, content: bytes, readers: Readers, *, media_type: str, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(media_type=media_type, headers=headers)
-        self._content = content
-        self._readers = readers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """May raise TooManyRequests, before the answer begins."""
-        content = self._content
-        self.headers["content-length"] = str(len(content))
-        await self._readers.send(scope, send, (content,), parts_of(content), self.headers)
-
-
-def _too_many_readers() -> TooManyRequests:
-    return TooManyRequests(
-        "TooManyReaders", "too many clients read answers of this size now; try again", limit="readers"
-    )
 
 
 def _not_null(schema: dict[str, Any]) -> None:
@@ -139,10 +115,10 @@ class ListsAnswer(Answer):
     lists: list[ListAnswer]
 
 
-def revocation_routes(revoker: Revoker) -> APIRouter:
+def revocation_routes(revoker: Revoker, readers: Readers) -> APIRouter:
     """`POST /v1/revoke`, `/v1/reinstate`; `GET /v1/crl` and `/v1/crl/{issuer}`."""
     router = APIRouter(route_class=CallerFirst)
-    lists, readers = revoker.lists, Readers(_READERS, _too_many_readers)
+    lists = revoker.lists
 
     @router.post(
         "/v1/revoke",

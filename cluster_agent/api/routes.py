@@ -15,6 +15,7 @@ from cluster_agent.api.jwt import jwt_routes
 from cluster_agent.api.public import public_routes
 from cluster_agent.api.revocation import revocation_routes
 from cluster_agent.api.secrets import secret_routes
+from cluster_agent.api.shared_answer import shared_readers
 from cluster_agent.api.upstream import upstream_routes
 from cluster_agent.api.watch import watch_routes
 from cluster_agent.callers import Administrators
@@ -53,16 +54,17 @@ def routers(
     searched: Searched,
 ) -> list[APIRouter]:
     """`keeper` is None when the agent did not make the root itself, `beginnings` without an API server."""
+    readers = shared_readers()
     served = [
         public_routes(issuer.room, issuer.attestor),
         secret_routes(secrets, revoker, registrar.registry, serving),
         blessing_routes(issuer, metrics),
         jwt_routes(jwt, administrators, jwt_metrics),
-        federation_routes(federation),
+        federation_routes(federation, readers),
         claim_routes(claims),
         registry_routes(registrar),
         watch_routes(issuer, publications, administrators, beginnings),
-        revocation_routes(revoker),
+        revocation_routes(revoker, readers),
         upstream_routes(claims),
         inventory_routes(shown),
         audit_routes(searched),

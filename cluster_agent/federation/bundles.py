@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from blessings import InvalidBundle, InvalidKey, InvalidName, Name, TrustBundle
@@ -45,6 +46,11 @@ class FederatedBundles:
             raise NotFound("UnknownTrustDomain", f"there is no federated bundle of {trust_domain}")
         kept = {domain: one for domain, one in self.by_domain.items() if domain != str(trust_domain)}
         return FederatedBundles(self.version + 1, kept)
+
+    @cached_property
+    def answer(self) -> bytes:
+        """The answer to those who ask for the bundles; all of them share these bytes."""
+        return json.dumps({"version": self.version, "bundles": self.by_domain}).encode()
 
     def to_json(self) -> str:
         """The document for the store."""

@@ -55,7 +55,8 @@ class Federation:
             return
         if read.version != self.state.version:
             _log.info("federated bundles", version=read.version, trustDomains=list(read.by_domain))
-        self.state = read
+        if read != self.state:  # else readers keep sharing the bytes of its answer
+            self.state = read
 
     async def put(self, caller: Caller, trust_domain: str, bundle: object) -> None:
         """Adds the bundle of a trust domain, or replaces it. Raises Refusal."""

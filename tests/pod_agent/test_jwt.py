@@ -15,6 +15,7 @@ import pytest
 from spiffe._proto import workload_pb2, workload_pb2_grpc
 
 from blessings import Name, Principal, Roots, TrustBundle
+from blessings.jwt.encoding import from_base64url, json_object
 from blessings.jwt.keys import key_id_of, numbers_of
 from blessings.jwt.svid import claims_of, signed
 from pod_agent import listener
@@ -146,6 +147,21 @@ async def test_clients_that_ask_at_once_share_one_call(served: Served) -> None:
     served.issuer.gate.set()
     tokens = {await one for one in asking[1:]}
     assert len(tokens) == len(served.issuer.asked) == 1
+
+
+async def test_a_call_is_not_shared_with_one_that_was_made_under_another_name(served: Served) -> None:
+    served.issuer.gate = asyncio.Event()
+    before = asyncio.create_task(served.svids.of(identity(), ["db"]))
+    await until("a call", lambda: len(served.issuer.asked) == 1)
+    served.issuer.name = Name.parse("acme:other:web:web-1")
+    renamed = replace(identity(), version=2, name=served.issuer.name)
+    after = asyncio.create_task(served.svids.of(renamed, ["db"]))
+    await until("another call", lambda: len(served.issuer.asked) == 2, seconds=5)
+    served.issuer.gate.set()
+    claims = json_object(from_base64url((await after).split(".")[1]))
+    assert claims["sub"] == renamed.name.spiffe_id
+    with pytest.raises(Untrustworthy):
+        await before  # for the new name
 
 
 async def test_while_the_cluster_agent_is_away_a_token_is_used_to_its_end(served: Served) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
 from blessings import Authority, Name, Principal, Roots, TrustBundle, VerificationError, verify_blessing
 from blessings.jwt.keys import key_id_of, numbers_of
+from cluster_agent.api.federation import federation_routes
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, NotAuthenticated, NotFound, Refusal, StoreError
 from cluster_agent.federation.bundles import MOST_BUNDLE_BYTES, MOST_BYTES_IN_ALL, MOST_DOMAINS
@@ -19,6 +21,7 @@ from cluster_agent.federation.federation import Federation
 from cluster_agent.model import Application
 from cluster_agent.publications import PollingPace, Publications
 from cluster_agent.store.fleet import Share
+from service.shared_answers import PART_BYTES, ReaderLimits, Readers
 from tests.cluster_agent.audit.test_audit import shown
 from tests.cluster_agents import AgentUnderClock
 from tests.csrs import csr_of
@@ -212,3 +215,29 @@ async def test_attack_a_program_that_writes_to_the_database_adds_no_bundle(under
     await under.store.federation.replace(2, row)
     await under.federation.look()
     assert under.federation.state.by_domain == {}
+
+
+async def test_attack_readers_of_long_bundles_share_their_bytes_and_are_limited(
+    under: AgentUnderClock,
+) -> None:
+    for name in ("one", "two"):
+        keys = [{**jwk_of(Principal.create()), "x-more": "x" * 40_000}]
+        await under.federation.put(under.administrator(), name, {"keys": keys})
+    readers = Readers(
+        ReaderLimits(most=1, most_from_address=1, most_kept_bytes=1 << 20), lambda: PermissionError()
+    )
+    (route,) = [
+        one
+        for one in federation_routes(under.federation, readers).routes
+        if isinstance(one, APIRoute) and one.path == "/v1/federated-bundles"
+    ]
+    before = under.federation.state.answer
+    await under.federation.look()
+    assert under.federation.state.answer is before
+    assert len(before) > PART_BYTES
+    answer = await route.endpoint()
+    with (
+        readers.reading("", (bytes(PART_BYTES + 1),), lambda: None),
+        pytest.raises(PermissionError),
+    ):
+        await answer({"type": "http"}, None, None)
