@@ -19,7 +19,8 @@ from cluster_agent.store.audit_search import AuditSearch, Place, Wanted
 _MOST = 1000
 _DAY = timedelta(days=1)
 Limit = Annotated[int, Query(ge=1, le=_MOST, description="at most so many")]
-Seconds = Annotated[int | None, Query(ge=0, le=2**40, description="seconds since 1970, UTC")]
+_YEAR_9999 = 253_402_300_799  # the last second that Python has
+Seconds = Annotated[int | None, Query(ge=0, le=_YEAR_9999, description="seconds since 1970, UTC")]
 Act = Annotated[
     str | None, Query(max_length=64, pattern=r"^[a-z-]+$", description="blessing-issued, revoked, refused, …")
 ]
