@@ -69,7 +69,8 @@ class Connection(Served):
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused = False
-        self._http = _Http(H2Configuration(client_side=False, header_encoding="utf-8"))
+        # Every byte is a character of it. Of headers that are no UTF-8 h2 would raise an error of Python.
+        self._http = _Http(H2Configuration(client_side=False, header_encoding="latin-1"))
         limits = {
             SettingCodes.MAX_CONCURRENT_STREAMS: ADVERTISED_STREAMS,
             SettingCodes.MAX_HEADER_LIST_SIZE: _MOST_HEADER_BYTES,

@@ -12,6 +12,7 @@ from blessings import Blessing, BlessingStore, Pattern
 from blessings.jwt.keys import numbers_of
 from pod_agent.envoy.secrets import TYPE_URL
 from pod_agent.grpc.messages import bytes_field, text_field
+from tests.fuzz.listeners import agent_protocol_seeds, workload_api_seeds
 from tests.vectors.__main__ import FOLDER
 from tests.vectors.making import principal
 
@@ -52,9 +53,13 @@ _ENVOY_REQUEST = (
 )
 
 
+_MADE = {"agent-protocol": agent_protocol_seeds, "workload-api": workload_api_seeds}
+
+
 def seeds(target: str) -> list[bytes]:
     """Each input once, in an order that is always the same."""
-    found = [*_of_vectors(target), *(path.read_bytes() for path in sorted(CRASHES.glob(f"{target}-*")))]
+    made = _MADE[target]() if target in _MADE else _of_vectors(target)
+    found = [*made, *(path.read_bytes() for path in sorted(CRASHES.glob(f"{target}-*")))]
     return list(dict.fromkeys(found))
 
 

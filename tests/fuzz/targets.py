@@ -43,6 +43,7 @@ from blessings.profile.restrictions import parse as parse_restrictions
 from pod_agent.envoy.discovery import MOST_NAMES, Request
 from pod_agent.errors import GrpcError
 from pod_agent.workload.jwt import struct_of
+from tests.fuzz.listeners import agent_protocol, workload_api
 from tests.vectors.chains import ROOT_MADE
 from tests.vectors.making import NOW, principal
 
@@ -202,6 +203,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sealed-key": sealed_keys,
     "blessing-store": blessing_store,
     "envoy-request": envoy_request,
+    "agent-protocol": agent_protocol,
+    "workload-api": workload_api,
     "jwt-svid": jwt_svid,
     "jwk": jwk,
 }

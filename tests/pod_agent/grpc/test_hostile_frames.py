@@ -195,6 +195,20 @@ async def test_attack_a_header_that_unpacks_to_megabytes_ends_the_connection(ser
     await client.lost()
 
 
+async def test_attack_a_header_that_is_no_text_is_a_header_like_any_other() -> None:
+    async with serving() as running:
+        reader, writer = await asyncio.open_unix_connection(running.path)
+        sent = [(name.encode(), value.encode()) for name, value in headers("/test.Calls/Echo")]
+        block = Encoder().encode([*sent, (b"odd", b"\xc2 \xff")])
+        call = frame(HEADERS, END_HEADERS, 1, block) + frame(DATA, END_STREAM, 1, framed(b"hello"))
+        writer.write(PREFACE + frame(SETTINGS, 0, 0) + call)
+        found = b""
+        while b"hello" not in found:
+            found += (part := await reader.read(1000))
+            assert part, found
+        writer.close()
+
+
 async def test_attack_streams_reset_at_once_leave_nothing(server: GrpcServer) -> None:
     client = Client(server)
     with bounded(3):
