@@ -219,6 +219,15 @@ async def test_attack_a_trailer_without_end_ends_the_connection(asked: str) -> N
         await until("its end", lambda: served.shares.connections == 0)
 
 
+async def test_a_refused_request_that_goes_on_as_no_http_is_answered_once() -> None:
+    async with connected() as served:
+        served.send(
+            b"POST /mutate HTTP/1.1\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+        )
+        assert await served.reason() == (415, "UnsupportedMediaType")
+        assert await served.is_ended()
+
+
 async def test_a_body_that_does_not_come_in_time_is_refused_and_its_bytes_are_given_back() -> None:
     async with connected() as served:
         served.send(post(b"{" + b" " * 90_000, length=100_000))
