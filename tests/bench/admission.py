@@ -1,12 +1,14 @@
 """What an admission costs: alone, over HTTPS beside nginx, and as the API server sees it.
 
-    python -m tests.bench.admission [--seconds 5] [--pods 2000] [--creators 1]
+    python -m tests.bench.admission [--seconds 5] [--rounds 3] [--pods 2000] [--creators 1]
                                     [--only pure|https|pods] [--python …/bin/python]
 
 1. The decision, beside reading the same review's JSON, which nobody can do without.
 2. The program, over kept-alive HTTPS connections that send a usual Pod's review, which is injected; in turns
    with it nginx, with the same answer as a file. Client and server share one core. `cpu µs` is the server's
-   own processor time for a request, which a busy machine changes less than its rate.
+   own processor time for a request, which a busy machine changes less than its rate. The medians of several
+   rounds are shown. With the interpreter of an environment that has what the image has (`uv sync --extra
+   webhook`), the memory is that of the image.
 3. Pods created through a real API server: its own histogram of how long the webhook took. With more than one
    creator, what it shows is how long everything waits for the processor.
 
@@ -23,9 +25,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,7 @@ _METRIC = "apiserver_admission_webhook_admission_duration_seconds"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.admission")
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement over HTTPS")
+    parser.add_argument("--rounds", type=int, default=3, help="in which nginx and the program take turns")
     parser.add_argument("--pods", type=int, default=2000)
     parser.add_argument("--creators", type=int, default=1, help="that create Pods at once")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the program over HTTPS")
@@ -60,7 +64,7 @@ def main() -> None:
     if arguments.only in (None, "pure"):
         pure()
     if arguments.only in (None, "https"):
-        over_https(arguments.seconds, arguments.python)
+        over_https(arguments.seconds, arguments.rounds, arguments.python)
     if arguments.only in (None, "pods"):
         through_an_api_server(arguments.pods, arguments.creators)
 
@@ -84,7 +88,7 @@ def pure() -> None:
         print(f"{name:<10}{len(body):>9}{reading:>10.3f}{middle:>10.3f}{slow:>9.3f}{middle / reading:>7.1f}")
 
 
-def over_https(seconds: int, python: str) -> None:
+def over_https(seconds: int, rounds: int, python: str) -> None:
     if not https_load.is_available():
         print("over HTTPS: not measured, apt-get install nginx-light nghttp2-client", file=sys.stderr)
         return
@@ -102,20 +106,29 @@ def over_https(seconds: int, python: str) -> None:
         print(f"\n{body.stat().st_size} bytes asked, {len(answer)} answered; client and server on one core")
         print(f"{'server':<10}{'conns':>6}{'a second':>10}{'p50 ms':>8}{'p99 ms':>8}{'cpu µs':>8}")
         for connections in _CONNECTIONS:
-            peer = _printed(nginx, body, connections, seconds)
-            own = _printed(ours, body, connections, seconds)
-            print(f"{'ratio':<10}{connections:>6}{own.rate / peer.rate:>10.3f}")
+            peers, owns = _in_turns((nginx, ours), body, connections, seconds, rounds)
+            ratios = [own.rate / peer.rate for own, peer in zip(owns, peers, strict=True)]
+            print(f"{'ratio':<10}{connections:>6}{statistics.median(ratios):>10.3f}")
         print(f"resident memory of the webhook: {_resident_mebibytes(ours):.0f} MiB")
 
 
-def _printed(server: Server, body: Path, connections: int, seconds: int) -> Load:
-    https_load.load(server, body, connections, 1)  # to warm up
-    done = https_load.load(server, body, connections, seconds)
-    print(
-        f"{server.name:<10}{connections:>6}{done.rate:>10.0f}"
-        f"{done.middle:>8.3f}{done.slow:>8.3f}{done.processor:>8.1f}"
-    )
-    return done
+def _in_turns(
+    servers: Sequence[Server], body: Path, connections: int, seconds: int, rounds: int
+) -> list[list[Load]]:
+    """The loads of each server, whose medians it prints."""
+    for server in servers:
+        https_load.load(server, body, connections, 1)  # to warm up
+    turns = [[https_load.load(one, body, connections, seconds) for one in servers] for _ in range(rounds)]
+    loads = [list(of_server) for of_server in zip(*turns, strict=True)]
+    for server, done in zip(servers, loads, strict=True):
+        rate, middle, slow, processor = (
+            statistics.median(getattr(load, field.name) for load in done) for field in fields(Load)
+        )
+        print(
+            f"{server.name:<10}{connections:>6}{rate:>10.0f}{middle:>8.3f}{slow:>8.3f}{processor:>8.1f}",
+            flush=True,
+        )
+    return loads
 
 
 def through_an_api_server(count: int, creators: int) -> None:

@@ -85,10 +85,10 @@ def load(server: Server, body: Path, connections: int, seconds: int) -> Load:
 
 @contextmanager
 def webhook(directory: Path, chain: Path, key: Path, python: str) -> Iterator[Server]:
-    """The program, with its log in a file."""
+    """The program, as the image runs it, with its log in a file."""
     port, log = free_port(), directory / "webhook.log"
     command = [
-        *(python, "-m", "webhook", "--host", "127.0.0.1", "--port", str(port)),
+        *(python, "-OO", "-m", "webhook", "--host", "127.0.0.1", "--port", str(port)),
         *("--pod-agent-image", "registry.example/pod-agent:1", "--reconcile", "false"),
         *("--tls-certificate-file", str(chain), "--tls-key-file", str(key)),
     ]
