@@ -19,8 +19,8 @@ _ADVICE = {
     AdmissionReason.MIRROR_POD: "make it a Pod of the API server: the kubelet made this one from a file",
     AdmissionReason.DISABLED_BY_LABEL: f"remove the label {INJECT_LABEL}={DISABLED} from the Pod template",
     AdmissionReason.WINDOWS_POD: "there is no pod agent for Windows",
-    AdmissionReason.HOST_NETWORK: f"label the Pod template {INJECT_LABEL}={ENABLED}, if one such Pod "
-    "a node is enough",
+    AdmissionReason.HOST_NETWORK: f"label the Pod template {INJECT_LABEL}={ENABLED}, unless the cluster "
+    "needs it to start",
     AdmissionReason.INVALID_LABEL: f"set the label {INJECT_LABEL} to {ENABLED} or {DISABLED}, or remove it",
     AdmissionReason.INVALID_ANNOTATION: "correct the annotation (docs/settings.md, In your manifests)",
     AdmissionReason.CONTAINER_CLASH: _RENAME,
