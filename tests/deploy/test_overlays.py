@@ -27,8 +27,14 @@ CONFIGURATION = "vanadium-webhook"
 
 
 def kustomizations(folder: str) -> list[str]:
-    found = (path.parent for path in (DEPLOY / folder).rglob("kustomization.yaml"))
-    return sorted(str(path.relative_to(DEPLOY)) for path in found)
+    """Those that are applied, or added to one that is; not those that only transform others."""
+    found = (path for path in (DEPLOY / folder).rglob("kustomization.yaml"))
+    kind = {"overlays": "Kustomization", "components": "Component"}[folder]
+    return sorted(
+        str(path.parent.relative_to(DEPLOY))
+        for path in found
+        if yaml.safe_load(path.read_text())["kind"] == kind
+    )
 
 
 def components_of(part: str) -> list[str]:
