@@ -5,8 +5,9 @@
     pod-agent-probe /metrics    prints what is served at that path
 
 A kubelet starts it in the pod agent's container, so that no proxy or network policy is on the way, and
-within that container's memory limit. It runs without `site` and imports only what starts at once: 10 ms of
-CPU, where Python with `site` and `socket` takes 50, and a pod agent's own imports 250.
+within that container's memory limit. It runs without `site` and imports only what starts at once: in the
+image it takes 16 ms of CPU, and 3 MiB for a moment, where a pod agent's own imports would take 220 ms and
+17 MiB.
 """
 
 from __future__ import annotations
