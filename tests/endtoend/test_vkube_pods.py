@@ -88,6 +88,9 @@ def test_preflight_foresees_and_changes_nothing(installed: Installation, namespa
     assert [one["metadata"]["resourceVersion"] for one in before["items"]] == [
         one["metadata"]["resourceVersion"] for one in after["items"]
     ]
+    replayed = called("preflight", "--upgrade", namespace, *flags(installed), "-o", "json")
+    assert (replayed.code, json.loads(replayed.stdout)["items"]) == (0, [])
+    assert "expected a namespace" in vkube("preflight", *flags(installed), ends=2)
     assert "there is no namespace nowhere" in vkube("preflight", "nowhere", *flags(installed), ends=1)
     excluded = called("preflight", "kube-system", *flags(installed), "-o", "json")
     assert all(one["result"] == "skipped" for one in json.loads(excluded.stdout)["items"])
@@ -176,6 +179,16 @@ def test_restart_rolls_the_deployments_whose_pods_lack_an_identity(installed: In
         return {one["metadata"]["labels"]["app"] for one in new} == {"web", "alone"}
 
     wait_for("Pods with the pod agent", injected, 120)
+    # The webhook of these tests injects another image than its Deployment's settings name.
+    replayed = called("preflight", "--upgrade", name, *flags(installed), "-o", "json")
+    rows = {one["workload"]: one for one in json.loads(replayed.stdout)["items"]}
+    assert (replayed.code, rows[f"{name}/replicaset/alone"]["result"]) == (0, "changed")
+    assert "vanadium-pod-agent.image" in str(rows[f"{name}/deployment/web"]["changes"])
+    outdated = vkube("restart", name, "--outdated", "--dry-run", *flags(installed)).splitlines()
+    assert "deployment/web would be restarted" in outdated
+    assert vkube("restart", name, "--dry-run", *flags(installed)).splitlines() == [
+        "deployment/web would be restarted"
+    ]
     installed.kubectl("delete", "namespace", name, "--wait=false")
 
 
@@ -191,7 +204,7 @@ def test_what_inject_prints_is_what_the_webhook_would_do(
     (ours,), (theirs,) = printed["spec"]["initContainers"], admitted["spec"]["initContainers"]
     # The webhook of these tests has other flags than its Deployment: image and URL.
     assert [one["name"] for one in ours["env"]] == [one["name"] for one in theirs["env"]]
-    for field in ("name", "ports", "resources", "volumeMounts", "securityContext", "restartPolicy"):
+    for field in ("name", "resources", "volumeMounts", "securityContext", "restartPolicy"):
         assert ours[field] == theirs[field]
     # What is injected already is accepted, and not injected again.
     again = reached.create(f"/api/v1/namespaces/{namespace}/pods", printed, dryRun="All")

@@ -11,10 +11,39 @@ from vkube.workloads.template import COLLECTIONS, Object
 
 def workloads(cluster: Cluster, namespace: str) -> Iterator[Template]:
     """The Pod of each workload, by kind. Raises ClusterError, UnreachableError."""
+    for template, _ in _found(cluster, namespace):
+        yield template
+
+
+def workloads_with_pods(cluster: Cluster, namespace: str) -> Iterator[tuple[Template, list[Object]]]:
+    """The same, each with its Pods in the cluster that have not ended, oldest first."""
+    between = {
+        one["metadata"]["uid"]: controller
+        for kind in ("ReplicaSet", "Job")
+        for one in cluster.items(COLLECTIONS[kind].format(namespace))
+        if (controller := _controller(one)) is not None
+    }
+    live: dict[str, list[Object]] = {}
+    for pod in sorted(
+        pods(cluster, namespace), key=lambda one: str(one["metadata"].get("creationTimestamp"))
+    ):
+        uid = _controller(pod) or pod["metadata"]["uid"]
+        live.setdefault(between.get(uid, uid), []).append(pod)
+    for template, one in _found(cluster, namespace):
+        yield template, live.get(one["metadata"]["uid"], [])
+
+
+def _found(cluster: Cluster, namespace: str) -> Iterator[tuple[Template, Object]]:
     for kind, path in COLLECTIONS.items():
         for one in cluster.items(path.format(namespace)):
             if owner(one) is None and (template := Template.of({**one, "kind": kind}, namespace)) is not None:
-                yield template
+                yield template, one
+
+
+def _controller(one: Object) -> str | None:
+    """The uid of an object's controller; None without one."""
+    references = one["metadata"].get("ownerReferences") or []
+    return next((str(each["uid"]) for each in references if each.get("controller")), None)
 
 
 def pods(cluster: Cluster, namespace: str | None, **query: object) -> Iterator[Object]:

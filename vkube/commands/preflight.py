@@ -13,13 +13,14 @@ from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.limits import beyond_limit_ranges, beyond_quotas
 from vkube.admission.pod_security import LEVEL_LABEL, violations
+from vkube.admission.replay import as_written, image_changes
 from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
 from vkube.connection.cluster import STRATEGIC_MERGE_PATCH, Cluster
-from vkube.errors import ClusterError, NotFoundError
+from vkube.errors import ClusterError, NotFoundError, UsageError
 from vkube.output.documents import Column, Listing
 from vkube.output.lines import note, result, warning
 from vkube.workloads.template import COLLECTIONS
@@ -45,25 +46,39 @@ _LISTING = Listing(
 
 def preflight(parser: argparse.ArgumentParser) -> Run:
     """Show what the label vanadium.io/inject=enabled would do to every workload of a namespace: injected,
-    skipped or refused, why, and what to do. Nothing is changed or restarted. Ends with 4 when a workload
-    would be refused."""
-    parser.add_argument("namespace", help="the namespace")
+    skipped or refused, why, and what to do. With --upgrade: what the webhook of vkube's own version, with the
+    image of vkube.cfg, would do to the Pods of workloads in labelled namespaces, compared with what they
+    have. Nothing is changed or restarted. Ends with 4 when a workload would be refused, or would lose its
+    identity."""
+    parser.add_argument(
+        "namespace", nargs="?", help="the namespace; with --upgrade all labelled ones by default"
+    )
+    parser.add_argument("--upgrade", action="store_true", help="replay the upgrade to vkube's own version")
+    shared.manifests(parser, required=False)
     shared.output(parser)
     shared.cluster(parser)
     return _preflight
 
 
 def restart(parser: argparse.ArgumentParser) -> Run:
-    """Roll the workloads of a namespace whose Pods lack an identity that they would get now. Deployments,
-    StatefulSets and DaemonSets roll as they are configured to; other Pods with a controller are evicted,
-    which a PodDisruptionBudget can refuse. Pods without a controller are named and left alone."""
+    """Roll the workloads of a namespace whose Pods lack an identity that they would get now; with --outdated
+    also those whose pod agent has another image than a new Pod's would have. Deployments, StatefulSets and
+    DaemonSets roll as they are configured to; other Pods with a controller are evicted, which a
+    PodDisruptionBudget can refuse. Pods without a controller are named and left alone."""
     parser.add_argument("namespace", help="the namespace")
+    parser.add_argument("--outdated", action="store_true", help="also where the pod agent is another version")
     parser.add_argument("--dry-run", action="store_true", help="print what would be restarted")
     shared.cluster(parser)
     return _restart
 
 
 def _preflight(options: argparse.Namespace) -> int:
+    if options.upgrade:
+        from vkube.commands.upgrade_replay import run
+
+        return run(options)
+    if options.namespace is None or options.filename:
+        raise UsageError("expected a namespace, or --upgrade with a namespace, with -f FILE, or with neither")
     with Cluster.of(options) as cluster:
         namespace, in_force = _namespace(cluster, options.namespace), rules(cluster)
         settings, limits = settings_of(cluster), _items(cluster, options.namespace, "limitranges")
@@ -151,7 +166,7 @@ def _restart(options: argparse.Namespace) -> int:
     done: set[tuple[str, str]] = set()
     left = 0
     with Cluster.of(options) as cluster:
-        for pod in lacking(cluster, options.namespace):
+        for pod in lacking(cluster, options.namespace, outdated=options.outdated):
             kind, name = _restartable(cluster, options.namespace, pod)
             if (kind, name) in done:
                 continue
@@ -164,21 +179,25 @@ def _restart(options: argparse.Namespace) -> int:
             else:
                 left += not _restarted(cluster, options.namespace, kind, name)
     if not done:
-        note(f"every Pod of {options.namespace} that can have an identity has one")
+        more = ", of the current version" if options.outdated else ""
+        note(f"every Pod of {options.namespace} that can have an identity has one{more}")
     return ExitCode.FINDINGS if left else ExitCode.DONE
 
 
-def lacking(cluster: Cluster, namespace: str) -> Iterator[dict[str, Any]]:
-    """The Pods without the pod agent that would get it, if they were created now."""
+def lacking(cluster: Cluster, namespace: str, *, outdated: bool = False) -> Iterator[dict[str, Any]]:
+    """The Pods without the pod agent that would get it, if they were created now; if asked for, also those
+    with an outdated one."""
     described, in_force, settings = _namespace(cluster, namespace), rules(cluster), settings_of(cluster)
     for pod in pods(cluster, namespace):
-        template = Template.of(pod, namespace)
-        if template is None or is_injected(pod):
+        written = as_written(pod) if is_injected(pod) else pod
+        template = Template.of(written, namespace)
+        if template is None or (is_injected(pod) and not outdated):
             continue
         unasked = in_force.why_not_called(described, pod)
         if unasked is not None:
             raise ClusterError(unasked)
-        if judge(template.pod, settings, in_force.volumes, described).served:
+        judgement = judge(template.pod, settings, in_force.volumes, described)
+        if judgement.served and (not is_injected(pod) or image_changes(judgement, pod)):
             yield pod
 
 
