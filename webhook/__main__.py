@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import logging
+import secrets
 import signal
+import socket
 import ssl
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import uvicorn
 
+from certs.api_server import BoundedApiClient
 from service import logs, structlog_lines
 from service.certificate_ends import CertificateEnds
 from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
@@ -27,10 +31,13 @@ from service.version import print_version_if_asked
 from webhook.answers import Answers
 from webhook.api_servers import ApiServers
 from webhook.certificate_keeper import CertificateKeeper
+from webhook.healer.diagnosis import Physician
+from webhook.healer.healer import Healer
+from webhook.healer.lease import Lease
 from webhook.kubelets import Kubelets
 from webhook.kubernetes_clients import connect, description
 from webhook.lines import Lines
-from webhook.metrics import CaBundleMetrics, Metrics, NoticeMetrics
+from webhook.metrics import CaBundleMetrics, HealerMetrics, Metrics, NoticeMetrics
 from webhook.namespace_defaults import NamespaceDefaults
 from webhook.notices.writer import Notices
 from webhook.reconciler.agent_secrets import AgentSecrets
@@ -138,7 +145,35 @@ def _cluster_tasks(
         kubelets.task(api),
         notices.task(api),
         *reconciler.tasks(),
+        *_healing(settings, api, reconciler, metrics, kubelets, notices, defaults),
     ]
+
+
+def _healing(
+    settings: Settings,
+    api: BoundedApiClient,
+    reconciler: Reconciler,
+    metrics: Metrics,
+    kubelets: Kubelets,
+    notices: Notices,
+    defaults: NamespaceDefaults,
+) -> list[Task]:
+    """The healer's task, where it is asked for."""
+    if settings.heal == "off":
+        return []
+    holder = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    oldest = settings.oldest_pod_agent()
+    healer = Healer(
+        api,
+        Lease(api, settings.namespace, holder, clock=time.monotonic),
+        lambda: reconciler.cluster.namespaces() - settings.left_alone(),
+        lambda: Physician(defaults.of, kubelets.support, oldest),
+        is_dry_run=settings.heal == "dry-run",
+        per_minute=settings.heal_per_minute,
+        notices=notices,
+        metrics=HealerMetrics(metrics.registry),
+    )
+    return [healer.task()]
 
 
 def _now() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -130,6 +130,46 @@ class NoticeMetrics:
     def event(self, result: str) -> None:
         """Counts one: Written, Failed or Dropped."""
         self._events.labels(result).inc()
+
+
+class HealerMetrics:
+    """What the healer found, and did. Only the replica that has its Lease shows any."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._found = Gauge(
+            "vanadium_webhook_healer_pods",
+            "Pods that are to be made again, by cause: Missing, they have no identity; Outdated, "
+            "their pod agent is no longer supported.",
+            ["cause"],
+            registry=registry,
+        )
+        self._left = Gauge(
+            "vanadium_webhook_healer_left",
+            "Pods without an identity that the healer leaves as they are for now, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._evictions = Counter(
+            "vanadium_webhook_healer_evictions",
+            "Evictions by result; Budget: a PodDisruptionBudget permitted none.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("Evicted", "DryRun", "Budget", "Changed", "Failed"):
+            self._evictions.labels(result)
+
+    def surveyed(self, found: Mapping[str, int], left: Mapping[str, int]) -> None:
+        """States what the last survey found."""
+        self._found.clear()
+        self._left.clear()
+        for cause, count in found.items():
+            self._found.labels(cause).set(count)
+        for reason, count in left.items():
+            self._left.labels(reason).set(count)
+
+    def evicted(self, result: str) -> None:
+        """Counts one eviction, or attempt."""
+        self._evictions.labels(result).inc()
 
 
 class CaBundleMetrics:

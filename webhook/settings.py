@@ -25,6 +25,7 @@ from webhook.sidecar import USER, Configuration
 PREFIX = "VANADIUM_WEBHOOK_"
 LogLevel = Literal["debug", "info", "warning", "error"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+Healing = Literal["off", "dry-run", "on"]
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
@@ -114,6 +115,18 @@ class Settings(BaseSettings):
         None, description="true or false; default: where every kubelet is of Kubernetes 1.29 or newer"
     )
 
+    heal: Healing = Field(
+        "off",
+        description="evict Pods that lack an identity which they could have; dry-run only tells; needs the "
+        "rights of deploy/components/healer",
+    )
+    heal_per_minute: float = Field(30, gt=0, le=6000, description="evictions a minute, in all namespaces")
+    heal_older_than: str = Field(
+        "",
+        pattern=r"^(\d{1,4}\.\d{1,4}\.\d{1,4})?$",
+        description="also Pods whose pod agent's image has the tag of an older version than this",
+    )
+
     @field_validator("cluster_agent_url")
     @classmethod
     def _is_https(cls, value: str) -> str:
@@ -153,6 +166,13 @@ class Settings(BaseSettings):
     def api_server_networks(self) -> list[Network]:
         """Where API servers call from, beside what the API server itself states."""
         return networks(self.api_server_addresses)
+
+    def oldest_pod_agent(self) -> tuple[int, int, int] | None:
+        """The oldest supported version of the pod agent; None: each is."""
+        if not self.heal_older_than:
+            return None
+        major, minor, patch = map(int, self.heal_older_than.split("."))
+        return major, minor, patch
 
     def left_alone(self) -> frozenset[str]:
         """The namespaces whose Pods never get an identity."""

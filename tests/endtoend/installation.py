@@ -259,13 +259,13 @@ def serving_files(control_plane: ControlPlane, directory: Path) -> Path:
 
 
 @contextmanager
-def program(module: str, logs: Path, **settings: object) -> Iterator[None]:
+def program(module: str, logs: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
     """One of ours with these flags, underscores for dashes, until the end of the block."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with (logs / f"{module}.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", module, *flags], stderr=log, cwd=CHECKOUT)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
