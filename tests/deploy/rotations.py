@@ -145,8 +145,10 @@ class Rotating:
         return connect(self._control_plane.kubeconfig)
 
     def _ca_bundle(self, api: BoundedApiClient) -> str:
-        (entry,) = api.json("GET", _CONFIGURATION)["webhooks"]
-        return base64.b64decode(entry["clientConfig"].get("caBundle", "")).decode()
+        """Of every entry; empty where they differ."""
+        entries = api.json("GET", _CONFIGURATION)["webhooks"]
+        bundles = {entry["clientConfig"].get("caBundle", "") for entry in entries}
+        return base64.b64decode(bundles.pop()).decode() if len(bundles) == 1 else ""
 
     def _create(self, api: BoundedApiClient) -> str | None:
         """Why the Pod was not injected; None when it was."""

@@ -26,12 +26,15 @@ def entry(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def test_only_creations_in_namespaces_reach_it_by_whatever_version(entry: dict[str, Any]) -> None:
+def test_only_new_pods_and_new_ephemeral_containers_reach_it_by_whatever_version(
+    entry: dict[str, Any],
+) -> None:
     (rule,) = entry["rules"]
     assert (rule["apiGroups"], rule["apiVersions"], rule["scope"]) == ([""], ["v1"], "Namespaced")
-    assert rule["operations"] == ["CREATE"]
-    assert "*" not in "".join(rule["resources"])
-    assert "pods/status" not in rule["resources"]
+    assert (rule["operations"], rule["resources"]) in (
+        (["CREATE"], ["pods"]),
+        (["UPDATE"], ["pods/ephemeralcontainers"]),
+    )
     assert entry["matchPolicy"] == "Equivalent"
 
 
@@ -43,9 +46,14 @@ def test_nothing_of_the_cluster_and_nothing_of_our_own_reaches_it(entry: dict[st
     assert set(left_out["values"]) == CLUSTER_NAMESPACES | {"vanadium-system"}
 
 
-def test_mirror_pods_are_left_out_before_any_call(entry: dict[str, Any]) -> None:
-    conditions = {one["name"]: one["expression"] for one in entry["matchConditions"]}
-    assert "kubernetes.io/config.mirror" in conditions["not-a-mirror-pod"]
+def test_mirror_pods_and_what_is_added_to_pods_without_sockets_are_left_out_before_any_call() -> None:
+    conditions = {
+        (entry["rules"][0]["resources"][0], one["name"]): one["expression"]
+        for entry in entries()
+        for one in entry["matchConditions"]
+    }
+    assert "kubernetes.io/config.mirror" in conditions["pods", "not-a-mirror-pod"]
+    assert "'vanadium-socket'" in conditions["pods/ephemeralcontainers", "with-sockets"]
 
 
 def test_it_has_five_seconds_no_side_effects_and_a_second_call_after_later_webhooks(
