@@ -1,10 +1,12 @@
-"""From the creation of a Pod to its first blessing, on a real node: `python -m tests.bench.pod_start`.
+"""From the creation of a Pod to its identity, on a real node: `python -m tests.bench.pod_start`.
 
-Fifty Pods, one after the other, each split by stage; in turn with each, the same Pod without identity: what
-Kubernetes itself takes. Then the memory of a pod agent's container as its control group counts it, before and
-after its first client of the Workload API.
+Fifty Pods, one after the other, each split by stage, to the pod agent's first blessing; in turn with each,
+the same Pod with a volume, to the kubelet's file, and without identity: what Kubernetes itself takes. Then
+the memory of a pod agent's container as its control group counts it, before and after its first client of
+the Workload API.
 
-Times are those of who did the work: the API server's audit log, containerd's log, the pod agent's log.
+Times are those of who did the work: the API server's audit log, containerd's log, the pod agent's log, and
+the time at which the kubelet wrote the file.
 """
 
 from __future__ import annotations
@@ -16,19 +18,27 @@ import re
 import statistics
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.cluster.cgroups import memory_of
 from tests.cluster.cluster import Parts, cluster_parts, running_cluster
-from tests.cluster.installation import POD_AGENT, container_status, execute, install
+from tests.cluster.installation import (
+    POD_AGENT,
+    container_status,
+    container_statuses,
+    execute,
+    install,
+    wait_until_kubelets_can,
+)
 from tests.cluster.node import Node
-from tests.cluster.workloads import PRINT_ID, namespace, pod
+from tests.cluster.workloads import PRINT_ID, delivered, namespace, pod
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
 
 PLACE = "bench"
 DISABLED = {"vanadium.io/inject": "disabled"}
+_WRITTEN = "import os; print(os.stat(os.environ['VANADIUM_CREDENTIAL_FILE']).st_mtime)"
 STAGES = (
     ("admitted and stored", "received", "stored"),
     ("scheduled", "stored", "scheduled"),
@@ -36,8 +46,10 @@ STAGES = (
     ("pod agent's container started", "sandbox", "container"),
     ("pod agent listens", "container", "listening"),
     ("blessed", "listening", "blessed"),
+    ("the kubelet wrote the file", "scheduled", "file"),
     ("application started", "sandbox", "application"),
     ("FROM CREATION TO FIRST BLESSING", "received", "blessed"),
+    ("FROM CREATION TO THE KUBELET'S FILE", "received", "file"),
     ("FROM CREATION TO THE APPLICATION'S START", "received", "application"),
 )
 Times = dict[str, datetime]
@@ -68,32 +80,42 @@ def main() -> None:
         # Where the kernel has not read the image's files, they count for the first replica of the node.
         node.machine.run(sys.executable, "-c", FORGET)
         first = measure_memory(kubectl, node, "first")
-        with_identity, without = [], []
+        wait_until_kubelets_can(kubectl, PLACE)
+        with_identity, by_volume, without = [], [], []
         for number in range(count):
             with_identity.append(started(kubectl, node, f"with-{number}", {}))
+            by_volume.append(started(kubectl, node, f"volume-{number}", {}, delivery="volume"))
             without.append(started(kubectl, node, f"without-{number}", DISABLED))
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        print(f"{count} Pods of each kind, in turn                with identity       without")
-        print(f"{'milliseconds':44}    p50    p95    p50    p95")
+        print(f"{count} Pods of each kind, in turn              with pod agent   with a volume       without")
+        print(f"{'milliseconds':44}    p50    p95    p50    p95    p50    p95")
         for what, begin, end in STAGES:
-            report(what, begin, end, with_identity, without)
+            report(what, begin, end, with_identity, by_volume, without)
         last = measure_memory(kubectl, node, "last")
         print("\nthe pod agent's container (cgroup), MiB   working set  anonymous       peak")
         for which, figures in {"first replica on the node": first, "later replica": last}.items():
             for when, memory in figures.items():
                 print(f"{which + ', ' + when:42} {memory}")
+        print("with a volume there is no container beside the application: 0")
 
 
-def started(kubectl: Kubectl, node: Node, name: str, labels: dict[str, str]) -> Times:
+def started(
+    kubectl: Kubectl, node: Node, name: str, labels: dict[str, str], *, delivery: str = "sidecar"
+) -> Times:
     """Creates a Pod, waits until it is ready, and reads when each stage was reached."""
-    kubectl("create", "-f", "-", stdin=json.dumps(pod(PLACE, name, {}, **labels)))
+    made = delivered(pod(PLACE, name, {}, **labels), delivery)
+    kubectl("create", "-f", "-", stdin=json.dumps(made))
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, "--timeout=60s")
     found = kubectl.get("pod", name, "-n", PLACE)
     times = audited(node.control_plane.audit_log, name)
     log = node.log_of("containerd")
     times["sandbox"] = logged(log, rf'RunPodSandbox for name:\\"{name}\\".* returns sandbox id')
     identifiers = {"application": container_status(found, "app")["containerID"]}
-    if not labels:
+    if delivery == "volume":
+        assert len(container_statuses(found)) == 1, "nothing runs beside the application"
+        written = kubectl("exec", "-n", PLACE, name, "--", "python", "-c", _WRITTEN).stdout
+        times["file"] = datetime.fromtimestamp(float(written), UTC)
+    elif not labels:
         identifiers["container"] = container_status(found, POD_AGENT)["containerID"]
         lines = kubectl("logs", "-n", PLACE, name, "-c", POD_AGENT).stdout.splitlines()
         events = {line["event"]: datetime.fromisoformat(line["timestamp"]) for line in map(json.loads, lines)}
