@@ -32,7 +32,6 @@ from cluster_agent.monitoring.certificates import certificate_ends, seconds_unti
 from cluster_agent.monitoring.event_metrics import EventMetrics
 from cluster_agent.monitoring.jwt_metrics import JwtMetrics
 from cluster_agent.monitoring.metrics import FleetMetrics, Metrics, MountedMetrics
-from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
 from cluster_agent.monitoring.tracing_settings import traces_are_wanted
 from cluster_agent.program.attestor import attestation
 from cluster_agent.program.jwt import discovery, jwt_key_keeper, jwt_tasks
@@ -239,8 +238,9 @@ async def _run(settings: Settings) -> None:
                     every(5, "pods", follow, "Pods not watched; nothing is revoked for it"),
                     every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
-            seen = PodRequestMetrics(metrics.registry)
-            tasks += pod_request_tasks(settings, attested.api, store, replicas, refusals, seen, watches)
+            tasks += pod_request_tasks(
+                settings, attested.api, store, replicas, keeper, refusals, metrics, watches
+            )
             supervisor = Supervisor(tasks)
             ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor, public)
             TaskMetrics(metrics.registry, "cluster_agent", supervisor)

@@ -16,6 +16,9 @@ from typing import Protocol
 from cluster_agent.model import Issuance
 from cluster_agent.store import Share, Store
 
+# The publication that also replicas without a pod agent get, by their kubelets.
+ROOTS = "roots"
+
 
 class Publication(Protocol):
     """A document whose version counts upwards from 1; 0 means that a replica has none."""
@@ -98,7 +101,7 @@ class Publications:
     async def count(self) -> None:
         """Counts again which replicas have which version. May raise Unavailable."""
         self._shares = {
-            kind: await self._store.fleet.share(kind, one.required, self._now())
+            kind: await self._store.fleet.share(kind, one.required, self._now(), volumes=kind == ROOTS)
             for kind, one in self.by_kind.items()
         }
 

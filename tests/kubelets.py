@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from blessings import Principal
 from tests.controlplane.control_plane import ControlPlane
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
@@ -111,12 +112,20 @@ class Kubelets:
             headers=as_node(pod["spec"]["nodeName"]) if by is None else as_user(by),
         )
 
-    def asked(self, pod: dict[str, Any], *, key: Key | None = None, **changes: Any) -> dict[str, Any]:
-        """The request that a node made."""
-        answer = self.ask(pod, key=key, **changes)
+    def asked(
+        self, pod: dict[str, Any], *, key: Key | None = None, by: str | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        """The request that its node made, or another user."""
+        answer = self.ask(pod, key=key, by=by, **changes)
         assert answer.is_success, answer.text
         made: dict[str, Any] = answer.json()
         return made
+
+    def asked_again(self, namespace: str, node: str, body: dict[str, Any]) -> None:
+        """One more request like `body`, with a new key."""
+        csr = stub_csr(ec.generate_private_key(ec.SECP256R1()))
+        new = {**body, "spec": {**body["spec"], "stubPKCS10Request": csr}}
+        self.make(REQUESTS.format(namespace), new, **as_node(node))
 
     def request(self, pod: dict[str, Any], key: Key | None = None, **changes: Any) -> dict[str, Any]:
         metadata, spec = pod["metadata"], pod["spec"]
@@ -169,6 +178,11 @@ def as_node(name: str) -> dict[str, str]:
 
 def as_user(name: str, group: str = "system:masters") -> dict[str, str]:
     return {"Impersonate-User": name, "Impersonate-Group": group}
+
+
+def csr_for(principal: Principal) -> bytes:
+    """A request in DER with the key of a principal of ours."""
+    return principal.csr().public_bytes(Encoding.DER)
 
 
 def stub_csr(key: Key) -> str:

@@ -31,6 +31,13 @@ class RootPhase(Answer):
     gone_at: Rfc3339 | None = Field(default=None, description="of one that retires")
     live_replicas: int | None = None
     acknowledged: int | None = Field(default=None, description="how many live replicas have it")
+    volumes: int | None = Field(
+        default=None,
+        description="of the live replicas, those to which kubelets bring the root",
+    )
+    volumes_have_it_at: Rfc3339 | None = Field(
+        default=None, description="when kubelets have done so; absent while they cannot read it"
+    )
     share_needed: float | None = Field(default=None, description="share of them that must, before it signs")
 
 

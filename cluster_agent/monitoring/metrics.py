@@ -166,11 +166,12 @@ class Metrics:
         if evicted is not None:
             self._evicted.labels(limit, evicted).inc()
 
-    def issued(self, seconds: float) -> None:
-        """Counts a blessing, with the duration of its call."""
+    def issued(self, seconds: float | None) -> None:
+        """Counts a blessing, with the duration of its call; None for a PodCertificateRequest."""
         self._issued.inc()
-        self._results.labels("issued", "").inc()
-        self._seconds.observe(seconds)
+        if seconds is not None:
+            self._results.labels("issued", "").inc()
+            self._seconds.observe(seconds)
 
     def refused(self, path: str, refusal: Refusal) -> None:
         """Counts a call that was answered with `refusal`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
@@ -71,10 +72,7 @@ class Desk:
 
     async def follow(self) -> float | None:
         """Lists the requests, then watches until the watch ends. Returns when to look again, where the API
-        server does not have them at all. Raises ApiServerAway, and Unavailable without the guard."""
-        if (gap := guard.gap(*await self._api.guard())) is not None:
-            self._guarded.clear()
-            raise Unavailable("NotGuarded", f"{gap}; nothing is signed: apply deploy/base again")
+        server does not have them at all. Raises ApiServerAway."""
         uids: set[str] = set()
         version = ""
         try:
@@ -85,7 +83,6 @@ class Desk:
             self._say(served=False)
             return NOT_SERVED_SECONDS
         self._say(served=True)
-        self._guarded.set()
         self.pending.keep_only(uids)
         async for kind, found in self._api.events(version):
             if kind == "DELETED":
@@ -94,6 +91,17 @@ class Desk:
             else:
                 self._see(found)
         return None
+
+    async def check_guard(self) -> None:
+        """Lets requests be signed as long as the API server's policy guards them. Raises ApiServerAway, and
+        Unavailable where it does not."""
+        if self._was_served is False:
+            return
+        self._guarded.clear()
+        gap = guard.gap(*await self._api.guard())
+        if gap is not None:
+            raise Unavailable("NotGuarded", f"{gap}; apply deploy/base again")
+        self._guarded.set()
 
     async def work(self) -> None:
         """Answers what is pending, until it is cancelled. A turn that fails is put off, and ends no other."""
@@ -190,7 +198,7 @@ class Desk:
             await self._deny(request, refusal)
             return None
         if await self._set(request, answer):
-            self._watch.issued(request, asyncio.get_running_loop().time() - one.seen_at)
+            self._watch.issued(request, time.monotonic() - one.seen_at)
         self._ended.add(request.uid)
         return None
 

@@ -8,6 +8,7 @@ not wait until its slow answers end.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ MOST = 20_000
 
 @dataclass
 class One:
-    """A request without an answer. `failures` in a row put it off; `seen_at` is the time on the clock of the
-    loop."""
+    """A request without an answer. `failures` in a row put it off; `seen_at` is a monotonic time, in
+    seconds."""
 
     request: PodRequest
     seen_at: float
@@ -47,8 +48,9 @@ class Pending:
     @property
     def oldest_seconds(self) -> float:
         """How long the request that waits longest has waited; 0 when none does."""
-        now = asyncio.get_running_loop().time()
-        return max((now - one.seen_at for some in self._known.values() for one in some.values()), default=0.0)
+        # A scrape may be in another thread.
+        seen = [one.seen_at for some in tuple(self._known.values()) for one in tuple(some.values())]
+        return time.monotonic() - min(seen) if seen else 0.0
 
     def see(self, request: PodRequest) -> None:
         """Adds a request, or notes that one has changed."""
@@ -59,7 +61,7 @@ class Pending:
             return
         if self._count >= self._most and not self._make_room(len(some)):
             return
-        one = One(request, asyncio.get_running_loop().time())
+        one = One(request, time.monotonic())
         self._known.setdefault(request.namespace, {})[request.uid] = one
         self._count += 1
         self._put(one)

@@ -17,7 +17,10 @@ from blessings.encoding.chains import to_pem
 from cluster_agent.errors import Unavailable
 from cluster_agent.kubernetes.api import ApiCallError
 from cluster_agent.kubernetes.pod_requests import GROUP, SIGNER_NAME
+from cluster_agent.publications import ROOTS
+from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.signing.room import SigningRoom
+from cluster_agent.store.fleet import Fleet
 
 NAME = "vanadium.io:replica:roots"
 _PATH = f"{GROUP}/clustertrustbundles"
@@ -40,15 +43,22 @@ class Objects(Protocol):
 
 
 class TrustBundleKeeper:
-    """Keeps the bundle. `published_at` is since when the API server has had the roots that are `published`;
-    None while it is not known."""
+    """Keeps the bundle. With a `keeper` of roots, the store learns since when kubelets can read its state, so
+    that no prepared root signs before they have it."""
 
-    def __init__(self, api: Objects, room: SigningRoom, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        api: Objects,
+        room: SigningRoom,
+        keeper: RootKeeper | None,
+        fleet: Fleet,
+        now: Callable[[], datetime],
+    ) -> None:
         self._api = api
         self._room = room
+        self._keeper = keeper
+        self._fleet = fleet
         self._now = now
-        self.published: Roots | None = None
-        self.published_at: datetime | None = None
 
     async def keep(self) -> float | None:
         """One round. Returns when to look again, where the API server has no such resource. Raises
@@ -56,24 +66,21 @@ class TrustBundleKeeper:
         if not self._room.identity_roots:
             return None  # unclaimed
         self._room.check_view(self._now())
-        roots = self._room.identity_roots
+        state = None if self._keeper is None else self._keeper.state
         try:
-            served = await self._write(bundle(roots))
+            outcome = await self._write(bundle(self._room.identity_roots if state is None else state.bundle))
         except ApiCallError as error:
             raise Unavailable("TrustBundleNotKept", str(error)) from error
-        if not served:
-            self.rest()
+        if outcome is None:
             return NOT_SERVED_SECONDS
-        if self.published != roots:
-            self.published, self.published_at = roots, self._now()
+        if state is not None:
+            # If another program changed it, kubelets may have had other roots.
+            await self._fleet.published_to_kubelets(ROOTS, state.version, self._now(), again=outcome)
         return None
 
-    def rest(self) -> None:
-        """Another replica keeps it."""
-        self.published = self.published_at = None
-
-    async def _write(self, wanted: dict[str, Any]) -> bool:
-        """Makes the API server's bundle the wanted one; returns whether it has bundles at all."""
+    async def _write(self, wanted: dict[str, Any]) -> bool | None:
+        """Makes the API server's bundle the wanted one; returns whether it was another one, and None when it
+        has no bundles at all."""
         try:
             found = await self._api.read(f"{_PATH}/{NAME}", {}, "application/json")
         except ApiCallError as error:
@@ -81,22 +88,19 @@ class TrustBundleKeeper:
                 raise
             return await self._create(wanted)
         if found.get("spec") == wanted["spec"]:
-            return True
+            return False
         metadata = found.get("metadata") or {}
         await self._api.replace(f"{_PATH}/{NAME}", {**wanted, "metadata": metadata})
-        # If another program changed it, kubelets may have had the other roots.
-        self.rest()
         _log.info("ClusterTrustBundle has the current roots", name=NAME)
         return True
 
-    async def _create(self, wanted: dict[str, Any]) -> bool:
+    async def _create(self, wanted: dict[str, Any]) -> bool | None:
         try:
             await self._api.create(_PATH, wanted)
         except ApiCallError as error:
             if error.status == 404:
-                return False
+                return None
             raise
-        self.rest()
         _log.info("ClusterTrustBundle made", name=NAME)
         return True
 

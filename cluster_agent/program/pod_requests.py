@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import Refusal
@@ -11,12 +11,14 @@ from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.kubernetes.api import KubernetesApi
 from cluster_agent.kubernetes.events import PodEvents
 from cluster_agent.kubernetes.pod_requests import PodRequestApi, Vouchers
+from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
 from cluster_agent.pod_requests.desk import Desk
 from cluster_agent.pod_requests.request import PodRequest
 from cluster_agent.pod_requests.signer import PodRequestSigner
 from cluster_agent.pod_requests.trust_bundle import TrustBundleKeeper
 from cluster_agent.program.tasks import every, led
+from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.settings import Settings
 from cluster_agent.store import Store
 from service.supervisor import Task
@@ -33,11 +35,13 @@ PATH = "PodCertificateRequest"
 class _Watch:
     """Tells the metrics, the audit and the Pod's author."""
 
+    counted: Metrics
     metrics: PodRequestMetrics
     refusals: Refusals
     events: PodEvents
 
     def issued(self, request: PodRequest, seconds: float) -> None:
+        self.counted.issued(None)
         self.metrics.issued(seconds)
 
     def denied(self, request: PodRequest, refusal: Refusal) -> None:
@@ -61,15 +65,16 @@ def pod_request_tasks(
     api: KubernetesApi | None,
     store: Store,
     replicas: ReplicaIssuer,
+    keeper: RootKeeper | None,
     refusals: Refusals,
-    metrics: PodRequestMetrics,
+    counted: Metrics,
     watches: WatchMetrics,
 ) -> Sequence[Task]:
     """The tasks that follow the requests and answer them, by the same policy as `replicas`; none without an
     API server to ask."""
     if api is None or settings.pod_certificates == "off":
         return []
-    now = replicas.now
+    now, metrics = replicas.now, PodRequestMetrics(counted.registry)
     signer = PodRequestSigner(
         room=replicas.room,
         registry=replicas.registry,
@@ -82,12 +87,18 @@ def pod_request_tasks(
         watch=replicas.watch,
     )
     requests = PodRequestApi(api)
-    desk = Desk(requests, store.pod_requests, signer, _Watch(metrics, refusals, PodEvents(api, now)), now)
+    desk = Desk(
+        requests, store.pod_requests, signer, _Watch(counted, metrics, refusals, PodEvents(api, now)), now
+    )
     metrics.follow(desk.pending)
     watches.follow("pod-requests", requests.age)
-    bundle = TrustBundleKeeper(api, replicas.room, now)
+    bundle = TrustBundleKeeper(api, replicas.room, keeper, store.fleet, now)
     return [
-        every(10, "trust-bundle", led(store, bundle.keep, bundle.rest), "ClusterTrustBundle not kept"),
+        every(10, "trust-bundle", led(store, bundle.keep), "ClusterTrustBundle not kept"),
+        replace(
+            every(15, "pod-requests-guard", desk.check_guard, "PodCertificateRequests not signed"),
+            at_start=True,
+        ),
         every(1, "pod-requests", desk.follow, "PodCertificateRequests not watched"),
         every(1, "pod-requests-answered", desk.work, "PodCertificateRequests not answered"),
         every(5, "pod-requests-ended", desk.forget_ended, "answered PodCertificateRequests not forgotten"),

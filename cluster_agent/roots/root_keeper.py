@@ -16,6 +16,7 @@ import structlog
 from blessings import Authority, Blessing, BlessingsError, Name, Roots
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
+from cluster_agent.publications import ROOTS
 from cluster_agent.roots.held_keys import HeldKeys, Keys
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
@@ -24,7 +25,7 @@ from cluster_agent.signing.signed_text import is_signed, signature_of
 from cluster_agent.store.documents import Document, SignedDocument
 from cluster_agent.store.fleet import Fleet, Share
 
-KIND = "roots"
+KIND = ROOTS
 _TRIES = 5
 _log = structlog.get_logger("cluster_agent")
 
@@ -141,7 +142,7 @@ class RootKeeper:
         await self.look()
         state, share = self.state, None
         if state.prepared is not None:
-            share = await self.fleet.share(KIND, state.prepared.version, self.now())
+            share = await self.fleet.share(KIND, state.prepared.version, self.now(), volumes=True)
         return {
             "version": state.version,
             "longestTtlSeconds": int(state.longest_ttl.total_seconds()),
@@ -162,13 +163,17 @@ class RootKeeper:
         if root.phase is Phase.PREPARED and share is not None:
             description |= {"liveReplicas": share.live, "acknowledged": share.acknowledged}
             description["shareNeeded"] = self.schedule.share
+            if share.volumes:
+                description["volumes"] = share.volumes
+            if share.volumes_at is not None:
+                description["volumesHaveItAt"] = share.volumes_at.isoformat(timespec="seconds")
         return description
 
     async def _reached(self, state: RootSuccession) -> Reached:
         prepared = state.prepared
         if prepared is None:
             return lambda _version: None
-        share = await self.fleet.share(KIND, prepared.version, self.now())
+        share = await self.fleet.share(KIND, prepared.version, self.now(), volumes=True)
         return lambda version: share.ratio if version == prepared.version else None
 
     async def _command(

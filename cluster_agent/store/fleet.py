@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, distinct, exists, func, select
 
 from cluster_agent.fair_queue import Tenant
-from cluster_agent.store.access import Access, available, seconds
+from cluster_agent.store.access import Access, available, from_seconds, seconds
 from cluster_agent.store.batches import Batches
 from cluster_agent.store.tables import (
     VOLUME,
@@ -26,14 +26,23 @@ from cluster_agent.store.tables import (
 )
 
 STEP_SECONDS = 10
+# In the place of a pod: what all kubelets can read.
+KUBELETS = "kubelets"
+# A kubelet looks at each of its Pods' volumes every 60 to 90 s (syncFrequency), and keeps a trust bundle for
+# five minutes. Nobody hears when it has written the files.
+# https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
+VOLUMES_REFRESHED = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Share:
-    """`live` replicas, of which `acknowledged` have the requested version or a later one."""
+    """`live` replicas, of which `acknowledged` have the requested version or a later one. So many `volumes`
+    are among the live ones, and have it from `volumes_at`; None while kubelets cannot read it."""
 
     live: int
     acknowledged: int
+    volumes: int = 0
+    volumes_at: datetime | None = None
 
     @property
     def ratio(self) -> float:
@@ -79,21 +88,45 @@ class Fleet:
         if versions:
             await self.told.submit((pod_uid, versions, seconds(now)), tenant)
 
-    async def share(self, kind: str, version: int, now: datetime) -> Share:
-        """How many of the live replicas with a pod agent have `version` of that kind, or a later one. All
-        have version 0, which is nothing, and is not recorded."""
+    async def share(self, kind: str, version: int, now: datetime, *, volumes: bool = False) -> Share:
+        """How many of the live replicas have `version` of that kind, or a later one. All have version 0,
+        which is nothing, and is not recorded.
+
+        Replicas without a pod agent poll nothing. With `volumes` they count too: they have what kubelets have
+        had for VOLUMES_REFRESHED.
+        """
         have = select(acknowledgements.c.pod_uid).where(
             acknowledgements.c.kind == kind, acknowledgements.c.version >= version
         )
-        # Pods with a volume tell nobody what they have.
-        polls = issuances.c.secret_id.not_in(select(secrets.c.id).where(secrets.c.delivery == VOLUME))
-        live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now), polls)
-        acknowledged = live.where(issuances.c.pod_uid.in_(have)) if version else live
+        in_volume = issuances.c.secret_id.in_(select(secrets.c.id).where(secrets.c.delivery == VOLUME))
+        live = select(func.count(distinct(issuances.c.pod_uid))).where(is_live(now))
+        polling, mounting = live.where(~in_volume), live.where(in_volume)
+        acknowledged = polling.where(issuances.c.pod_uid.in_(have)) if version else polling
+        published = select(acknowledgements.c.at).where(
+            acknowledgements.c.pod_uid == KUBELETS,
+            acknowledgements.c.kind == kind,
+            acknowledgements.c.version >= version,
+        )
 
         def count(connection: Connection) -> Share:
-            return Share(connection.execute(live).scalar_one(), connection.execute(acknowledged).scalar_one())
+            polls = connection.execute(polling).scalar_one()
+            has = connection.execute(acknowledged).scalar_one()
+            mounts = connection.execute(mounting).scalar_one() if volumes else 0
+            if not mounts:
+                return Share(polls, has)
+            at = connection.scalar(published)
+            refreshed = None if at is None else from_seconds(at) + VOLUMES_REFRESHED
+            they_have = refreshed is not None and now >= refreshed
+            return Share(polls + mounts, has + (mounts if they_have else 0), mounts, refreshed)
 
         return await self._access.count(count)
+
+    async def published_to_kubelets(self, kind: str, version: int, now: datetime, *, again: bool) -> None:
+        """Notes that kubelets can read `version` since now, unless that is known. `again`: they could read
+        something else in between."""
+        known = await self.acknowledged(KUBELETS)
+        if again or known.get(kind) != version:
+            await self.acknowledge(KUBELETS, {kind: version}, now)
 
     def _acknowledged(self, pods: Sequence[str]) -> Sequence[dict[str, int]]:
         known: dict[str, dict[str, int]] = {}
@@ -124,7 +157,9 @@ class Fleet:
     async def drop_gone(self, now: datetime) -> int:
         """Removes the acknowledgements of replicas without a valid certificate; returns how many."""
         live = select(issuances.c.pod_uid).where(issuances.c.not_after > seconds(now))
-        statement = acknowledgements.delete().where(acknowledgements.c.pod_uid.not_in(live))
+        statement = acknowledgements.delete().where(
+            acknowledgements.c.pod_uid.not_in(live), acknowledgements.c.pod_uid != KUBELETS
+        )
         return await self._access.write(lambda connection: connection.execute(statement).rowcount)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -19,6 +23,9 @@ from tests.waiting import wait_for
 
 NODE, OTHER_NODE = "volume-node", "other-volume-node"
 BUNDLE = "/apis/certificates.k8s.io/v1/clustertrustbundles/vanadium.io:replica:roots"
+POLICY_BINDING = (
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/vanadium-pod-certificates"
+)
 _numbers = count(1)
 
 
@@ -56,7 +63,9 @@ def roots(kubelets: Kubelets) -> Roots:
     return Roots.from_pem(wait_for("the ClusterTrustBundle", look))
 
 
-def test_a_pod_gets_its_name_and_a_chain_that_ends_at_the_trust_bundle(kubelets: Kubelets) -> None:
+def test_a_pod_gets_its_name_and_a_chain_that_ends_at_the_trust_bundle(
+    kubelets: Kubelets, agent: RunningClusterAgent
+) -> None:
     pod, key = kubelets.pod("volumes", new_name(), node=NODE), ec.generate_private_key(ec.SECP256R1())
     status = kubelets.answered(kubelets.asked(pod, key=key))
     blessing = Blessing.from_pem(status["certificateChain"])
@@ -66,6 +75,11 @@ def test_a_pod_gets_its_name_and_a_chain_that_ends_at_the_trust_bundle(kubelets:
     assert blessing.public_key == key.public_key()
     assert blessing.is_svid
     assert timedelta(minutes=59) < blessing.not_after - now <= timedelta(hours=1)
+    metrics = httpx.get(f"{agent.health_url}/metrics/").raise_for_status().text
+    assert 'vanadium_cluster_agent_pod_requests_total{reason="",result="issued"}' in metrics
+    # An alert compares this with the live replicas.
+    (issued,) = [line for line in metrics.splitlines() if "blessings_issued_total " in line]
+    assert float(issued.split()[1]) > 0
     refresh = datetime.fromisoformat(status["beginRefreshAt"])
     assert timedelta(minutes=28) < refresh - now < timedelta(minutes=31)
 
@@ -200,3 +214,48 @@ def test_the_trust_bundle_is_restored_when_another_program_changes_it(kubelets: 
     before = roots(kubelets)
     kubelets.api.delete(BUNDLE).raise_for_status()
     assert roots(kubelets) == before
+
+
+@contextmanager
+def unguarded(kubelets: Kubelets, agent: RunningClusterAgent, pod: dict[str, Any]) -> Iterator[None]:
+    """Without the policy's binding, as the agent has noticed and the API server too."""
+    binding = kubelets.get(POLICY_BINDING)
+    kubelets.api.delete(POLICY_BINDING).raise_for_status()
+    try:
+        wait_for("the agent", lambda: "ValidatingAdmissionPolicyBinding" in agent.log())
+        wait_for(
+            "the API server", lambda: kubelets.ask(pod, by="mallory", signerName="acme.test/a").is_success
+        )
+        wait_for("the API server", lambda: kubelets.ask(pod, by="mallory", podName="nobody").is_success)
+        yield
+    finally:
+        metadata = {"name": binding["metadata"]["name"], "labels": binding["metadata"]["labels"]}
+        path = POLICY_BINDING.rpartition("/")[0]
+        kubelets.make(path, {**binding, "metadata": metadata})
+
+
+def test_attack_requests_made_by_hand_where_admission_checks_nothing(
+    kubelets: Kubelets, agent: RunningClusterAgent
+) -> None:
+    pod = kubelets.pod("volumes", new_name(), node=NODE)
+    plain = kubelets.pod("volumes", new_name(), node=NODE, volume=False)
+    kubelets.service_account("volumes", "payroll")
+    gone = kubelets.pod("volumes", new_name(), node=NODE)
+    made = partial(kubelets.asked, by="mallory")
+    with unguarded(kubelets, agent, pod):
+        signable = made(pod)
+        kubelets.delete_pod(gone)
+        attacks = {
+            "OtherNode": made(pod, nodeName=OTHER_NODE),
+            "OtherPod": made(pod, podUID="that-of-an-earlier-pod"),
+            "OtherServiceAccount": made(pod, serviceAccountName="payroll"),
+            "ServiceAccountGone": made(pod, serviceAccountUID="that-of-an-earlier-one"),
+            "VolumeMissing": made(plain),
+            "PodUnknown": made(gone),
+        }
+        time.sleep(2)
+        # By every check of its own the agent could sign this one; but it does not know who asks.
+        assert kubelets.condition(signable) is None
+    assert {reason: kubelets.denied(request)[0] for reason, request in attacks.items()} == {
+        reason: reason for reason in attacks
+    }

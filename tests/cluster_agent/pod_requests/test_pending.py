@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from prometheus_client import CollectorRegistry, generate_latest
+
+from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
 from cluster_agent.pod_requests.pending import One, Pending
 from cluster_agent.pod_requests.request import PodRequest
 from tests.cluster_agent.pod_requests.test_checks import REQUEST
@@ -91,3 +94,11 @@ async def test_a_request_that_is_put_off_has_another_turn_unless_the_list_lacks_
     pending.keep_only({"shop-2"})
     assert (await pending.take()).request.uid == "shop-2"
     assert len(pending) == 1
+
+
+async def test_the_metrics_are_read_in_another_thread() -> None:
+    pending, registry = Pending(at_a_time=8), CollectorRegistry()
+    PodRequestMetrics(registry).follow(pending)
+    pending.see(request("shop", 1))
+    text = (await asyncio.to_thread(generate_latest, registry)).decode()
+    assert "vanadium_cluster_agent_pod_requests_pending 1.0" in text
