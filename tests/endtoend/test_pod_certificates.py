@@ -70,15 +70,16 @@ def test_a_pod_gets_its_name_and_a_chain_that_ends_at_the_trust_bundle(
     status = kubelets.answered(kubelets.asked(pod, key=key))
     blessing = Blessing.from_pem(status["certificateChain"])
     now = datetime.now(UTC)
-    name = verify_blessing(blessing, roots(kubelets), now=now)
-    assert name == Name.parse(f"acme:prod:volumes:default:{pod['metadata']['name']}")
+    named = verify_blessing(blessing, roots(kubelets), now=now)
+    assert named == Name.parse(f"acme:prod:volumes:default:{pod['metadata']['name']}")
     assert blessing.public_key == key.public_key()
     assert blessing.is_svid
     assert timedelta(minutes=59) < blessing.not_after - now <= timedelta(hours=1)
     metrics = httpx.get(f"{agent.health_url}/metrics/").raise_for_status().text
     assert 'vanadium_cluster_agent_pod_requests_total{reason="",result="issued"}' in metrics
     # An alert compares this with the live replicas.
-    (issued,) = [line for line in metrics.splitlines() if "blessings_issued_total " in line]
+    name = "vanadium_cluster_agent_blessings_issued_total "
+    (issued,) = [line for line in metrics.splitlines() if line.startswith(name)]
     assert float(issued.split()[1]) > 0
     refresh = datetime.fromisoformat(status["beginRefreshAt"])
     assert timedelta(minutes=28) < refresh - now < timedelta(minutes=31)
