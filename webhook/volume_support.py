@@ -58,7 +58,9 @@ def support(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bun
         has_trust_bundle: whether the ClusterTrustBundle with the roots exists. A cluster agent that signs for
             kubelets makes it, and a Pod does not start without it.
     """
-    older = _older(kubelets, FIRST_WITH_NATIVE_SIDECARS)
+    # A version that says nothing is not older: all that are supported run native sidecars.
+    known = [one for one in kubelets if _VERSION.match(one.version)]
+    older = _older(known, FIRST_WITH_NATIVE_SIDECARS)
     return _volumes(served, kubelets, has_trust_bundle=has_trust_bundle)._replace(
         without_native_sidecars=older
     )

@@ -225,6 +225,7 @@ def test_without_native_sidecars_a_pod_that_cannot_complete_is_a_warning() -> No
     [
         ([], True),
         (["v1.37.2"], True),
+        (["", "unknown"], True),
         (["v1.30.0", "v1.29.0-gke.1"], True),
         (["v1.30.0", "v1.28.9"], False),
         (["v1.28.9+k3s1"], False),
