@@ -17,11 +17,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from cluster_agent.errors import KeyReused, Refusal, Unavailable
+from cluster_agent.errors import KeyReused, Refusal
 from cluster_agent.kubernetes.api import ApiCallError
 from cluster_agent.kubernetes.pod_requests import PodRequestApi
 from cluster_agent.kubernetes.watched import NotServed
-from cluster_agent.pod_requests import guard, status
+from cluster_agent.pod_requests import status
+from cluster_agent.pod_requests.guard import Guard
 from cluster_agent.pod_requests.pending import One, Pending
 from cluster_agent.pod_requests.request import PodRequest, Unreadable, is_answered
 from cluster_agent.pod_requests.signer import PodRequestSigner, is_final
@@ -67,6 +68,7 @@ class Desk:
         self._now = now
         self.pending = Pending(AT_A_TIME)
         self._ended: set[str] = set()
+        self._guard = Guard(api.guard)
         self._guarded = asyncio.Event()
         self._was_served: bool | None = None
 
@@ -93,14 +95,12 @@ class Desk:
         return None
 
     async def check_guard(self) -> None:
-        """Lets requests be signed as long as the API server's policy guards them. Raises ApiServerAway, and
-        Unavailable where it does not."""
+        """Lets requests be signed as long as the API server's policy guards them. Raises Unavailable where it
+        does not."""
         if self._was_served is False:
             return
         self._guarded.clear()
-        gap = guard.gap(*await self._api.guard())
-        if gap is not None:
-            raise Unavailable("NotGuarded", f"{gap}; apply deploy/base again")
+        await self._guard.require()
         self._guarded.set()
 
     async def work(self) -> None:
@@ -178,6 +178,7 @@ class Desk:
         """None when the request has its answer, or is gone; otherwise the seconds to the next try. Raises
         Refusal, ApiCallError."""
         request = one.request
+        await self._guard.require_judged(request, one.seen_at)
         held = await self._store.hold(request.uid, self._now(), request.tenant)
         if not held.held:
             return HELD.total_seconds() * (0.5 + random.random() / 2)  # noqa: S311 - no secret

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster_agent.pod_requests.guard import SETTLING, unchanged_since
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import token_file
+from tests.waiting import wait_for
 
 _NEEDED = frozenset(
     {"vanadium-system", "cluster-agent", "vanadium-cluster-agent", "vanadium-pod-certificates"}
@@ -33,6 +37,21 @@ def apply_manifests(control_plane: ControlPlane) -> None:
     manifests = yaml.safe_load_all(control_plane.kubectl("kustomize", "deploy").stdout)
     wanted = [one for one in manifests if one["kind"] in _KINDS and one["metadata"]["name"] in _NEEDED]
     control_plane.kubectl.apply(*wanted)
+    wait_until_judged(control_plane)
+
+
+def wait_until_judged(control_plane: ControlPlane) -> None:
+    """Until requests that are made now are answered: policy and binding have been there for long enough."""
+
+    def age() -> timedelta:
+        kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+        found = [
+            json.loads(control_plane.kubectl("get", kind, "vanadium-pod-certificates", "-o", "json").stdout)
+            for kind in kinds
+        ]
+        return datetime.now(UTC) - max(unchanged_since(one) for one in found)
+
+    wait_for("the policy to settle", lambda: age() >= SETTLING + timedelta(seconds=1))
 
 
 def settings(control_plane: ControlPlane, directory: Path) -> dict[str, Any]:

@@ -8,16 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from cluster_agent.errors import Refusal
 from cluster_agent.issuing.checks import require
 from cluster_agent.kubernetes.pod_requests import VouchingPod
-from cluster_agent.pod_requests import checks, guard
+from cluster_agent.pod_requests import checks
 from cluster_agent.pod_requests.checks import Vouched
 from cluster_agent.pod_requests.request import PodRequest, Unreadable, is_answered
-from tests.checkout import CHECKOUT
 from tests.kubelets import SIGNER, Key, stub_csr
 
 OBJECT: dict[str, Any] = {
@@ -154,51 +152,3 @@ def test_a_request_with_a_final_condition_is_answered(kind: str) -> None:
     assert is_answered({**OBJECT, "status": {"conditions": [{"type": kind}]}})
     assert not is_answered(OBJECT)
     assert not is_answered({**OBJECT, "status": {}})
-
-
-POLICY, BINDING = yaml.safe_load_all((CHECKOUT / "deploy/base/policy-pod-certificates.yaml").read_text())
-
-
-def changed(value: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
-    first, *rest = path
-    return {**value, first: changed(value.get(first) or {}, *rest, to=to) if rest else to}
-
-
-def test_the_policy_that_is_deployed_guards() -> None:
-    assert guard.gap(POLICY, BINDING) is None
-
-
-@pytest.mark.parametrize(
-    ("policy", "binding"),
-    [
-        (None, BINDING),
-        (POLICY, None),
-        (changed(POLICY, "spec", "failurePolicy", to="Ignore"), BINDING),
-        (changed(POLICY, "spec", "validations", to=[{"expression": "true"}]), BINDING),
-        (changed(POLICY, "spec", "matchConditions", to=[{"name": "a", "expression": "false"}]), BINDING),
-        (
-            changed(POLICY, "spec", "matchConstraints", "namespaceSelector", to={"matchLabels": {"a": "b"}}),
-            BINDING,
-        ),
-        (
-            changed(POLICY, "spec", "matchConstraints", "objectSelector", to={"matchLabels": {"a": "b"}}),
-            BINDING,
-        ),
-        (changed(POLICY, "spec", "matchConstraints", "resourceRules", to=[]), BINDING),
-        (POLICY, changed(BINDING, "spec", "validationActions", to=["Audit"])),
-        (POLICY, changed(BINDING, "spec", "policyName", to="another")),
-        (
-            POLICY,
-            changed(BINDING, "spec", "matchResources", to={"namespaceSelector": {"matchLabels": {"a": "b"}}}),
-        ),
-    ],
-)
-def test_attack_a_policy_that_was_narrowed_is_none(
-    policy: dict[str, Any] | None, binding: dict[str, Any] | None
-) -> None:
-    assert guard.gap(policy, binding) is not None
-
-
-def test_the_selectors_that_the_api_server_fills_in_are_no_gap() -> None:
-    policy = changed(POLICY, "spec", "matchConstraints", "namespaceSelector", to={})
-    assert guard.gap(changed(policy, "spec", "matchConstraints", "objectSelector", to={}), BINDING) is None
