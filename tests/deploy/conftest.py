@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from blessings import Principal
-from tests.cluster_agents import pod_token, running_cluster_agent, with_environment
+from tests.cluster_agents import pod_token, running_cluster_agent, with_environment, write_serving_files
 from tests.csrs import csr_of
 from tests.mounting import CertificateAuthority, swap
 from tests.otlp_receiver import running_receiver
@@ -45,16 +46,32 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The /metrics of a webhook that finds no API server, and of a pod agent that finds no cluster agent."""
+    """The /metrics of a webhook and a cluster agent that find no API server, and of a pod agent that finds no
+    cluster agent."""
     directory = tmp_path_factory.mktemp("webhook")
     (directory / "kubeconfig").write_text(yaml.safe_dump(NOWHERE))
-    reconciling = ("--reconcile", "true", "--kubeconfig", str(directory / "kubeconfig"))
+    reconciling = ("--reconcile", "true", "--kubeconfig", str(directory / "kubeconfig"), "--heal", "on")
     with running_webhook(directory, *reconciling) as webhook, webhook.client() as client:
         texts = [client.get("/metrics").text]
+    texts.append(_of_cluster_agent(tmp_path_factory.mktemp("unreviewed")))
     with short_directory() as directory, running_pod_agent(directory, "https://127.0.0.1:1") as pod_agent:
         url = f"{pod_agent.health_url}/metrics"
         texts.append(eventually("its metrics", lambda: httpx.get(url).text))
     return "".join(texts)
+
+
+def _of_cluster_agent(directory: Path) -> str:
+    """With the series of what it does for PodCertificateRequests, which needs an API server to ask."""
+    write_serving_files(directory / "api-server")
+    (directory / "token").write_text("nobody reads it")
+    with running_cluster_agent(
+        directory,
+        attestor="token-review",
+        kubernetes_api_url="https://127.0.0.1:1",
+        kubernetes_ca_file=directory / "api-server" / "ca.crt",
+        kubernetes_token_file=directory / "token",
+    ) as agent:
+        return httpx.get(f"{agent.health_url}/metrics", follow_redirects=True).text
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,12 @@ def test_it_alerts_when_nobody_scrapes_the_agents_or_the_webhook(scraped: str, o
     assert names <= always
 
 
+def test_it_alerts_on_what_waits_for_an_identity_without_a_pod_agent_of_its_own() -> None:
+    """No series of a pod agent tells of it: a Pod that stays bare has none, nor has one with a volume."""
+    asked = {name for rule in rules() for name, _ in SELECTOR.findall(rule["expr"])}
+    assert {"vanadium_webhook_healer_pods", "vanadium_cluster_agent_pod_requests_oldest_seconds"} <= asked
+
+
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_every_alert_says_how_grave_it_is_and_what_it_is_and_where_to_read_on(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Vanadium")
