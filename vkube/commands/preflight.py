@@ -64,7 +64,8 @@ def restart(parser: argparse.ArgumentParser) -> Run:
     """Roll the workloads of a namespace whose Pods lack an identity that they would get now; with --outdated
     also those whose pod agent has another image than a new Pod's would have. Deployments, StatefulSets and
     DaemonSets roll as they are configured to; other Pods with a controller are evicted, which a
-    PodDisruptionBudget can refuse. Pods without a controller are named and left alone."""
+    PodDisruptionBudget can refuse and a Job counts as a failure. Pods without a controller are named and left
+    alone. Ends with 4 when a Pod was left."""
     parser.add_argument("namespace", help="the namespace")
     parser.add_argument("--outdated", action="store_true", help="also where the pod agent is another version")
     parser.add_argument("--dry-run", action="store_true", help="print what would be restarted")
