@@ -11,9 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from blessings import Blessing, Name, RevocationList, Roots, verify_blessing
+from cluster_agent.pod_requests.guard import unchanged_since
+from tests.checkout import CHECKOUT
 from tests.cluster_agents import RunningClusterAgent
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.pod_certificates import signing_agent, wait_until_judged
@@ -247,3 +250,41 @@ def test_attack_requests_made_by_hand_while_no_policy_judges_are_never_answered(
     told = 'vanadium_cluster_agent_pod_requests_total{reason="MadeUnguarded",result="waits"}'
     wait_for("the refusals", lambda: told in httpx.get(f"{agent.health_url}/metrics/").text)
     assert [kubelets.condition(request) for request in attacks] == [None] * len(attacks)
+
+
+def test_a_change_of_the_policy_or_its_binding_is_dated_by_the_api_server(
+    control_plane: ControlPlane, kubelets: Kubelets
+) -> None:
+    manifests = yaml.safe_load_all((CHECKOUT / "deploy/base/policy-pod-certificates.yaml").read_text())
+    copies = [{**one, "metadata": {"name": "dated"}} for one in manifests]
+    control_plane.kubectl.apply(*copies)
+    try:
+        for collection, change in (
+            ("validatingadmissionpolicies", {"failurePolicy": "Ignore"}),
+            ("validatingadmissionpolicybindings", {"validationActions": ["Audit"]}),
+        ):
+            path = f"/apis/admissionregistration.k8s.io/v1/{collection}/dated"
+            made = kubelets.get(path)
+            assert made["metadata"]["generation"] == 1
+
+            def changed(path: str = path, change: dict[str, Any] = change) -> datetime:
+                patched = kubelets.api.patch(
+                    path,
+                    json={"spec": change},
+                    headers={"Content-Type": "application/merge-patch+json"},
+                )
+                found = patched.raise_for_status().json()
+                assert found["metadata"]["generation"] > 1
+                return unchanged_since(found)
+
+            assert changed() >= unchanged_since(made)
+            assert abs(datetime.now(UTC) - changed()) < timedelta(minutes=5)
+            kubelets.api.patch(
+                path,
+                json={"metadata": {"managedFields": [{}]}},
+                headers={"Content-Type": "application/merge-patch+json"},
+            ).raise_for_status()
+            with pytest.raises(ValueError, match="empty"):
+                unchanged_since(kubelets.get(path))
+    finally:
+        control_plane.kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "dated")
