@@ -31,6 +31,7 @@ from blessings.profile.certificates import BACKDATE, subject_of
 
 _PEM_BEGIN, _PEM_END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 MAX_BYTES = 16 * 1024 * 1024
+_MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 
 
 class WithoutList(StrEnum):
@@ -75,7 +76,7 @@ class RevocationList:
             ]
         except x509.ExtensionNotFound as error:
             raise InvalidRevocationList("a list must have a number (RFC 5280, section 5.2.3)") from error
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except _MALFORMED as error:
             raise InvalidRevocationList(f"this is no revocation list: {error}") from error
         if critical:
             raise InvalidRevocationList(f"it has the critical extension {', '.join(critical)[:300]}")

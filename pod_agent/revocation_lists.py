@@ -226,7 +226,7 @@ def _number(der: bytes, wanted: PublishedList) -> int:
         crl = x509.load_der_x509_crl(der)
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         ours = crl.issuer == subject_of(Name.parse(wanted.application))
-    except (ValueError, TypeError, x509.ExtensionNotFound) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, x509.ExtensionNotFound) as error:
         raise Untrustworthy("ListMalformed", f"the list of {wanted.application}: {error}") from error
     if not ours:
         raise Untrustworthy("OtherList", f"the list of {wanted.application} is another issuer's")

@@ -42,7 +42,7 @@ def key_of(agent: Agent) -> PublicKey:
         if not csr.is_signature_valid:
             raise AdministrationError("the agent's certificate request is not signed by its own key")
         return check_public_key(csr.public_key())
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, x509.InvalidVersion) as error:
         raise AdministrationError(f"the agent's certificate request cannot be read: {error}") from error
 
 

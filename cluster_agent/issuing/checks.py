@@ -82,7 +82,7 @@ def requested_key(csr_pem: str) -> PublicKey:
         signed = csr.is_signature_valid
     except InvalidKey as error:
         raise BadRequest("InvalidKey", str(error)) from error
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm, InvalidSignature) as error:
         raise BadRequest("InvalidCsr", "the body's csr is no PEM certificate request") from error
     if not signed:
         raise BadRequest("CsrSignatureInvalid", "the certificate request is not signed by the key in it")

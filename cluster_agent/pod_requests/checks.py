@@ -74,7 +74,7 @@ def requested_key(csr: bytes) -> PublicKey:
         raise BadRequest(
             UNSUPPORTED_KEY, f"{error}; use keyType: ECDSAP256 in the projected volume's podCertificate"
         ) from error
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm, InvalidSignature) as error:
         raise BadRequest("InvalidCsr", "stubPKCS10Request is no certificate request") from error
     if not signed:
         raise BadRequest("CsrSignatureInvalid", "stubPKCS10Request is not signed by the key in it")

@@ -173,7 +173,15 @@ def test_a_list_that_could_be_taken_for_more_than_it_is_is_refused(change: str, 
         RevocationList.from_der(_unsuitable(change))
 
 
-@pytest.mark.parametrize("der", [b"", b"\x30\x00", b"no list", REALM.blessing.to_der()])
+def _of_unknown_version() -> bytes:
+    der = _unsuitable("no number")
+    at = der.index(b"\x02\x01\x01")  # version 2, which has no other than this
+    return der[: at + 2] + b"\x05" + der[at + 3 :]
+
+
+@pytest.mark.parametrize(
+    "der", [b"", b"\x30\x00", b"no list", REALM.blessing.to_der(), _of_unknown_version()]
+)
 def test_what_is_no_list_is_said_to_be_none(der: bytes) -> None:
     with pytest.raises(InvalidRevocationList):
         RevocationList.from_der(der)

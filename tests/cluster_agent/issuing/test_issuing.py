@@ -3,6 +3,7 @@ the tokens are real; only the clock is the test's."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +37,7 @@ from cluster_agent.model import Application
 from cluster_agent.secrets.bootstrap_secrets import IssuedSecret
 from cluster_agent.store import tables
 from tests.cluster_agents import AgentUnderClock, pod_token
-from tests.csrs import csr_of
+from tests.csrs import csr_of, of_unknown_version
 from vkube.local.token_issuer import TokenIssuer
 
 WEB = Application("shop", "web")
@@ -285,7 +286,10 @@ async def test_a_csr_for_a_key_of_another_kind_is_refused(
 
 async def test_text_that_is_no_csr_is_refused(under: AgentUnderClock) -> None:
     caller = under.caller((await secret_of(under)).credential.blessing)
-    assert (await refused(under, caller, under.token(), "no csr")).reason == "InvalidCsr"
+    der = of_unknown_version(Principal.create().csr().public_bytes(Encoding.DER))
+    pem = ssl.DER_cert_to_PEM_cert(der).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    for text in ("no csr", pem):
+        assert (await refused(under, caller, under.token(), text)).reason == "InvalidCsr"
 
 
 async def test_what_a_csr_asks_for_is_not_granted(under: AgentUnderClock) -> None:

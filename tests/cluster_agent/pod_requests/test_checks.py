@@ -16,6 +16,7 @@ from cluster_agent.kubernetes.pod_requests import VouchingPod
 from cluster_agent.pod_requests import checks
 from cluster_agent.pod_requests.checks import Vouched
 from cluster_agent.pod_requests.request import PodRequest, Unreadable, is_answered
+from tests.csrs import of_unknown_version
 from tests.kubelets import SIGNER, Key, stub_csr
 
 OBJECT: dict[str, Any] = {
@@ -106,7 +107,7 @@ def test_attack_a_request_with_the_signature_of_another_key_is_refused() -> None
     assert caught.value.reason in ("CsrSignatureInvalid", "InvalidCsr")
 
 
-@pytest.mark.parametrize("csr", [b"", b"0" * 11_000, b"no DER"])
+@pytest.mark.parametrize("csr", [b"", b"0" * 11_000, b"no DER", of_unknown_version(REQUEST.csr)])
 def test_what_is_no_certificate_request_is_refused(csr: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         checks.requested_key(csr)
