@@ -81,7 +81,7 @@ def _admit(
     own = Defaults(defaults, {}) if isinstance(defaults, Configuration) else defaults(request.namespace)
     pod = Pod(request.object, own.annotations)
     if request.adds_ephemeral_containers:
-        return _debugging(request, pod)
+        return _debugging(request, pod, own.configuration.user)
     try:
         skip = skip_pod(pod)
     except WrongTypeError as error:
@@ -97,9 +97,9 @@ def _admit(
     return Admission(request, body, True, injection.reason, message, _generate_name(request), operations)
 
 
-def _debugging(request: AdmissionRequest, pod: Pod) -> Admission:
+def _debugging(request: AdmissionRequest, pod: Pod, user: int | None) -> Admission:
     try:
-        found = ephemeral.additions(pod, request.old or {})
+        found = ephemeral.additions(pod, request.old or {}, user)
     except WrongTypeError as error:
         raise RefusalError(AdmissionReason.MALFORMED_POD, f"the Pod is malformed: {error}") from error
     if found is None:

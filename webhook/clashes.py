@@ -118,11 +118,12 @@ def refuse_same_user(pod: Pod, containers: Iterable[Container], user: int | None
         stated = container.security_context.get("runAsUser")
         if (of_pod if stated is None else stated) == user:
             where = "spec" if stated is None else container.field
+            # A label does not change a Pod that runs.
+            way_out = "" if container.place == "ephemeralContainers" else f", {WAY_OUT}"
             raise RefusalError(
                 AdmissionReason.USER_CLASH,
                 f"{where}.securityContext.runAsUser is {user}, the user of the injected container, so that "
-                f"{container.name[:80]} could read the identity's key from its memory: use another, "
-                f"{WAY_OUT}",
+                f"{container.name[:80]} could read the identity's key from its memory: use another{way_out}",
             )
 
 

@@ -1,7 +1,8 @@
 """Ephemeral containers (`kubectl debug`): a new one gets the sockets of a Pod that has the pod agent.
 
-A client that may add one could mount them in it anyway. A debugger is never refused: where its own mounts or
-variables stand in the way, it is left as it is, with a warning.
+A client that may add one could mount them in it anyway. Where a debugger's own mounts or variables stand in
+the way, it is left as it is, with a warning. One that states the pod agent's own user is refused, as in a new
+Pod: it could read the identity's key from the agent's memory.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject
 
 
-def additions(pod: Pod, before: JSONObject) -> tuple[Operations, tuple[str, ...]] | None:
+def additions(pod: Pod, before: JSONObject, user: int | None) -> tuple[Operations, tuple[str, ...]] | None:
     """What the new ephemeral containers lack, and warnings; None for a Pod without the pod agent. `before` is
-    the Pod without them.
+    the Pod without them; `user` is the configured one of pod agents, None where the cluster chooses it.
 
     Raises:
-        RefusalError: the Pod's annotation cannot be used.
+        RefusalError: one of them has the pod agent's user, or the Pod's annotation cannot be used.
         WrongTypeError: a field that decides has the wrong type.
     """
-    if not any(one.name == CONTAINER and sidecar.is_pod_agent(one) for one in pod.containers):
+    agents = [one for one in pod.containers if one.name == CONTAINER and sidecar.is_pod_agent(one)]
+    if not agents:
         return None
     known = {one.name for one in Pod(before).ephemeral_containers}
+    added = [one for one in pod.ephemeral_containers if one.name not in known]
+    if user is not None:
+        # The Pod's own agent decides: the setting may have changed since the Pod was made.
+        clashes.refuse_same_user(pod, added, agents[0].security_context.get("runAsUser", user))
     chosen = read_containers(pod.annotations)
     operations, warnings = [], []
-    for container in pod.ephemeral_containers:
-        if container.name in known:
-            continue
+    for container in added:
         if chosen is not None and container.name not in chosen:
             warnings.append(
                 f"no sockets in {container.name[:80]}: the annotation {CONTAINERS} does not name it"

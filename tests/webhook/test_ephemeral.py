@@ -1,30 +1,38 @@
-"""Ephemeral containers: a debugger gets the sockets, by an entry of its own, and is never refused."""
+"""Ephemeral containers: a debugger gets the sockets, by an entry of its own."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import jsonpatch
+import pytest
 
 from tests.pods import container, pod, review
 from tests.webhook.applying import CONFIGURATION, injected, patch_of
 from webhook.admission import Admission, admit
 from webhook.layout import APPLICATION_VARIABLES
 from webhook.reasons import AdmissionReason
+from webhook.sidecar import Configuration
 
 JSONObject = dict[str, Any]
 
 
 def debugged(
-    subject: JSONObject, *debuggers: JSONObject, before: int = 0
+    subject: JSONObject,
+    *debuggers: JSONObject,
+    before: int = 0,
+    configuration: Configuration = CONFIGURATION,
 ) -> tuple[Admission, list[JSONObject]]:
     """The answer about a Pod with these, of which the first `before` ran already; and they after it."""
     after, old = copy.deepcopy(subject), copy.deepcopy(subject)
     after["spec"]["ephemeralContainers"] = list(debuggers)
     old["spec"]["ephemeralContainers"] = list(debuggers[:before])
     asked = review(after, operation="UPDATE", subResource="ephemeralcontainers", oldObject=old)
-    admission = admit(asked, CONFIGURATION)
+    admission = admit(asked, configuration)
+    if not admission.allowed:
+        return admission, []
     patched = jsonpatch.apply_patch(after, patch_of(admission.answer))
     assert {**patched["spec"], "ephemeralContainers": None} == {**after["spec"], "ephemeralContainers": None}
     found: list[JSONObject] = patched["spec"]["ephemeralContainers"]
@@ -64,3 +72,43 @@ def test_one_whose_own_mounts_or_variables_stand_in_the_way_is_let_through_as_it
 def test_a_pod_without_the_pod_agent_is_left_alone() -> None:
     admission, (debugger,) = debugged(pod(), container("debugger"))
     assert (admission.reason, debugger) == (AdmissionReason.SUBRESOURCE, container("debugger"))
+
+
+OF_THE_AGENT = container("debugger", securityContext={"runAsUser": 58193})
+
+
+@pytest.mark.parametrize("annotations", [{}, {"vanadium.io/containers": "web"}])
+def test_attack_one_of_the_agents_own_user_is_refused(annotations: JSONObject) -> None:
+    admission, _ = debugged(injected(pod(annotations=annotations)), container("one"), OF_THE_AGENT, before=1)
+    assert (admission.allowed, admission.reason) == (False, AdmissionReason.USER_CLASH)
+    assert "spec.ephemeralContainers[1].securityContext.runAsUser is 58193" in admission.message
+    assert "inject=disabled" not in admission.message
+
+
+def test_attack_one_that_inherits_the_agents_user_from_the_pod_is_refused() -> None:
+    subject = injected(
+        pod(container(securityContext={"runAsUser": 1000}), securityContext={"runAsUser": 58193})
+    )
+    admission, _ = debugged(subject, container("debugger"))
+    assert admission.reason is AdmissionReason.USER_CLASH
+    assert debugged(subject, container("debugger", securityContext={"runAsUser": 1000}))[0].allowed
+
+
+def test_attack_the_pods_own_agent_decides_where_the_configured_user_changed_later() -> None:
+    later = dataclasses.replace(CONFIGURATION, user=20000)
+    assert not debugged(injected(pod()), OF_THE_AGENT, configuration=later)[0].allowed
+    subject = injected(pod(), later)
+    assert debugged(subject, OF_THE_AGENT, configuration=later)[0].allowed
+    same = container("debugger", securityContext={"runAsUser": 20000})
+    assert not debugged(subject, same, configuration=later)[0].allowed
+
+
+def test_one_whose_user_the_cluster_chooses_as_it_does_the_agents_is_let_through() -> None:
+    of_cluster = dataclasses.replace(CONFIGURATION, user=None)
+    subject = injected(pod(), of_cluster)
+    subject["spec"]["initContainers"][0]["securityContext"]["runAsUser"] = 58193
+    assert debugged(subject, OF_THE_AGENT, configuration=of_cluster)[0].allowed
+
+
+def test_one_that_runs_already_is_not_judged_again() -> None:
+    assert debugged(injected(pod()), OF_THE_AGENT, container("next"), before=1)[0].allowed
