@@ -198,7 +198,13 @@ def test_what_inject_prints_is_what_the_webhook_would_do(
     installed.kubectl("label", "namespace", namespace, "vanadium.io/inject=enabled", "--overwrite")
     subject = pod(restricted_container(), name="compared")
     subject["metadata"]["namespace"] = namespace
-    admitted = reached.create(f"/api/v1/namespaces/{namespace}/pods", subject, dryRun="All")
+    installed.kubectl("annotate", "namespace", namespace, "vanadium.io/cpu-request=77m")
+
+    def admitted_pod() -> dict[str, Any]:
+        made = reached.create(f"/api/v1/namespaces/{namespace}/pods", subject, dryRun="All")
+        return made if "77m" in str(made["spec"].get("initContainers")) else {}
+
+    admitted = wait_for("the namespace's annotation", admitted_pod)
     (tmp_path / "pod.yaml").write_text(yaml.safe_dump(subject))
     printed = yaml.safe_load(vkube("inject", "-f", tmp_path / "pod.yaml", *flags(installed)))
     (ours,), (theirs,) = printed["spec"]["initContainers"], admitted["spec"]["initContainers"]

@@ -12,9 +12,12 @@ from typing import Any
 import jsonpatch
 
 from vkube.local.admission import review_of
+from vkube.workloads.credential import ANNOTATION as NAMED_AT
 from webhook.admission import admit
+from webhook.annotations import KNOWN
 from webhook.errors import BadRequestError
-from webhook.namespace_defaults import defaults, inherited
+from webhook.layout import PREFIX
+from webhook.namespace_defaults import INHERITED, defaults, inherited
 from webhook.reasons import AdmissionReason
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
@@ -63,7 +66,8 @@ def judge(
 ) -> Judgement:
     """The webhook's own answer about the creation of `pod`, which has a name and a namespace, with `support`
     as what it finds of the cluster's kubelets, and the annotations of the object `namespace`."""
-    stated = inherited(((namespace or {}).get("metadata") or {}).get("annotations") or {})
+    of_namespace = ((namespace or {}).get("metadata") or {}).get("annotations") or {}
+    stated = inherited(of_namespace)
     own = defaults(stated, settings.injection(), images_permitted=settings.namespace_images)
     try:
         admission = admit(review_of(pod), lambda _: own, settings.left_alone(), support)
@@ -78,5 +82,16 @@ def judge(
         reason=admission.reason,
         message=admission.message,
         allowed=bool(response["allowed"]),
-        warnings=tuple(response.get("warnings") or ()),
+        warnings=(*(response.get("warnings") or ()), *_without_effect(of_namespace)),
     )
+
+
+def _without_effect(of_namespace: Mapping[str, object]) -> list[str]:
+    """Tells of annotations that no Pod inherits. The webhook, which is asked about Pods, tells of none."""
+    names = (name for name in of_namespace if name.startswith(PREFIX) and name not in INHERITED)
+    return [
+        f"the namespace's annotation {name} has no effect: "
+        + ("state it on the Pod template" if name in KNOWN else "no such annotation is known")
+        for name in sorted(names)
+        if name != NAMED_AT
+    ]

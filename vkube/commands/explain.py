@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def explain(parser: argparse.ArgumentParser) -> Run:
 
 def inject(parser: argparse.ArgumentParser) -> Run:
     """Print manifests with the pod agent in them, as the webhook would add it, for clusters in which it may
-    not be called. Other kinds are printed as they are."""
+    not be called. Annotations of a namespace count, as it is in the manifests, else in the cluster. Other
+    kinds are printed as they are."""
     shared.manifests(parser)
     shared.namespace(parser)
     _settings_option(parser)
@@ -99,28 +102,55 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _inject(options: argparse.Namespace) -> None:
-    settings, namespace, support = _settings(options)
-    printed = [
-        _injected(one, namespace, settings, support, where) for where, one in documents(options.filename)
-    ]
-    sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
-
-
-def _settings(options: argparse.Namespace) -> tuple[Settings, str, VolumeSupport]:
-    """The webhook's settings, the namespace of manifests that name none, and what the kubelets can do."""
     if options.default_settings:
         from vkube.configuration import load
 
-        return default_settings(load(options.config)), options.namespace or "default", NO_CLUSTER
-    with Cluster.of(options) as cluster:
-        return settings_of(cluster), cluster.namespace, rules(cluster).volumes
+        settings = default_settings(load(options.config))
+        printed = _all_injected(options, options.namespace or "default", settings, NO_CLUSTER, lambda _: None)
+    else:
+        with Cluster.of(options) as cluster:
+
+            @lru_cache
+            def place(name: str) -> dict[str, Any] | None:
+                return cluster.find(f"/api/v1/namespaces/{name}")
+
+            settings, volumes = settings_of(cluster), rules(cluster).volumes
+            printed = _all_injected(options, cluster.namespace, settings, volumes, place)
+    sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
 
 
-def _injected(manifest: Any, namespace: str, settings: Settings, support: VolumeSupport, where: str) -> Any:
+def _all_injected(
+    options: argparse.Namespace,
+    namespace: str,
+    settings: Settings,
+    support: VolumeSupport,
+    place: Callable[[str], dict[str, Any] | None],
+) -> list[Any]:
+    """The manifests, injected. `namespace` is for those that name none; `place` finds a namespace that none
+    of them makes."""
+    found = list(documents(options.filename))
+    made: dict[str, Any] = {}
+    for where, one in found:
+        _note_namespace(mapping(one, where), made)
+
+    def of(name: str) -> dict[str, Any] | None:
+        return made[name] if name in made else place(name)
+
+    return [_injected(one, namespace, settings, support, of, where) for where, one in found]
+
+
+def _injected(
+    manifest: Any,
+    namespace: str,
+    settings: Settings,
+    support: VolumeSupport,
+    place: Callable[[str], dict[str, Any] | None],
+    where: str,
+) -> Any:
     template = Template.of(mapping(manifest, where), namespace)
     if template is None:
         return manifest
-    judgement = judge(template.pod, settings, support)
+    judgement = judge(template.pod, settings, support, place(template.namespace))
     if not judgement.allowed:
         raise ManifestError(
             f"{where}, {template.title}: {judgement.message}. To do: {advice(judgement.reason)}"
@@ -144,11 +174,16 @@ def _templates(names: list[str], namespace: str, made: dict[str, Any] | None = N
         template = Template.of(mapping(manifest, where), namespace)
         if template is not None:
             found.append(template)
-        elif manifest.get("kind") == "Namespace" and made is not None:
-            made[str((manifest.get("metadata") or {}).get("name"))] = manifest
+        elif made is not None:
+            _note_namespace(manifest, made)
     if not found:
         raise ManifestError(f"{', '.join(names)}: no manifest there makes a Pod")
     return found
+
+
+def _note_namespace(manifest: dict[str, Any], made: dict[str, Any]) -> None:
+    if manifest.get("kind") == "Namespace":
+        made[str((manifest.get("metadata") or {}).get("name"))] = manifest
 
 
 def _live(cluster: Cluster, subject: str) -> dict[str, Any]:

@@ -50,6 +50,32 @@ def test_each_kind_of_workload_is_injected_in_its_template(tmp_path: Path, kind:
     assert list(yaml.safe_load_all(vkube("inject", "-f", again, OFFLINE))) == printed
 
 
+def namespace(**annotations: str) -> dict[str, Any]:
+    """A labelled namespace; of the annotations' names, underscores become dashes."""
+    stated = {f"vanadium.io/{name.replace('_', '-')}": value for name, value in annotations.items()}
+    metadata = {"name": "shop", "labels": {"vanadium.io/inject": "enabled"}, "annotations": stated}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def test_pods_of_a_namespace_among_the_manifests_inherit_its_annotations(tmp_path: Path) -> None:
+    web = workload("Deployment", {"containers": [container()]})
+    file = written(tmp_path, web, namespace(cpu_request="77m"))
+    printed = list(yaml.safe_load_all(vkube("inject", "-f", file, OFFLINE)))
+    (agent,) = printed[0]["spec"]["template"]["spec"]["initContainers"]
+    assert agent["resources"]["requests"]["cpu"] == "77m"
+    assert "cpu: 77m\n" in vkube("explain", file, OFFLINE)
+
+
+def test_an_annotation_of_a_namespace_that_no_pod_inherits_is_told(tmp_path: Path) -> None:
+    """As of a mistyped name on a Pod: nobody else tells its author."""
+    web = workload("Deployment", {"containers": [container()]})
+    marked = namespace(delivry="volume", files="web", named_at="2026-11-28", log_level="debug")
+    shown = vkube("explain", written(tmp_path, web, marked), OFFLINE)
+    assert "annotation vanadium.io/delivry has no effect: no such annotation is known" in shown
+    assert "annotation vanadium.io/files has no effect: state it on the Pod template" in shown
+    assert shown.count("has no effect") == 2
+
+
 def test_what_is_injected_is_what_is_explained(tmp_path: Path) -> None:
     file = written(tmp_path, workload("Deployment", {"containers": [restricted_container()]}))
     shown = vkube("explain", file, OFFLINE)
