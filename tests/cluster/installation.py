@@ -34,7 +34,7 @@ def uninstall(kubectl: Kubectl) -> None:
     """Runs the commands that docs/operations.md has for it."""
     section = OPERATIONS.read_text().split("## Uninstall")[1].split("\n## ")[0]
     commands = re.findall(r"^    kubectl (.*)$", section, re.MULTILINE)
-    assert len(commands) == 3, section
+    assert len(commands) == 4, section
     for command in commands:
         kubectl(*shlex.split(command.replace("overlay", "deploy")))
 

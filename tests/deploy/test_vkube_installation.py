@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from blessings import Authority, Name, Principal, Roots
 from certs.issue import NAMESPACE
+from cluster_agent.pod_requests.trust_bundle import bundle
 from tests.checkout import CHECKOUT
 from tests.cluster.installation import everything
 from tests.controlplane.control_plane import ControlPlane
@@ -197,7 +200,10 @@ def test_the_control_plane_lives_by_vkube_alone(
     assert "Namespace" not in said
     assert "PersistentVolumeClaim" not in said
 
-    # As the webhook would have made them, and what others made.
+    # As webhook and cluster agent would have made them, and what others made.
+    day = timedelta(days=1)
+    root = Authority.create_root(Name.parse("acme"), Principal.create(), now=datetime.now(UTC), lifetime=day)
+    kubectl.apply(bundle(Roots.of(root.certificate)))
     kubectl("create", "secret", "generic", "vanadium-bootstrap", "--type=vanadium.io/bootstrap", "-n", TENANT)
     kubectl("create", "secret", "generic", "cluster-agent-serving", "-n", PLACE)
     kubectl("create", "configmap", "of-others", "-n", PLACE)
