@@ -75,7 +75,7 @@ class MutualTLS:
         if agent is not None:
             lists = PeerLists(agent)
         elif files is not None:
-            lists, self._closes = lists_of_environment()
+            lists = lists_of_environment()
         else:
             own = AgentClient(timeout_seconds=_LISTS_SECONDS)
             lists, self._closes = PeerLists(own), own.close

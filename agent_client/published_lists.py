@@ -7,10 +7,13 @@ policy = Policy(revocation=ListFile(Path("/lists/web.crl")))
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,56 +28,91 @@ from blessings import InvalidRevocationList, Name, RevocationList, RevocationLis
 
 URL_VARIABLE = "VANADIUM_REVOCATION_URL"
 ASK_EVERY_SECONDS = 15.0
-_TIMEOUT_SECONDS = 5.0
-_MOST_BYTES = 32 << 20
+MOST_LISTS = 64
+MOST_BYTES = 32 << 20
+MOST_INDEX_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 10.0
 
 
 class PublishedLists:
-    """The cluster agent's lists, by its routes that need no client certificate.
+    """The cluster agent's lists, by its routes that need no client certificate. Each call has a connection of
+    its own.
 
-    The server's certificate is not verified, because each list is signed by its issuer. An attacker in
-    between can withhold a newer list until the list at hand ends, and no more.
+    The server's certificate is not verified, because each list is signed by its issuer. So an answer may be
+    an attacker's: its lists are bounded in number, in bytes together, and in the time for all of them.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
-        """`url` is that of the cluster agent, `https://` and its host and port."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self._client = httpx.Client(base_url=url, verify=context, timeout=timeout_seconds, trust_env=False)
+        """`url` is that of the cluster agent, `https://` and its host and port. `timeout_seconds` is for an
+        application's lists together, from the connection to the last byte."""
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
+        self._url = url
+        self._seconds = timeout_seconds
 
     def revocation_lists_since(
         self, application: Name, version: str | None
     ) -> tuple[str, RevocationLists] | None:
         """The application's lists and their version; None when that is `version`. Raises AgentError,
         InvalidRevocationList."""
-        path = f"/v1/crl/{quote(str(application), safe=':')}"
-        try:
-            index = self._get("/v1/crl", {"issuer": str(application)})
-            lists = httpx.Response(200, content=index).json()["lists"]
-            numbers = sorted((str(one["key"]), int(one["number"])) for one in lists)
-        except (ValueError, KeyError, TypeError) as error:
-            raise messages.unreachable(error, "no lists from the cluster agent") from error
-        newest = ",".join(f"{key}={number}" for key, number in numbers)
-        if newest == version:
-            return None
-        return newest, RevocationLists.of([self._get(path, {"key": key}) for key, _ in numbers])
+        # The timeout of a socket is for one read, and an attacker may send a byte at a time; that of a task
+        # is for all of it. The caller's thread may have a loop that runs.
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(asyncio.run, self._fetched(application, version)).result()
+        return None if found is None else (found[0], RevocationLists.of(found[1]))
 
-    def close(self) -> None:
-        self._client.close()
-
-    def _get(self, path: str, query: Mapping[str, str]) -> bytes:
-        content = b""
+    async def _fetched(self, application: Name, version: str | None) -> tuple[str, list[bytes]] | None:
         try:
-            with self._client.stream("GET", path, params=dict(query)) as response:
-                for part in response.iter_bytes():
-                    content += part
-                    if len(content) > _MOST_BYTES:
-                        raise AgentError("TooLong", f"GET {path}: more than {_MOST_BYTES} bytes")
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(self._seconds), self._client() as client:
+                return await _fetch(client, application, version)
+        except TimeoutError as error:
+            late = AgentError("Unreachable", f"no lists from the cluster agent within {self._seconds:g} s")
+            raise late from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise messages.unreachable(error, "no answer from the cluster agent") from error
+        except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise messages.unreachable(error, "no lists from the cluster agent") from error
+
+    def _client(self) -> httpx.AsyncClient:
+        # What arrives is counted as it arrives: a few bytes that are compressed may stand for very many.
+        return httpx.AsyncClient(
+            base_url=self._url,
+            verify=self._context,
+            timeout=self._seconds,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+async def _fetch(
+    client: httpx.AsyncClient, application: Name, version: str | None
+) -> tuple[str, list[bytes]] | None:
+    index = await _get(client, "/v1/crl", {"issuer": str(application)}, MOST_INDEX_BYTES)
+    lists = json.loads(index)["lists"]
+    if len(lists) > MOST_LISTS:
+        raise AgentError("TooMany", f"{len(lists)} lists of {application}, more than {MOST_LISTS}")
+    numbers = sorted((str(one["key"]), int(one["number"])) for one in lists)
+    newest = ",".join(f"{key}={number}" for key, number in numbers)
+    if newest == version:
+        return None
+    path, left = f"/v1/crl/{quote(str(application), safe=':')}", MOST_BYTES
+    found = []
+    for key, _ in numbers:
+        found.append(await _get(client, path, {"key": key}, left))
+        left -= len(found[-1])
+    return newest, found
+
+
+async def _get(client: httpx.AsyncClient, path: str, query: Mapping[str, str], most_bytes: int) -> bytes:
+    content = bytearray()
+    async with client.stream("GET", path, params=dict(query)) as response:
         if not response.is_success:
             raise AgentError("Unreachable", f"GET {path}: HTTP {response.status_code}")
-        return content
+        async for part in response.aiter_raw():
+            content += part
+            if len(content) > most_bytes:
+                raise AgentError("TooLong", f"GET {path}: more than the {most_bytes} bytes that are left")
+    return bytes(content)
 
 
 class ListFile:
@@ -110,12 +148,9 @@ class ListFile:
         self._version = version
 
 
-def lists_of_environment(
-    environment: Mapping[str, str] = os.environ,
-) -> tuple[RevocationSource, Callable[[], None]]:
-    """The lists of the cluster agent that VANADIUM_REVOCATION_URL names, or none; and what frees them."""
+def lists_of_environment(environment: Mapping[str, str] = os.environ) -> RevocationSource:
+    """The lists of the cluster agent that VANADIUM_REVOCATION_URL names, or none."""
     url = environment.get(URL_VARIABLE)
     if not url:
-        return RevocationLists(), lambda: None
-    lists = PublishedLists(url)
-    return PeerLists(lists, ask_every_seconds=ASK_EVERY_SECONDS), lists.close
+        return RevocationLists()
+    return PeerLists(PublishedLists(url), ask_every_seconds=ASK_EVERY_SECONDS)

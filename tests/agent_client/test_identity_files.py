@@ -219,7 +219,6 @@ def test_a_revoked_peer_is_refused_by_the_lists_of_the_cluster_agent(fleet: Flee
             administrator.post("/v1/revoke", json={"name": WEB_2}).raise_for_status()
         with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
             call(server.address, by_files.client())
-    lists.close()
     nowhere = PublishedLists("https://127.0.0.1:1")
     with pytest.raises(AgentError, match="no answer from the cluster agent"):
         nowhere.revocation_lists_since(name, None)
