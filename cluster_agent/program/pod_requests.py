@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import Refusal
@@ -26,7 +27,8 @@ from service.watch_age import WatchMetrics
 
 # As webhook/layout.py has it: the two programs import nothing of each other.
 INJECT_LABEL = ("vanadium.io/inject", "enabled")
-NEVER = frozenset({"kube-system", "kube-public", "kube-node-lease", "vanadium-system"})
+OF_CLUSTER = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+_OWN = "vanadium-system"
 # In the audit, in place of a path.
 PATH = "PodCertificateRequest"
 
@@ -60,6 +62,16 @@ class _Watch:
         self.events.write(request.namespace, request.pod_name, request.pod_uid, reason, message)
 
 
+def never(token_file: Path) -> frozenset[str]:
+    """The namespaces where nobody gets an identity, whatever their labels: the cluster's, and our own. The
+    kubelet writes the namespace beside our token; without that file it is the one of `deploy/base`."""
+    try:
+        own = token_file.with_name("namespace").read_text().strip()
+    except OSError:
+        own = ""
+    return OF_CLUSTER | {own or _OWN}
+
+
 def pod_request_tasks(
     settings: Settings,
     api: KubernetesApi | None,
@@ -80,7 +92,7 @@ def pod_request_tasks(
         registry=replicas.registry,
         entitlements=store.entitlements,
         issuances=store.issuances,
-        vouchers=Vouchers(api, INJECT_LABEL, NEVER),
+        vouchers=Vouchers(api, INJECT_LABEL, never(settings.kubernetes_token_file)),
         label=INJECT_LABEL,
         ttl=replicas.ttl,
         now=now,
