@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent_client.messages import AgentError
-from blessings import InvalidRevocationList, Name, RevocationList, RevocationLists
+from blessings import InvalidRevocationList, Name, PublicKey, RevocationList, RevocationLists
+from blessings.keys import encoded
 
 MOST_ISSUERS = 64
 MOST_BYTES = 32 << 20
@@ -46,7 +47,7 @@ class ListServer(Protocol):
 
 class PeerLists:
     """Implements `blessings.RevocationSource`, for use by several threads, with the lists of at most
-    MOST_ISSUERS issuers and MOST_BYTES in memory.
+    MOST_ISSUERS issuers (by name and key) and MOST_BYTES in memory.
 
     The pod agent is asked each time whether the list at hand is still the newest, which takes a millisecond;
     another server is asked about an issuer at most every `ask_every_seconds`. Without an answer the list at
@@ -64,24 +65,26 @@ class PeerLists:
         self._agent = agent
         self._ask_every = ask_every_seconds
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
-        if name is None:
+    def by_issuer(
+        self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+    ) -> Sequence[RevocationList]:
+        if name is None or key is None:
             return ()
-        text = str(name)
+        place = (str(name), encoded(key))
         with self._lock:
-            kept = self._kept.get(text) or _NONE
+            kept = self._kept.get(place) or _NONE
         if self._clock() - kept.asked >= self._ask_every:
-            kept = self._asked(name, kept)
+            kept = self._asked(name, key, kept)
         with self._lock:
-            self._kept[text] = kept
-            self._kept.move_to_end(text)
+            self._kept[place] = kept
+            self._kept.move_to_end(place)
             self._make_room()
         return kept.lists.by_issuer(issuer)
 
-    def _asked(self, name: Name, kept: _Kept) -> _Kept:
+    def _asked(self, name: Name, key: PublicKey, kept: _Kept) -> _Kept:
         try:
             answer = self._agent.revocation_lists_since(name, kept.version or None)
         except (AgentError, InvalidRevocationList):
@@ -89,8 +92,10 @@ class PeerLists:
         if answer is None:
             return replace(kept, asked=self._clock())
         version, newer = answer
-        # A list with a lower number than that at hand is an old one, which an attacker could send again.
-        lists = kept.lists.merged(newer, _WITHOUT_END)
+        # The server may be an attacker's: what the issuer did not sign replaces nothing. Of what it signed, a
+        # list with a lower number than that at hand is an old one, sent again.
+        signed = RevocationLists(tuple(one for one in newer.entries if one.is_signed_by(key)))
+        lists = kept.lists.merged(signed, _WITHOUT_END)
         return _Kept(version, lists, sum(len(one.to_der()) for one in lists.entries), self._clock())
 
     def _make_room(self) -> None:

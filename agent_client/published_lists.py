@@ -24,7 +24,14 @@ import httpx
 from agent_client import messages
 from agent_client.messages import AgentError
 from agent_client.peer_lists import PeerLists
-from blessings import InvalidRevocationList, Name, RevocationList, RevocationLists, RevocationSource
+from blessings import (
+    InvalidRevocationList,
+    Name,
+    PublicKey,
+    RevocationList,
+    RevocationLists,
+    RevocationSource,
+)
 
 URL_VARIABLE = "VANADIUM_REVOCATION_URL"
 ASK_EVERY_SECONDS = 15.0
@@ -131,7 +138,9 @@ class ListFile:
         self._lists = RevocationLists()
         self._look()
 
-    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
+    def by_issuer(
+        self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+    ) -> Sequence[RevocationList]:
         with self._lock:
             with suppress(OSError, InvalidRevocationList):
                 self._look()

@@ -162,9 +162,11 @@ class RevocationList:
 class RevocationSource(Protocol):
     """A source of revocation lists that a verifier asks, for each certificate, once its chain is proven."""
 
-    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
+    def by_issuer(
+        self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+    ) -> Sequence[RevocationList]:
         """The lists of this issuer; `issuer` is its name in DER, `name` the same as a blessing name, if it is
-        one."""
+        one. `key` is what signed the certificate: only lists that it signed will count."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,10 @@ class RevocationLists:
                 best[key] = one
         return RevocationLists(tuple(one for one in best.values() if now < one.next_update))
 
-    def by_issuer(self, issuer: bytes, name: Name | None = None) -> Sequence[RevocationList]:
-        """The lists that name this issuer. Every list states it in DER, so `name` is not used."""
+    def by_issuer(
+        self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+    ) -> Sequence[RevocationList]:
+        """The lists that name this issuer. Every list states it in DER, so only `issuer` is used."""
         return self._by_issuer.get(issuer, [])
 
     @cached_property

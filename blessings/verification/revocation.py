@@ -28,7 +28,7 @@ def check_revocation(
         name = issuer.name if isinstance(issuer, NamedFacts) else None
         lists = [
             found
-            for found in policy.revocation.by_issuer(one.parts.issuer, name)
+            for found in policy.revocation.by_issuer(one.parts.issuer, name, issuer.public_key)
             if found.is_signed_by(issuer.public_key)
         ]
         serial = chain[place].serial_number

@@ -27,7 +27,7 @@ from agent_client import AgentClient, AgentError
 from agent_client.asgi import PeerNames
 from agent_client.following_context import JudgedSocket
 from agent_client.mutual_tls import MutualTLS
-from blessings import SVIDS_ONLY, Name, Policy
+from blessings import SVIDS_ONLY, Name, Policy, PublicKey
 from blessings.tls import require_peer_blessing
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import (
@@ -227,7 +227,9 @@ def test_attack_a_peer_of_a_name_that_is_not_expected_makes_nobody_ask_for_its_r
     asked: list[Name | None] = []
 
     class Source:
-        def by_issuer(self, issuer: bytes, name: Name | None = None) -> tuple[()]:
+        def by_issuer(
+            self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+        ) -> tuple[()]:
             asked.append(name)
             return ()
 

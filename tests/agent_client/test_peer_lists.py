@@ -10,7 +10,15 @@ import pytest
 
 from agent_client import AgentClient, AgentError, PeerLists
 from agent_client import peer_lists as module
-from blessings import Name, Policy, Reason, RevocationLists, VerificationError, WithoutList, verify_blessing
+from blessings import (
+    Name,
+    Policy,
+    Reason,
+    RevocationLists,
+    VerificationError,
+    WithoutList,
+    verify_blessing,
+)
 from pod_agent.agent_protocol import pem_parts
 from pod_agent.identity import CurrentIdentity
 from pod_agent.revocation_lists import HeldLists, Index
@@ -20,6 +28,7 @@ from tests.clock import Clock
 from tests.pod_agent.published_lists import APPLICATION, REALM, Source, identity, signed
 
 SERIAL = REALM.blessing.leaf.serial_number
+KEY = REALM.application.principal.public_key
 
 
 class Served:
@@ -75,6 +84,38 @@ def test_without_an_answer_the_list_at_hand_counts_and_without_a_list_the_policy
         assert pod.judged(WithoutList.ACCEPT) is None
 
 
+def test_attack_a_list_that_the_issuer_did_not_sign_replaces_no_list_of_it_and_is_not_kept() -> None:
+    """As who is between a program and the cluster agent's address may send it."""
+    genuine = signed(10**6)
+    forged = RevocationLists.of([genuine[:-1] + bytes([genuine[-1] ^ 1])])
+
+    class Server:
+        version = 0
+        lists = RevocationLists.of([signed(1, SERIAL)])
+
+        def revocation_lists_since(self, _: Name, version: str | None) -> tuple[str, RevocationLists]:
+            self.version += 1
+            return str(self.version), self.lists
+
+    server = Server()
+    lists = PeerLists(server)
+
+    def judged() -> Reason | None:
+        try:
+            verify_blessing(REALM.blessing, REALM.roots, now=NOW, policy=Policy(revocation=lists))
+        except VerificationError as error:
+            return error.reason
+        return None
+
+    assert judged() is Reason.REVOKED
+    server.lists = forged
+    assert judged() is Reason.REVOKED
+    (kept,) = lists._kept.values()
+    assert len(kept.lists.entries) == 1
+    server.lists = RevocationLists.of([signed(2)])
+    assert judged() is None
+
+
 def test_attack_a_chain_of_a_stranger_makes_nobody_fetch_a_list() -> None:
     with served() as pod:
         stranger = realm(application="prod:shop:victim")
@@ -97,8 +138,8 @@ def test_the_lists_in_memory_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "MOST_ISSUERS", 3)
     with served() as pod:
         for number in range(10):
-            assert pod.peer_lists.by_issuer(b"", Name.parse(f"acme:{number}")) == []
-        assert list(pod.peer_lists._kept) == ["acme:7", "acme:8", "acme:9"]
+            assert pod.peer_lists.by_issuer(b"", Name.parse(f"acme:{number}"), KEY) == []
+        assert [name for name, _ in pod.peer_lists._kept] == ["acme:7", "acme:8", "acme:9"]
 
 
 def test_a_long_list_arrives_whole_in_many_parts() -> None:

@@ -38,4 +38,4 @@ def test_the_p99_of_no_call_is_infinite() -> None:
 
 
 def test_the_limits_are_those_of_the_deployment() -> None:
-    assert LIMITS == {"cluster_agent": 256, "webhook": 256, "pod_agent": 128}
+    assert LIMITS == {"cluster_agent": 256, "webhook": 256, "pod_agent": 96}

@@ -17,6 +17,7 @@ from blessings import (
     Name,
     Policy,
     Principal,
+    PublicKey,
     Reason,
     RevocationList,
     RevocationLists,
@@ -236,7 +237,9 @@ def test_a_source_is_asked_for_the_lists_of_each_issuer_once_the_chain_is_proven
         def __init__(self) -> None:
             self.asked: list[str] = []
 
-        def by_issuer(self, issuer: bytes, name: Name | None = None) -> list[RevocationList]:
+        def by_issuer(
+            self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
+        ) -> list[RevocationList]:
             self.asked.append(str(name))
             return [listed(SERIAL)] if issuer == listed().issuer else []
 

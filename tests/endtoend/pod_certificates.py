@@ -16,6 +16,7 @@ from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import token_file
 from tests.waiting import wait_for
+from webhook.layout import TRUST_BUNDLE
 
 _NEEDED = frozenset(
     {"vanadium-system", "cluster-agent", "vanadium-cluster-agent", "vanadium-pod-certificates"}
@@ -68,7 +69,8 @@ def settings(control_plane: ControlPlane, directory: Path) -> dict[str, Any]:
 def signing_agent(
     control_plane: ControlPlane, directory: Path, **changes: object
 ) -> Iterator[RunningClusterAgent]:
-    """The running program."""
+    """The running program. The control plane has no trust bundle of an earlier one."""
+    control_plane.kubectl("delete", "clustertrustbundle", TRUST_BUNDLE, "--ignore-not-found")
     apply_manifests(control_plane)
     with running_cluster_agent(directory, **{**settings(control_plane, directory), **changes}) as agent:
         yield agent

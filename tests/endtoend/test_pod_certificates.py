@@ -47,7 +47,9 @@ def kubelets(control_plane: ControlPlane, agent: RunningClusterAgent) -> Iterato
         one.node(OTHER_NODE)
         one.namespace("volumes")
         yield one
-    control_plane.kubectl("delete", "namespace", "volumes", "--wait=false")
+    control_plane.kubectl(
+        "delete", "namespace", "volumes", "unlabelled", "--ignore-not-found", "--wait=false"
+    )
     control_plane.kubectl("delete", "node", NODE, OTHER_NODE)
 
 
