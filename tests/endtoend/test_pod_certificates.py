@@ -171,15 +171,22 @@ def test_what_a_pods_author_asks_for_in_vain_is_denied_with_an_event(
 
 def test_nobody_in_a_namespace_without_the_label_or_of_the_system_has_an_identity(kubelets: Kubelets) -> None:
     kubelets.namespace("unlabelled", labelled=False)
-    kubelets.api.patch(
-        "/api/v1/namespaces/kube-public",
-        json={"metadata": {"labels": {"vanadium.io/inject": "enabled"}}},
-        headers={"Content-Type": "application/merge-patch+json"},
-    ).raise_for_status()
-    for namespace in ("unlabelled", "kube-public"):
-        pod = kubelets.pod(namespace, new_name(), node=NODE)
-        assert kubelets.denied(kubelets.asked(pod))[0] == "NamespaceNotLabelled"
-        kubelets.delete_pod(pod)
+
+    def label(value: str | None) -> None:
+        kubelets.api.patch(
+            "/api/v1/namespaces/kube-public",
+            json={"metadata": {"labels": {"vanadium.io/inject": value}}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        ).raise_for_status()
+
+    label("enabled")
+    try:
+        for namespace in ("unlabelled", "kube-public"):
+            pod = kubelets.pod(namespace, new_name(), node=NODE)
+            assert kubelets.denied(kubelets.asked(pod))[0] == "NamespaceNotLabelled"
+            kubelets.delete_pod(pod)
+    finally:
+        label(None)
 
 
 def test_a_revoked_replicas_refresh_is_denied_and_its_certificate_on_the_list(
