@@ -30,6 +30,7 @@ from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.published_lists import REALM, signed
 from tests.pod_agent.running import mount, running_pod_agent, short_directory
+from tests.waiting import wait_for
 
 
 class Volume:
@@ -209,12 +210,17 @@ def test_lists_come_from_the_agent_that_is_given_or_from_the_address_in_the_envi
 def test_a_revoked_peer_is_refused_by_the_lists_of_the_cluster_agent(fleet: Fleet) -> None:
     lists = PublishedLists(fleet.agent.url)
     policy = Policy(revocation=PeerLists(lists), without_list=WithoutList.REFUSE)
+    name = Name.parse("acme:prod:shop:web")
+
+    def published() -> str | None:
+        answer = lists.revocation_lists_since(name, None)
+        return answer[0] if answer is not None and answer[1].entries else None
+
+    # The first list of an application comes seconds after its first certificate.
+    version = wait_for("the first list", published)
     with MutualTLS(files=fleet.files, policy=policy) as by_files, echo(fleet.by_sockets.server()) as server:
         assert call(server.address, by_files.client())[1] == WEB_2
-        name = Name.parse("acme:prod:shop:web")
-        answer = lists.revocation_lists_since(name, None)
-        assert answer is not None
-        assert lists.revocation_lists_since(name, answer[0]) is None
+        assert lists.revocation_lists_since(name, version) is None
         with fleet.agent.control_plane_client() as administrator:
             administrator.post("/v1/revoke", json={"name": WEB_2}).raise_for_status()
         with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
