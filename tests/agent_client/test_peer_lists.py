@@ -85,7 +85,7 @@ def test_without_an_answer_the_list_at_hand_counts_and_without_a_list_the_policy
 
 
 def test_attack_a_list_that_the_issuer_did_not_sign_replaces_no_list_of_it_and_is_not_kept() -> None:
-    """As who is between a program and the cluster agent's address may send it."""
+    """An attacker between a program and the cluster agent's address may send one."""
     genuine = signed(10**6)
     forged = RevocationLists.of([genuine[:-1] + bytes([genuine[-1] ^ 1])])
 

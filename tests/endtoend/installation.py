@@ -215,6 +215,21 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
             yield installed
 
 
+@contextmanager
+def labelled_namespace(installed: Installation, name: str) -> Iterator[None]:
+    """A namespace with our label, in which Pods can be created."""
+    installed.kubectl("create", "namespace", name)
+    installed.kubectl("label", "namespace", name, "vanadium.io/inject=enabled")
+    wait_for(
+        "service account",
+        lambda: installed.kubectl("get", "serviceaccount", "-n", name, "-o", "name").strip(),
+    )
+    try:
+        yield
+    finally:
+        installed.kubectl("delete", "namespace", name, "--wait=false")
+
+
 def lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
     """Makes the API server reach the webhook at this port of the loopback."""
     service = {"spec": {"type": "ExternalName", "externalName": "localhost", "selector": None}}

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 
-from tests.endtoend.installation import Installation
+from tests.endtoend.installation import Installation, labelled_namespace
 from tests.pods import container, pod
-from tests.waiting import wait_for
 
 NAMESPACE = "debugging"
 
 
 def test_a_container_that_is_added_to_a_pod_gets_the_sockets(installed: Installation) -> None:
-    installed.kubectl("create", "namespace", NAMESPACE)
-    installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
-    wait_for(
-        "service account",
-        lambda: installed.kubectl("get", "serviceaccount", "-n", NAMESPACE, "-o", "name").strip(),
-    )
-    try:
+    with labelled_namespace(installed, NAMESPACE):
         # It is never scheduled: nothing has to run.
         unscheduled = pod(nodeSelector={"of": "nowhere"})
         installed.kubectl("create", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(unscheduled))
@@ -34,5 +27,3 @@ def test_a_container_that_is_added_to_a_pod_gets_the_sockets(installed: Installa
                 "volumeMounts"
             ]
             assert [each["name"] for each in one["env"]] == ["V23_AGENT_PATH", "SPIFFE_ENDPOINT_SOCKET"]
-    finally:
-        installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")

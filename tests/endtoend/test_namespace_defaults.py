@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from tests.endtoend.installation import Installation
+from tests.endtoend.installation import Installation, labelled_namespace
 from tests.pods import pod
 from tests.waiting import wait_for
 
@@ -27,17 +27,9 @@ def is_level(installed: Installation, level: str) -> bool:
 
 
 def test_new_pods_follow_each_change_of_their_namespaces_annotations(installed: Installation) -> None:
-    installed.kubectl("create", "namespace", NAMESPACE)
-    installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
-    wait_for(
-        "service account",
-        lambda: installed.kubectl("get", "serviceaccount", "-n", NAMESPACE, "-o", "name").strip(),
-    )
-    try:
+    with labelled_namespace(installed, NAMESPACE):
         for stated, level in (("=debug", "debug"), ("=error", "error"), ("-", "info")):
             installed.kubectl(
                 "annotate", "--overwrite", "namespace", NAMESPACE, f"vanadium.io/log-level{stated}"
             )
             wait_for(f"level {level}", partial(is_level, installed, level))
-    finally:
-        installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")

@@ -16,7 +16,7 @@ def workloads(cluster: Cluster, namespace: str) -> Iterator[Template]:
 
 
 def workloads_with_pods(cluster: Cluster, namespace: str) -> Iterator[tuple[Template, list[Object]]]:
-    """The same, each with its Pods in the cluster that have not ended, oldest first."""
+    """The templates, each with its Pods that run or are to run in the cluster, the oldest first."""
     between = {
         one["metadata"]["uid"]: controller
         for kind in ("ReplicaSet", "Job")
