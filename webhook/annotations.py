@@ -217,9 +217,13 @@ def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources
 
 def _unknown(annotations: Mapping[str, str]) -> list[str]:
     unknown = heapq.nsmallest(_MOST_UNKNOWN, (name for name in annotations if name not in KNOWN))
-    return [
-        f"{name} was written as an annotation and has no effect: make it a label"
-        if name == INJECT_LABEL
-        else f"annotation {name[:80]} is not one that the injection knows"
-        for name in unknown
-    ]
+    return [_without_effect(name) for name in unknown]
+
+
+def _without_effect(name: str) -> str:
+    if name == INJECT_LABEL:
+        return f"{name} was written as an annotation and has no effect: make it a label"
+    if name == PULL_SECRETS:
+        field = "which has the field imagePullSecrets"
+        return f"annotation {name} has no effect on a Pod, {field}: it is for namespaces only"
+    return f"annotation {name[:80]} is not one that the injection knows"

@@ -58,7 +58,8 @@ def namespace(installed: Installation) -> Iterator[str]:
         deployment("host", hostNetwork=True),
         deployment("clash", volumes=[{"name": "vanadium-socket", "emptyDir": {}}]),
     )
-    created = pod(restricted_container(), name="early", nodeSelector={"nowhere": "yes"})
+    mistyped = {"vanadium.io/ttyl": "1h"}
+    created = pod(restricted_container(), name="early", annotations=mistyped, nodeSelector={"nowhere": "yes"})
     created["metadata"]["namespace"] = NAMESPACE
     wait_for("a service account", lambda: _applied(installed, created), 60)
     yield NAMESPACE
@@ -82,8 +83,10 @@ def test_preflight_foresees_and_changes_nothing(installed: Installation, namespa
     }
     assert ended.code == 4
     assert ended.stderr == "2 injected, 1 skipped, 1 refused; nothing was changed\n"
-    table = called("preflight", namespace, *flags(installed)).stdout.splitlines()
-    assert table[0].split() == ["WORKLOAD", "RESULT", "REASON", "WHAT", "TO", "DO"]
+    shown = called("preflight", namespace, *flags(installed))
+    assert shown.stdout.splitlines()[0].split() == ["WORKLOAD", "RESULT", "REASON", "WHAT", "TO", "DO"]
+    ttyl = "annotation vanadium.io/ttyl is not one that the injection knows"
+    assert shown.stderr == f"{ended.stderr}warning: pod/early: {ttyl}\n"
     after = installed.get("all", "-n", namespace)
     assert [one["metadata"]["resourceVersion"] for one in before["items"]] == [
         one["metadata"]["resourceVersion"] for one in after["items"]

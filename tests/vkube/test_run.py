@@ -53,7 +53,11 @@ EVERY_KIND = """
 apiVersion: v1
 kind: List
 items:
-  - {kind: Namespace, metadata: {name: shop, labels: {vanadium.io/inject: enabled}}}
+  - kind: Namespace
+    metadata:
+      name: shop
+      labels: {vanadium.io/inject: enabled}
+      annotations: {vanadium.io/containers: app, vanadium.io/ttyl: 1h}
   - {kind: Secret, metadata: {name: s, namespace: shop}, stringData: {k: word}}
   - {kind: PodDisruptionBudget, metadata: {name: left-out, namespace: shop}}
 ---
@@ -69,6 +73,8 @@ spec:
       containers:
         - name: app
           command: [sh, -c, 'echo index $JOB_COMPLETION_INDEX of $V23_AGENT_PATH']
+        - name: other
+          command: [sh, -c, 'echo agent at ${V23_AGENT_PATH:-none}']
 ---
 kind: Job
 metadata: {name: with-files, namespace: shop}
@@ -132,11 +138,15 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         assert any(
             line.startswith(f"indexed-{index}-") and f"app index {index} of /" in line for line in lines
         ), ended
+    assert sum(line.endswith("other agent at none") for line in lines) == 2, (
+        "as the namespace's annotation states"
+    )
     assert any(line.startswith("with-files-") and line.endswith("app 2 lines") for line in lines), ended
     assert any(line.endswith("app at night") for line in lines)
     assert any(line.startswith("plain-") and line.endswith("app by image") for line in lines)
     for note in (
         "left out: PodDisruptionBudget shop/left-out",
+        "Namespace shop: the namespace's annotation vanadium.io/ttyl has no effect: no such",
         "CronJob default/nightly is started once, now, as Job nightly-",
         "Job shop/indexed: Complete",
         "Job default/broken: Failed",

@@ -154,3 +154,9 @@ def test_a_mistyped_annotation_is_a_warning_and_the_label_as_an_annotation_too()
         "vanadium.io/inject was written as an annotation and has no effect: make it a label",
         "annotation vanadium.io/loglevel is not one that the injection knows",
     )
+
+
+def test_secrets_to_pull_the_image_with_are_told_to_be_for_namespaces() -> None:
+    (warning,) = read_wishes({"vanadium.io/image-pull-secrets": "registry"}, Resources()).warnings
+    assert warning.startswith("annotation vanadium.io/image-pull-secrets has no effect on a Pod")
+    assert warning.endswith("it is for namespaces only")

@@ -11,13 +11,11 @@ from typing import Any
 
 import jsonpatch
 
+from vkube.admission import namespace_annotations
 from vkube.local.admission import review_of
-from vkube.workloads.credential import ANNOTATION as NAMED_AT
 from webhook.admission import admit
-from webhook.annotations import KNOWN
 from webhook.errors import BadRequestError
-from webhook.layout import PREFIX
-from webhook.namespace_defaults import INHERITED, defaults, inherited
+from webhook.namespace_defaults import defaults, inherited
 from webhook.reasons import AdmissionReason
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
@@ -66,7 +64,7 @@ def judge(
 ) -> Judgement:
     """The webhook's own answer about the creation of `pod`, which has a name and a namespace, with `support`
     as what it finds of the cluster's kubelets, and the annotations of the object `namespace`."""
-    of_namespace = ((namespace or {}).get("metadata") or {}).get("annotations") or {}
+    of_namespace = namespace_annotations.of(namespace)
     stated = inherited(of_namespace)
     own = defaults(stated, settings.injection(), images_permitted=settings.namespace_images)
     try:
@@ -82,16 +80,5 @@ def judge(
         reason=admission.reason,
         message=admission.message,
         allowed=bool(response["allowed"]),
-        warnings=(*(response.get("warnings") or ()), *_without_effect(of_namespace)),
+        warnings=(*(response.get("warnings") or ()), *namespace_annotations.without_effect(of_namespace)),
     )
-
-
-def _without_effect(of_namespace: Mapping[str, object]) -> list[str]:
-    """Tells of annotations that no Pod inherits. The webhook, which is asked about Pods, tells of none."""
-    names = (name for name in of_namespace if name.startswith(PREFIX) and name not in INHERITED)
-    return [
-        f"the namespace's annotation {name} has no effect: "
-        + ("state it on the Pod template" if name in KNOWN else "no such annotation is known")
-        for name in sorted(names)
-        if name != NAMED_AT
-    ]

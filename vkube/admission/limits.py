@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from vkube.admission.quota_scopes import counts
 from webhook import quantities
 from webhook.layout import CONTAINER
 
 Object = Mapping[str, Any]
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
+# A Pod may not leave these open where a quota counts them.
+_DEMANDED = ("cpu", "memory")
 _FIELDS = {"max": "limits", "min": "requests"}
 
 
@@ -41,27 +44,39 @@ def beyond_limit_ranges(pod: Object, limit_ranges: Iterable[Object]) -> list[str
 
 
 def beyond_quotas(pods: Sequence[Object], quotas: Iterable[Object]) -> list[str]:
-    """For which quotas the pod agents of all `pods` need more than there is left. Quotas that count only some
-    Pods are not looked at."""
-    agents = [agent for one in pods if (agent := agent_of(one)) is not None]
-    found = []
+    """Which quotas refuse some of `pods` with the pod agent: those of which the pod agents need more than
+    there is left, and those that demand what a container does not state."""
+    injected = [one for one in pods if agent_of(one) is not None]
+    found: list[str] = []
     for quota in quotas:
-        if quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"):
-            continue
-        status = quota.get("status") or {}
-        for key, hard in (status.get("hard") or quota["spec"].get("hard") or {}).items():
-            field, separator, resource = key.rpartition(".")
-            if resource not in _RESOURCES or (separator and field not in ("requests", "limits")):
-                continue
-            stated = [_stated(one, field or "requests", resource) for one in agents]
-            needed = sum((one for one in stated if one is not None), Fraction(0))
-            left = quantities.parse(hard) - quantities.parse((status.get("used") or {}).get(key, "0"))
-            if needed > left:
-                found.append(
-                    f"ResourceQuota {quota['metadata']['name']}: {len(agents)} pod agents need "
-                    f"{_shown(needed)} of {key}, and {_shown(left)} is left"
-                )
+        counted = [one for one in injected if counts(quota, one)]
+        if counted:
+            found += (f"ResourceQuota {quota['metadata']['name']}: {why}" for why in _lacking(quota, counted))
     return found
+
+
+def _lacking(quota: Object, pods: Sequence[Object]) -> Iterator[str]:
+    agents = [agent for one in pods if (agent := agent_of(one)) is not None]
+    status = quota.get("status") or {}
+    for key, hard in (status.get("hard") or quota["spec"].get("hard") or {}).items():
+        field, separator, resource = key.rpartition(".")
+        if resource not in _RESOURCES or (separator and field not in ("requests", "limits")):
+            continue
+        field = field or "requests"
+        stated = [_stated(one, field, resource) for one in agents]
+        needed = sum((one for one in stated if one is not None), Fraction(0))
+        left = quantities.parse(hard) - quantities.parse((status.get("used") or {}).get(key, "0"))
+        if needed > left:
+            yield f"{len(agents)} pod agents need {_shown(needed)} of {key}, and {_shown(left)} is left"
+        if resource in _DEMANDED and (silent := sorted(_silent(pods, field, resource))):
+            yield f"it demands {key} of every container, and {', '.join(silent)} states none"
+
+
+def _silent(pods: Sequence[Object], field: str, resource: str) -> set[str]:
+    """The containers that state no such amount, in Pods that state none as a whole."""
+    specs = [one["spec"] for one in pods if not one["spec"].get("resources")]
+    containers = (one for spec in specs for one in [*(spec.get("initContainers") or []), *spec["containers"]])
+    return {one["name"] for one in containers if _stated(one, field, resource) is None}
 
 
 def _beyond(name: str, limit: Object, what: str, amount: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from vkube.connection.cluster import STRATEGIC_MERGE_PATCH, Cluster
 from vkube.errors import ClusterError, NotFoundError, UsageError
 from vkube.output.documents import Column, Listing
 from vkube.output.lines import note, result, warning
+from vkube.output.table import visible
 from vkube.workloads.template import COLLECTIONS
 from webhook.layout import ENABLED, INJECT_LABEL
 from webhook.settings import Settings
@@ -30,6 +31,7 @@ from webhook.settings import Settings
 # As kubectl rollout restart does it.
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _ROLLING = ("Deployment", "StatefulSet", "DaemonSet")
+_MOST_NAMED = 3
 _LISTING = Listing(
     "Workload",
     "workloads",
@@ -97,12 +99,30 @@ def _preflight(options: argparse.Namespace) -> int:
         return ExitCode.DONE
     counts = {word: sum(one["result"] == word for one in rows) for word in ("injected", "skipped", "refused")}
     note(", ".join(f"{number} {word}" for word, number in counts.items()) + "; nothing was changed")
+    if options.output in ("table", "wide"):
+        for line in warnings(rows):
+            warning(line)
     for one in lacking_room:
         warning(one)
     if not refused and not lacking_room:
         name = options.namespace
         note(f"to go on: kubectl label namespace {name} {INJECT_LABEL}={ENABLED} && vkube restart {name}")
     return ExitCode.FINDINGS if refused or lacking_room else ExitCode.DONE
+
+
+def warnings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the webhook would warn of, each once, with the workloads that it is about; of those that are left
+    out, the table has the reason."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row["warnings"] if row["result"] == "injected" else ():
+            of.setdefault(text, []).append(row["workload"])
+    return [f"{visible(_several(names))}: {visible(text)}" for text, names in of.items()]
+
+
+def _several(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _items(cluster: Cluster, namespace: str, kind: str) -> list[Any]:

@@ -18,6 +18,7 @@ import httpx
 from certs import CLUSTER_AGENT, ControlPlaneCertificates
 from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
 from service.cluster_agent_client import ClusterAgentClient
+from vkube.admission import namespace_annotations
 from vkube.local.admission import Admitted, admit
 from vkube.local.controllers import claims_of, job_of, job_pod, named, pods_of
 from vkube.local.jobs import JobPod, Phase, next_step
@@ -129,6 +130,9 @@ class LocalCluster:
         self._resources.data |= manifests.data
         self._resources.claims |= manifests.claims
         self._namespaces |= manifests.namespaces
+        for name, one in manifests.namespaces.items():
+            for text in namespace_annotations.without_effect(namespace_annotations.of(one)):
+                self.settings.on_note(f"Namespace {name}: {text}")
         for service in manifests.services:
             await self._services.add(service)
         workloads = [named(workload, self._chance) for workload in manifests.workloads]
@@ -177,14 +181,17 @@ class LocalCluster:
         self._services.close()
 
     async def _start(self, pod: Manifest) -> Started | None:
-        if self._is_labelled(pod["metadata"]["namespace"]):
+        namespace = pod["metadata"]["namespace"]
+        if self._is_labelled(namespace):
+            annotations = namespace_annotations.of(self._namespaces.get(namespace))
+            pod = namespace_annotations.stating(pod, annotations)
             admitted = await admit(self._webhook, pod)
             untouched = "" if admitted.patch else why_untouched(pod)
         else:
             admitted = Admitted(pod, [], [])
             untouched = (
                 f"its namespace is not labelled {INJECT_LABEL}={ENABLED}; add a Namespace "
-                f"{pod['metadata']['namespace']} with that label to the manifests"
+                f"{namespace} with that label to the manifests"
             )
         try:
             running = await self.node.run(admitted.pod, self.settings.on_change)

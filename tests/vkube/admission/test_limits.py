@@ -28,11 +28,17 @@ def limit_range(kind: str, **limits: JSONObject) -> JSONObject:
     return {"metadata": {"name": "l"}, "spec": {"limits": [{"type": kind, **limits}]}}
 
 
-def quota(used: JSONObject, scopes: list[str] | None = None, **hard: str) -> JSONObject:
+def quota(
+    used: JSONObject, scopes: list[str] | None = None, selector: JSONObject | None = None, **hard: str
+) -> JSONObject:
     limits = {key.replace("_", "."): value for key, value in hard.items()}
     return {
         "metadata": {"name": "q"},
-        "spec": {"hard": limits, **({"scopes": scopes} if scopes else {})},
+        "spec": {
+            "hard": limits,
+            **({"scopes": scopes} if scopes else {}),
+            **({"scopeSelector": {"matchExpressions": [selector]}} if selector else {}),
+        },
         "status": {"hard": limits, "used": used},
     }
 
@@ -98,3 +104,49 @@ def test_a_quota_needs_room_for_the_pod_agents_of_all_pods(one: JSONObject, why:
     found = beyond_quotas([subject(), subject()], [one])
     assert len(found) == (why is not None)
     assert why is None or why in found[0]
+
+
+def selecting(operator: str, *values: str) -> JSONObject:
+    return {"scopeName": "PriorityClass", "operator": operator, "values": list(values)}
+
+
+ABROAD = {"labelSelector": {}, "namespaceSelector": {}, "topologyKey": "kubernetes.io/hostname"}
+PREFERRED = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": ABROAD}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "scopes", "selector", "is_counted"),
+    [
+        ({}, ["NotTerminating"], None, True),
+        ({}, ["Terminating"], None, False),
+        ({"activeDeadlineSeconds": 60}, ["Terminating", "NotBestEffort"], None, True),
+        ({"activeDeadlineSeconds": 60}, ["NotTerminating"], None, False),
+        ({}, ["BestEffort"], None, False),
+        ({}, ["PriorityClass"], None, False),
+        ({"priorityClassName": "high"}, ["PriorityClass"], None, True),
+        ({"priorityClassName": "high"}, None, selecting("In", "high", "higher"), True),
+        ({"priorityClassName": "low"}, None, selecting("In", "high"), False),
+        ({}, None, selecting("In", "high"), False),
+        ({"priorityClassName": "low"}, None, selecting("NotIn", "high"), True),
+        ({}, None, selecting("NotIn", "high"), True),
+        ({}, None, selecting("DoesNotExist"), True),
+        ({"priorityClassName": "low"}, ["Terminating"], selecting("Exists"), False),
+        ({}, ["CrossNamespacePodAffinity"], None, False),
+        ({"affinity": {"podAntiAffinity": PREFERRED}}, ["CrossNamespacePodAffinity"], None, True),
+        ({}, ["VolumeAttributesClass"], None, False),
+    ],
+)
+def test_a_quota_with_scopes_counts_the_pods_in_all_of_them(
+    fields: JSONObject, scopes: list[str] | None, selector: JSONObject | None, is_counted: bool
+) -> None:
+    full = quota({}, scopes, selector, requests_memory="1Mi")
+    assert bool(beyond_quotas([subject(**fields)], [full])) is is_counted
+
+
+def test_a_best_effort_pod_comes_under_a_quota_for_others_which_demands_what_it_does_not_state() -> None:
+    """The pod agent's resources make it Burstable."""
+    plain = injected(pod(container()))
+    (why,) = beyond_quotas([plain, plain], [quota({}, ["NotBestEffort"], requests_cpu="8")])
+    assert why == "ResourceQuota q: it demands requests.cpu of every container, and web states none"
+    whole = injected(pod(container(), resources={"requests": {"cpu": "1", "memory": "1Gi"}}))
+    assert beyond_quotas([whole], [quota({}, ["NotBestEffort"], requests_cpu="8")]) == []
