@@ -130,8 +130,8 @@ class LocalCluster:
         self._resources.data |= manifests.data
         self._resources.claims |= manifests.claims
         self._namespaces |= manifests.namespaces
-        for name, one in manifests.namespaces.items():
-            for text in namespace_annotations.without_effect(namespace_annotations.of(one)):
+        for name, place in manifests.namespaces.items():
+            for text in namespace_annotations.without_effect(namespace_annotations.of(place)):
                 self.settings.on_note(f"Namespace {name}: {text}")
         for service in manifests.services:
             await self._services.add(service)
