@@ -7,15 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import SYSTEM, name_of, rolled_out, wait_until_injecting
-from tests.cluster.workloads import deployment, make_namespace
+from tests.cluster.installation import SYSTEM, rolled_out, wait_until_injecting
+from tests.cluster.workloads import deployment, make_namespace, pod
 from tests.vkube.command import called, vkube
 from tests.waiting import wait_for
 
@@ -95,26 +96,55 @@ def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replica
     assert "previous terminated container" in vkube("logs", replicas[0], "-p", "-n", PLACE, *flags, ends=1)
 
 
-def test_a_log_is_followed_until_the_pod_ends(
+@pytest.fixture
+def followed(installed: Cluster, replicas: list[str]) -> Iterator[str]:
+    """The name of one more Pod with an identity, which is gone afterwards in any case."""
+    kubectl, name = installed.kubectl, "followed"
+    try:
+        kubectl.apply(pod(PLACE, name, {}))
+        kubectl.ready_pods(PLACE, 3)
+        yield name
+    finally:
+        kubectl("delete", "pod", name, "-n", PLACE, "--ignore-not-found")
+
+
+def test_the_logs_of_both_webhooks_are_followed(
     installed: Cluster, flags: list[str], replicas: list[str]
 ) -> None:
-    """Of both webhooks at once, whole lines; of a pod agent until its Pod was deleted."""
-    kubectl, command = installed.kubectl, [sys.executable, "-m", "vkube", "logs", *flags]
-    with subprocess.Popen([*command, "webhook", "-f", "--tail", "0"], stdout=subprocess.PIPE) as following:
-        assert following.stdout is not None
-        time.sleep(2)
-        kubectl.apply(deployment(PLACE, "followed", 1))
-        (pod,) = [
-            one["metadata"]["name"] for one in kubectl.ready_pods(PLACE, 3) if "followed" in name_of(one)
-        ]
-        line = json.loads(following.stdout.readline())
-        following.send_signal(signal.SIGINT)
+    kubectl, manifest = installed.kubectl, json.dumps(pod(PLACE, "asking", {}))
+    command = [sys.executable, "-m", "vkube", "logs", *flags, "webhook", "-f", "--tail", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
+        lines: Queue[dict[str, Any]] = Queue()
+
+        def read() -> None:
+            for line in following.stdout or ():
+                lines.put(json.loads(line))
+
+        def admission() -> bool:
+            # Asked again and again: nothing tells when the command has begun to follow.
+            kubectl("create", "--dry-run=server", "-f", "-", stdin=manifest)
+            return any(lines.get()["event"] == "admission" for _ in range(lines.qsize()))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            wait_for("an admission's line", admission)
+        finally:
+            following.send_signal(signal.SIGINT)
+            reader.join(60)
         assert following.wait(60) == 130
-    assert line["event"] == "admission"
-    ended = subprocess.Popen([*command, pod, "-f", "-n", PLACE], stdout=subprocess.PIPE, text=True)
-    kubectl("delete", "deployment", "followed", "-n", PLACE)
-    printed, _ = ended.communicate(timeout=120)
-    assert ended.returncode == 0
+
+
+def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
+    installed: Cluster, flags: list[str], followed: str
+) -> None:
+    command = [sys.executable, "-m", "vkube", "logs", *flags, followed, "-f", "-n", PLACE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        first = following.stdout.readline()
+        installed.kubectl("delete", "pod", followed, "-n", PLACE)
+        printed = first + following.communicate(timeout=120)[0]
+        assert following.returncode == 0
     assert '"event": "blessed"' in printed
     assert all(json.loads(line) for line in printed.splitlines())
 

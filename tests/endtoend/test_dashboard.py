@@ -65,7 +65,8 @@ def test_the_page_follows_the_cluster_and_is_used_by_keyboard(
     with dashboard(*flags(installed)) as url:
         page = chromium.page()
         page.open(f"{url}?search={application}")
-        comes(page, installed, "web-1")
+        # Its line, not only its Pod's name: the API server may have been read before the cluster agent.
+        comes(page, installed, "1 replica\n")
         # By keyboard: to the application's line, which Enter closes and opens.
         for _ in range(30):
             page.press("Tab")
