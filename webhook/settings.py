@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     heal: Healing = Field(
         "off",
         description="evict Pods that lack an identity which they could have; dry-run only tells; needs the "
-        "rights of deploy/components/healer",
+        "rights of deploy/components/healer, or healer-dry-run",
     )
     heal_per_minute: float = Field(30, gt=0, le=6000, description="evictions a minute, in all namespaces")
     heal_older_than: str = Field(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.checkout import CHECKOUT
@@ -32,11 +34,33 @@ def install(kubectl: Kubectl, directory: Path | str = "deploy") -> None:
 
 def uninstall(kubectl: Kubectl) -> None:
     """Runs the commands that docs/operations.md has for it."""
+    in_shell(kubectl, uninstalling().replace("overlay", "deploy"))
+
+
+def uninstalling() -> str:
+    """The commands of docs/operations.md."""
     section = OPERATIONS.read_text().split("## Uninstall")[1].split("\n## ")[0]
-    commands = re.findall(r"^    kubectl (.*)$", section, re.MULTILINE)
-    assert len(commands) == 4, section
-    for command in commands:
-        kubectl(*shlex.split(command.replace("overlay", "deploy")))
+    lines = re.findall(r"^    (.*)$", section, re.MULTILINE)
+    assert sum(line.startswith("kubectl ") for line in lines) == 4, section
+    return "\n".join(lines)
+
+
+def in_shell(kubectl: Kubectl, commands: str) -> None:
+    """Runs a script in which `kubectl` is that one; it ends with the first command that fails."""
+    with TemporaryDirectory() as directory:
+        program = Path(directory, "kubectl")
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(kubectl.command)} "$@"\n')
+        program.chmod(0o755)
+        path = f"{directory}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-ec", commands],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=CHECKOUT,
+            env={**os.environ, "PATH": path},
+        )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
 
 
 def rolled_out(kubectl: Kubectl, namespace: str, deployment: str) -> None:

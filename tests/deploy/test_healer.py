@@ -32,6 +32,8 @@ ALL = len(NAMESPACES) * len(DEPLOYMENTS) * REPLICAS
 HEALER = [
     ("clusterrole", "vanadium-webhook-healer"),
     ("clusterrolebinding", "vanadium-webhook-healer"),
+    ("clusterrole", "vanadium-webhook-survey"),
+    ("clusterrolebinding", "vanadium-webhook-survey"),
     ("validatingadmissionpolicy", "vanadium-healer-evictions"),
     ("validatingadmissionpolicybinding", "vanadium-healer-evictions"),
 ]

@@ -15,6 +15,7 @@ import yaml
 from blessings import Name
 from cluster_agent.roots.mounted_files import MountedFiles, check
 from tests.checkout import CHECKOUT
+from tests.cluster.installation import in_shell, uninstalling
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import SYSTEM
 from tests.mounting import CertificateAuthority
@@ -178,6 +179,17 @@ def components(spec: dict[str, Any]) -> tuple[str, ...]:
 
 def hours(duration: str) -> timedelta:
     return timedelta(hours=int(duration.removesuffix("h")))
+
+
+def test_the_commands_that_uninstall_work_where_there_are_no_cluster_trust_bundles(
+    applied: ControlPlane,
+) -> None:
+    """As before Kubernetes 1.37: kubectl fails for a resource that the API server does not have."""
+    last = "kubectl api-resources" + uninstalling().split("kubectl api-resources")[1]
+    assert applied.kubectl("delete", "nothing-like-it", "-l", "a=b", check=False).returncode != 0
+    in_shell(applied.kubectl, last.replace("clustertrustbundles", "nothing-like-it"))
+    served = applied.kubectl("api-resources", "--api-group=certificates.k8s.io", "-o", "name").stdout
+    assert "clustertrustbundles" in served, "what the command looks for"
 
 
 def test_who_may_connect_to_the_control_plane(applied: ControlPlane) -> None:

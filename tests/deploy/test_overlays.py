@@ -43,9 +43,10 @@ def components_of(part: str) -> list[str]:
 
 
 OVERLAYS = kustomizations("overlays")
-IN_OVERLAYS = {component for part in OVERLAYS for component in components_of(part)}
+COMPONENTS = kustomizations("components")
+INCLUDED = {component for part in [*OVERLAYS, *COMPONENTS] for component in components_of(part)}
 # Each of them over the quick start would take a minute more.
-OTHERS = [component for component in kustomizations("components") if component not in IN_OVERLAYS]
+OTHERS = [component for component in COMPONENTS if component not in INCLUDED]
 WAYS = {
     "quick start": ["."],
     **{part: [part] for part in [*OVERLAYS, "monitoring"]},
@@ -192,6 +193,20 @@ def test_what_is_to_be_highly_available_is_twice_on_other_nodes_and_scheduled_fi
         assert all(one["matchLabels"].items() <= labels.items() for one in selectors)
     (wanted,) = objects["ResourceQuota", "critical-pods"]["spec"]["scopeSelector"]["matchExpressions"]
     assert (wanted["scopeName"], wanted["values"]) == ("PriorityClass", ["system-cluster-critical"])
+
+
+def test_the_healers_dry_run_has_no_right_to_evict(defined: ControlPlane, tmp_path: Path) -> None:
+    modes, resources = {}, {}
+    for part in ("healer-dry-run", "healer"):
+        (tmp_path / part).mkdir()
+        objects = rendered(defined, kustomization(tmp_path / part, [".", f"components/{part}"]))
+        (webhook,) = [one for one in objects if identity(one) == ("Deployment", "webhook")]
+        (container,) = webhook["spec"]["template"]["spec"]["containers"]
+        modes[part] = [one["value"] for one in container["env"] if one["name"] == "VANADIUM_WEBHOOK_HEAL"]
+        rules = [rule for one in objects for rule in one.get("rules", [])]
+        resources[part] = {resource for rule in rules for resource in rule["resources"]}
+    assert modes == {"healer-dry-run": ["dry-run"], "healer": ["on"]}
+    assert resources["healer"] - resources["healer-dry-run"] == {"pods/eviction"}
 
 
 def test_a_restricted_network_lets_each_part_reach_what_it_needs_and_no_more(

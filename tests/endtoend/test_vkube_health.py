@@ -57,6 +57,7 @@ def test_status_has_the_replicas_and_those_who_lack_an_identity(
             "namespace": namespace,
             "pod": "early",
             "why": "created before the label, or while the webhook was away",
+            "whatToDo": "delete it and create it again",
         }
     ]
     shown = vkube("status", *flags(installed))

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.templates import Template
-from vkube.admission.workloads import pods
+from vkube.admission.workloads import owner, pods
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.commands.get import applications, replicas, revocations
@@ -113,8 +114,11 @@ def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> I
     judgement = judge(template.pod, settings, in_force.volumes, namespace)
     if judgement.outcome == "skipped":
         return None  # on purpose
-    why = "created before the label, or while the webhook was away" if judgement.served else judgement.message
-    return {"namespace": template.namespace, "pod": template.name, "why": why}
+    found = {"namespace": template.namespace, "pod": template.name}
+    if not judgement.served:
+        return {**found, "why": judgement.message, "whatToDo": advice(judgement.reason)}
+    todo = "delete it and create it again" if owner(pod) is None else f"vkube restart {template.namespace}"
+    return {**found, "why": "created before the label, or while the webhook was away", "whatToDo": todo}
 
 
 def shown(state: Item, now: datetime) -> str:
@@ -137,10 +141,9 @@ def shown(state: Item, now: datetime) -> str:
     rows += [("Name that would be refused now", name) for name in state["refusedNames"]]
     parts = [fields(rows)]
     if state["applications"]:
-        header = ("APPLICATION", "NAMESPACE", "REPLICAS", "FIRST ENDS", "LAST ENDS")
         parts.append(
             table(
-                header,
+                ("APPLICATION", "NAMESPACE", "REPLICAS", "FIRST ENDS", "LAST ENDS"),
                 [
                     (
                         one["name"],
@@ -156,6 +159,7 @@ def shown(state: Item, now: datetime) -> str:
         )
     missing = state["withoutIdentity"]
     if missing:
-        lacking = [(one["namespace"], one["pod"], one["why"]) for one in missing]
-        parts.append(table(("NAMESPACE", "POD WITHOUT IDENTITY", "WHY"), lacking) + "\n")
+        header = ("NAMESPACE", "POD WITHOUT IDENTITY", "WHY", "WHAT TO DO")
+        lacking = [(one["namespace"], one["pod"], one["why"], one["whatToDo"]) for one in missing]
+        parts.append(table(header, lacking) + "\n")
     return "\n".join(parts)

@@ -176,8 +176,9 @@ class Healer:
     def _tell(self, namespace: str, pod: FoundPod, why: Left) -> None:
         subject = pod.owner or Subject("v1", "Pod", pod.name, pod.uid)
         cause = _CAUSES[pod.cause or Cause.MISSING]
+        why_left = LASTING[why].format(namespace=namespace)
         more = f" ({pod.refused})" if why is Left.REFUSED else ""
-        text = f"Pod {pod.name} is not evicted: {cause}, but {LASTING[why]}{more}"
+        text = f"Pod {pod.name} is not evicted: {cause}, but {why_left}{more}"
         self._notices.note(namespace, subject, "PodNotHealed", text, is_warning=True)
 
     def _evict(self, surveys: dict[str, Survey]) -> None:

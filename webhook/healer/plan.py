@@ -35,7 +35,7 @@ LASTING = {
     Left.UNOWNED: "nothing makes it again: delete and create it yourself",
     Left.NOT_REMADE: "its owner may not make it again as it is",
     Left.REFUSED: "the webhook would refuse it now",
-    Left.LAST_READY: "it is the only ready Pod of its owner: vkube restart replaces it first",
+    Left.LAST_READY: "it is the only ready Pod of its owner: vkube restart {namespace} replaces it first",
 }
 """What to tell where waiting does not help."""
 

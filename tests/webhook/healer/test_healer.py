@@ -66,9 +66,11 @@ class Told:
 
     def __init__(self) -> None:
         self.notes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
 
-    def note(self, namespace: str, subject: Subject, reason: str, _: str, *, is_warning: bool) -> None:
+    def note(self, namespace: str, subject: Subject, reason: str, text: str, *, is_warning: bool) -> None:
         self.notes.append((namespace, subject.name, reason))
+        self.texts.append(text)
 
 
 def stored(name: str, subject: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -129,6 +131,17 @@ def test_a_dry_run_tells_and_evicts_nothing() -> None:
     setting.api.add("shop", 4)
     setting.rounds(3)
     assert (setting.api.bodies, set(setting.told.notes)) == ([], {("shop", "web", "PodWouldBeHealed")})
+
+
+@pytest.mark.parametrize("is_dry_run", [False, True])
+def test_an_owners_only_ready_pod_is_left_and_the_command_that_replaces_it_is_told(is_dry_run: bool) -> None:
+    setting = Setting(is_dry_run=is_dry_run)
+    setting.api.add("shop", 1)
+    setting.rounds(1)
+    assert (setting.api.bodies, setting.told.notes) == ([], [("shop", "web", "PodNotHealed")])
+    assert setting.told.texts[0].endswith("only ready Pod of its owner: vkube restart shop replaces it first")
+    labels = {"reason": "LastReady"}
+    assert setting.registry.get_sample_value("vanadium_webhook_healer_left", labels) == 1
 
 
 @pytest.mark.parametrize(("status", "result"), [(429, "Budget"), (403, "Failed")])
