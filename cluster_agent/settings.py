@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import CliSettingsSource, SettingsConfigDict
 
 from blessings import AccessList, Name
-from cluster_agent.audit.kinds import MOST_DAYS, MOST_RECORDS, Retention
+from cluster_agent.audit.settings import AuditSettings
 from cluster_agent.flags import PREFIX, contradictions
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.jwt.settings import JwtSettings
@@ -30,7 +30,7 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LONGEST_TTL_SECONDS = 24 * 3600
 
 
-class Settings(JwtSettings):
+class Settings(AuditSettings, JwtSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         cli_kebab_case=True,
@@ -185,30 +185,6 @@ class Settings(JwtSettings):
     shortest_poll_seconds: float = Field(
         default=15, ge=1, le=86_400, description="the shortest pause of a replica between two such questions"
     )
-    audit_days: int = Field(
-        default=Retention.days,
-        ge=1,
-        le=MOST_DAYS,
-        description="how long audit records of blessings, JWT-SVIDs and refusals stay in the store",
-    )
-    audit_administration_days: int = Field(
-        default=Retention.administration_days,
-        ge=1,
-        le=MOST_DAYS,
-        description="how long those of administration, secrets and tripwires stay",
-    )
-    audit_records: int = Field(
-        default=Retention.issuing,
-        ge=1000,
-        le=MOST_RECORDS,
-        description="how many of blessings; the oldest go first",
-    )
-    audit_other_records: int = Field(
-        default=Retention.others,
-        ge=1000,
-        le=MOST_RECORDS,
-        description="how many of secrets, of JWT-SVIDs, of tripwires, of refusals",
-    )
     shutdown_delay_seconds: float = Field(
         default=0,
         ge=0,
@@ -276,15 +252,6 @@ class Settings(JwtSettings):
             share=self.root_activation_share,
             longest_ttl=timedelta(seconds=self.longest_ttl_seconds),
             margin=timedelta(seconds=self.root_margin_seconds),
-        )
-
-    @property
-    def retention(self) -> Retention:
-        return Retention(
-            days=self.audit_days,
-            administration_days=self.audit_administration_days,
-            issuing=self.audit_records,
-            others=self.audit_other_records,
         )
 
     @property
