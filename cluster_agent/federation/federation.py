@@ -9,16 +9,17 @@ from datetime import datetime
 
 import structlog
 
-from blessings import BlessingsError, Name, Principal
+from blessings import Name, Principal
 from cluster_agent.audit import Record
 from cluster_agent.callers import Administrators, Caller, require_administrator
-from cluster_agent.errors import StoreError, Unavailable
+from cluster_agent.errors import Unavailable
 from cluster_agent.federation.bundles import FederatedBundles, accepted_bundle, trust_domain_of
-from cluster_agent.signing.signed_text import is_signed, signature_of
-from cluster_agent.store.documents import Document, SignedDocument
+from cluster_agent.signing.signed_states import SignedStates
+from cluster_agent.store.documents import Document
 
 KIND = "federation"
 _TRIES = 5
+_STATES = SignedStates("federated bundles", FederatedBundles.from_json)
 _log = structlog.get_logger("cluster_agent")
 
 
@@ -48,7 +49,8 @@ class Federation:
 
     async def look(self) -> None:
         """Follows the state in the store. Raises Unavailable, StoreError."""
-        read = await self._read()
+        row = await self.records.read()
+        read = FederatedBundles() if row is None else _STATES.opened(row, self.issuing)
         if read.version < self.state.version:
             # An old state has a valid signature, and may contain a bundle that was removed.
             _log.error("older federated bundles not taken up", version=read.version, known=self.state.version)
@@ -88,29 +90,7 @@ class Federation:
         raise Unavailable("FederationBusy", "others change the federated bundles at the same time; try again")
 
     async def _write(self, state: FederatedBundles, record: Record) -> bool:
-        document = state.to_json()
-        signature = signature_of(_message(state.version, document), self.issuing)
-        signed = SignedDocument(state.version, document, signature)
+        signed = _STATES.signed(state, self.issuing)
         if state.version == 1:
             return await self.records.begin(signed, record)
         return await self.records.replace(state.version - 1, signed, record)
-
-    async def _read(self) -> FederatedBundles:
-        row = await self.records.read()
-        if row is None:
-            return FederatedBundles()
-        if not is_signed(_message(row.version, row.document), row.signature, self.issuing):
-            raise StoreError(
-                "the federated bundles in the store were not put there by a cluster agent with this issuing "
-                "key"
-            )
-        try:
-            return FederatedBundles.from_json(row.version, row.document)
-        except (KeyError, TypeError, ValueError, BlessingsError) as error:
-            raise StoreError(
-                f"the federated bundles in the store cannot be read: {type(error).__name__}"
-            ) from error
-
-
-def _message(version: int, document: str) -> str:
-    return f"federated bundles {version}\n{document}"

@@ -13,15 +13,16 @@ import structlog
 from blessings import Name, Principal
 from blessings.jwt.keys import key_id_of, numbers_of
 from cluster_agent.audit import Record
-from cluster_agent.errors import StoreError, Unavailable
+from cluster_agent.errors import Unavailable
 from cluster_agent.jwt.rotation import JwtKeyState, JwtKeySuccession, JwtSchedule, changes
 from cluster_agent.jwt.sealing import seal, unseal
 from cluster_agent.roots.rotation import Phase
-from cluster_agent.signing.signed_text import is_signed, signature_of
-from cluster_agent.store.documents import Document, SignedDocument
+from cluster_agent.signing.signed_states import SignedStates
+from cluster_agent.store.documents import Document
 
 KIND = "jwt-keys"
 _TRIES = 5
+_STATES = SignedStates("JWT keys", JwtKeySuccession.from_json)
 _log = structlog.get_logger("cluster_agent")
 
 
@@ -79,13 +80,13 @@ class JwtKeyKeeper:
             begun = self.now()
             first = JwtKeySuccession.begin(self._new_key(begun))
             record = Record("jwt-keys-changed", begun, details=changes(None, first))
-            await self.records.begin(self._signed(first), record)
+            await self.records.begin(_STATES.signed(first, self.issuing), record)
         await self.look()
 
     async def look(self) -> None:
         """Follows the state in the store. Raises Unavailable, StoreError."""
         read_at = self.now()
-        self._take_up(await self._read(), read_at)
+        self._take_up(_STATES.opened(await self.records.read(), self.issuing), read_at)
 
     async def lead(self) -> None:
         """Takes the step that is due, if one is. Only the leader calls it. Raises Unavailable."""
@@ -137,30 +138,10 @@ class JwtKeyKeeper:
             return True
         read_at = self.now()
         record = Record("jwt-keys-changed", read_at, by, {**changes(seen, state), "atOnce": at_once})
-        if not await self.records.replace(seen.version, self._signed(state), record):
+        if not await self.records.replace(seen.version, _STATES.signed(state, self.issuing), record):
             return False
         self._take_up(state, read_at)
         return True
-
-    async def _read(self) -> JwtKeySuccession:
-        row = await self.records.read()
-        if row is None:
-            raise StoreError("the store has lost the JWT keys; restore it")
-        if not is_signed(_message(row.version, row.document), row.signature, self.issuing):
-            raise StoreError(
-                "the JWT keys in the store were not put there by a cluster agent with this issuing key"
-            )
-        try:
-            return JwtKeySuccession.from_json(row.version, row.document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"the JWT keys in the store cannot be read: {type(error).__name__}") from error
-
-    def _signed(self, state: JwtKeySuccession) -> SignedDocument:
-        # The state is signed, so that a program with write access to the database cannot add a key.
-        document = state.to_json()
-        return SignedDocument(
-            state.version, document, signature_of(_message(state.version, document), self.issuing)
-        )
 
     def _take_up(self, state: JwtKeySuccession, read_at: datetime) -> None:
         before = self._state
@@ -172,7 +153,3 @@ class JwtKeyKeeper:
         if before is not None and before.version != state.version:
             for key, phases in changes(before, state)["keys"].items():
                 _log.info("JWT key " + (phases[1] or "gone"), key=key, version=state.version)
-
-
-def _message(version: int, document: str) -> str:
-    return f"JWT keys {version}\n{document}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from blessings import Authority, Blessing, BlessingsError, Name, Roots
+from blessings import Authority, Blessing, Name, Roots
 from cluster_agent.audit import Record
 from cluster_agent.errors import BadRequest, StoreError, Unavailable
 from cluster_agent.publications import ROOTS
@@ -21,12 +21,13 @@ from cluster_agent.roots.held_keys import HeldKeys, Keys
 from cluster_agent.roots.keys import HeldRoot
 from cluster_agent.roots.rotation import Phase, Reached, RootState, RootSuccession, Schedule, changes
 from cluster_agent.signing.room import IdentityAuthority, SigningRoom
-from cluster_agent.signing.signed_text import is_signed, signature_of
-from cluster_agent.store.documents import Document, SignedDocument
+from cluster_agent.signing.signed_states import SignedStates
+from cluster_agent.store.documents import Document
 from cluster_agent.store.fleet import Fleet, Share
 
 KIND = ROOTS
 _TRIES = 5
+_STATES = SignedStates("identity roots", RootSuccession.from_json)
 _log = structlog.get_logger("cluster_agent")
 
 
@@ -78,7 +79,7 @@ class RootKeeper:
             (root,) = self.room.identity_roots
             first = RootSuccession.begin(root.certificate, begun, self.schedule.longest_ttl)
             record = Record("roots-changed", begun, details=changes(None, first))
-            await self.records.begin(self._signed(first), record)
+            await self.records.begin(_STATES.signed(first, self.room.issuing), record)
         await self.look()
         if refusal := self.room.identity.refusal:
             if self.keys.needed_at_start:
@@ -88,7 +89,7 @@ class RootKeeper:
     async def look(self) -> None:
         """Follows the current state in the store. Raises Unavailable, StoreError."""
         read_at = self.now()
-        await self._take_up(await self._read(), read_at)
+        await self._take_up(_STATES.opened(await self.records.read(), self.room.issuing), read_at)
 
     async def take_keys(self) -> None:
         """Follows the keys that can sign here now. Raises Unavailable, StoreError, DataDirectoryError."""
@@ -195,30 +196,10 @@ class RootKeeper:
             return True
         read_at = self.now()
         record = Record("roots-changed", read_at, by, {**changes(seen, state), "force": force})
-        if not await self.records.replace(seen.version, self._signed(state), record):
+        if not await self.records.replace(seen.version, _STATES.signed(state, self.room.issuing), record):
             return False
         await self._take_up(state, read_at)
         return True
-
-    async def _read(self) -> RootSuccession:
-        row = await self.records.read()
-        if row is None:
-            raise StoreError("the store has lost the identity roots; restore it")
-        if not is_signed(_message(row.version, row.document), row.signature, self.room.issuing):
-            raise StoreError(
-                "the identity roots in the store were not put there by a cluster agent with this issuing "
-                "key; start with the keys that it has, or use another database"
-            )
-        try:
-            return RootSuccession.from_json(row.version, row.document)
-        except (BlessingsError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the identity roots in the store cannot be read: {error!r}") from error
-
-    def _signed(self, state: RootSuccession) -> SignedDocument:
-        # The state is signed, so that a program with write access to the database cannot make a root.
-        document = state.to_json()
-        signature = signature_of(_message(state.version, document), self.room.issuing)
-        return SignedDocument(state.version, document, signature)
 
     async def _take_up(self, state: RootSuccession, read_at: datetime) -> None:
         before = self._state
@@ -248,10 +229,6 @@ class RootKeeper:
         if signing.is_root:
             signing = Authority(signing.principal, Blessing((active.certificate,)))
         return IdentityAuthority(signing, state.bundle, **terms)
-
-
-def _message(version: int, document: str) -> str:
-    return f"identity roots {version}\n{document}"
 
 
 def _say_what_changed(before: RootSuccession, state: RootSuccession) -> None:

@@ -19,6 +19,7 @@ from cluster_agent.jwt.key_keeper import JwtKeyKeeper
 from cluster_agent.jwt.rotation import LONGEST_TTL, MOST_KEYS, JwtKeySuccession, JwtSchedule
 from cluster_agent.jwt.sealing import unseal
 from cluster_agent.roots.rotation import Phase
+from cluster_agent.signing.signed_states import SignedStates
 from cluster_agent.store import Store
 from cluster_agent.store.documents import SignedDocument
 from tests.clock import Clock
@@ -189,9 +190,12 @@ async def test_attack_a_program_that_writes_to_the_database_adds_no_key(store: S
     await keeper.start()
     row = await store.jwt_keys.read()
     assert row is not None
-    evil = JwtKeyKeeper(store.jwt_keys, Principal.create(), SCHEDULE, clock)
+    stranger = Principal.create()
+    evil = JwtKeyKeeper(store.jwt_keys, stranger, SCHEDULE, clock)
     state = JwtKeySuccession.begin(evil._new_key(clock()))
-    forged = replace(evil._signed(state), version=row.version + 1)
+    forged = replace(
+        SignedStates("JWT keys", JwtKeySuccession.from_json).signed(state, stranger), version=row.version + 1
+    )
     await store.jwt_keys.replace(row.version, forged, Record("forged", clock()))
     with pytest.raises(StoreError, match="not put there by a cluster agent"):
         await keeper.look()
