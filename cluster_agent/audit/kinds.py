@@ -13,12 +13,17 @@ number |
 | control-plane | refusals of callers with a certificate of the control plane | by age and number |
 | refusals | refusals of all other callers, which any client can cause | by age and number |
 
-A chain's name begins with its kind. The hashes of its records cover the name, so an attacker cannot present a
-chain as one of a kind that is kept for a shorter time.
+The records of JWT-SVIDs are in PARTS parts, by a keyed hash of the replica's namespace, each part in chains
+of its own. A full kind loses the oldest records of its largest part, so a namespace with very many shortens
+how far back its own part reaches, and no other.
+
+A chain's name begins with its kind, and its part where the kind has some. The hashes of its records cover the
+name, so an attacker cannot present a chain as one of a kind that is kept for a shorter time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,9 +73,32 @@ def refusal_kind(caller: str) -> Kind:
     return _KINDS_OF_REFUSED.get(caller.partition(":")[0], Kind.REFUSALS)
 
 
-def new_chain(kind: Kind) -> str:
+PARTS = 16
+_PARTS_OF_JWT_SVIDS = tuple(f"{Kind.JWT_SVIDS}.{number}" for number in range(PARTS))
+EVERY_PART = (*Kind.__members__.values(), *_PARTS_OF_JWT_SVIDS)
+"""The parts of all kinds. A kind as a whole is one, too; most have no other."""
+
+
+def part_of(record: Record, key: bytes) -> str:
+    """The part of its kind to which a record belongs. Without `key`, of up to 64 bytes, a tenant could choose
+    namespaces of the same part as another's."""
+    kind = kind_of(record)
+    if kind is not Kind.JWT_SVIDS:
+        return kind
+    namespace = str(record.details.get("namespace", ""))
+    hashed = hashlib.blake2b(namespace.encode(), key=key, digest_size=8).digest()
+    return _PARTS_OF_JWT_SVIDS[int.from_bytes(hashed) % PARTS]
+
+
+def new_chain(part: str) -> str:
     """A new chain name, different from every other."""
-    return f"{kind}.{secrets.token_hex(8)}"
+    return f"{part}.{secrets.token_hex(8)}"
+
+
+def part_of_chain(name: str) -> str:
+    """The part of a chain; its kind where that has none of this name."""
+    part = name.rpartition(".")[0]
+    return part if part in EVERY_PART else kind_of_chain(name)
 
 
 def kind_of_chain(name: str) -> Kind:
@@ -86,10 +114,16 @@ MOST_RECORDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limit:
-    """Records of a kind are removed when they are older than `age`, and the oldest beyond `most`."""
+    """Records of a kind are removed when they are older than `age`, and beyond `most` the oldest of the
+    largest of its `parts`, each of which so keeps its share."""
 
     age: timedelta
     most: int | None
+    parts: int = 1
+
+    @property
+    def share(self) -> int | None:
+        return None if self.most is None else self.most // self.parts
 
 
 @dataclass(frozen=True)
@@ -109,4 +143,4 @@ class Retention:
         frequent = (Kind.ISSUING, Kind.JWT_SVIDS, Kind.REFUSALS)
         days = self.days if kind in frequent else self.administration_days
         most = {Kind.ADMINISTRATION: None, Kind.ISSUING: self.issuing}.get(kind, self.others)
-        return Limit(timedelta(days=days), most)
+        return Limit(timedelta(days=days), most, 1 + PARTS if kind is Kind.JWT_SVIDS else 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from cluster_agent.audit.kinds import Kind, Retention, kind_of_chain
+from cluster_agent.audit.kinds import EVERY_PART, Retention, kind_of_chain, part_of_chain
 from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import Head, next_hash, seconds_of
 
@@ -18,8 +18,8 @@ from cluster_agent.audit.records import Head, next_hash, seconds_of
 _LEEWAY = timedelta(hours=1)
 # Notes come each minute. What differs more from the verifier's clock was noted, or no agent wrote it.
 _NOTED_WITHIN = timedelta(minutes=5)
-# The share of a kind's limit that may be taken by records that are not noted yet, or were not before a `kill
-# -9`.
+# The share of the limit of a kind, or of a part, that may be taken by records that are not noted yet, or
+# were not before a `kill -9`.
 _NOT_NOTED = 0.1
 
 
@@ -55,7 +55,7 @@ class Verification:
         self._retention = retention
         self._now = now
         # The times of records that a note covers.
-        self._proved: dict[Kind, array[int]] = {kind: array("q") for kind in Kind}
+        self._proved: dict[str, array[int]] = {part: array("q") for part in EVERY_PART}
 
     def verify(
         self, bases: Iterable[Head], records_of: Callable[[str], Iterable[StoredRecord]], names: Iterable[str]
@@ -68,7 +68,7 @@ class Verification:
         for name in names:
             if name not in known:
                 self._problem(f"chain {name}: there are records, and no beginning")
-        self._proved = {kind: array("q", sorted(times)) for kind, times in self._proved.items()}
+        self._proved = {part: array("q", sorted(times)) for part, times in self._proved.items()}
         for name, notes in self._notes.items():
             if name not in known:
                 self._problem(f"chain {name}: it is gone, the log noted {max(notes)} records")
@@ -80,7 +80,7 @@ class Verification:
         """Follows a chain from its base to its end."""
         where, at, notes = f"chain {base.chain}", base, self._notes.get(base.chain, {})
         last_noted = max(notes, default=0)
-        proved = self._proved[kind_of_chain(base.chain)]
+        proved = self._proved[part_of_chain(base.chain)]
         unproved = 0
         for record in records:
             self.report.records += 1
@@ -113,14 +113,14 @@ class Verification:
             self._problem(f"chain {base.chain}: {_span(first, last)} missing at its beginning, too early")
 
     def _may_be_gone(self, note: Note) -> bool:
-        """Whether the first record that the note covers is old enough to be removed, or its kind has as many
-        newer ones as it may."""
-        kind = kind_of_chain(note.head.chain)
-        limit, times = self._retention.limit(kind), self._proved[kind]
+        """Whether the first record that the note covers is old enough to be removed, or its part of the kind
+        has as many newer ones as it may."""
+        limit = self._retention.limit(kind_of_chain(note.head.chain))
+        times = self._proved[part_of_chain(note.head.chain)]
         if note.since < (self._now - limit.age + _LEEWAY).timestamp():
             return True
         newer = len(times) - bisect_left(times, note.since - int(_LEEWAY.total_seconds()))
-        return limit.most is not None and newer >= limit.most * (1 - _NOT_NOTED)
+        return limit.share is not None and newer >= limit.share * (1 - _NOT_NOTED)
 
     def _problem(self, found: str) -> None:
         self.report.problems.append(found)

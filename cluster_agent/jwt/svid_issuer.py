@@ -71,6 +71,7 @@ class JwtSvidIssuer:
         made = IssuedJwtSvid(caller.name, signed(claims, key), not_after)
         details = {
             "name": str(caller.name),
+            "namespace": secret.application.namespace,
             "uid": replica.pod_uid,
             "secret": replica.secret_id,
             "audiences": " ".join(audiences),

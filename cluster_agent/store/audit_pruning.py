@@ -6,7 +6,7 @@ them themselves; the heads noted in the log show either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
-from cluster_agent.audit.kinds import Kind, Limit
+from cluster_agent.audit.kinds import Kind, Limit, part_of_chain
 from cluster_agent.store.audit_reading import in_parts
 from cluster_agent.store.tables import audit_chains, audit_records
 
@@ -43,19 +43,18 @@ class Pruned:
 
 
 def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> Pruned:
-    """Removes a limited number of records beyond the limit, the oldest first. The hash of the last record
-    that is removed from a chain stays, as the chain's base."""
-    chains = _begun(connection, kind)
-    excess = 0 if limit.most is None else sum(row.last - row.number + 1 for row in chains) - limit.most
+    """Removes a limited number of records beyond the limit: those that are too old, and of the largest parts
+    the oldest. The hash of the last record that is removed from a chain stays, as the chain's base."""
+    parts: dict[str, list[Row[*tuple[Any, ...]]]] = {}
+    for row in _begun(connection, kind):
+        parts.setdefault(part_of_chain(row.chain), []).append(row)
+    sizes = {part: sum(row.last - row.number + 1 for row in rows) for part, rows in parts.items()}
+    kept = None if limit.most is None else largest_size(sizes.values(), limit.most)
     oldest, removed = int((now - limit.age).timestamp()), 0
     cuts: dict[str, dict[str, Any]] = {}
-    records = merge(*(_records(connection, row) for row in chains), key=lambda row: (row.at, row.chain))
-    for row in islice(records, REMOVED_AT_ONCE):
-        full = row.chain not in cuts and len(cuts) == _CHAINS_AT_ONCE
-        if full or (row.at >= oldest and removed >= excess):
-            break
-        cuts[row.chain] = {"of": row.chain, "through": row.number, "last_hash": row.hash}
-        removed += 1
+    for part, rows in parts.items():
+        excess = 0 if kept is None else sizes[part] - kept
+        removed += _cut(connection, rows, oldest, excess, REMOVED_AT_ONCE - removed, cuts)
     if cuts:
         # In a fixed order, so that two leaders, at the moment of a change, wait for each other and do not
         # deadlock.
@@ -63,6 +62,38 @@ def prune(connection: Connection, kind: Kind, limit: Limit, now: datetime) -> Pr
         connection.execute(_REMOVE, values)
         connection.execute(_SET_BASE, values)
     return Pruned(removed, {name: cuts[name]["through"] for name in sorted(cuts)})
+
+
+def largest_size(sizes: Collection[int], most: int) -> int:
+    """How many records the largest of some parts may keep, so that all together have at most `most`."""
+    left = most
+    for place, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - place)
+        if size > share:
+            return share
+        left -= size
+    return most
+
+
+def _cut(
+    connection: Connection,
+    chains: Sequence[Row[*tuple[Any, ...]]],
+    oldest: int,
+    excess: int,
+    most: int,
+    cuts: dict[str, dict[str, Any]],
+) -> int:
+    """Adds to `cuts` where the chains of a part, whose first records are given, are to be cut off. Returns
+    how many records that removes, `most` at most."""
+    removed = 0
+    records = merge(*(_records(connection, row) for row in chains), key=lambda row: (row.at, row.chain))
+    for row in islice(records, most):
+        full = row.chain not in cuts and len(cuts) == _CHAINS_AT_ONCE
+        if full or (row.at >= oldest and removed >= excess):
+            break
+        cuts[row.chain] = {"of": row.chain, "through": row.number, "last_hash": row.hash}
+        removed += 1
+    return removed
 
 
 def _begun(connection: Connection, kind: Kind) -> Sequence[Row[*tuple[Any, ...]]]:

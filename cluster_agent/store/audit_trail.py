@@ -1,17 +1,18 @@
-"""This process's chains of audit records, one for each kind.
+"""This process's chains of audit records, one for each kind, or each part of one.
 
 It is used by the one thread that writes, with the connection of a transaction where there is one.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 from sqlalchemy import Connection, insert, select
 
-from cluster_agent.audit.kinds import Kind, kind_of, new_chain
+from cluster_agent.audit.kinds import EVERY_PART, new_chain, part_of
 from cluster_agent.audit.notes import Note
 from cluster_agent.audit.records import BEGINNING, Head, Record, next_hash
 from cluster_agent.store.tables import audit_chains, audit_records
@@ -25,15 +26,20 @@ class AuditTrail:
     """The chains of one process."""
 
     def __init__(self) -> None:
-        self._chains = {kind: _Chain(kind) for kind in Kind}
+        self._chains = {part: _Chain(part) for part in EVERY_PART}
+        self._key = secrets.token_bytes(32)
 
     def append(self, connection: Connection, records: Sequence[Record]) -> None:
         """Adds the records. Call `committed` or `failed` when the transaction has ended."""
-        of_kind: dict[Kind, list[Record]] = {}
+        of_part: dict[str, list[Record]] = {}
         for record in records:
-            of_kind.setdefault(kind_of(record), []).append(record)
-        for kind, some in of_kind.items():
-            self._chains[kind].append(connection, some)
+            of_part.setdefault(self.part_of(record), []).append(record)
+        for part, some in of_part.items():
+            self._chains[part].append(connection, some)
+
+    def part_of(self, record: Record) -> str:
+        """The part of its kind, in whose chain this process puts the record."""
+        return part_of(record, self._key)
 
     def committed(self) -> None:
         """Notes that the transaction is durable."""
@@ -66,8 +72,8 @@ class _Chain:
     """One chain, which exists from its first record on. It keeps three notes: of what was committed, of what
     waits for its transaction's end, and of what is in doubt."""
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, part: str) -> None:
+        self._part = part
         self._committed: Note | None = None
         self._pending: Note | None = None
         self._doubtful: Note | None = None
@@ -78,7 +84,7 @@ class _Chain:
         self._settle(connection)
         last = self._pending or self._committed
         if last is None:
-            last = Note(Head(new_chain(self._kind), *BEGINNING), after=0, since=0)
+            last = Note(Head(new_chain(self._part), *BEGINNING), after=0, since=0)
             connection.execute(
                 _ADD_CHAIN,
                 {"chain": last.head.chain, "base_number": last.head.number, "base_hash": last.head.hash},

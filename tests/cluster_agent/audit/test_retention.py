@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from cluster_agent.audit.kinds import Kind, Retention, kind_of, kind_of_chain
+from cluster_agent.audit.kinds import Kind, Retention, kind_of, kind_of_chain, part_of_chain
 from cluster_agent.audit.records import Record
 from cluster_agent.audit.verification import Report
-from cluster_agent.store.audit_pruning import REMOVED_AT_ONCE
+from cluster_agent.store.audit_pruning import REMOVED_AT_ONCE, largest_size
 from tests.cluster_agent.audit.test_audit import (
     HOUR,
     NOW,
@@ -100,6 +100,39 @@ async def test_a_flood_of_refusals_pushes_out_only_refusals(store_url: str) -> N
     assert numbers(store_url, Kind.REFUSALS) == list(range(190, 200))
     for kind, number in ((Kind.ADMINISTRATION, 1), (Kind.ISSUING, 2), (Kind.TRIPWIRES, 3)):
         assert numbers(store_url, kind) == [number]
+
+
+def jwt_svid(namespace: str, number: int) -> Record:
+    return Record("jwt-svid-issued", NOW, details={"namespace": namespace, "number": number})
+
+
+async def test_attack_a_namespace_with_very_many_jwt_svids_pushes_out_none_of_another(store_url: str) -> None:
+    async with writing(store_url) as store:
+        part_of = store._access.trail.part_of
+        quiet = next(
+            name
+            for name in map(str, range(1000))
+            if part_of(jwt_svid(name, 0)) != part_of(jwt_svid("loud", 0))
+        )
+        await store.audit(jwt_svid(quiet, 1), jwt_svid(quiet, 2))
+        await store.audit(*(jwt_svid("loud", number) for number in range(10, 200)))
+        notes = await store.audit_notes()
+        await store.prune_audit(LIMITS, NOW)
+        # The two that begin the chains count as well.
+        assert sorted(numbers(store_url, Kind.JWT_SVIDS)) == [1, 2, *range(193, 200)]
+        assert report(store_url, notes, LIMITS, NOW + 2 * HOUR).problems == []
+    # A part that has less than its share loses none.
+    cut_off_beginning(store_url, f"{part_of(jwt_svid(quiet, 1))}.%", 2)
+    (problem,) = report(store_url, notes, Retention(others=340), NOW + 2 * HOUR).problems[:1]
+    assert "missing at its beginning, too early" in problem
+
+
+@pytest.mark.parametrize(
+    ("sizes", "largest"),
+    [([], 10), ([7], 10), ([10], 10), ([11], 10), ([2, 90], 8), ([2, 5, 90], 4), ([5, 5], 10), ([6, 6], 5)],
+)
+def test_the_largest_parts_of_a_full_kind_are_cut_to_one_size(sizes: list[int], largest: int) -> None:
+    assert largest_size(sizes, 10) == largest
 
 
 async def test_administrative_acts_stay_for_their_days_however_many_they_are(store_url: str) -> None:
@@ -276,7 +309,12 @@ async def test_one_transaction_writes_to_several_chains_or_to_none(store_url: st
     assert report(store_url, notes, LIMITS).problems == []
 
 
-def test_chains_are_named_by_their_kind() -> None:
+def test_chains_are_named_by_their_kind_and_part() -> None:
+    assert part_of_chain("issuing.00ff") == "issuing"
+    assert part_of_chain("jwt-svids.3.00ff") == "jwt-svids.3"
+    assert kind_of_chain("jwt-svids.3.00ff") is Kind.JWT_SVIDS
+    for name in ("jwt-svids.00ff", "jwt-svids.16.00ff", "jwt-svids.03.00ff"):
+        assert part_of_chain(name) == "jwt-svids", "of an earlier version, or not ours"
     assert kind_of_chain("issuing.00ff") is Kind.ISSUING
     for name in ("00ff00ff00ff00ff", "nobody.00ff", "administration", ""):
         assert kind_of_chain(name) is Kind.ADMINISTRATION, "what is not ours is kept longest"
