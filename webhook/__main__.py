@@ -11,6 +11,7 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import uvicorn
@@ -55,26 +56,46 @@ _GARBAGE_THRESHOLD = 10_000
 _LONGEST_RELOAD_PAUSE_SECONDS = 5.0
 
 
-def background_tasks(
-    settings: Settings,
-    certificate: ServingCertificate,
-    metrics: Metrics,
-    api_servers: ApiServers,
-    kubelets: Kubelets,
-    notices: Notices,
-    defaults: NamespaceDefaults,
-) -> list[Task]:
+@dataclass(frozen=True)
+class Shared:
+    """What the background tasks keep, and the admissions read."""
+
+    settings: Settings
+    certificate: ServingCertificate
+    metrics: Metrics
+    api_servers: ApiServers
+    kubelets: Kubelets
+    notices: Notices
+    defaults: NamespaceDefaults
+
+    @classmethod
+    def by(cls, settings: Settings) -> Shared:
+        """Nothing is kept yet."""
+        metrics = Metrics()
+        return cls(
+            settings,
+            # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled
+            # it.
+            ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]),
+            metrics,
+            ApiServers(settings.api_server_networks()),
+            Kubelets(NOT_LOOKED if settings.reconcile else NO_CLUSTER),
+            Notices(NoticeMetrics(metrics.registry)),
+            NamespaceDefaults(settings.injection(), images_permitted=settings.namespace_images),
+        )
+
+
+def background_tasks(shared: Shared) -> list[Task]:
     """The tasks that run beside the admissions.
 
     Raises:
         ServingCertificateError: the certificate files cannot be used.
         SettingsError: there is no way to the API server.
     """
-    tasks: list[Task] = []
-    if settings.reconcile:
-        tasks += _cluster_tasks(settings, certificate, metrics, api_servers, kubelets, notices, defaults)
+    settings = shared.settings
+    tasks = _cluster_tasks(shared) if settings.reconcile else []
     if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
-        files = CertificateFiles(certificate, settings.tls_certificate_file, settings.tls_key_file)
+        files = CertificateFiles(shared.certificate, settings.tls_certificate_file, settings.tls_key_file)
         files.refresh()  # there must be something to serve with before anything starts
         tasks.append(_reloading(files, settings.tls_poll_seconds))
     return tasks
@@ -95,31 +116,24 @@ def _reloading(files: CertificateFiles, seconds: float) -> Task:
     )
 
 
-def _cluster_tasks(
-    settings: Settings,
-    certificate: ServingCertificate,
-    metrics: Metrics,
-    api_servers: ApiServers,
-    kubelets: Kubelets,
-    notices: Notices,
-    defaults: NamespaceDefaults,
-) -> list[Task]:
+def _cluster_tasks(shared: Shared) -> list[Task]:
     """The tasks for the control plane's certificates, the namespaces' Secrets, the API servers' addresses,
     what the kubelets can do, and the Events about Pods."""
+    settings, certificate, registry = shared.settings, shared.certificate, shared.metrics.registry
     api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
         api,
         certificate if settings.tls_certificate_file is None else None,
         namespace=settings.namespace,
         configuration=settings.webhook_configuration,
-        metrics=CaBundleMetrics(metrics.registry),
+        metrics=CaBundleMetrics(registry),
         now=_now,
     )
 
     def ends() -> dict[str, datetime]:
         return keeper.ends() | ({} if certificate.not_after is None else {"serving": certificate.not_after})
 
-    CertificateEnds(metrics.registry, "webhook", ends, _now)
+    CertificateEnds(registry, "webhook", ends, _now)
 
     address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
 
@@ -135,30 +149,23 @@ def _cluster_tasks(
         api,
         agent_secrets,
         excluded_namespaces=settings.left_alone(),
-        defaults=defaults,
-        metrics=metrics,
+        defaults=shared.defaults,
+        metrics=shared.metrics,
         now=_now,
     )
     return [
         keeper.task(),
-        api_servers.task(api),
-        kubelets.task(api),
-        notices.task(api),
+        shared.api_servers.task(api),
+        shared.kubelets.task(api),
+        shared.notices.task(api),
         *reconciler.tasks(),
-        *_healing(settings, api, reconciler, metrics, kubelets, notices, defaults),
+        *_healing(shared, api, reconciler),
     ]
 
 
-def _healing(
-    settings: Settings,
-    api: BoundedApiClient,
-    reconciler: Reconciler,
-    metrics: Metrics,
-    kubelets: Kubelets,
-    notices: Notices,
-    defaults: NamespaceDefaults,
-) -> list[Task]:
+def _healing(shared: Shared, api: BoundedApiClient, reconciler: Reconciler) -> list[Task]:
     """The healer's task, where it is asked for."""
+    settings = shared.settings
     if settings.heal == "off":
         return []
     holder = f"{socket.gethostname()}_{secrets.token_hex(4)}"
@@ -167,11 +174,11 @@ def _healing(
         api,
         Lease(api, settings.namespace, holder, clock=time.monotonic),
         lambda: reconciler.cluster.namespaces() - settings.left_alone(),
-        lambda: Physician(defaults.of, kubelets.support, oldest),
+        lambda: Physician(shared.defaults.of, shared.kubelets.support, oldest),
         is_dry_run=settings.heal == "dry-run",
         per_minute=settings.heal_per_minute,
-        notices=notices,
-        metrics=HealerMetrics(metrics.registry),
+        notices=shared.notices,
+        metrics=HealerMetrics(shared.metrics.registry),
     )
     return [healer.task()]
 
@@ -180,19 +187,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def server(
-    settings: Settings,
-    certificate: ServingCertificate,
-    supervisor: Supervisor,
-    metrics: Metrics,
-    api_servers: ApiServers,
-    kubelets: Kubelets,
-    notices: Notices,
-    defaults: NamespaceDefaults,
-) -> Server:
+def server(shared: Shared, supervisor: Supervisor) -> Server:
     """The HTTPS server, not started, with its task added to `supervisor`. It accepts connections once there
     is a certificate to serve with. Raises SettingsError when it cannot listen."""
-    listed = [defaults.problem] if settings.reconcile else []
+    settings, certificate, metrics = shared.settings, shared.certificate, shared.metrics
+    listed = [shared.defaults.problem] if settings.reconcile else []
     app = create_app(
         background=[supervisor.running, lambda: certificate.required(_CERTIFICATE_SECONDS)],
         readiness=[certificate.problem, supervisor.problem, *listed],
@@ -208,17 +207,17 @@ def server(
         ssl_context_factory=lambda _config, _default: certificate.context,
         **{**options(_SHUTDOWN_SECONDS), "lifespan": "on"},
     )
-    shares = Shares(api_servers.has, metrics.turned_away)
+    shares = Shares(shared.api_servers.has, metrics.turned_away)
     metrics.watch(shares)
-    metrics.watch_volumes(lambda: kubelets.support.objection is None)
+    metrics.watch_volumes(lambda: shared.kubelets.support.objection is None)
     lines = Lines("webhook")
     answers = Answers(
-        defaults.of,
+        shared.defaults.of,
         settings.left_alone(),
         metrics,
         lines,
-        support=lambda: kubelets.support,
-        notice=notices.admitted,
+        support=lambda: shared.kubelets.support,
+        notice=shared.notices.admitted,
     )
     serving = Server(config, app, certificate.context, listening, answers, shares)
     supervisor.add(serving.task)
@@ -240,23 +239,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    # API servers support TLS 1.3 since about Kubernetes 1.17, but an administrator may have disabled it.
-    certificate, metrics = ServingCertificate(ssl.TLSVersion.TLSv1_2, ["http/1.1"]), Metrics()
-    api_servers, kubelets = (
-        ApiServers(settings.api_server_networks()),
-        Kubelets(NOT_LOOKED if settings.reconcile else NO_CLUSTER),
-    )
-    notices = Notices(NoticeMetrics(metrics.registry))
-    defaults = NamespaceDefaults(settings.injection(), images_permitted=settings.namespace_images)
+    shared = Shared.by(settings)
     try:
-        tasks = background_tasks(settings, certificate, metrics, api_servers, kubelets, notices, defaults)
-        supervisor = Supervisor(tasks, describe=description)
-        serving = server(settings, certificate, supervisor, metrics, api_servers, kubelets, notices, defaults)
+        supervisor = Supervisor(background_tasks(shared), describe=description)
+        serving = server(shared, supervisor)
     except SettingsError as error:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:
         sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
-    TaskMetrics(metrics.registry, "webhook", supervisor)
+    TaskMetrics(shared.metrics.registry, "webhook", supervisor)
     # Nothing that exists now is ever garbage: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
