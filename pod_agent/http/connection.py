@@ -143,6 +143,8 @@ class HttpConnection(Served):
                     if request.method != "HEAD":
                         async for part in parts:
                             self._send(h11.Data(data=part))
+                            if self._transport.is_closing():  # of which a stream that never waits is not told
+                                return
                             await self._writable.wait()
                 self._send(h11.EndOfMessage())
             await self._writable.wait()

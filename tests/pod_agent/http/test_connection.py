@@ -55,10 +55,11 @@ class Serving:
 
 
 class Handlers:
-    """Of every kind. `released` counts the ends of what an answer held."""
+    """Of every kind. `released` counts the ends of what an answer held, `taken` the parts of `left`."""
 
     def __init__(self) -> None:
         self.released = 0
+        self.taken = 0
 
     async def echo(self, request: Request) -> Answer:
         return as_json({"body": (await request.body()).decode(), **request.parameters})
@@ -72,6 +73,17 @@ class Handlers:
     async def stream(self, request: Request) -> Answer:
         count = int(request.parameters["count"])
         return Answer(kind="text/plain", parts=numbers(count), during=self.held(fails=False))
+
+    async def left(self, request: Request) -> Answer:
+        """A stream that never waits, whose connection ends at its third part."""
+
+        async def parts() -> AsyncGenerator[bytes]:
+            for self.taken in range(1, 1001):
+                if self.taken == 3:
+                    request.end()
+                yield b"part"
+
+        return Answer(kind="text/plain", parts=parts(), during=self.held(fails=False))
 
     async def busy(self, _request: Request) -> Answer:
         return Answer(parts=numbers(1), during=self.held(fails=True))
@@ -104,6 +116,7 @@ async def serving() -> AsyncIterator[Serving]:
                 "GET /names/*": running.handlers.segment,
                 "GET /broken": running.handlers.broken,
                 "GET /stream": running.handlers.stream,
+                "GET /left": running.handlers.left,
                 "GET /busy": running.handlers.busy,
             }
         )
@@ -239,6 +252,16 @@ async def test_a_client_that_leaves_ends_what_is_done_for_it(server: Serving) ->
     await until("its begin", lambda: server.busy)
     writer.close()
     await until("its end", lambda: not server.busy and server.handlers.released == 1)
+
+
+async def test_attack_a_client_that_leaves_a_stream_that_never_waits_does_not_hold_the_loop(
+    server: Serving,
+) -> None:
+    _, writer = await server.opened()
+    writer.write(b"GET /left HTTP/1.1\r\nHost: a\r\n\r\n")
+    await until("its end", lambda: server.handlers.released == 1)
+    assert server.handlers.taken == 3
+    writer.close()
 
 
 async def test_attack_a_client_that_does_not_read_is_not_written_to_without_end(server: Serving) -> None:
