@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs exactly what uv.lock says; pip only brings uv.
 UV_VERSION := 0.13.9
+# Some container images set it for all. The tests start hundreds of programs, each of which would then compile
+# every module anew: half of what a start costs.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## what each target does

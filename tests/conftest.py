@@ -35,7 +35,7 @@ from tests.controlplane.programs import (
     programs_are_built,
 )
 from tests.controlplane.programs import go_toolchain as find_go
-from tests.distribution import UnitScheduling, check_units, in_order
+from tests.distribution import UnitScheduling, check_units, give_way, in_order
 from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
 from tests.images.previous import previous_release as find_previous_release
@@ -148,6 +148,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Finds or builds what the test needs, with the progress in sight; without it the test is left out."""
+    if hasattr(item.config, "workerinput"):
+        give_way(item.nodeid)
     for name, need in item.config.stash[_NEEDS].items():
         if item.get_closest_marker(name):
             need.look(partial(_say, item.config))

@@ -3,10 +3,14 @@
 `make test` runs with pytest-xdist, one process more than there are cores: the tests on the real node mostly
 wait, and one process has all of them. The tests on a control plane share one in the same way. All others stay
 together by file, so that a module's fixtures are made once; in a few files each test is slow, and goes alone.
+
+The run lasts at least as long as the node's tests, and as those on a control plane: no other process can take
+over some of them. The others give way to them.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import pytest
@@ -30,6 +34,9 @@ _NEEDS = {
     "node_machine": NODE,
     "control_plane": CONTROL_PLANE,
 }
+# A process at 5 gets a third of what one at 0 gets of a busy processor.
+_NICENESS = {NODE: 0, CONTROL_PLANE: 2}
+_NICENESS_OF_OTHERS = 5
 _BY_TEST = ("tests/cluster_agent/kills/",)
 # The slowest of the others, so that no process is alone with one of them when the others have ended.
 _FIRST = (
@@ -87,3 +94,10 @@ def check_units(items: Iterable[pytest.Item]) -> None:
                     f"{item.nodeid} takes {name}, which only tests of the unit {unit!r} have: "
                     f"name its file in tests/distribution.py"
                 )
+
+
+def give_way(nodeid: str) -> None:
+    """Lowers the priority of this process, and so of all that it will start, to that of the test's unit."""
+    niceness = _NICENESS.get(unit_of(nodeid), _NICENESS_OF_OTHERS)
+    if (lacking := niceness - os.getpriority(os.PRIO_PROCESS, 0)) > 0:
+        os.nice(lacking)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import pytest
 
-from tests.distribution import CONTROL_PLANE, NODE, check_units, in_order, unit_of
+from tests.distribution import CONTROL_PLANE, NODE, check_units, give_way, in_order, unit_of
 
 NODES_FIRST = "tests/cluster/test_lifecycle.py::test_one"
 NODES_SECOND = "tests/cluster/test_workloads.py::test_two"
@@ -46,3 +47,13 @@ def test_a_test_that_takes_the_node_of_another_unit_is_named() -> None:
     check_units([Item(NODES_FIRST, ("cluster",)), Item(API_SERVERS, ("control_plane",))])  # type: ignore[list-item]
     with pytest.raises(pytest.UsageError, match=r"test_five\[a::b\] takes cluster, .*'node'"):
         check_units([Item(PLAIN, ("cluster",))])  # type: ignore[list-item]
+
+
+def test_the_tests_that_take_longest_have_the_processor_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    niceness, seen = [0], []
+    monkeypatch.setattr(os, "getpriority", lambda _which, _who: sum(niceness))
+    monkeypatch.setattr(os, "nice", niceness.append)
+    for one in (NODES_FIRST, API_SERVERS, PLAIN, KILLS, API_SERVERS):
+        give_way(one)
+        seen.append(sum(niceness))
+    assert seen == [0, 2, 5, 5, 5]

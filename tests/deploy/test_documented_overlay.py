@@ -65,11 +65,23 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(
+    installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory, way: str
+) -> dict[tuple[str, str], Any]:
+    """What a way to deploy is without an overlay."""
+    return objects_of(installed, tmp_path_factory.mktemp("way") / "plain", way)
+
+
 def test_the_overlay_sets_the_prefix_and_the_images_and_no_other_setting(
-    installed: ControlPlane, tmp_path: Path, way: str
+    installed: ControlPlane, tmp_path: Path, way: str, plain: dict[tuple[str, str], Any]
 ) -> None:
-    plain = objects_of(installed, tmp_path / "plain", way)
     overlay = documented("# overlay/kustomization.yaml").replace("acme:prod", "globex:staging")
     changed = objects_of(
         installed, tmp_path / "changed", way, overlay.replace("resources: [../deploy]\n", "")
@@ -99,15 +111,13 @@ def test_oidc_discovery_has_the_issuer_of_the_documents_and_a_port_that_is_open(
     assert rule == {"ports": [{"port": "oidc", "protocol": "TCP"}]}
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_the_traces_of_the_documents_are_added_to_the_other_settings(
-    installed: ControlPlane, tmp_path: Path, way: str
+    installed: ControlPlane, tmp_path: Path, way: str, plain: dict[tuple[str, str], Any]
 ) -> None:
-    plain = objects_of(installed, tmp_path / "plain", way)["Deployment", "cluster-agent"]
     traces = documented("OTEL_TRACES_SAMPLER_ARG")
     traced = objects_of(installed, tmp_path / "traced", way, traces)["Deployment", "cluster-agent"]
     added = variables(traced)
-    assert variables(plain).items() <= added.items()
+    assert variables(plain["Deployment", "cluster-agent"]).items() <= added.items()
     assert {name for name in added if name.startswith("OTEL_")} == set(re.findall("OTEL_[A-Z_]+", traces))
 
 
