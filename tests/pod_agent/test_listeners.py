@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
 from typing import Any
 
@@ -23,7 +24,8 @@ from spiffe import WorkloadApiClient
 from pod_agent.grpc.server import MOST_STREAMS_OF_CONNECTION
 from pod_agent.listener import BoundedListener, Served
 from service.supervisor import Supervisor
-from tests.pod_agent.running import RunningPodAgent, eventually
+from tests.cluster_agents import running_cluster_agent
+from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS, until
 from tests.workload_api import x509_svids
 
@@ -110,8 +112,18 @@ async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_mos
     await listener.stop()
 
 
-def test_streams_beyond_the_limit_are_refused_at_once_and_do_not_hang(blessed: RunningPodAgent) -> None:
-    with grpc.insecure_channel(blessed.workload_socket) as channel:
+@pytest.fixture
+def lasting(tmp_path: Path, directory: Path) -> Iterator[RunningPodAgent]:
+    """A pod agent whose identity does not end while a test runs, however busy the machine is."""
+    with running_cluster_agent(tmp_path) as cluster_agent:
+        mount(directory, cluster_agent)
+        with running_pod_agent(directory, cluster_agent.url) as running:
+            running.wait_until_blessed()
+            yield running
+
+
+def test_streams_beyond_the_limit_are_refused_at_once_and_do_not_hang(lasting: RunningPodAgent) -> None:
+    with grpc.insecure_channel(lasting.workload_socket) as channel:
         most = MOST_STREAMS_OF_CONNECTION
         streams = [x509_svids(channel, timeout=PATIENCE_SECONDS) for _ in range(most + 30)]
         codes = [first_code(stream) for stream in streams]
