@@ -18,18 +18,19 @@ import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 # Less than the probe's timeoutSeconds in webhook/sidecar.py. One that waits costs less than one a second.
-_SECONDS = 8
+SECONDS = 8
+_ANSWER_SECONDS = 1
 _PAUSE_SECONDS = 0.05
 _PART_BYTES = 64 * 1024
 
 
 def main() -> int:
     directory = os.environ.get("VANADIUM_POD_AGENT_SOCKET_DIRECTORY", "/run/vanadium")
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + SECONDS
     try:
         connection = _connect(f"{directory}/health.sock", until)
         wait = max(0, int(until - time.monotonic()))
-        head, content = _ask(connection, sys.argv[1] if len(sys.argv) > 1 else f"/readyz?wait={wait}")
+        head, content = ask(connection, sys.argv[1] if len(sys.argv) > 1 else f"/readyz?wait={wait}", until)
     except OSError as error:
         print(f"the pod agent does not answer: {error.strerror or error}")  # noqa: T201
         return 1
@@ -52,9 +53,9 @@ def _connect(path: str, until: float) -> socket:
             return connection
 
 
-def _ask(connection: socket, target: str) -> tuple[str, str]:
-    """The head and the content of the answer."""
-    connection.settimeout(_SECONDS)
+def ask(connection: socket, target: str, until: float) -> tuple[str, str]:
+    """The head and the content of the answer, which is due at `until`."""
+    connection.settimeout(max(0, until - time.monotonic()) + _ANSWER_SECONDS)
     connection.sendall(f"GET {target} HTTP/1.1\r\nHost: pod-agent\r\nConnection: close\r\n\r\n".encode())
     answer = b""
     while part := connection.recv(_PART_BYTES):

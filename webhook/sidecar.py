@@ -132,7 +132,8 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
         ],
         # By exec, because a mesh's proxy or a network policy may be between the kubelet and a port of the
         # Pod. It waits for eight seconds at a time: the cluster agent has ten minutes to come back before the
-        # kubelet restarts the container. There is no liveness probe: the pod agent has a watchdog.
+        # kubelet restarts the container. A postStart hook is faster, but blocks all else of the Pod while it
+        # waits (docs/reference.md). There is no liveness probe: the pod agent has a watchdog.
         "startupProbe": {
             "exec": {"command": [PROBE]},
             "timeoutSeconds": 10,

@@ -5,8 +5,9 @@ the same Pod with a volume, to the kubelet's file, and without identity: what Ku
 the memory of a pod agent's container as its control group counts it, before and after its first client of
 the Workload API.
 
-Times are those of who did the work: the API server's audit log, containerd's log, the pod agent's log, and
-the time at which the kubelet wrote the file.
+Times are those of the program that did the work: the API server's audit log, containerd's log, the pod
+agent's log, the kubelet's log, and the time at which the kubelet wrote the file. The rows below "blessed" are
+the kubelet's steps from the pod agent's container to the application's; docs/reference.md explains them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.cluster.installation import (
     install,
     wait_until_kubelets_can,
 )
-from tests.cluster.node import Node
+from tests.cluster.node import NAME, Node
 from tests.cluster.workloads import PRINT_ID, delivered, namespace, pod
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
@@ -46,13 +47,22 @@ STAGES = (
     ("pod agent's container started", "sandbox", "container"),
     ("pod agent listens", "container", "listening"),
     ("blessed", "listening", "blessed"),
+    ("the kubelet sees the container run", "container", "seen"),
+    ("it begins the startup probe", "seen", "probing"),
+    ("the startup probe succeeds", "probing", "succeeded"),
+    ("it begins the application's container", "succeeded", "creating"),
+    ("application's container started", "creating", "application"),
     ("the kubelet wrote the file", "scheduled", "file"),
     ("application started", "sandbox", "application"),
+    ("FROM THE BLESSING TO THE APPLICATION'S START", "blessed", "application"),
     ("FROM CREATION TO FIRST BLESSING", "received", "blessed"),
     ("FROM CREATION TO THE KUBELET'S FILE", "received", "file"),
     ("FROM CREATION TO THE APPLICATION'S START", "received", "application"),
 )
 Times = dict[str, datetime]
+# At this verbosity the kubelet's log has the steps that `kubelet_steps` looks for.
+VERBOSITY = "4"
+_KUBELET_TIME = "%Y%m%d %H:%M:%S.%f"
 # Makes the kernel forget the content of all images' files.
 FORGET = """
 import os
@@ -81,6 +91,7 @@ def main() -> None:
         node.machine.run(sys.executable, "-c", FORGET)
         first = measure_memory(kubectl, node, "first")
         wait_until_kubelets_can(kubectl, PLACE)
+        kubectl("replace", "--raw", f"/api/v1/nodes/{NAME}/proxy/debug/flags/v", "-f", "-", stdin=VERBOSITY)
         with_identity, by_volume, without = [], [], []
         for number in range(count):
             with_identity.append(started(kubectl, node, f"with-{number}", {}))
@@ -123,6 +134,8 @@ def started(
     for stage, identifier in identifiers.items():
         container_id = identifier.removeprefix("containerd://")
         times[stage] = logged(log, rf'StartContainer for \\"{container_id}\\" returns successfully')
+        if stage == "container":
+            times |= kubelet_steps(node.log_of("kubelet"), name, container_id)
     kubectl("delete", "pod", name, "-n", PLACE, "--wait=false")
     return times
 
@@ -151,13 +164,32 @@ def logged(log: str, pattern: str) -> datetime:
     return datetime.fromisoformat(f"{time[1][:26]}+00:00")
 
 
+def kubelet_steps(log: str, name: str, container_id: str) -> Times:
+    """When the kubelet took each step from a pod agent's container to the application's."""
+    lines = [line for line in log.splitlines() if f'pod="{PLACE}/{name}"' in line]
+    steps = {
+        "seen": rf'\(PLEG\): event for pod.*"ContainerStarted".*{container_id}',
+        "probing": "Exec-Probe runProbe",
+        "succeeded": "Probe succeeded",
+        "creating": 'Creating container in pod.*container="app"',
+    }
+    return {step: _kubelet_time(next(filter(re.compile(at).search, lines))) for step, at in steps.items()}
+
+
+def _kubelet_time(line: str) -> datetime:
+    """The time of a line such as `I1128 18:58:30.038991      70 kubelet.go:2788] ...`, which is local and has
+    no year."""
+    day, time = line.split()[:2]
+    return datetime.strptime(f"{datetime.now(UTC).year}{day[1:]} {time}", _KUBELET_TIME).astimezone(UTC)
+
+
 def report(what: str, begin: str, end: str, *kinds: Sequence[Times]) -> None:
     print(f"  {what:42}" + "".join(columns(begin, end, pods) for pods in kinds))
 
 
 def columns(begin: str, end: str, pods: Sequence[Times]) -> str:
     """The p50 and p95 of a stage, in milliseconds; nothing where these Pods do not have it."""
-    if end not in pods[0]:
+    if not {begin, end} <= pods[0].keys():
         return f"{'-':>7}{'-':>7}"
     milliseconds = [(one[end] - one[begin]).total_seconds() * 1000 for one in pods]
     return f"{statistics.median(milliseconds):7.0f}{statistics.quantiles(milliseconds, n=20)[18]:7.0f}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from pod_agent import probe
@@ -69,6 +71,17 @@ def test_it_fails_with_the_reason_while_there_is_no_identity(directory: Path) ->
     assert code == 1
     assert json.loads(output)["reason"] == "NotYetBlessed"
     assert json.loads(output)["waitsFor"] == "mounted"
+
+
+def test_one_that_connects_late_waits_no_longer_for_the_answer_than_a_kubelet_does_for_it() -> None:
+    """A kubelet that ends it knows no reason for its failure."""
+    connection, pod_agent = socket.socketpair()
+    with connection, pod_agent:
+        pod_agent.shutdown(socket.SHUT_WR)
+        probe.ask(connection, "/readyz", until=time.monotonic())
+        waited = connection.gettimeout()
+    assert waited is not None
+    assert probe.SECONDS + waited < 10  # timeoutSeconds in webhook/sidecar.py
 
 
 def test_attack_another_user_of_the_pod_cannot_keep_it_out(blessed: RunningPodAgent) -> None:
