@@ -15,10 +15,12 @@ from typing import TypeAlias
 
 from agent_client.messages import AgentError
 from agent_client.served_identity import ServedIdentity
-from blessings import Blessing, BlessingsError, InvalidCertificate, Principal, Roots
+from blessings import Blessing, BlessingsError, InvalidCertificate, Name, Principal, Roots, TrustBundle
+from blessings.encoding.chains import parse_pem_chain
 
 CREDENTIAL_VARIABLE = "VANADIUM_CREDENTIAL_FILE"
 ROOTS_VARIABLE = "VANADIUM_ROOTS_FILE"
+FEDERATED_VARIABLE = "VANADIUM_FEDERATED_DIRECTORY"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _MOST_BYTES = 1 << 20
 
@@ -33,13 +35,15 @@ class IdentityFiles:
     with the next call.
     """
 
-    def __init__(self, credential: Path, roots: Path) -> None:
+    def __init__(self, credential: Path, roots: Path, federated: Path | None = None) -> None:
         """Raises AgentError when there is no identity in the files.
 
         credential: the key, PKCS #8, then the chain, leaf first; in PEM.
         roots: the root certificates in PEM.
+        federated: a directory with the roots of each federated trust domain in `<trust domain>.crt`, in PEM.
+            They prove names of that trust domain only. It need not exist.
         """
-        self._credential, self._roots = credential, roots
+        self._credential, self._roots, self._federated = credential, roots, federated
         self._lock = threading.Lock()
         try:
             self._version = self._now()
@@ -49,10 +53,13 @@ class IdentityFiles:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] = os.environ) -> IdentityFiles | None:
-        """The files that VANADIUM_CREDENTIAL_FILE and VANADIUM_ROOTS_FILE name; None without these. Raises
-        AgentError."""
+        """The files that VANADIUM_CREDENTIAL_FILE, VANADIUM_ROOTS_FILE and, where it is set,
+        VANADIUM_FEDERATED_DIRECTORY name; None without the first two. Raises AgentError."""
         credential, roots = environment.get(CREDENTIAL_VARIABLE), environment.get(ROOTS_VARIABLE)
-        return cls(Path(credential), Path(roots)) if credential and roots else None
+        federated = environment.get(FEDERATED_VARIABLE)
+        if not credential or not roots:
+            return None
+        return cls(Path(credential), Path(roots), Path(federated) if federated else None)
 
     def identity(self) -> ServedIdentity:
         with self._lock:
@@ -69,9 +76,12 @@ class IdentityFiles:
         """Nothing is held."""
 
     def _now(self) -> _Version:
-        """What differs when a file was replaced or changed: the kubelet replaces both, by a link."""
-        found = [path.stat() for path in (self._credential, self._roots)]
+        """What differs when a file was replaced or changed: the kubelet replaces all, by a link."""
+        found = [path.stat() for path in (self._credential, self._roots, *self._federated_files())]
         return tuple((one.st_dev, one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
+
+    def _federated_files(self) -> list[Path]:
+        return [] if self._federated is None else sorted(self._federated.glob("*.crt"))
 
     def _read(self) -> ServedIdentity:
         """Raises BlessingsError, OSError."""
@@ -82,7 +92,10 @@ class IdentityFiles:
         principal, blessing = Principal.from_pem(content[:begin]), Blessing.from_pem(content[begin:])
         if blessing.public_key != principal.public_key:
             raise InvalidCertificate(f"{self._credential} contains the key of another certificate")
-        return ServedIdentity(principal, blessing, _roots(_content(self._roots)))
+        roots = _roots(_content(self._roots))
+        for path in self._federated_files():
+            roots += _federated_roots(path, blessing.presented.root)
+        return ServedIdentity(principal, blessing, roots)
 
 
 def _content(path: Path) -> bytes:
@@ -105,3 +118,15 @@ def _roots(pem: bytes) -> Roots:
     if not len(roots):
         raise InvalidCertificate("the file of roots contains no root with a name")
     return roots
+
+
+def _federated_roots(path: Path, own: Name) -> Roots:
+    """Each trusted for names of the trust domain that the file is named for. None in a file that cannot be
+    used: the own identity does not depend on it. Raises OSError."""
+    none = Roots(())
+    try:
+        domain = Name.parse(path.stem)
+        certificates = parse_pem_chain(_content(path))
+        return none if domain == own else TrustBundle(domain, certificates).roots
+    except BlessingsError:
+        return none

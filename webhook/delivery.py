@@ -34,6 +34,8 @@ class Decision(NamedTuple):
     warning: str = ""
     is_present: bool = False
     """Whether our volume is in the Pod already."""
+    federated: tuple[str, ...] = ()
+    """The federated trust domains whose roots the volume gets."""
 
     @property
     def described(self) -> str:
@@ -92,7 +94,7 @@ def _asked(pod: Pod, support: VolumeSupport) -> Decision:
             f"Kubernetes signs no shorter certificate; or {DELIVERY_ANNOTATION}: {Delivery.SIDECAR}",
         )
     warning = f"on such a node the Pod would not start: {support.incomplete}" if support.incomplete else ""
-    return Decision(True, asked, warning)
+    return Decision(True, asked, warning, federated=support.federated)
 
 
 def _automatic(pod: Pod, support: VolumeSupport) -> Decision:
@@ -101,7 +103,7 @@ def _automatic(pod: Pod, support: VolumeSupport) -> Decision:
         return Decision(False, f"{asked}, and {support.objection}")
     if _is_too_short(pod):
         return Decision(False, f"{asked}, and {TTL} is shorter than 1 h")
-    return Decision(True, f"{asked}, and the kubelet of each node can")
+    return Decision(True, f"{asked}, and the kubelet of each node can", federated=support.federated)
 
 
 def _is_too_short(pod: Pod) -> bool:

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,13 +15,15 @@ import structlog
 from certs.api_server import API_SERVER_ERRORS, ApiServerRefusal, BoundedApiClient
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
-from webhook.layout import TRUST_BUNDLE
+from webhook.layout import SIGNER
 from webhook.volume_support import GROUP_VERSION, NOT_LOOKED, Kubelet, VolumeSupport, support
 
 _EVERY_SECONDS = 15.0
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _PAGE = 500
 _GROUP = f"/apis/{GROUP_VERSION}"
+_BUNDLES = f"{_GROUP}/clustertrustbundles"
+_OF_SIGNER = {"fieldSelector": f"spec.signerName={SIGNER}", "includeObject": "None"}
 # No Pod for Windows gets an identity. Of each node the table alone: its metadata is as long as it is, too.
 _NODES = {"labelSelector": "kubernetes.io/os!=windows", "includeObject": "None"}
 
@@ -57,36 +60,33 @@ class Kubelets:
 
 def _support(api: BoundedApiClient) -> VolumeSupport:
     """Raises what the client raises."""
-    served = _found(api, _GROUP)
-    names = [str(one.get("name")) for one in (served or {}).get("resources") or []]
-    has_trust_bundle = _found(api, f"{_GROUP}/clustertrustbundles/{TRUST_BUNDLE}") is not None
-    return support(names, _kubelets(api), has_trust_bundle=has_trust_bundle)
-
-
-def _found(api: BoundedApiClient, path: str) -> Any:
     try:
-        return api.json("GET", path)
+        served = api.json("GET", _GROUP)
     except ApiServerRefusal as refusal:
-        if refusal.status == HTTPStatus.NOT_FOUND:
-            return None
-        raise
+        if refusal.status != HTTPStatus.NOT_FOUND:
+            raise
+        served = {}
+    names = [str(one.get("name")) for one in served.get("resources") or []]
+    bundles = _table(api, _BUNDLES, _OF_SIGNER, "Name") if "clustertrustbundles" in names else []
+    kubelets = [Kubelet(*cells) for cells in _table(api, "/api/v1/nodes", _NODES, "Name", "Version")]
+    return support(names, kubelets, [name for (name,) in bundles])
 
 
-def _kubelets(api: BoundedApiClient) -> list[Kubelet]:
-    kubelets: list[Kubelet] = []
+def _table(api: BoundedApiClient, path: str, selection: Mapping[str, str], *columns: str) -> list[list[str]]:
+    """These columns of the objects at `path`."""
+    rows: list[list[str]] = []
     following = ""
     while True:
-        page = {**_NODES, "limit": str(_PAGE), **({"continue": following} if following else {})}
-        table = api.json("GET", "/api/v1/nodes", query=page, accept=_TABLE)
-        kubelets += of_table(table)
+        page = {**selection, "limit": str(_PAGE), **({"continue": following} if following else {})}
+        table = api.json("GET", path, query=page, accept=_TABLE)
+        rows += cells_of(table, *columns)
         following = table["metadata"].get("continue") or ""
         if not following:
-            return kubelets
+            return rows
 
 
-def of_table(table: Any) -> list[Kubelet]:
-    """The kubelets of a table of nodes."""
-    columns = [one["name"] for one in table["columnDefinitions"]]
-    name, version = columns.index("Name"), columns.index("Version")
-    cells = [row["cells"] for row in table.get("rows") or []]
-    return [Kubelet(str(one[name]), str(one[version])) for one in cells]
+def cells_of(table: Any, *columns: str) -> list[list[str]]:
+    """These columns of a table's rows."""
+    names = [one["name"] for one in table["columnDefinitions"]]
+    places = [names.index(one) for one in columns]
+    return [[str(row["cells"][place]) for place in places] for row in table.get("rows") or []]

@@ -33,9 +33,11 @@ VOLUMES: Final = (
     IDENTITY_VOLUME,
 )
 
-# The signer of the cluster agent, and the ClusterTrustBundle that it keeps.
+# The signer of the cluster agent, and the ClusterTrustBundles that it keeps: the identity roots, and those of
+# each federated trust domain, whose name follows.
 SIGNER: Final = "vanadium.io/replica"
 TRUST_BUNDLE: Final = "vanadium.io:replica:roots"
+FEDERATED_BUNDLE: Final = "vanadium.io:replica:federated-"
 
 # One Secret of this name per labelled namespace. Its data keys are service account names, and one that can be
 # no such name: what all of the namespace's credentials share.
@@ -51,6 +53,8 @@ CREDENTIAL_BUNDLE: Final = "tls.pem"
 KEY: Final = "tls.key"
 CHAIN: Final = "tls.crt"
 ROOTS: Final = "ca.crt"
+# The kubelet alone writes these: `<trust domain>.crt`.
+FEDERATED: Final = "federated"
 BOOTSTRAP_DIRECTORY: Final = "/var/run/secrets/vanadium.io/bootstrap"
 CREDENTIAL_FILE: Final = "credential.json"
 ROOTS_FILE: Final = "roots.pem"
@@ -72,6 +76,7 @@ FILE_VARIABLES: Final = {
     "VANADIUM_KEY_FILE": f"{FILES_DIRECTORY}/{KEY}",
     "VANADIUM_CHAIN_FILE": f"{FILES_DIRECTORY}/{CHAIN}",
     "VANADIUM_ROOTS_FILE": f"{FILES_DIRECTORY}/{ROOTS}",
+    "VANADIUM_FEDERATED_DIRECTORY": f"{FILES_DIRECTORY}/{FEDERATED}",
 }
 
 # Kubernetes mounts the default service account token here into every container that mounts nothing here.

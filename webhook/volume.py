@@ -6,12 +6,15 @@ https://kubernetes.io/docs/concepts/storage/projected-volumes/#podcertificate
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from webhook.layout import (
     CHAIN,
     CREDENTIAL_BUNDLE,
+    FEDERATED,
+    FEDERATED_BUNDLE,
     FILE_VARIABLES,
     FILES_DIRECTORY,
     IDENTITY_VOLUME,
@@ -39,21 +42,28 @@ _CERTIFICATE: Final = {
 _ROOTS: Final = {"name": TRUST_BUNDLE, "path": ROOTS}
 
 
-def volume(ttl_seconds: int | None) -> JSONObject:
-    """The volume. Without `ttl_seconds`, the cluster agent decides; Kubernetes permits it a day then."""
+def volume(ttl_seconds: int | None, federated: Sequence[str] = ()) -> JSONObject:
+    """The volume, with a file of roots for each of the `federated` trust domains. Without `ttl_seconds`, the
+    cluster agent decides; Kubernetes permits it a day then."""
     wish = {} if ttl_seconds is None else {"maxExpirationSeconds": ttl_seconds}
     sources = [{"podCertificate": {**_CERTIFICATE, **wish}}, {"clusterTrustBundle": dict(_ROOTS)}]
+    sources += [{"clusterTrustBundle": _federated(domain)} for domain in federated]
     return {"name": IDENTITY_VOLUME, "projected": {"sources": sources}}
 
 
+def _federated(domain: str) -> JSONObject:
+    # Optional: when an administrator removes the trust domain, the file becomes empty, and Pods still start.
+    return {"name": f"{FEDERATED_BUNDLE}{domain}", "path": f"{FEDERATED}/{domain}.crt", "optional": True}
+
+
 @lru_cache(maxsize=64)  # nearly all Pods wish for no TTL
-def encoded_volume(ttl_seconds: int | None) -> Encoded:
+def encoded_volume(ttl_seconds: int | None, federated: tuple[str, ...]) -> Encoded:
     """`volume`, as JSON text."""
-    return encoded(volume(ttl_seconds))
+    return encoded(volume(ttl_seconds, federated))
 
 
 def is_ours(candidate: JSONObject) -> bool:
-    """Whether `candidate` is the volume that this module writes, of any TTL.
+    """Whether `candidate` is the volume that this module writes, of any TTL and federated trust domains.
 
     Without annotations for the signer: it refuses those, and the Pod would wait for ever. What an API server
     fills in by default is ignored.
@@ -62,10 +72,23 @@ def is_ours(candidate: JSONObject) -> bool:
         case {
             "name": name,
             "projected": {
-                "sources": [{"podCertificate": dict(certificate)}, {"clusterTrustBundle": dict(roots)}]
+                "sources": [
+                    {"podCertificate": dict(certificate)},
+                    {"clusterTrustBundle": dict(roots)},
+                    *others,
+                ]
             },
         }:
             stated = {key: value for key, value in certificate.items() if key != "maxExpirationSeconds"}
-            return name == IDENTITY_VOLUME and stated == _CERTIFICATE and roots == _ROOTS
+            ours = name == IDENTITY_VOLUME and stated == _CERTIFICATE and roots == _ROOTS
+            return ours and all(_is_federated(one) for one in others)
+        case _:
+            return False
+
+
+def _is_federated(source: object) -> bool:
+    match source:
+        case {"clusterTrustBundle": {"name": str(name)} as bundle} if name.startswith(FEDERATED_BUNDLE):
+            return bool(bundle == _federated(name.removeprefix(FEDERATED_BUNDLE)))
         case _:
             return False

@@ -49,7 +49,8 @@ def additions(pod: Pod, decision: Decision, resources: Resources) -> Additions:
     if decision.is_present:
         reason = AdmissionReason.VOLUME_MOUNTED if given.number else AdmissionReason.ALREADY_INJECTED
         return Additions(given, reason, tuple(warnings))
-    added = append(pod.spec, "/spec", "volumes", [volume.encoded_volume(wishes.ttl_seconds)])
+    encoded = volume.encoded_volume(wishes.ttl_seconds, decision.federated)
+    added = append(pod.spec, "/spec", "volumes", [encoded])
     return Additions(joined([added, given]), AdmissionReason.VOLUME_INJECTED, tuple(warnings))
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from webhook.layout import SIGNER, TRUST_BUNDLE
+from webhook.layout import FEDERATED_BUNDLE, SIGNER, TRUST_BUNDLE
 
 GROUP_VERSION: Final = "certificates.k8s.io/v1"
 RESOURCES: Final = frozenset({"podcertificaterequests", "clustertrustbundles"})
@@ -18,6 +18,8 @@ FIRST_VERSION: Final = (1, 37)
 # Older kubelets let no Pod with a native sidecar start.
 # https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 FIRST_WITH_NATIVE_SIDECARS: Final = (1, 29)
+# As many as a cluster agent accepts.
+MOST_FEDERATED: Final = 32
 _VERSION = re.compile(r"v(\d{1,4})\.(\d{1,4})[.+-]")
 _LONGEST_SHOWN = 63
 
@@ -38,6 +40,8 @@ class VolumeSupport(NamedTuple):
     """Why a Pod cannot have one on each node."""
     without_native_sidecars: str | None = None
     """Why a native sidecar does not run on each node."""
+    federated: tuple[str, ...] = ()
+    """The federated trust domains whose roots kubelets can put into files."""
 
     @property
     def objection(self) -> str | None:
@@ -49,20 +53,22 @@ NOT_LOOKED: Final = VolumeSupport("the webhook has not been able to look at the 
 NO_CLUSTER: Final = VolumeSupport("no nodes are known here whose kubelets could keep it")
 
 
-def support(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bundle: bool) -> VolumeSupport:
+def support(served: Iterable[str], kubelets: Sequence[Kubelet], bundles: Iterable[str]) -> VolumeSupport:
     """What the cluster's state means.
 
     Args:
         served: the resources of `GROUP_VERSION` that the API server serves.
         kubelets: those of all nodes but Windows', where no Pod gets an identity.
-        has_trust_bundle: whether the ClusterTrustBundle with the roots exists. A cluster agent that signs for
-            kubelets makes it, and a Pod does not start without it.
+        bundles: the names of our signer's ClusterTrustBundles. A cluster agent that signs for kubelets makes
+            the one with the roots, and a Pod does not start without it.
     """
+    names = sorted(bundles)
+    federated = [one.removeprefix(FEDERATED_BUNDLE) for one in names if one.startswith(FEDERATED_BUNDLE)]
     # A version that says nothing is not older: all that are supported run native sidecars.
     known = [one for one in kubelets if _VERSION.match(one.version)]
     older = _older(known, FIRST_WITH_NATIVE_SIDECARS)
-    return _volumes(served, kubelets, has_trust_bundle=has_trust_bundle)._replace(
-        without_native_sidecars=older
+    return _volumes(served, kubelets, has_trust_bundle=TRUST_BUNDLE in names)._replace(
+        without_native_sidecars=older, federated=tuple(federated[:MOST_FEDERATED])
     )
 
 

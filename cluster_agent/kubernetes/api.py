@@ -1,4 +1,4 @@
-"""A small client of the API server: creates, reads and replaces objects, lists and watches them.
+"""A small client of the API server: creates, reads, replaces and deletes objects, lists and watches them.
 
 A full Kubernetes client would cost 30 MiB of memory for these few calls.
 """
@@ -60,6 +60,11 @@ class KubernetesApi:
         """PUTs `body`, and returns the object as it is now."""
         async with self._call("PUT", path, json=body) as response:
             return await _object_of(response)
+
+    async def delete(self, path: str) -> None:
+        """DELETEs an object."""
+        async with self._call("DELETE", path):
+            pass
 
     async def read(
         self, path: str, parameters: Mapping[str, str], accept: str, *, most_bytes: int | None = None

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from cluster_agent.audit.refusals import Refusals
 from cluster_agent.errors import Refusal
+from cluster_agent.federation.federation import Federation
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
 from cluster_agent.kubernetes.api import KubernetesApi
 from cluster_agent.kubernetes.events import PodEvents
 from cluster_agent.kubernetes.pod_requests import PodRequestApi, Vouchers
+from cluster_agent.kubernetes.trust_bundles import TrustBundleApi
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
 from cluster_agent.pod_requests.desk import Desk
+from cluster_agent.pod_requests.federated_bundles import FederatedBundlesKeeper
 from cluster_agent.pod_requests.request import PodRequest
 from cluster_agent.pod_requests.signer import PodRequestSigner
 from cluster_agent.pod_requests.trust_bundle import TrustBundleKeeper
@@ -78,6 +81,7 @@ def pod_request_tasks(
     store: Store,
     replicas: ReplicaIssuer,
     keeper: RootKeeper | None,
+    federation: Federation,
     refusals: Refusals,
     counted: Metrics,
     watches: WatchMetrics,
@@ -104,9 +108,17 @@ def pod_request_tasks(
     )
     metrics.follow(desk.pending)
     watches.follow("pod-requests", requests.age)
-    bundle = TrustBundleKeeper(api, replicas.room, keeper, store.fleet, now)
+    bundles = TrustBundleApi(api)
+    bundle = TrustBundleKeeper(bundles, replicas.room, keeper, store.fleet, now)
+    federated = FederatedBundlesKeeper(bundles, federation)
     return [
         every(10, "trust-bundle", led(store, bundle.keep), "ClusterTrustBundle not kept"),
+        every(
+            10,
+            "federated-bundles",
+            led(store, federated.keep),
+            "ClusterTrustBundles of federated trust domains not kept",
+        ),
         replace(
             every(15, "pod-requests-guard", desk.check_guard, "PodCertificateRequests not signed"),
             at_start=True,

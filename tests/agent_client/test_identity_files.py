@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists
 from agent_client.identity_files import IdentityFiles
 from agent_client.mutual_tls import MutualTLS
 from blessings import (
+    Blessing,
     Name,
     Policy,
     Principal,
@@ -25,6 +27,8 @@ from blessings import (
     verify_blessing,
 )
 from tests.agent_client.test_mutual_tls import WEB_1, WEB_2, call, echo
+from tests.blessings.forging import LEAF_USAGE, certificate
+from tests.blessings.test_bundles import foreign_root
 from tests.chains import HOUR, NOW, Realm, realm
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
@@ -41,12 +45,15 @@ class Volume:
         self.versions = 0
         path.mkdir()
 
-    def write(self, credential: str, roots: str) -> None:
+    def write(self, credential: str, roots: str, federated: Mapping[str, str] | None = None) -> None:
         self.versions += 1
         version = self.path / f"..{self.versions}"
-        version.mkdir()
-        for name, content in {"tls.pem": credential, "ca.crt": roots}.items():
-            (version / name).write_text(content)
+        (version / "federated").mkdir(parents=True)
+        for domain, content in (federated or {}).items():
+            (version / "federated" / f"{domain}.crt").write_text(content)
+        (version / "tls.pem").write_text(credential)
+        (version / "ca.crt").write_text(roots)
+        for name in ("tls.pem", "ca.crt", "federated"):
             link = self.path / name
             if not link.is_symlink():
                 link.symlink_to(f"..data/{name}")
@@ -62,7 +69,7 @@ class Volume:
         return key
 
     def files(self) -> IdentityFiles:
-        return IdentityFiles(self.path / "tls.pem", self.path / "ca.crt")
+        return IdentityFiles(self.path / "tls.pem", self.path / "ca.crt", self.path / "federated")
 
 
 @pytest.fixture
@@ -135,6 +142,60 @@ def test_a_root_without_a_name_is_left_out_and_alone_it_is_no_identity(volume: V
         volume.files()
 
 
+def test_a_federated_root_proves_names_of_the_trust_domain_of_its_file_until_that_is_empty(
+    volume: Volume,
+) -> None:
+    web, partner, other = realm(), realm("partner"), realm("other")
+    credential = web.replica.to_pem().decode() + web.blessing.to_pem()
+
+    def proven(**federated: str) -> list[str]:
+        """The names of peers that are proven when the volume has these files."""
+        volume.write(credential, web.roots.to_pem(), federated)
+        roots = files.identity().roots
+        names = []
+        for peer in (web, partner, other):
+            try:
+                names.append(str(verify_blessing(peer.blessing, roots, now=NOW)))
+            except VerificationError:
+                continue
+        return names
+
+    volume.rotate(web)
+    files = volume.files()
+    here, there = "acme:prod:shop:web:web-1", "partner:prod:shop:web:web-1"
+    assert proven() == [here]
+    assert proven(partner=partner.roots.to_pem()) == [here, there]
+    # As it is when an administrator has removed the trust domain.
+    assert proven(partner="") == [here]
+    # What cannot be read is no reason to have no identity.
+    assert proven(partner="none", other="-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----") == [
+        here
+    ]
+    # A partner's bundle may contain any root.
+    assert proven(partner=other.roots.to_pem() + web.roots.to_pem()) == [here]
+    assert proven(acme=realm().roots.to_pem()) == [here]
+
+
+def test_attack_a_federated_root_that_states_no_name_proves_none_of_another_trust_domain(
+    volume: Volume,
+) -> None:
+    """Such as SPIRE's, whose subject is no name."""
+    web, key = realm(), Principal.create()
+    root = foreign_root(key)
+    credential = web.replica.to_pem().decode() + web.blessing.to_pem()
+    volume.write(credential, web.roots.to_pem(), {"partner": root.public_bytes(Encoding.PEM).decode()})
+    roots = volume.files().identity().roots
+
+    def svid(spiffe_id: str) -> Blessing:
+        replica = Principal.create().public_key
+        return Blessing((certificate(key, root.subject, replica, usage=LEAF_USAGE, uris=(spiffe_id,)),))
+
+    assert str(verify_blessing(svid("spiffe://partner/web"), roots, now=NOW)) == "partner:web"
+    for claimed in ("spiffe://acme/prod/shop/web/web-1", "spiffe://other/web"):
+        with pytest.raises(VerificationError):
+            verify_blessing(svid(claimed), roots, now=NOW)
+
+
 def test_the_environment_names_the_files(volume: Volume) -> None:
     volume.rotate(realm())
     named = {
@@ -145,6 +206,15 @@ def test_the_environment_names_the_files(volume: Volume) -> None:
     assert files is not None
     assert files.identity().blessing.presented == Name.parse(WEB_1)
     assert IdentityFiles.of_environment({}) is None
+    partner = realm("partner")
+    credential = partner.replica.to_pem().decode() + partner.blessing.to_pem()
+    volume.write(credential, partner.roots.to_pem(), {"acme": realm().roots.to_pem()})
+    assert len(files.identity().roots) == 1
+    files = IdentityFiles.of_environment(
+        {**named, "VANADIUM_FEDERATED_DIRECTORY": str(volume.path / "federated")}
+    )
+    assert files is not None
+    assert len(files.identity().roots) == 2
 
 
 @dataclass

@@ -31,6 +31,9 @@ _VOLUME_CHANGES: list[tuple[str, JSONObject]] = [
     ("roots", {"name": "example.com:own:roots"}),
     ("roots", {"path": "own.crt"}),
     ("roots", {"optional": True}),
+    ("federated", {"optional": False}),
+    ("federated", {"path": "federated/other.crt"}),
+    ("federated", {"name": "vanadium.io:replica:roots"}),
 ]
 _ANNOTATIONS: tuple[dict[str, str], ...] = (
     {},
@@ -93,13 +96,17 @@ def _with_agent(random: Random, made: JSONObject) -> JSONObject:
 
 def _identity_volume(random: Random) -> JSONObject:
     """The volume that the kubelet keeps, as it is, or not quite as it has to be."""
-    made = volume.volume(random.choice([None, 7200]))
-    certificate, roots = made["projected"]["sources"]
+    made = volume.volume(random.choice([None, 7200]), random.choice([(), ("partner",), ("a.example", "b")]))
+    certificate, roots, *federated = made["projected"]["sources"]
     if random.random() < 0.6:
+        places = {
+            "volume": made,
+            "certificate": certificate["podCertificate"],
+            "roots": roots["clusterTrustBundle"],
+            "federated": federated[-1]["clusterTrustBundle"] if federated else {},
+        }
         place, changes = random.choice(_VOLUME_CHANGES)
-        {"volume": made, "certificate": certificate["podCertificate"], "roots": roots["clusterTrustBundle"]}[
-            place
-        ].update(changes)
+        places[place].update(changes)
     return made
 
 

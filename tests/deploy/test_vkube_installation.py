@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from blessings import Authority, Name, Principal, Roots
+from blessings import Authority, Name, Principal
 from certs.issue import NAMESPACE
-from cluster_agent.pod_requests.trust_bundle import bundle
+from cluster_agent.kubernetes.trust_bundles import bundle
+from cluster_agent.pod_requests.trust_bundle import NAME
 from tests.checkout import CHECKOUT
 from tests.cluster.installation import everything
 from tests.controlplane.control_plane import ControlPlane
@@ -203,13 +204,16 @@ def test_the_control_plane_lives_by_vkube_alone(
     # As webhook and cluster agent would have made them, and what others made.
     day = timedelta(days=1)
     root = Authority.create_root(Name.parse("acme"), Principal.create(), now=datetime.now(UTC), lifetime=day)
-    kubectl.apply(bundle(Roots.of(root.certificate)))
+    federated = "vanadium.io:replica:federated-partner"
+    kubectl.apply(bundle(NAME, [root.certificate]), bundle(federated, [root.certificate]))
     kubectl("create", "secret", "generic", "vanadium-bootstrap", "--type=vanadium.io/bootstrap", "-n", TENANT)
     kubectl("create", "secret", "generic", "cluster-agent-serving", "-n", PLACE)
     kubectl("create", "configmap", "of-others", "-n", PLACE)
     ended = called("stop-cluster-agent", "--delete-data", "--wait", *flags)
     assert ended.code == 0, ended.output
     assert f"Secret {TENANT}/vanadium-bootstrap: deleted" in ended.stdout
+    for name in (NAME, federated):
+        assert f"ClusterTrustBundle {name}: deleted" in ended.stdout
     assert "lost: the root, names and revocations of the cluster agent" in ended.stderr
     assert f"Namespace {PLACE} stays: there is ConfigMap {PLACE}/of-others" in ended.stderr
     kubectl("delete", "configmap", "of-others", "-n", PLACE)

@@ -16,10 +16,15 @@ from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.installation import token_file
 from tests.waiting import wait_for
-from webhook.layout import TRUST_BUNDLE
 
 _NEEDED = frozenset(
-    {"vanadium-system", "cluster-agent", "vanadium-cluster-agent", "vanadium-pod-certificates"}
+    {
+        "vanadium-system",
+        "cluster-agent",
+        "vanadium-cluster-agent",
+        "vanadium-pod-certificates",
+        "vanadium-trust-bundles",
+    }
 )
 _KINDS = frozenset(
     {
@@ -70,7 +75,7 @@ def signing_agent(
     control_plane: ControlPlane, directory: Path, **changes: object
 ) -> Iterator[RunningClusterAgent]:
     """The running program. The control plane has no trust bundle of an earlier one."""
-    control_plane.kubectl("delete", "clustertrustbundle", TRUST_BUNDLE, "--ignore-not-found")
+    control_plane.kubectl("delete", "clustertrustbundle", "-l", "app.kubernetes.io/part-of=vanadium-cluster")
     apply_manifests(control_plane)
     with running_cluster_agent(directory, **{**settings(control_plane, directory), **changes}) as agent:
         yield agent

@@ -77,7 +77,47 @@ def test_the_variables_name_the_files_of_the_volume() -> None:
     sources = VOLUME["projected"]["sources"]  # type: ignore[index]
     files = [sources[0]["podCertificate"][key] for key in ("credentialBundlePath", "keyPath")]
     files += [sources[0]["podCertificate"]["certificateChainPath"], sources[1]["clusterTrustBundle"]["path"]]
-    assert list(FILE_VARIABLES.values()) == [f"{MOUNT['mountPath']}/{file}" for file in files]
+    assert list(FILE_VARIABLES.values()) == [f"{MOUNT['mountPath']}/{file}" for file in [*files, "federated"]]
+
+
+FEDERATED = ABLE._replace(federated=("a.example", "partner"))
+
+
+def roots_of(domain: str) -> JSONObject:
+    name = f"vanadium.io:replica:federated-{domain}"
+    return {"clusterTrustBundle": {"name": name, "path": f"federated/{domain}.crt", "optional": True}}
+
+
+@pytest.mark.parametrize("delivery", ["volume", "auto"])
+def test_the_volume_has_a_file_for_each_federated_trust_domain_and_stays_when_there_are_others(
+    delivery: str,
+) -> None:
+    subject = asking(delivery)
+    after = apply(subject, inject(subject, CONFIGURATION, FEDERATED))
+    (made,) = after["spec"]["volumes"]
+    assert made["projected"]["sources"] == [
+        *VOLUME["projected"]["sources"],  # type: ignore[index]
+        roots_of("a.example"),
+        roots_of("partner"),
+    ]
+    assert inject(after, CONFIGURATION, ABLE).reason is AdmissionReason.ALREADY_INJECTED
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"secret": {"name": "own"}},
+        {"clusterTrustBundle": {"name": "own", "path": "federated/partner.crt", "optional": True}},
+        {"clusterTrustBundle": {**roots_of("partner")["clusterTrustBundle"], "path": "federated/other.crt"}},
+        {"clusterTrustBundle": {**roots_of("partner")["clusterTrustBundle"], "optional": False}},
+        {"clusterTrustBundle": {**roots_of("partner")["clusterTrustBundle"], "name": 7}},
+        "none",
+    ],
+)
+def test_attack_a_volume_with_roots_that_are_no_federated_trust_domains_is_not_ours(source: object) -> None:
+    foreign = copy.deepcopy(VOLUME)
+    foreign["projected"]["sources"].append(source)  # type: ignore[index]
+    assert refusal(asking("volume", volumes=[foreign])).reason is AdmissionReason.VOLUME_CLASH
 
 
 def test_the_containers_annotation_chooses_who_gets_the_volume() -> None:

@@ -236,7 +236,7 @@ def test_without_native_sidecars_a_pod_that_cannot_complete_is_a_warning() -> No
 def test_native_sidecars_are_used_where_each_kubelet_runs_them_or_as_the_administrator_states(
     versions: list[str], is_native: bool, stated: bool | None
 ) -> None:
-    found = support([], [Kubelet("node", one) for one in versions], has_trust_bundle=False)
+    found = support([], [Kubelet("node", one) for one in versions], [])
     configuration = dataclasses.replace(CONFIGURATION, native_sidecar=stated)
     injection = inject(pod(init=[container("m")]), configuration, found)
     place = "initContainers" if (is_native if stated is None else stated) else "containers"

@@ -14,7 +14,7 @@ from vkube.admission.selectors import mismatch
 from vkube.configuration import Configuration
 from vkube.connection.cluster import Cluster
 from vkube.errors import ClusterError
-from webhook.layout import ENABLED, INJECT_LABEL, TRUST_BUNDLE
+from webhook.layout import ENABLED, INJECT_LABEL, SIGNER
 from webhook.settings import PREFIX, Settings
 from webhook.volume_support import GROUP_VERSION, NO_CLUSTER, Kubelet, VolumeSupport, support
 
@@ -77,8 +77,14 @@ def rules(cluster: Cluster) -> Rules:
 def _volumes(cluster: Cluster) -> VolumeSupport:
     group = f"/apis/{GROUP_VERSION}"
     try:
-        served = (cluster.find(group) or {}).get("resources") or []
-        bundle = cluster.find(f"{group}/clustertrustbundles/{TRUST_BUNDLE}")
+        served = [str(one.get("name")) for one in (cluster.find(group) or {}).get("resources") or []]
+        path = f"{group}/clustertrustbundles"
+        found = (
+            cluster.items(path, fieldSelector=f"spec.signerName={SIGNER}")
+            if "clustertrustbundles" in served
+            else ()
+        )
+        bundles = [one["metadata"]["name"] for one in found]
         kubelets = [
             Kubelet(one["metadata"]["name"], str(node.get("kubeletVersion")))
             for one in cluster.items("/api/v1/nodes")
@@ -86,7 +92,7 @@ def _volumes(cluster: Cluster) -> VolumeSupport:
         ]
     except ClusterError as error:  # not everybody may list nodes, and few Pods ask for volumes
         return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300])
-    return support([str(one.get("name")) for one in served], kubelets, has_trust_bundle=bundle is not None)
+    return support(served, kubelets, bundles)
 
 
 def settings_of(cluster: Cluster) -> Settings:

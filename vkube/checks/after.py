@@ -16,7 +16,7 @@ from blessings import (
 )
 from service.version import VERSION
 from vkube.checks.check import Check, Found, Problems, Verdict
-from vkube.checks.facts import PARTS, SECRETS, Facts
+from vkube.checks.facts import BINDINGS, PARTS, POLICIES, SECRETS, Facts
 from webhook.policy import CLUSTER_NAMESPACES
 
 CONFIGURATION = "vanadium-webhook"
@@ -249,11 +249,11 @@ CHECKS: tuple[Check, ...] = (
     ),
     *(
         _object("ValidatingAdmissionPolicy", name, lambda facts, name=name: facts.policies[name])  # type: ignore[misc]
-        for name in ("vanadium-not-injected", "vanadium-webhook-secrets")
+        for name in POLICIES
     ),
     *(
         _object("ValidatingAdmissionPolicyBinding", name, lambda facts, name=name: facts.bindings[name])  # type: ignore[misc]
-        for name in ("vanadium-not-injected-deny", "vanadium-not-injected-warn", "vanadium-webhook-secrets")
+        for name in BINDINGS
     ),
     *(
         _object("ClusterRole", name, lambda facts, name=name: facts.roles[name])  # type: ignore[misc]

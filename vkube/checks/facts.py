@@ -10,6 +10,13 @@ from vkube.connection.cluster import Cluster, Object
 from vkube.errors import ClusterError
 
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+POLICIES = ("vanadium-not-injected", "vanadium-trust-bundles", "vanadium-webhook-secrets")
+BINDINGS = (
+    "vanadium-not-injected-deny",
+    "vanadium-not-injected-warn",
+    "vanadium-trust-bundles",
+    "vanadium-webhook-secrets",
+)
 RIGHTS = (
     ("", "namespaces"),
     ("", "secrets"),
@@ -128,17 +135,9 @@ def read_facts(cluster: Cluster, now: datetime) -> Facts:
         webhook_configurations={
             one["metadata"]["name"]: one for one in reader.many(f"{_ADMISSION}/mutatingwebhookconfigurations")
         },
-        policies={
-            name: reader.one(f"{_ADMISSION}/validatingadmissionpolicies/{name}")
-            for name in ("vanadium-not-injected", "vanadium-webhook-secrets")
-        },
+        policies={name: reader.one(f"{_ADMISSION}/validatingadmissionpolicies/{name}") for name in POLICIES},
         bindings={
-            name: reader.one(f"{_ADMISSION}/validatingadmissionpolicybindings/{name}")
-            for name in (
-                "vanadium-not-injected-deny",
-                "vanadium-not-injected-warn",
-                "vanadium-webhook-secrets",
-            )
+            name: reader.one(f"{_ADMISSION}/validatingadmissionpolicybindings/{name}") for name in BINDINGS
         },
         roles={name: reader.one(f"{rbac}/{name}") for name in ("vanadium-webhook", "vanadium-cluster-agent")},
         network_policies={

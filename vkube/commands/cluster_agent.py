@@ -27,9 +27,9 @@ from vkube.output.lines import note
 from vkube.workloads.live import Target
 from vkube.workloads.progress import Progress, progress_of
 from vkube.workloads.rollout import roll_back, wait, wait_gone
-from webhook.layout import TRUST_BUNDLE
+from webhook.layout import SIGNER
 
-TRUST_BUNDLE_PATH = f"/apis/certificates.k8s.io/v1/clustertrustbundles/{TRUST_BUNDLE}"
+_TRUST_BUNDLES = "/apis/certificates.k8s.io/v1/clustertrustbundles"
 _KEYS = ("vanadium-control-plane-ca", "webhook-serving", "cluster-agent-serving")
 
 
@@ -60,7 +60,7 @@ def stop_cluster_agent(parser: argparse.ArgumentParser) -> Run:
         "--delete-data",
         action="store_true",
         help="delete also the volume claim that vkube made with all identities, the Secrets in labelled "
-        "namespaces, the ClusterTrustBundle, and the namespace if nothing else is in it",
+        "namespaces, the ClusterTrustBundles, and the namespace if nothing else is in it",
     )
     shared.waiting(parser, "until their Pods, and a deleted namespace, are gone")
     return _stop
@@ -235,9 +235,12 @@ def _delete_data(cluster: Cluster, targets: Sequence[Target], options: argparse.
             "lost: the root, names and revocations of the cluster agent. Certificates that it issued stay "
             "valid until they end"
         )
-    # The cluster agent made it, where the API server has such objects.
-    bundle = cluster.find(TRUST_BUNDLE_PATH)
-    control_plane.delete(cluster, TRUST_BUNDLE_PATH, f"ClusterTrustBundle {TRUST_BUNDLE}", bundle)
+    # The cluster agent made them, where the API server has such objects.
+    selection = {"fieldSelector": f"spec.signerName={SIGNER}"}
+    bundles = cluster.items(_TRUST_BUNDLES, **selection) if cluster.find(_TRUST_BUNDLES) else ()
+    for bundle in tuple(bundles):
+        name = bundle["metadata"]["name"]
+        control_plane.delete(cluster, f"{_TRUST_BUNDLES}/{name}", f"ClusterTrustBundle {name}", bundle)
     live = cluster.find(namespace.path)
     left = control_plane.content(cluster, cluster.system) if live is not None else []
     left = [one for one in left if claim is None or one != claim.title]

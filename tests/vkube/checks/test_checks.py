@@ -13,14 +13,13 @@ from certs.issue import CLUSTER_AGENT, WEBHOOK, serving_material
 from certs.roots import ControlPlaneRoots
 from vkube.checks import after, agent, before, namespaces
 from vkube.checks.check import Result, Verdict, results
-from vkube.checks.facts import RIGHTS, Facts
+from vkube.checks.facts import BINDINGS, POLICIES, RIGHTS, Facts
 from vkube.commands.check import shown
 from webhook.policy import CLUSTER_NAMESPACES
 
 NOW = datetime.now(UTC)
 SYSTEM = "vanadium-system"
 EVERY = (*before.CHECKS, *after.CHECKS, *namespaces.CHECKS, *agent.CHECKS)
-BINDINGS = ("vanadium-not-injected-deny", "vanadium-not-injected-warn", "vanadium-webhook-secrets")
 ROOTS = ControlPlaneRoots.begin(NOW)
 
 
@@ -73,7 +72,7 @@ def well() -> Facts:
         secrets={"vanadium-control-plane-ca": ROOTS.files(), **serving},
         claims=[{"metadata": {"name": "data"}, "status": {"phase": "Bound"}}],
         webhook_configurations={"vanadium-webhook": {"webhooks": [hook]}},
-        policies={name: {} for name in ("vanadium-not-injected", "vanadium-webhook-secrets")},
+        policies={name: {} for name in POLICIES},
         bindings={name: {} for name in BINDINGS},
         roles={name: {} for name in ("vanadium-webhook", "vanadium-cluster-agent")},
         network_policies={"webhook", "cluster-agent"},
