@@ -3,9 +3,9 @@
 | kind | records | kept |
 |---|---|---|
 | administration | claim, registrations, revocations, phases of the root, chains from above | by age alone |
-| secrets | made and forgotten, entitlements: a tenant causes as many as it makes service accounts | by
-age and number |
-| issuing | blessings, the certificates that sign them, Pods that are gone | by age and number |
+| secrets | made and forgotten: a tenant causes as many as it makes service accounts | by age and number |
+| issuing | blessings and entitlements to them, the certificates that sign, Pods that are gone | by age and
+number |
 | jwt-svids | JWT-SVIDs: a replica gets one for each audience, again and again | by age and number |
 | revocations | secrets that keepers forgot with valid certificates: only many Pods cause many | by age and
 number |
@@ -48,9 +48,9 @@ class Kind(StrEnum):
 _FORGOTTEN = "secret-forgotten"
 _OF_ACT = {
     "secret-made": Kind.SECRETS,
-    "entitlement-made": Kind.SECRETS,
     _FORGOTTEN: Kind.SECRETS,
     "blessing-issued": Kind.ISSUING,
+    "entitlement-made": Kind.ISSUING,  # with the first blessing of each application with volumes
     "issuer-renewed": Kind.ISSUING,
     "pod-gone": Kind.ISSUING,
     "jwt-svid-issued": Kind.JWT_SVIDS,

@@ -97,6 +97,7 @@ def housekeeping(
         if not clock.is_steady():
             return
         _log.debug("expired issuances dropped", count=await store.issuances.drop_expired(now()))
+        _log.debug("unused entitlements dropped", count=await store.entitlements.drop_unused(now()))
         await store.fleet.drop_gone(now())
         await store.pod_requests.drop_old(now())
         await lists.drop_expired()

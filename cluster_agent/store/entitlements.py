@@ -1,29 +1,34 @@
 """What entitles an application's pods to certificates by PodCertificateRequest: a row of the table of secrets
 without a credential, so that inventory, revocation and audit treat both kinds of replicas alike.
 
-It is made at an application's first request, and forgotten when the application is revoked.
+It is made at an application's first request, forgotten when the application is revoked, and removed when none
+of its certificates is left: a tenant makes as many as it makes service accounts.
 """
 
 from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, Delete, bindparam, delete, exists, select, tuple_
 
 from cluster_agent.audit.records import Record
 from cluster_agent.model import Application, Secret
 from cluster_agent.store.access import Access, seconds
 from cluster_agent.store.batches import Batches
-from cluster_agent.store.locks import hold_off_revocations
+from cluster_agent.store.locks import hold_off_issuing, hold_off_revocations
 from cluster_agent.store.recently_read import RecentlyRead
 from cluster_agent.store.revocations import is_revoked
 from cluster_agent.store.secrets import secret_of
-from cluster_agent.store.tables import VOLUME, secrets
+from cluster_agent.store.tables import VOLUME, issuances, secrets
 
 # It ends when it is forgotten.
 _NO_END = datetime(9998, 12, 31, tzinfo=UTC)
+# So long after it was made, or until its last certificate ends, an administrator can revoke an application
+# that has no Pods without stating that it is meant ahead.
+KEPT = timedelta(days=1)
+_DROPPED_AT_ONCE = 500
 
 
 class Entitlements:
@@ -74,6 +79,23 @@ class Entitlements:
 
         return await self._access.write(make)
 
+    async def drop_unused(self, now: datetime) -> int:
+        """Removes those without a certificate; returns how many. A Pod that asks again has its application
+        entitled again. It works in parts, so that issuing never waits long for it."""
+        made_before = {"before": seconds(now - KEPT)}
+
+        def drop(connection: Connection) -> int:
+            # Otherwise a certificate that is being recorded would be missed.
+            hold_off_issuing(connection)
+            return connection.execute(_DROP_UNUSED, made_before).rowcount
+
+        dropped = 0
+        while True:
+            part = await self._access.write(drop)
+            dropped += part
+            if part < _DROPPED_AT_ONCE:
+                return dropped
+
     def _of_applications(self, some: Sequence[Application]) -> Sequence[Secret | None]:
         keys = {(one.namespace, one.service_account) for one in some}
         rows = self._access.rows(_OF_APPLICATIONS, {"keys": list(keys)})
@@ -87,3 +109,21 @@ _OF_APPLICATIONS = select(secrets).where(
     secrets.c.delivery == VOLUME,
     secrets.c.forgotten_at.is_(None),
 )
+
+
+def drop_unused(most: int) -> Delete:
+    """The statement that removes at most so many of those that were made before `before`, and have no
+    certificate."""
+    unused = (
+        select(secrets.c.id)
+        .where(
+            secrets.c.delivery == VOLUME,
+            secrets.c.created_at < bindparam("before"),
+            ~exists().where(issuances.c.secret_id == secrets.c.id),
+        )
+        .limit(most)
+    )
+    return delete(secrets).where(secrets.c.id.in_(unused))
+
+
+_DROP_UNUSED = drop_unused(_DROPPED_AT_ONCE)

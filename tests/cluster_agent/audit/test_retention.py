@@ -52,7 +52,7 @@ def numbers(url: str, kind: Kind) -> list[int]:
         ("root-key-deleted", Kind.ADMINISTRATION),
         ("what nobody thought of", Kind.ADMINISTRATION),
         ("secret-made", Kind.SECRETS),
-        ("entitlement-made", Kind.SECRETS),
+        ("entitlement-made", Kind.ISSUING),
         ("secret-forgotten", Kind.SECRETS),
         ("blessing-issued", Kind.ISSUING),
         ("issuer-renewed", Kind.ISSUING),

@@ -14,6 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from blessings import Blessing, Name, verify_blessing
+from cluster_agent.audit import Record
+from cluster_agent.audit.kinds import Kind, kind_of
 from cluster_agent.errors import KeyReused, Refusal
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.kubernetes.pod_requests import VouchingPod
@@ -22,6 +24,7 @@ from cluster_agent.pod_requests import status
 from cluster_agent.pod_requests.request import PodRequest
 from cluster_agent.pod_requests.signer import PodRequestSigner, is_final
 from cluster_agent.store import MOST_LIVE_OF_POD, MOST_OF_FULL_LIFE
+from cluster_agent.store.entitlements import drop_unused
 from cluster_agent.store.fleet import VOLUMES_REFRESHED, Share
 from cluster_agent.store.pod_requests import HELD, PodRequests
 from tests.cluster_agent.pod_requests.test_checks import POD, REQUEST
@@ -218,6 +221,43 @@ async def test_an_issuer_that_ends_within_an_hour_signs_when_it_was_renewed(sign
     assert await signing.store.inventory.replicas(signing.clock(), limit=10) == []
     signing.room.follow(identity)
     await signing.answer(REQUEST)
+
+
+async def test_an_entitlement_is_removed_a_day_after_it_was_made_when_no_certificate_is_left(
+    signing: Signing,
+) -> None:
+    entitlements, issuances = signing.store.entitlements, signing.store.issuances
+    await signing.answer(REQUEST)
+    first = await entitlements.of(WEB)
+    made = await signing.secrets.make(signing.administrator(), Application("shop", "idle"))
+    for _ in range(2):  # new, then old with a live certificate
+        assert await entitlements.drop_unused(signing.clock()) == 0
+        assert await entitlements.of(WEB) == first
+        signing.clock.turn(hours=25)
+        await signing.answer(anew(uid=f"at {signing.clock()}"))
+    signing.clock.turn(hours=2)
+    await issuances.drop_expired(signing.clock())
+    assert await entitlements.drop_unused(signing.clock()) == 1
+    assert await entitlements.of(WEB) is None
+    # Those of bootstrap credentials stay, and a Pod that is still there gets its next certificate.
+    (kept,) = await signing.store.secrets.live(signing.clock())
+    assert kept.id == made.secret.id
+    await signing.answer(anew(uid="after the removal"))
+    assert (await entitlements.of(WEB)) != first
+
+
+async def test_attack_accounts_that_are_made_and_deleted_again_leave_no_entitlement_and_push_out_no_record(
+    signing: Signing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster_agent.store.entitlements._DROPPED_AT_ONCE", 2)
+    monkeypatch.setattr("cluster_agent.store.entitlements._DROP_UNUSED", drop_unused(2))
+    for number in range(5):
+        application = Application("hostile", f"account-{number}")
+        record = Record("entitlement-made", signing.clock(), details={"application": "acme:prod:x"})
+        assert await signing.store.entitlements.make(application, signing.clock(), record)
+    assert kind_of(record) is Kind.ISSUING
+    signing.clock.turn(hours=25)
+    assert await signing.store.entitlements.drop_unused(signing.clock()) == 5
 
 
 @pytest.mark.parametrize(
