@@ -12,7 +12,7 @@ from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.api.revocation import MOST_ISSUERS, IssuerName
 from cluster_agent.callers import Administrators, require_administrator
 from cluster_agent.issuing.replica_issuer import ReplicaIssuer
-from cluster_agent.kubernetes.beginnings import BeginningEvents
+from cluster_agent.kubernetes.beginnings import BeginningEvents, Begun
 from cluster_agent.publications import Publications
 from service.beginning import HEADER, STEPS, read
 
@@ -77,7 +77,7 @@ def watch_routes(
         secret, replica = await issuer.entitled_replica(caller)
         milliseconds = None if begun is None else read(begun)
         if beginnings is not None and milliseconds is not None:
-            beginnings.note(secret.application, replica, milliseconds)
+            beginnings.note(Begun.told(secret.application, replica, milliseconds))
         return WatchAnswer.model_validate(await publications.answer(replica, body.have, body.issuers))
 
     @router.get(

@@ -1,4 +1,5 @@
-"""Events about how a Pod came to its first identity: the time of each step, as its pod agent states it.
+"""Events about how a Pod came to its first identity: the time of each step, as its pod agent states it, or as
+the cluster agent and the API server know it of a Pod with a volume.
 
 The pod agent has no rights at the API server. What it states is believed for the Event on its own Pod only:
 which Pod that is, its certificate proves.
@@ -32,12 +33,19 @@ _MOST_REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class Begun:
-    """A Pod, and in how many milliseconds it came to each step."""
+    """A Pod, and when it came to each step, in a sentence."""
 
     application: Application
     pod_name: str
     pod_uid: str
-    milliseconds: Mapping[str, int]
+    message: str
+
+    @classmethod
+    def told(cls, application: Application, replica: Issuance, milliseconds: Mapping[str, int]) -> Begun:
+        """As its pod agent told it: in how many milliseconds it came to each step."""
+        steps = ", ".join(f"{step} {count} ms" for step, count in milliseconds.items())
+        message = f"First identity, after the start of the pod agent: {steps}"
+        return cls(application, replica.pod_name, replica.pod_uid, message)
 
 
 class Outcomes(Protocol):
@@ -67,19 +75,18 @@ class BeginningEvents:
         self._waiting: FairQueue[Begun] = FairQueue(_MOST_WAITING)
         self._noted: OrderedDict[str, float] = OrderedDict()
 
-    def note(self, application: Application, replica: Issuance, milliseconds: Mapping[str, int]) -> None:
+    def note(self, begun: Begun) -> None:
         """Notes a first identity. It never waits, and never fails."""
         now = self._monotonic()
         while self._noted and next(iter(self._noted.values())) <= now - _POD_SECONDS:
             self._noted.popitem(last=False)
-        if replica.pod_uid in self._noted:
+        if begun.pod_uid in self._noted:
             self._outcomes.told("left-out")
             return
         if len(self._noted) >= _MOST_REMEMBERED:
             self._noted.popitem(last=False)
-        self._noted[replica.pod_uid] = now
-        begun = Begun(application, replica.pod_name, replica.pod_uid, milliseconds)
-        tenant = (application.namespace, application.service_account)
+        self._noted[begun.pod_uid] = now
+        tenant = (begun.application.namespace, begun.application.service_account)
         if self._waiting.put(begun, tenant) is not None:
             self._outcomes.told("left-out")
 
@@ -111,6 +118,4 @@ def event(begun: Begun, now: datetime) -> dict[str, Any]:
         "namespace": begun.application.namespace,
         "uid": begun.pod_uid,
     }
-    steps = ", ".join(f"{step} {milliseconds} ms" for step, milliseconds in begun.milliseconds.items())
-    message = f"First identity, after the start of the pod agent: {steps}"
-    return core_event(pod, "vanadium-identity.", "FirstIdentity", message, now, "Normal")
+    return core_event(pod, "vanadium-identity.", "FirstIdentity", begun.message, now, "Normal")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from cluster_agent.errors import Unavailable
@@ -92,6 +93,9 @@ class VouchingPod:
     node: str
     is_mirror: bool
     signers: frozenset[str]
+    created_at: datetime | None = None
+    is_new: bool = False
+    """Whether none of its containers has started: it has no identity yet."""
 
 
 class Vouchers:
@@ -134,7 +138,7 @@ class Vouchers:
             return None
         try:
             return _pod(found)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unavailable("PodUnreadable", f"pod {name!r} cannot be read: {error!r:.200}") from error
 
     async def _metadata(self, path: str) -> Mapping[str, Any] | None:
@@ -179,6 +183,8 @@ def _pod(found: Mapping[str, Any]) -> VouchingPod:
         uid=str(metadata["uid"]),
         service_account=str(spec.get("serviceAccountName") or "default"),
         node=str(spec.get("nodeName") or ""),
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        is_new=_is_new(found.get("status") or {}),
         is_mirror="kubernetes.io/config.mirror" in (metadata.get("annotations") or {}),
         signers=frozenset(
             str(source["podCertificate"].get("signerName"))
@@ -187,6 +193,16 @@ def _pod(found: Mapping[str, Any]) -> VouchingPod:
             if source.get("podCertificate")
         ),
     )
+
+
+def _is_new(status: Mapping[str, Any]) -> bool:
+    # Kubelets start containers after all volumes are there.
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    states: list[Mapping[str, Any]] = [one.get("state") or {} for one in containers]
+    has_started = any(one.get("restartCount") for one in containers) or any(
+        "running" in one or "terminated" in one for one in states
+    )
+    return status.get("phase") == "Pending" and not has_started
 
 
 def _path(namespace: str, name: str) -> str:

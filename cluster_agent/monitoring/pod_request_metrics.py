@@ -9,6 +9,8 @@ from cluster_agent.pod_requests.pending import Pending
 
 # A request waits for the API server three times; one that cannot be answered now, for minutes.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
+# Kubernetes states creations in whole seconds.
+_BEGUN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 
 
 class PodRequestMetrics:
@@ -30,6 +32,13 @@ class PodRequestMetrics:
             registry=registry,
         )
 
+        self._begun = Histogram(
+            "vanadium_cluster_agent_pod_begun_seconds",
+            "Time from a Pod's creation to its first certificate by a PodCertificateRequest.",
+            buckets=_BEGUN_SECONDS,
+            registry=registry,
+        )
+
     def follow(self, pending: Pending) -> None:
         """Adds the gauges of what is pending, read at each scrape."""
         name = "vanadium_cluster_agent_pod_requests_pending"
@@ -42,6 +51,9 @@ class PodRequestMetrics:
     def issued(self, seconds: float) -> None:
         self._results.labels("issued", "").inc()
         self._seconds.observe(seconds)
+
+    def begun(self, seconds: float) -> None:
+        self._begun.observe(seconds)
 
     def denied(self, refusal: Refusal) -> None:
         self._results.labels("denied", refusal.reason).inc()

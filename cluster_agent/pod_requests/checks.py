@@ -89,7 +89,8 @@ def life(request: PodRequest, policy: timedelta) -> timedelta:
         raise Forbidden(
             "LifeTooShort",
             f"certificates of this application live {int(policy.total_seconds())} s, and Kubernetes accepts "
-            "none for less than 3600 s; register a longer TTL, or use the sidecar",
+            "none for less than 3600 s; register a longer TTL, or state vanadium.io/delivery: sidecar, and "
+            "make the Pod anew",
         )
     return ttl
 

@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ import structlog
 
 from cluster_agent.errors import KeyReused, Refusal
 from cluster_agent.kubernetes.api import ApiCallError
-from cluster_agent.kubernetes.pod_requests import PodRequestApi
+from cluster_agent.kubernetes.pod_requests import PodRequestApi, VouchingPod
 from cluster_agent.kubernetes.watched import NotServed
 from cluster_agent.pod_requests import status
 from cluster_agent.pod_requests.guard import Guard
@@ -39,11 +40,19 @@ _CONFLICTS = 3
 _FORGOTTEN_AT_ONCE = 500
 
 
-class DeskWatch(Protocol):
-    """Told how each request ended, or why it waits. `seconds` are since it was first seen here, `failures`
-    those in a row."""
+@dataclass(frozen=True)
+class Steps:
+    """The seconds since a request was first seen here until it was signed, and until its status was set."""
 
-    def issued(self, request: PodRequest, seconds: float) -> None: ...
+    signed: float
+    answered: float
+
+
+class DeskWatch(Protocol):
+    """Told how each request ended, or why it waits. `failures` are those in a row."""
+
+    def issued(self, request: PodRequest, steps: Steps, pod: VouchingPod | None) -> None:
+        """`pod` is None when an earlier program, or another replica of the agent, had signed."""
 
     def denied(self, request: PodRequest, refusal: Refusal) -> None: ...
 
@@ -183,10 +192,17 @@ class Desk:
         if not held.held:
             return HELD.total_seconds() * (0.5 + random.random() / 2)  # noqa: S311 - no secret
         answer = None if held.status is None else json.loads(held.status)
+        pod: VouchingPod | None = None
+        is_outdated = answer is not None and status.is_outdated(answer, self._now())
+        if is_outdated and await self._is_over(request):
+            # Its kubelet may have the certificate: a newer one would take its place here.
+            self._ended.add(request.uid)
+            return None
         try:
-            if answer is None or status.is_outdated(answer, self._now()):
+            if answer is None or is_outdated:
                 replaces = answer is not None
-                answer = json.loads(await self._signer.answer(request, replaces=replaces))
+                made = await self._signer.answer(request, replaces=replaces)
+                answer, pod = json.loads(made.status), made.pod
         except KeyReused as refusal:
             # Another replica of the agent may have recorded an answer since.
             if (await self._store.hold(request.uid, self._now(), request.tenant)).status is not None:
@@ -198,10 +214,21 @@ class Desk:
                 raise
             await self._deny(request, refusal)
             return None
+        signed = time.monotonic() - one.seen_at
         if await self._set(request, answer):
-            self._watch.issued(request, time.monotonic() - one.seen_at)
+            self._watch.issued(request, Steps(signed, time.monotonic() - one.seen_at), pod)
         self._ended.add(request.uid)
         return None
+
+    async def _is_over(self, request: PodRequest) -> bool:
+        """Whether the request has its answer at the API server, or is gone. Raises ApiCallError."""
+        try:
+            found = await self._api.read(request.namespace, request.name)
+        except ApiCallError as error:
+            if error.status == 404:
+                return True
+            raise
+        return is_answered(found) or (found.get("metadata") or {}).get("uid") != request.uid
 
     async def _deny(self, request: PodRequest, refusal: Refusal) -> None:
         if await self._set(request, status.denied(refusal, self._now())):

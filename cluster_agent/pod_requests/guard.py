@@ -21,6 +21,7 @@ from cluster_agent.pod_requests.request import PodRequest
 # Each API server follows the policies by a watch, once a second, and then has to compile them; their clocks
 # may differ too.
 SETTLING = timedelta(seconds=15)
+MADE_UNGUARDED = "MadeUnguarded"
 EXPRESSION = (
     "object.spec.signerName != 'vanadium.io/replica' || (request.userInfo.username == 'system:node:' + "
     "object.spec.nodeName && 'system:nodes' in request.userInfo.groups)"
@@ -113,7 +114,8 @@ class Guard:
                 since = await self.require()
         if request.created_at < since + SETTLING:
             raise Unavailable(
-                "MadeUnguarded",
-                f"the request was made before {POLICY} was in force, so nobody knows by whom; Kubernetes "
-                "deletes it after a quarter of an hour, and the kubelet makes another one then",
+                MADE_UNGUARDED,
+                f"the request was made before {POLICY} had been in force for {SETTLING.seconds} s, so nobody "
+                "knows by whom; Kubernetes deletes it after a quarter of an hour, and the kubelet asks anew. "
+                "A new Pod need not wait: delete this one",
             )

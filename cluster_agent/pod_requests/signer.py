@@ -47,6 +47,14 @@ def is_final(refusal: Refusal) -> bool:
     return isinstance(refusal, BadRequest | Forbidden) and refusal.reason not in _REPAIRABLE
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The status for a request, as JSON, and the Pod that it is for."""
+
+    status: str
+    pod: VouchingPod
+
+
 @dataclass
 class PodRequestSigner:
     """Signs for the pods that requests name. `label` is what namespaces with identities have."""
@@ -61,8 +69,8 @@ class PodRequestSigner:
     now: Callable[[], datetime]
     watch: IssuanceWatch = field(default_factory=NobodyWatches)
 
-    async def answer(self, request: PodRequest, *, replaces: bool = False) -> str:
-        """The status for the request, as JSON, recorded with its certificate. `replaces`: an earlier status
+    async def answer(self, request: PodRequest, *, replaces: bool = False) -> Answer:
+        """The status for the request, recorded with its certificate. `replaces`: an earlier status
         was recorded that the API server no longer accepts. Raises Refusal."""
         self.room.require_identity()
         checks.require_no_annotations(request)
@@ -70,28 +78,28 @@ class PodRequestSigner:
         if key in self.room.public_keys:
             raise BadRequest("KeyOfTheAgent", "the request is for a key of the cluster agent")
         with self.watch.stage("attestation"):
-            await self._vouched(request)
+            pod = await self._vouched(request)
         application = Application(request.namespace, request.service_account)
         self.watch.is_for(application)
         with self.watch.stage("entitlement"):
             entitlement = await self._entitlement(application)
         try:
-            return await self._certify(request, entitlement, key, replaces=replaces)
+            return Answer(await self._certify(request, entitlement, key, replaces=replaces), pod)
         except SecretForgotten:
             # Revoked a moment ago, or revoked and reinstated: the next try knows.
             raise Unavailable("EntitlementChanged", f"{application} was revoked or renamed; again") from None
 
-    async def _vouched(self, request: PodRequest) -> None:
-        """Raises Forbidden for a request that the objects in the API server do not vouch for."""
+    async def _vouched(self, request: PodRequest) -> VouchingPod:
+        """The Pod. Raises Forbidden for a request that the objects in the API server do not vouch for."""
         namespace = request.namespace
         labelled = await self.vouchers.is_labelled(namespace)
         checks.require_labelled(request, self.label, labelled=labelled)
-        vouched = Vouched(
-            request,
-            await self.vouchers.pod(namespace, request.pod_name),
-            await self.vouchers.service_account_uid(namespace, request.service_account),
-        )
-        require(checks.VOUCHED, vouched)
+        pod = await self.vouchers.pod(namespace, request.pod_name)
+        account_uid = await self.vouchers.service_account_uid(namespace, request.service_account)
+        require(checks.VOUCHED, Vouched(request, pod, account_uid))
+        if pod is None:
+            raise TypeError("the checks accepted a request without a pod")
+        return pod
 
     async def _entitlement(self, application: Application) -> Secret:
         """Raises Forbidden for a revoked application."""

@@ -18,7 +18,7 @@ from cluster_agent.api.blessings import blessing_routes
 from cluster_agent.api.request_callers import RequestCallers
 from cluster_agent.api.watch import watch_routes
 from cluster_agent.audit.refusals import Refusals
-from cluster_agent.kubernetes.beginnings import BeginningEvents, Outcome
+from cluster_agent.kubernetes.beginnings import BeginningEvents, Begun, Outcome
 from cluster_agent.model import Application, Issuance
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.publications import PollingPace, Publications
@@ -55,7 +55,7 @@ class ApiServer:
     def note(self, namespace: str, number: int) -> None:
         ends = self.clock() + timedelta(hours=1)
         replica = Issuance("f", "s", f"web-{number}", f"uid-{namespace}-{number}", "k", ends)
-        self.events_of.note(Application(namespace, "web"), replica, STEPS)
+        self.events_of.note(Begun.told(Application(namespace, "web"), replica, STEPS))
 
     def written_about(self) -> list[str]:
         return [one["involvedObject"]["namespace"] for one in self.events]

@@ -71,7 +71,7 @@ class Signing(AgentUnderClock):
 
     async def answer(self, request: PodRequest, **how: bool) -> dict[str, Any]:
         """The status, as it was recorded too."""
-        answered: dict[str, Any] = json.loads(await self.signer.answer(request, **how))
+        answered: dict[str, Any] = json.loads((await self.signer.answer(request, **how)).status)
         return answered
 
     async def refusal(self, request: PodRequest) -> Refusal:
