@@ -3,13 +3,17 @@ rotations, and revocation lists from the cluster agent itself or from a file."""
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists
@@ -30,6 +34,7 @@ from tests.agent_client.test_mutual_tls import WEB_1, WEB_2, call, echo
 from tests.blessings.forging import LEAF_USAGE, certificate
 from tests.blessings.test_bundles import foreign_root
 from tests.chains import HOUR, NOW, Realm, realm
+from tests.checkout import CHECKOUT
 from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.published_lists import REALM, signed
@@ -275,6 +280,38 @@ def test_lists_come_from_the_agent_that_is_given_or_from_the_address_in_the_envi
     with MutualTLS(files=fleet.files) as tls, echo(fleet.by_sockets.server()) as server:
         assert isinstance(tls.policy.revocation, PeerLists)
         assert call(server.address, tls.client())[1] == WEB_2
+
+
+@pytest.fixture
+def kept_list(fleet: Fleet, tmp_path: Path) -> Iterator[Path]:
+    """The list that the documented side container keeps, once it has one."""
+    blocks = (CHECKOUT / "docs/pod-certificates.md").read_text().split("```yaml\n")[1:]
+    (manifest,) = [block.split("```")[0] for block in blocks if "revocation-list" in block]
+    (container,) = yaml.safe_load(manifest)["initContainers"]
+    *shell, script = container["command"]
+    for documented, here in {
+        "https://cluster-agent.vanadium-system.svc:8193": fleet.agent.url,
+        "/lists/": f"{tmp_path}/",
+        "sleep 15": "sleep 0.2",
+    }.items():
+        assert documented in script
+        script = script.replace(documented, here)
+    with subprocess.Popen([*shell, script], start_new_session=True) as running:
+        try:
+            (path,) = wait_for("the list", lambda: [one for one in [tmp_path / "web.crl"] if one.exists()])
+            yield path
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+
+
+def test_the_documented_side_container_keeps_a_list_that_a_verifier_reads(
+    fleet: Fleet, kept_list: Path
+) -> None:
+    policy = Policy(revocation=ListFile(kept_list), without_list=WithoutList.REFUSE)
+    with MutualTLS(files=fleet.files, policy=policy) as by_files, echo(fleet.by_sockets.server()) as server:
+        assert call(server.address, by_files.client())[1] == WEB_2
+    written = kept_list.stat().st_ino
+    wait_for("the next one", lambda: kept_list.stat().st_ino != written)
 
 
 def test_a_revoked_peer_is_refused_by_the_lists_of_the_cluster_agent(fleet: Fleet) -> None:
