@@ -7,10 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster, Parts, running_cluster
-from tests.cluster.installation import SYSTEM, install, uninstall
+from tests.cluster.installation import SYSTEM, administer, install, uninstall
 from tests.conftest import what_was_found
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that begin without the product come first: for all others it is then installed once."""
+    items.sort(key=lambda item: "empty_cluster" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="package")
@@ -26,6 +31,27 @@ def installed(cluster: Cluster) -> Cluster:
     """The cluster with the product installed as the README says, which changes nothing when it is already."""
     install(cluster.kubectl)
     return cluster
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vkube finds in a test is what the test gives it."""
+    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
+
+
+@pytest.fixture(scope="package")
+def flags(cluster: Cluster) -> list[str]:
+    """What leads vkube to the cluster."""
+    kubectl = cluster.kubectl
+    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
+    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
+
+
+@pytest.fixture(scope="module")
+def administering(installed: Cluster, flags: list[str]) -> list[str]:
+    """The same, where the cluster agent lets the control plane's administrator administer."""
+    administer(installed.kubectl)
+    return flags
 
 
 @pytest.fixture

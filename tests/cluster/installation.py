@@ -21,6 +21,8 @@ from tests.waiting import wait_for
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"
 POD_AGENT = "vanadium-pod-agent"
+ADMINISTRATORS = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"
+ADMINISTRATOR = "vanadium-control-plane:administrator"
 OPERATIONS = CHECKOUT / "docs" / "operations.md"
 _READY_SECONDS = 180
 
@@ -70,6 +72,13 @@ def rolled_out(kubectl: Kubectl, namespace: str, deployment: str) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{kubectl.story(namespace)}\n{logs(kubectl)}"
+
+
+def administer(kubectl: Kubectl) -> None:
+    """Sets who may administer, as docs/operations.md has it for quick start; changes nothing the second
+    time."""
+    kubectl("set", "env", "deployment/cluster-agent", f"{ADMINISTRATORS}={ADMINISTRATOR}", "-n", SYSTEM)
+    rolled_out(kubectl, SYSTEM, "cluster-agent")
 
 
 def logs(kubectl: Kubectl) -> str:

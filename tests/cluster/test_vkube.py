@@ -15,25 +15,19 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import SYSTEM, rolled_out, wait_until_injecting
+from tests.cluster.installation import (
+    ADMINISTRATOR,
+    ADMINISTRATORS,
+    SYSTEM,
+    administer,
+    rolled_out,
+    wait_until_injecting,
+)
 from tests.cluster.workloads import deployment, make_namespace, pod
 from tests.vkube.command import called, vkube
 from tests.waiting import wait_for
 
 PLACE = "vkube"
-SETTING = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-
-
-@pytest.fixture(scope="module")
-def flags(installed: Cluster) -> list[str]:
-    kubectl = installed.kubectl
-    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
-    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
 
 
 @pytest.fixture(scope="module")
@@ -49,38 +43,34 @@ def replicas(installed: Cluster) -> Iterator[list[str]]:
 
 def test_in_quick_start_the_message_tells_how_to_administer(installed: Cluster, flags: list[str]) -> None:
     """Its command is run, so the tests below may administer."""
-    said = vkube("get", "replicas", "-A", *flags, ends=1)
-    assert "the cluster agent does not let vanadium-control-plane:administrator administer" in said
-    assert f"kubectl -n {SYSTEM} set env deployment/cluster-agent {SETTING}=" in said
     kubectl = installed.kubectl
-    kubectl(
-        "set",
-        "env",
-        "deployment/cluster-agent",
-        f"{SETTING}=vanadium-control-plane:administrator",
-        "-n",
-        SYSTEM,
-    )
+    kubectl("set", "env", "deployment/cluster-agent", f"{ADMINISTRATORS}-", "-n", SYSTEM)
     rolled_out(kubectl, SYSTEM, "cluster-agent")
+    said = vkube("get", "replicas", "-A", *flags, ends=1)
+    assert f"the cluster agent does not let {ADMINISTRATOR} administer" in said
+    assert f"kubectl -n {SYSTEM} set env deployment/cluster-agent {ADMINISTRATORS}=" in said
+    administer(kubectl)
 
 
-def test_an_installation_that_is_well_passes_every_check(flags: list[str], replicas: list[str]) -> None:
-    ended = called("check", "--wait", "--wait-timeout", "120", *flags)
+def test_an_installation_that_is_well_passes_every_check(
+    administering: list[str], replicas: list[str]
+) -> None:
+    ended = called("check", "--wait", "--wait-timeout", "120", *administering)
     assert ended.code == 0, ended.output
     assert "FAIL" not in ended.stdout
     assert " checks: " in ended.stdout
 
 
-def test_replicas_are_seen_through_the_forwarded_port(flags: list[str], replicas: list[str]) -> None:
-    listed = vkube("get", "replicas", "-n", PLACE, "-o", "name", *flags).split()
+def test_replicas_are_seen_through_the_forwarded_port(administering: list[str], replicas: list[str]) -> None:
+    listed = vkube("get", "replicas", "-n", PLACE, "-o", "name", *administering).split()
     assert listed == sorted(f"replica/acme:prod:{PLACE}:default:{name}" for name in replicas)
-    state = json.loads(vkube("status", "-n", PLACE, "-o", "json", *flags))
+    state = json.loads(vkube("status", "-n", PLACE, "-o", "json", *administering))
     assert state["applications"][0]["replicas"] == 2
     assert state["withoutIdentity"] == []
 
 
-def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replicas: list[str]) -> None:
-    ended = called("events", replicas[0], "-n", PLACE, *flags)
+def test_the_way_to_an_identity_and_the_logs_are_there(administering: list[str], replicas: list[str]) -> None:
+    ended = called("events", replicas[0], "-n", PLACE, *administering)
     shown = ended.stdout
     assert re.fullmatch(r"identity after \d+\.\ds\n", ended.stderr)
     steps = [line.split(maxsplit=2)[2] for line in shown.splitlines()[1:]]
@@ -89,11 +79,13 @@ def test_the_way_to_an_identity_and_the_logs_are_there(flags: list[str], replica
     )
     assert runs < has
     assert f"acme:prod:{PLACE}:default:{replicas[0]}" in shown
-    assert '"event": "blessed"' in vkube("logs", replicas[0], "-n", PLACE, *flags)
-    assert '"event": "starting"' in vkube("logs", "cluster-agent", *flags)
-    assert called("logs", "webhook", *flags).stderr.count("== webhook-") == 2
-    assert vkube("logs", "cluster-agent", "--since", "1s", "--tail", "0", *flags) == ""
-    assert "previous terminated container" in vkube("logs", replicas[0], "-p", "-n", PLACE, *flags, ends=1)
+    assert '"event": "blessed"' in vkube("logs", replicas[0], "-n", PLACE, *administering)
+    assert '"event": "starting"' in vkube("logs", "cluster-agent", *administering)
+    assert called("logs", "webhook", *administering).stderr.count("== webhook-") == 2
+    assert vkube("logs", "cluster-agent", "--since", "1s", "--tail", "0", *administering) == ""
+    assert "previous terminated container" in vkube(
+        "logs", replicas[0], "-p", "-n", PLACE, *administering, ends=1
+    )
 
 
 @pytest.fixture
@@ -109,10 +101,10 @@ def followed(installed: Cluster, replicas: list[str]) -> Iterator[str]:
 
 
 def test_the_logs_of_both_webhooks_are_followed(
-    installed: Cluster, flags: list[str], replicas: list[str]
+    installed: Cluster, administering: list[str], replicas: list[str]
 ) -> None:
     kubectl, manifest = installed.kubectl, json.dumps(pod(PLACE, "asking", {}))
-    command = [sys.executable, "-m", "vkube", "logs", *flags, "webhook", "-f", "--tail", "0"]
+    command = [sys.executable, "-m", "vkube", "logs", *administering, "webhook", "-f", "--tail", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
         lines: Queue[dict[str, Any]] = Queue()
 
@@ -136,9 +128,9 @@ def test_the_logs_of_both_webhooks_are_followed(
 
 
 def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
-    installed: Cluster, flags: list[str], followed: str
+    installed: Cluster, administering: list[str], followed: str
 ) -> None:
-    command = [sys.executable, "-m", "vkube", "logs", *flags, followed, "-f", "-n", PLACE]
+    command = [sys.executable, "-m", "vkube", "logs", *administering, followed, "-f", "-n", PLACE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
         first = following.stdout.readline()
@@ -149,38 +141,42 @@ def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
     assert all(json.loads(line) for line in printed.splitlines())
 
 
-def test_the_audit_is_verified_by_what_the_cluster_has(flags: list[str], replicas: list[str]) -> None:
-    ended = called("audit", "verify", *flags)
+def test_the_audit_is_verified_by_what_the_cluster_has(administering: list[str], replicas: list[str]) -> None:
+    ended = called("audit", "verify", *administering)
     # 4 where an earlier test restored a backup: its records from before are noted in logs that are gone.
     assert ended.code in (0, 4), ended.output
     assert "WRONG" not in ended.stdout
     assert ended.stdout.endswith("noted heads: all as written, as far as noted\n")
 
 
-def test_a_replica_is_revoked_and_every_other_one_learns_of_it(flags: list[str], replicas: list[str]) -> None:
+def test_a_replica_is_revoked_and_every_other_one_learns_of_it(
+    administering: list[str], replicas: list[str]
+) -> None:
     first, second = replicas
-    done = called("revoke", "--pod", first, "-n", PLACE, "--wait", *flags)
+    done = called("revoke", "--pod", first, "-n", PLACE, "--wait", *administering)
     assert done.code == 0, done.output
     assert done.stdout.startswith(f"revoked: replica acme:prod:{PLACE}:default:{first}, ")
     assert done.stdout.endswith("every live replica has them\n")
-    listed: list[dict[str, Any]] = json.loads(vkube("get", "replicas", "-n", PLACE, "-o", "json", *flags))[
-        "items"
-    ]
+    listed: list[dict[str, Any]] = json.loads(
+        vkube("get", "replicas", "-n", PLACE, "-o", "json", *administering)
+    )["items"]
     assert [one["pod"] for one in listed] == [second]
 
 
-def test_pods_from_before_the_label_get_an_identity_by_restart(installed: Cluster, flags: list[str]) -> None:
+def test_pods_from_before_the_label_get_an_identity_by_restart(
+    installed: Cluster, administering: list[str]
+) -> None:
     kubectl, place = installed.kubectl, f"{PLACE}-later"
     kubectl("create", "namespace", place)
     try:
         kubectl.apply(deployment(place, "web", 1))
         kubectl.ready_pods(place, 1)
-        assert "deployment/web   injected" in vkube("preflight", place, *flags)
+        assert "deployment/web   injected" in vkube("preflight", place, *administering)
         kubectl("label", "namespace", place, "vanadium.io/inject=enabled")
-        assert vkube("restart", place, *flags) == "deployment/web restarted\n"
+        assert vkube("restart", place, *administering) == "deployment/web restarted\n"
 
         def named() -> bool:
-            return len(vkube("get", "replicas", "-n", place, "-o", "name", *flags).split()) == 1
+            return len(vkube("get", "replicas", "-n", place, "-o", "name", *administering).split()) == 1
 
         wait_for("a replica", named, story=lambda: kubectl.story(place))
     finally:

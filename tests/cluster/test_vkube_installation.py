@@ -17,21 +17,13 @@ SYSTEM, PLACE = "identity", "moved"
 WAIT = ("--wait", "--wait-timeout", "240")
 
 
-@pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-
-
 @pytest.fixture
-def flags(empty_cluster: Cluster, tmp_path: Path) -> Iterator[list[object]]:
-    kubectl = empty_cluster.kubectl
+def configured(empty_cluster: Cluster, flags: list[str], tmp_path: Path) -> Iterator[list[object]]:
     configure(tmp_path)
-    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
-    context = ["--context", kubectl.context] if kubectl.context else []
-    flags = [*kubeconfig, *context, "--config", tmp_path / "vkube.cfg"]
-    yield flags
-    kubectl("delete", "namespace", PLACE, "--ignore-not-found")
-    called("stop-cluster-agent", "--delete-data", "--wait", *flags)
+    configured = [*flags, "--config", tmp_path / "vkube.cfg"]
+    yield configured
+    empty_cluster.kubectl("delete", "namespace", PLACE, "--ignore-not-found")
+    called("stop-cluster-agent", "--delete-data", "--wait", *configured)
 
 
 def configure(directory: Path, **cluster_agent: str) -> None:
@@ -40,11 +32,11 @@ def configure(directory: Path, **cluster_agent: str) -> None:
 
 
 def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_the_end(
-    empty_cluster: Cluster, flags: list[object], tmp_path: Path
+    empty_cluster: Cluster, configured: list[object], tmp_path: Path
 ) -> None:
     kubectl = empty_cluster.kubectl
     before = everything(kubectl)
-    said = vkube("start-cluster-agent", *WAIT, *flags)
+    said = vkube("start-cluster-agent", *WAIT, *configured)
     assert f"Deployment {SYSTEM}/cluster-agent: 1 of 1 updated, 1 of 1 available" in said
     make_namespace(kubectl, PLACE)
     wait_until_injecting(kubectl, PLACE)
@@ -53,19 +45,19 @@ def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_th
     name = pod["metadata"]["name"]
     assert execute(kubectl, PLACE, name, "app", *PRINT_ID) == (0, f"{spiffe_id(PLACE, name)}\n")
     assert f"replica/acme:prod:{PLACE}:default:{name}\n" in vkube(
-        "get", "replicas", "-n", PLACE, "-o", "name", *flags
+        "get", "replicas", "-n", PLACE, "-o", "name", *configured
     )
 
     configure(tmp_path, image="vanadium/cluster-agent:there-is-none")
-    failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "5", *flags, ends=1)
+    failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "5", *configured, ends=1)
     assert "Rolled back to the previous Pod template" in failed
 
     configure(tmp_path)
-    assert "No identity is lost" in called("stop-cluster-agent", *WAIT, *flags).stderr
+    assert "No identity is lost" in called("stop-cluster-agent", *WAIT, *configured).stderr
     assert kubectl.get("pods", "-n", SYSTEM)["items"] == []
-    vkube("start-cluster-agent", *WAIT, *flags)
+    vkube("start-cluster-agent", *WAIT, *configured)
     assert f"replica/acme:prod:{PLACE}:default:{name}\n" in vkube(
-        "get", "replicas", "-n", PLACE, "-o", "name", *flags
+        "get", "replicas", "-n", PLACE, "-o", "name", *configured
     )
     wait_until_injecting(kubectl, PLACE)
     kubectl("delete", "pod", name, "-n", PLACE)
@@ -73,7 +65,7 @@ def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_th
     name = pod["metadata"]["name"]
     assert execute(kubectl, PLACE, name, "app", *PRINT_ID) == (0, f"{spiffe_id(PLACE, name)}\n")
 
-    said = vkube("stop-cluster-agent", "--delete-data", *WAIT, *flags)
+    said = vkube("stop-cluster-agent", "--delete-data", *WAIT, *configured)
     assert f"Secret {PLACE}/vanadium-bootstrap: deleted" in said
     kubectl("delete", "namespace", PLACE)
     assert everything(kubectl) == before

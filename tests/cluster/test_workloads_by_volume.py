@@ -42,7 +42,6 @@ from webhook.layout import IDENTITY_VOLUME
 
 PLACE = "by-volume"
 APPLICATION = f"acme:prod:{PLACE}:default"
-ADMINISTRATORS = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"
 # Prints the serial numbers on the application's lists, which any Pod may read.
 _PRINT_REVOKED = f"""
 from agent_client import PublishedLists
@@ -81,18 +80,7 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def flags(installed: Cluster) -> list[str]:
-    """With which vkube administers, as docs/operations.md has it for quick start."""
-    kubectl = installed.kubectl
-    setting = f"{ADMINISTRATORS}=vanadium-control-plane:administrator"
-    kubectl("set", "env", "deployment/cluster-agent", setting, "-n", SYSTEM)
-    rolled_out(kubectl, SYSTEM, "cluster-agent")
-    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
-    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
-
-
-@pytest.fixture(scope="module")
-def fleet(installed: Cluster, flags: list[str]) -> Iterator[Fleet]:
+def fleet(installed: Cluster) -> Iterator[Fleet]:
     kubectl = installed.kubectl
     make_namespace(kubectl, PLACE)
     kubectl.apply(fortune(PLACE, "by-sidecar", 1))
@@ -141,15 +129,15 @@ def test_a_job_and_its_init_container_have_the_identity(fleet: Fleet) -> None:
         assert printed.startswith(f"{APPLICATION}:{name_of(done)} ")
 
 
-def test_vkube_treats_both_alike(fleet: Fleet, flags: list[str]) -> None:
-    listed = vkube("get", "replicas", "-n", PLACE, "-o", "name", *flags).split()
+def test_vkube_treats_both_alike(fleet: Fleet, administering: list[str]) -> None:
+    listed = vkube("get", "replicas", "-n", PLACE, "-o", "name", *administering).split()
     for one in (*fleet.pods["by-volume"], *fleet.pods["by-sidecar"]):
         assert f"replica/{APPLICATION}:{name_of(one)}" in listed
-    assert json.loads(vkube("status", "-n", PLACE, "-o", "json", *flags))["withoutIdentity"] == []
-    ended = called("events", name_of(fleet.pods["by-volume"][0]), "-n", PLACE, *flags)
+    assert json.loads(vkube("status", "-n", PLACE, "-o", "json", *administering))["withoutIdentity"] == []
+    ended = called("events", name_of(fleet.pods["by-volume"][0]), "-n", PLACE, *administering)
     assert re.fullmatch(r"identity after \d+\.\ds\n", ended.stderr), ended.stderr
     assert "certificate issued, until " in ended.stdout
-    explained = vkube("explain", "deployment/by-namespace", "-n", PLACE, *flags)
+    explained = vkube("explain", "deployment/by-namespace", "-n", PLACE, *administering)
     assert "volume: vanadium.io/delivery is auto, and the kubelet of each node can" in explained
 
 
@@ -171,12 +159,12 @@ def test_a_deleted_pod_s_certificate_is_on_the_list_that_any_pod_may_read(fleet:
 
 
 def test_a_revoked_pod_s_refresh_is_denied_and_attacks_get_no_certificate(
-    installed: Cluster, fleet: Fleet, flags: list[str]
+    installed: Cluster, fleet: Fleet, administering: list[str]
 ) -> None:
     if installed.node is None:
         pytest.skip("an existing cluster's kubelet is not ours to speak for")
     revoked, whole, _ = fleet.pods["by-volume"]
-    vkube("revoke", "--pod", name_of(revoked), "-n", PLACE, *flags)
+    vkube("revoke", "--pod", name_of(revoked), "-n", PLACE, *administering)
     with Kubelets(installed.node.control_plane) as kubelets:
         assert kubelets.denied(kubelets.asked(revoked))[0] == "Revoked"
         annotated = kubelets.asked(whole, unverifiedUserAnnotations={"example.com/name": "acme:prod:bank"})

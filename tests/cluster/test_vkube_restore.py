@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import SYSTEM, execute, name_of, rolled_out, wait_until_injecting
+from tests.cluster.installation import SYSTEM, execute, name_of, wait_until_injecting
 from tests.cluster.workloads import deployment, make_namespace
 from tests.kubectl import Kubectl
 from tests.vkube.command import called, vkube
@@ -23,33 +23,15 @@ DIGEST = (
     "    print(key.name, hashlib.sha256(key.read_bytes()).hexdigest())\n"
 )
 LOSE = "import shutil; shutil.rmtree('/var/lib/vanadium/data')"
-SETTING = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS=vanadium-control-plane:administrator"
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("V23_CREDENTIALS", raising=False)
-
-
-@pytest.fixture
-def flags(installed: Cluster) -> list[str]:
-    kubectl = installed.kubectl
-    kubeconfig = ["--kubeconfig", str(kubectl.kubeconfig)] if kubectl.kubeconfig else []
-    return [*kubeconfig, *(["--context", kubectl.context] if kubectl.context else [])]
 
 
 @pytest.fixture
 def place(installed: Cluster) -> Iterator[str]:
     kubectl = installed.kubectl
-    kubectl("set", "env", "deployment/cluster-agent", SETTING, "-n", SYSTEM)
-    rolled_out(kubectl, SYSTEM, "cluster-agent")
     make_namespace(kubectl, PLACE)
     wait_until_injecting(kubectl, PLACE)
     yield PLACE
-    kubectl("delete", "namespace", PLACE)
-    # Other tests begin as quick start does: with no administrator.
-    kubectl("set", "env", "deployment/cluster-agent", f"{SETTING.partition('=')[0]}-", "-n", SYSTEM)
-    rolled_out(kubectl, SYSTEM, "cluster-agent")
+    kubectl("delete", "namespace", PLACE, "--wait=false")
 
 
 def in_agent(kubectl: Kubectl, program: str) -> str:
@@ -61,35 +43,35 @@ def in_agent(kubectl: Kubectl, program: str) -> str:
 
 
 def test_a_backup_is_restored_and_what_was_revoked_since_stays_revoked(
-    installed: Cluster, place: str, flags: list[str], tmp_path: Path
+    installed: Cluster, administering: list[str], place: str, tmp_path: Path
 ) -> None:
     kubectl, file = installed.kubectl, tmp_path / "backup.tar"
     keys = in_agent(kubectl, DIGEST)
     assert len(keys.splitlines()) == 3
     kubectl.apply(deployment(place, "before", 2))
     first, second = (name_of(one) for one in kubectl.ready_pods(place, 2))
-    said = vkube("backup", file, *flags)
+    said = vkube("backup", file, *administering)
     assert said.endswith(", and bootstrap.pem, issuing.pem, root.pem\n")
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "exists; name a new file" in vkube("backup", file, *flags, ends=1)
+    assert "exists; name a new file" in vkube("backup", file, *administering, ends=1)
 
-    vkube("revoke", "--pod", first, "-n", place, *flags)
+    vkube("revoke", "--pod", first, "-n", place, *administering)
     (tmp_path / "half.tar").write_bytes(file.read_bytes()[:3000])
-    assert "was cut off" in vkube("restore", tmp_path / "half.tar", *flags, ends=1)
-    ended = called("restore", file, *flags)
+    assert "was cut off" in vkube("restore", tmp_path / "half.tar", *administering, ends=1)
+    ended = called("restore", file, *administering)
     assert ended.code == 0, f"{ended.output}\n{kubectl.story(SYSTEM)}"
     # Pods that other tests deleted since may be among them.
     assert re.search(
         r"\nkept what was revoked since: [1-9]\d* certificates, [1-9]\d* replicas, ", ended.stdout
     )
     assert "Deployment vanadium-system/cluster-agent: 1 of 1 updated, 1 of 1 available\n" in ended.stdout
-    revoked = json.loads(vkube("get", "revocations", "-n", place, "-o", "json", *flags))["items"]
+    revoked = json.loads(vkube("get", "revocations", "-n", place, "-o", "json", *administering))["items"]
     assert [one["pod"] for one in revoked] == [first]
-    live = json.loads(vkube("get", "replicas", "-n", place, "-o", "json", *flags))["items"]
+    live = json.loads(vkube("get", "replicas", "-n", place, "-o", "json", *administering))["items"]
     assert [one["pod"] for one in live] == [second]
 
     in_agent(kubectl, LOSE)
-    ended = called("restore", file, *flags)
+    ended = called("restore", file, *administering)
     assert ended.code == 0, f"{ended.output}\n{kubectl.story(SYSTEM)}"
     assert "no store was there to keep anything of" in ended.stdout
     assert in_agent(kubectl, DIGEST) == keys
