@@ -41,10 +41,11 @@ class Postgresql:
     process: subprocess.Popen[bytes]
     _numbers: Iterator[int]
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, template: str | None = None) -> str:
+        """The URL of a new database: empty, or a copy of the one at the URL `template`, which nobody uses."""
         name = f"test_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
+        copied = f" TEMPLATE {database_name(template)}" if template else ""
+        self.execute(f"CREATE DATABASE {name}{copied}")
         return self._url(name)
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:

@@ -3,7 +3,9 @@ it things."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,40 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 @pytest.fixture(params=STORES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store of each kind."""
+def empty_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind, without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
     server: Postgresql = request.getfixturevalue("postgresql")
     return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("with-tables") / "store.sqlite3"
+    _make_tables(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_with_tables(postgresql: Postgresql) -> str:
+    url = postgresql.new_database()
+    _make_tables(url)
+    return url
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind: a copy, since to make its tables takes longer than most tests."""
+    if request.param == "sqlite":
+        file: Path = request.getfixturevalue("sqlite_with_tables")
+        return f"sqlite:///{shutil.copyfile(file, tmp_path / 'store.sqlite3')}"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.new_database(template=request.getfixturevalue("postgresql_with_tables"))
+
+
+def _make_tables(url: str) -> None:
+    asyncio.run(open_store(url).close())
 
 
 @pytest.fixture
