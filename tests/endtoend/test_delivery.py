@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from blessings import Roots
+from cluster_agent.kubernetes.trust_bundles import bundle
 from tests.cluster_agents import ADMINISTRATOR
 from tests.endtoend.installation import Installation
+from tests.endtoend.test_federated_volumes import root_of
 from tests.pods import pod, restricted_container
 from tests.vkube.command import vkube
 from tests.waiting import wait_for
@@ -18,6 +21,7 @@ from webhook.layout import TRUST_BUNDLE
 from webhook.volume import is_ours
 
 NAMESPACE = "delivery"
+FEDERATED = "vanadium.io:replica:federated-partner.example"
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "delivery-1-37"}}
 
 
@@ -31,6 +35,7 @@ def restricted_namespace(installed: Installation) -> Iterator[str]:
     finally:
         installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
         installed.kubectl("delete", "node", NODE["metadata"]["name"], "--ignore-not-found")  # type: ignore[index]
+        installed.kubectl("delete", "clustertrustbundle", FEDERATED, "--ignore-not-found")
 
 
 def created(installed: Installation, subject: dict[str, Any]) -> dict[str, Any]:
@@ -59,12 +64,10 @@ def logged(installed: Installation) -> dict[str, Any]:
 def test_a_volume_is_refused_at_once_where_no_kubelet_can_and_admitted_as_restricted_where_one_can(
     installed: Installation, restricted_namespace: str
 ) -> None:
-    bundle = {"metadata": {"name": TRUST_BUNDLE}, "spec": {"signerName": "vanadium.io/replica"}}
     if not installed.kubectl("get", "clustertrustbundle", TRUST_BUNDLE, "--ignore-not-found"):
         with installed.control_plane_client(ADMINISTRATOR) as administrator:
-            (root,) = administrator.get("/v1/roots").json()["roots"]
-        kind = {"apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle"}
-        installed.apply({**kind, **bundle, "spec": {**bundle["spec"], "trustBundle": root["certificate"]}})
+            roots = Roots.from_json(administrator.get("/v1/roots").json()["roots"])
+        installed.apply(bundle(TRUST_BUNDLE, (one.certificate for one in roots)))
     wait_for("the nodes", lambda: "have a kubelet older" in str(logged(installed).get("objection")))
     refused = installed.control_plane.kubectl(
         *("create", "--dry-run=server", "-n", NAMESPACE, "-f", "-"),
@@ -86,6 +89,17 @@ def test_a_volume_is_refused_at_once_where_no_kubelet_can_and_admitted_as_restri
     again = {key: admitted[key] for key in ("apiVersion", "kind", "spec")}
     again["metadata"] = {"name": "again", "annotations": admitted["metadata"]["annotations"]}
     assert created(installed, again)["spec"]["volumes"] == admitted["spec"]["volumes"]
+    assert len(volume["projected"]["sources"]) == 2
+    installed.apply(bundle(FEDERATED, [root_of("partner.example").certificate]))
+
+    def federated() -> list[dict[str, Any]]:
+        volumes = created(installed, asking("volume"))["spec"]["volumes"]
+        (made,) = [one for one in volumes if one["name"] == "vanadium-identity"]
+        assert is_ours(made), made
+        return [one["clusterTrustBundle"] for one in made["projected"]["sources"][2:]]
+
+    (source,) = wait_for("the federated roots", federated)
+    assert source == {"name": FEDERATED, "path": "federated/partner.example.crt", "optional": True}
     # The other nodes of this control plane state no version.
     automatic = created(installed, asking("auto"))
     assert [one["name"] for one in automatic["spec"]["initContainers"]] == ["vanadium-pod-agent"]
