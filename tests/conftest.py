@@ -40,6 +40,7 @@ from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
 from tests.images.previous import previous_release as find_previous_release
 from tests.images.unpacked import runnable_images
+from tests.webhook.machine_code import compiled_webhook
 
 # How long an example takes says how busy the machine is. (Where CI is set, Hypothesis draws the same ones
 # each time, by itself.)
@@ -105,6 +106,7 @@ def _needs() -> dict[str, Need]:
         "go_client": Need("Go's client of SPIFFE", find_go_client),
         "chromium": Need("Chromium", chromium_program),
         "envoy": Need("Envoy", find_envoy),
+        "machine_code": Need("the webhook's machine code", compiled_webhook),
         "nginx": Need("nginx", find_nginx),
         "promtool": Need("Prometheus' promtool", find_promtool),
         "cluster": Need("a cluster with a node", cluster_parts),
@@ -226,6 +228,13 @@ def chromium(request: pytest.FixtureRequest) -> Iterator[Chromium]:
     """A headless browser."""
     with browser(what_was_found(request, "chromium")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def machine_code(request: pytest.FixtureRequest) -> Path:
+    """A directory with the package `webhook` as its image has it."""
+    found: Path = what_was_found(request, "machine_code")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -216,7 +216,7 @@ def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources
 
 
 def _unknown(annotations: Mapping[str, str]) -> list[str]:
-    unknown = heapq.nsmallest(_MOST_UNKNOWN, (name for name in annotations if name not in KNOWN))
+    unknown = heapq.nsmallest(_MOST_UNKNOWN, [name for name in annotations if name not in KNOWN])
     return [_without_effect(name) for name in unknown]
 
 

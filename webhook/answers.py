@@ -77,9 +77,10 @@ class Answers:
             admission = admit(parse(body), self._defaults, self._excluded_namespaces, self._support())
         except BadRequestError as error:
             return self.refusal(error, began)
-        except Exception as error:  # noqa: BLE001 - an unforeseen error must not end the connections of others
+        # Under another name: compiled, a name has one type.
+        except Exception as unforeseen:  # noqa: BLE001 - it must not end the connections of others
             with suppress(OSError):
-                _log.error("admission failed", exc_info=error)
+                _log.error("admission failed", exc_info=unforeseen)
             return Answer(_INTERNAL_ERROR, b'{"error":{"reason":"InternalError","message":"see the log"}}')
         seconds = self.clock() - began
         self._metrics.answered(admission.reason, admission.request.dry_run, seconds)

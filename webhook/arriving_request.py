@@ -51,6 +51,8 @@ class ArrivingRequest:
         began: when its head was complete, by the clock; 0 before that.
     """
 
+    __deletable__ = ("_owner", "_parser")  # mypyc wants to know
+
     def __init__(self, owner: Owner, clock: Callable[[], float]) -> None:
         self._owner = owner
         self._clock = clock

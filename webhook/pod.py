@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
-from webhook.once import Once
 from webhook.rawjson import JSONObject, WrongTypeError, flag_at, object_at, objects_at, string_at
 
 Place: TypeAlias = Literal["initContainers", "containers", "ephemeralContainers"]
 # A manifest that no API server has processed may lack a service account; Kubernetes then uses this one.
 _DEFAULT_SERVICE_ACCOUNT = "default"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass
 class Container:
     """One container and its place in the Pod: `spec.<place>[<index>]`. Its text is that place."""
 
-    place: Place
-    index: int
-    raw: JSONObject
+    def __init__(self, place: Place, index: int, raw: JSONObject) -> None:
+        self.place: Final = place
+        self.index: Final = index
+        self.raw: Final = raw
 
-    @Once
+    @property
     def name(self) -> str:
         return string_at(self.raw, "name", self)
 
@@ -64,57 +64,61 @@ class Container:
         return objects_at(self.raw, "ports", self)
 
 
-@dataclass
 class Pod:
-    """A raw Pod. Fields are checked at their first reading: each property raises WrongTypeError."""
+    """A raw Pod. Fields are checked when they are read: each property raises WrongTypeError."""
 
-    raw: JSONObject
-    inherited: Mapping[str, str] = field(default_factory=dict)
-    """Annotations of its namespace that hold where it has none of its own."""
+    def __init__(self, raw: JSONObject, inherited: Mapping[str, str] = _NOTHING) -> None:
+        """`inherited` are annotations of its namespace, that hold where it has none of its own."""
+        self.raw: Final = raw
+        self._inherited: Final = inherited
+        self._annotations: dict[str, str] | None = None
+        self._containers: list[Container] | None = None
 
-    @Once
+    @property
     def metadata(self) -> JSONObject:
         return object_at(self.raw, "metadata", "")
 
-    @Once
+    @property
     def spec(self) -> JSONObject:
         return object_at(self.raw, "spec", "")
 
-    @Once
+    @property
     def name(self) -> str:
         return string_at(self.metadata, "name", "metadata")
 
-    @Once
+    @property
     def generate_name(self) -> str:
         return string_at(self.metadata, "generateName", "metadata")
 
-    @Once
+    @property
     def labels(self) -> dict[str, str]:
         return _strings(object_at(self.metadata, "labels", "metadata"), "metadata.labels")
 
-    @Once
+    @property
     def annotations(self) -> dict[str, str]:
-        own = _strings(object_at(self.metadata, "annotations", "metadata"), "metadata.annotations")
-        return {**self.inherited, **own} if self.inherited else own
+        if self._annotations is None:
+            own = _strings(object_at(self.metadata, "annotations", "metadata"), "metadata.annotations")
+            self._annotations = {**self._inherited, **own} if self._inherited else own
+        return self._annotations
 
-    @Once
+    @property
     def operating_system(self) -> str:
         return string_at(object_at(self.spec, "os", "spec"), "name", "spec.os")
 
-    @Once
+    @property
     def security_context(self) -> JSONObject:
         return object_at(self.spec, "securityContext", "spec")
 
-    @Once
+    @property
     def resources(self) -> JSONObject:
         """The whole Pod's resources, beside those of its containers."""
         return object_at(self.spec, "resources", "spec")
 
-    @Once
+    @property
     def host_network(self) -> bool:
         return flag_at(self.spec, "hostNetwork", "spec")
 
-    @Once
+    @property
     def finds_services(self) -> bool:
         """Whether the Pod can resolve names of Services. With the node's network it must ask for that.
 
@@ -125,15 +129,15 @@ class Pod:
         # With `None`, the Pod names its own servers; ClusterFirstWithHostNet works in both networks.
         return policy in (wanted, "ClusterFirstWithHostNet", "None")
 
-    @Once
+    @property
     def shares_processes(self) -> bool:
         return flag_at(self.spec, "shareProcessNamespace", "spec") or flag_at(self.spec, "hostPID", "spec")
 
-    @Once
+    @property
     def restart_policy(self) -> str:
         return string_at(self.spec, "restartPolicy", "spec") or "Always"
 
-    @Once
+    @property
     def service_account(self) -> str:
         # `serviceAccount` is the deprecated name, which the API server keeps equal.
         named = string_at(self.spec, "serviceAccountName", "spec") or string_at(
@@ -141,30 +145,26 @@ class Pod:
         )
         return named or _DEFAULT_SERVICE_ACCOUNT
 
-    @Once
+    @property
     def volumes(self) -> list[JSONObject]:
         return objects_at(self.spec, "volumes", "spec")
 
-    @Once
+    @property
     def pull_secrets(self) -> list[JSONObject]:
         return objects_at(self.spec, "imagePullSecrets", "spec")
 
-    @Once
+    @property
     def containers(self) -> list[Container]:
         """Init containers, then the others, in their order. A new Pod cannot have ephemeral ones."""
-        places: tuple[Place, ...] = ("initContainers", "containers")
-        return [
-            Container(place, index, raw)
-            for place in places
-            for index, raw in enumerate(objects_at(self.spec, place, "spec"))
-        ]
+        if self._containers is None:
+            self._containers = self._read("initContainers") + self._read("containers")
+        return self._containers
 
-    @Once
+    @property
     def ephemeral_containers(self) -> list[Container]:
-        found = objects_at(self.spec, "ephemeralContainers", "spec")
-        return [Container("ephemeralContainers", index, raw) for index, raw in enumerate(found)]
+        return self._read("ephemeralContainers")
 
-    @Once
+    @property
     def empty_directories(self) -> frozenset[Hashable]:
         """The names of the emptyDir volumes."""
         return frozenset(
@@ -172,6 +172,10 @@ class Pod:
             for volume in self.volumes
             if isinstance(volume.get("emptyDir"), dict) and isinstance(name := volume.get("name"), Hashable)
         )
+
+    def _read(self, place: Place) -> list[Container]:
+        found = objects_at(self.spec, place, "spec")
+        return [Container(place, index, raw) for index, raw in enumerate(found)]
 
 
 def _strings(values: JSONObject, where: str) -> dict[str, str]:

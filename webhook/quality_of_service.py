@@ -6,6 +6,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from webhook import quantities
 from webhook.pod import Container, Pod
@@ -35,10 +36,17 @@ def _has_all(stated: JSONObject | None, where: str) -> bool:
 
 
 def _is_same(request: object, limit: object) -> bool:
+    """Whether a request, by default the limit, is the whole of a limit."""
     if limit is None:
         return False
+    most = str(limit)
+    return _is_whole(most if request is None else str(request), most)
+
+
+@lru_cache(maxsize=1024)  # as for quantities: two fractions are not compared in less than their parsing takes
+def _is_whole(request: str, limit: str) -> bool:
     try:
-        most = quantities.parse(str(limit))
-        return most > 0 and (request in (None, limit) or quantities.parse(str(request)) == most)
+        most = quantities.parse(limit)
+        return most > 0 and quantities.parse(request) == most
     except ValueError:
         return False  # the API server refuses it

@@ -27,6 +27,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Healing = Literal["off", "dry-run", "on"]
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_RESOURCES = Resources()
 
 
 class Settings(BaseSettings):
@@ -75,10 +76,10 @@ class Settings(BaseSettings):
     pod_agent_log_level: LogLevel = Field(
         "info", description="its log level where no annotation says another"
     )
-    pod_agent_cpu_request: str = Field(Resources.cpu_request, description="its CPU request")
-    pod_agent_cpu_limit: str = Field(Resources.cpu_limit, description="its CPU limit")
-    pod_agent_memory_request: str = Field(Resources.memory_request, description="its memory request")
-    pod_agent_memory_limit: str = Field(Resources.memory_limit, description="its memory limit")
+    pod_agent_cpu_request: str = Field(_RESOURCES.cpu_request, description="its CPU request")
+    pod_agent_cpu_limit: str = Field(_RESOURCES.cpu_limit, description="its CPU limit")
+    pod_agent_memory_request: str = Field(_RESOURCES.memory_request, description="its memory request")
+    pod_agent_memory_limit: str = Field(_RESOURCES.memory_limit, description="its memory limit")
     pod_agent_ephemeral_storage_request: str | None = Field(
         None, description="its request of local storage, for its log"
     )

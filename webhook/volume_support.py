@@ -89,7 +89,7 @@ def _older(kubelets: Sequence[Kubelet], needed: tuple[int, int]) -> str | None:
     older = sorted(one for one in kubelets if not _is_able(one.version, needed))
     if not older:
         return None
-    node, version = (text[:_LONGEST_SHOWN] for text in older[0])
+    node, version = [text[:_LONGEST_SHOWN] for text in older[0]]
     return (
         f"{len(older)} of {len(kubelets)} nodes have a kubelet older than {'.'.join(map(str, needed))}, "
         f"for example {node} ({version})"

@@ -1,7 +1,7 @@
 """Assembles the content of a final image, within the build stage of its container file.
 
     python root.py interpreter ENVIRONMENT ROOT [--without MODULES]... [--user UID] [--optimize LEVEL]
-    python root.py program ENVIRONMENT ROOT PACKAGE... [--optimize LEVEL]
+    python root.py program ENVIRONMENT ROOT PACKAGE|MODULE... [--optimize LEVEL]
 
 The first writes into ROOT the interpreter that runs this, the standard library, the virtual environment
 ENVIRONMENT with its packages, and the shared libraries that all of these load. Nothing else is in the image:
@@ -45,8 +45,9 @@ _NOT_NEEDED = """
 # compiler.
 _NOT_NEEDED_PACKAGES = frozenset(("test", "tests", "_testcapi", "_virtualenv", "cffi", "pycparser"))
 _NO_SOURCES = (".pyc", ".pyi", ".a", ".h", ".c", ".pyx", ".pxd", ".proto")
-# Our own packages consist of modules and JSON Schemas. A developer's checkout may contain other files too.
-_OF_OURS = (".py", ".json")
+# Our own packages consist of modules, some of them in machine code, and JSON Schemas. A developer's checkout
+# may contain other files too.
+_OF_OURS = (".py", ".so", ".json")
 
 
 def main() -> None:
@@ -98,11 +99,14 @@ def _interpreter(environment: Path, root: Path, without: frozenset[str], user: i
 def _program(environment: Path, root: Path, packages: Iterable[Path], optimize: int) -> None:
     target = _within(root, _packages_of(environment))
     for package in packages:
-        for source in sorted(path for path in package.rglob("*") if path.suffix in _OF_OURS):
-            copy = target / package.name / source.relative_to(package)
+        sources = sorted(package.rglob("*")) if package.is_dir() else [package]
+        for source in (path for path in sources if path.suffix in _OF_OURS):
+            copy = target / source
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
     _to_bytecode(target, root, optimize, keep_sources=True)
+    if compiled := _binaries(root):
+        _output("strip", "--strip-unneeded", *compiled)
 
 
 def _packages_of(environment: Path) -> Path:

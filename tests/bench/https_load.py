@@ -84,8 +84,8 @@ def load(server: Server, body: Path, connections: int, seconds: int) -> Load:
 
 
 @contextmanager
-def webhook(directory: Path, chain: Path, key: Path, python: str) -> Iterator[Server]:
-    """The program, as the image runs it, with its log in a file."""
+def webhook(directory: Path, chain: Path, key: Path, python: str, compiled: Path) -> Iterator[Server]:
+    """The program, as the image runs it, with its log in a file. `compiled` has its package."""
     port, log = free_port(), directory / "webhook.log"
     command = [
         *(python, "-OO", "-m", "webhook", "--host", "127.0.0.1", "--port", str(port)),
@@ -93,9 +93,12 @@ def webhook(directory: Path, chain: Path, key: Path, python: str) -> Iterator[Se
         *("--tls-certificate-file", str(chain), "--tls-key-file", str(key)),
     ]
     with log.open("wb") as written:
-        process = subprocess.Popen(on_one_core(*command), stderr=written, cwd=CHECKOUT)
+        others = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        process = subprocess.Popen(on_one_core(*command), stderr=written, cwd=compiled, env=others)
     try:
         wait_for("the webhook", lambda: b"running on" in log.read_bytes(), story=log.read_text)
+        # Another version of Python would have loaded the sources.
+        assert "webhook__mypyc" in Path(f"/proc/{process.pid}/maps").read_text(), "not in machine code"
         yield Server("webhook", port, process.pid)
     finally:
         process.terminate()

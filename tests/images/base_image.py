@@ -22,7 +22,7 @@ REFERENCE = "docker.io/library/python:3.11-slim"
 _SUITE = "bookworm"
 _OPTIONS = (
     "--variant=apt",
-    "--include=python3,python3-pip,python-is-python3,ca-certificates",
+    "--include=python3,libpython3.11-dev,python3-pip,python-is-python3,ca-certificates",
     *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")),
     # Docker Hub's image lets pip install, and its apt knows nothing of this machine's proxies.
     '--customize-hook=rm "$1"/usr/lib/python3.11/EXTERNALLY-MANAGED',

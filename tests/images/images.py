@@ -60,7 +60,7 @@ PYTHON_IMAGES = (
     Image(
         "docker.io/vanadium/webhook:0.2.0",
         "deploy/images/webhook.Containerfile",
-        (*_DEPENDENCIES, "blessings", "certs", "service", "webhook"),
+        (*_DEPENDENCIES, "deploy/images/machine_code.py", "blessings", "certs", "service", "webhook"),
     ),
     Image(
         "docker.io/vanadium/fortune:0.2.0",

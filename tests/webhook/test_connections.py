@@ -7,10 +7,11 @@ import gc
 import json
 import ssl
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import uvloop
@@ -27,6 +28,7 @@ from webhook.metrics import Metrics
 from webhook.policy import CLUSTER_NAMESPACES
 from webhook.server import create_app
 from webhook.shares import Most, Shares
+from webhook.volume_support import NOT_LOOKED, VolumeSupport
 
 SMALL = Most(bytes=200_000)
 
@@ -68,12 +70,15 @@ class Served:
 
 @asynccontextmanager
 async def connected(
-    most: Most | None = None, ours: ssl.SSLContext | None = None, theirs: ssl.SSLContext | None = None
+    most: Most | None = None,
+    ours: ssl.SSLContext | None = None,
+    theirs: ssl.SSLContext | None = None,
+    support: Callable[[], VolumeSupport] = lambda: NOT_LOOKED,
 ) -> AsyncIterator[Served]:
     """A connection, with TLS where both sides have a context for it."""
     metrics = Metrics()
     shares = Shares(lambda _: None, metrics.turned_away, most)
-    answers = Answers(CONFIGURATION, CLUSTER_NAMESPACES, metrics, Lines("webhook"))
+    answers = Answers(CONFIGURATION, CLUSTER_NAMESPACES, metrics, Lines("webhook"), support)
     served: list[Served] = []
     handling = Handling(
         answers,
@@ -332,11 +337,10 @@ async def test_stopping_answers_what_was_begun_and_ends_what_is_idle() -> None:
         assert await served.is_ended()
 
 
-async def test_an_unforeseen_error_costs_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with connected() as served:
-        with monkeypatch.context() as broken:
-            broken.setattr("webhook.answers.admit", lambda *_: [][0])
-            served.send(post(REVIEW))
-            assert (await served.answer())[0] == 500
+async def test_an_unforeseen_error_costs_one_answer() -> None:
+    support = Mock(side_effect=[ZeroDivisionError(), NOT_LOOKED])
+    async with connected(support=support) as served:
+        served.send(post(REVIEW))
+        assert (await served.answer())[0] == 500
         served.send(post(REVIEW))
         assert (await served.answer())[0] == 200

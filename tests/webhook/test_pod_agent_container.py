@@ -81,7 +81,7 @@ def test_a_guaranteed_pod_stays_guaranteed(resources: JSONObject) -> None:
 )
 def test_a_pod_that_is_not_guaranteed_requests_no_more_for_us(resources: JSONObject) -> None:
     subject = pod(container(resources={"limits": LIMITS}), container("b", resources=resources))
-    assert agent(injected(subject))["resources"]["requests"]["cpu"] == Resources.cpu_request
+    assert agent(injected(subject))["resources"]["requests"]["cpu"] == Resources().cpu_request
 
 
 def test_a_users_variable_may_contain_ours_and_keeps_its_place_among_theirs() -> None:
