@@ -129,7 +129,7 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     resources = raised(pod.resources, wishes.resources)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
     if wishes.files is not None:
-        encoded_volumes.append(sidecar.ENCODED_FILES_VOLUME)
+        encoded_volumes += (sidecar.ENCODED_FILES_VOLUME,)
     volumes = append(pod.spec, "/spec", "volumes", encoded_volumes)
     secrets = _pull_secrets(pod, configuration.pull_secrets)
     agent = sidecar.encoded_container(configuration, wishes)

@@ -5,9 +5,10 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import pybase64
 
 from webhook.errors import BadRequestError, RefusalError
 from webhook.patch import Encoded, encoded, encoded_string
@@ -108,7 +109,7 @@ def allowed(
         more = f',"warnings":{encoded([warning[:_LONGEST_WARNING] for warning in warnings])}'
     # Both or neither: an API server refuses an answer with only one of the two, or with an empty patch.
     if patch is not None:
-        text = b2a_base64(patch.encode("ascii"), newline=False).decode("ascii")
+        text = pybase64.b64encode_as_string(patch.encode("ascii"))
         more += f',"patchType":"JSONPatch","patch":"{text}"'
     return _answer(
         request, "true", reason, more, f',"delivery":{encoded_string(delivery)}' if delivery else ""

@@ -29,7 +29,7 @@ from webhook.layout import (
     TOKEN_VOLUME,
 )
 from webhook.once import Once
-from webhook.patch import Encoded, encoded, encoded_string
+from webhook.patch import Encoded, encoded
 from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
@@ -60,10 +60,10 @@ VARIABLES: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Configuration:
     """The settings of the injection. They do not change while the program runs, and what they alone determine
-    is encoded once."""
+    is encoded once: for this object, because to compare two of them would take as long."""
 
     image: str
     cluster_agent_url: str
@@ -100,16 +100,6 @@ class Configuration:
     def encoded_container(self) -> Encoded:
         """The container of a Pod without wishes."""
         return encoded(container(self, without_wishes(self.resources)))
-
-    @Once
-    def encoded_volumes(self) -> list[tuple[Encoded, Encoded]]:
-        """Each volume, before and after the name of its service account."""
-        mark = "\0"  # which no setting can contain
-        return [
-            (before, after)
-            for volume in volumes(self, mark)
-            for before, _, after in [encoded(volume).partition(encoded_string(mark))]
-        ]
 
 
 def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
@@ -217,10 +207,10 @@ def _encoded_container(configuration: Configuration, wishes: Wishes) -> Encoded:
     return encoded(container(configuration, wishes))
 
 
-def encoded_volumes(configuration: Configuration, service_account: str) -> list[Encoded]:
+@lru_cache(maxsize=1024)
+def encoded_volumes(configuration: Configuration, service_account: str) -> tuple[Encoded, ...]:
     """`volumes`, as JSON text."""
-    named = encoded_string(service_account)
-    return [before + (named + after if after else "") for before, after in configuration.encoded_volumes]
+    return tuple(encoded(volume) for volume in volumes(configuration, service_account))
 
 
 def is_pod_agent(candidate: Container) -> bool:
