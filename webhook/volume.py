@@ -88,7 +88,10 @@ def is_ours(candidate: JSONObject) -> bool:
 
 def _is_federated(source: object) -> bool:
     match source:
-        case {"clusterTrustBundle": {"name": str(name)} as bundle} if name.startswith(FEDERATED_BUNDLE):
-            return bool(bundle == _federated(name.removeprefix(FEDERATED_BUNDLE)))
+        case {"clusterTrustBundle": dict(bundle)}:
+            name = str(bundle.get("name"))
+            return name.startswith(FEDERATED_BUNDLE) and bundle == _federated(
+                name.removeprefix(FEDERATED_BUNDLE)
+            )
         case _:
             return False

@@ -101,7 +101,7 @@ def _program(environment: Path, root: Path, packages: Iterable[Path], optimize: 
     for package in packages:
         sources = sorted(package.rglob("*")) if package.is_dir() else [package]
         for source in (path for path in sources if path.suffix in _OF_OURS):
-            copy = target / source
+            copy = target / source.relative_to(package.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
     _to_bytecode(target, root, optimize, keep_sources=True)

@@ -25,7 +25,7 @@ _KEPT = 3
 def compiled_webhook(say: Say) -> Path:
     """A directory with the package `webhook`, compiled for this interpreter; `say` is told of each step.
 
-    Raises ProgramsUnavailableError, which names what is missing.
+    Raises ProgramsUnavailableError, which names what is missing, and RuntimeError for what mypyc refuses.
     """
     directory = cache_directory() / "machine-code" / _key()
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +67,6 @@ def _compile(directory: Path, say: Say) -> None:
         [sys.executable, _COMPILER, unfinished], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise ProgramsUnavailableError(f"mypyc failed: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"mypyc failed: {done.stdout}{done.stderr}")
     unfinished.rename(directory)
     say(f"  done in {time.monotonic() - began:.0f} s")
