@@ -41,8 +41,9 @@ lint: install ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# One process more than there are cores: the one with the real node mostly waits (tests/distribution.py).
-TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two processes more than there are cores: the one with the real node mostly waits, and others often do
+# (tests/distribution.py).
+TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 .PHONY: test
 test: install ## every test, on several processes; builds the control plane for them where it is missing

@@ -1,6 +1,6 @@
 """How a run on several processes is divided: which tests stay together, and what begins first.
 
-`make test` runs with pytest-xdist, one process more than there are cores: the tests on the real node mostly
+`make test` runs with pytest-xdist, two processes more than there are cores: the tests on the real node mostly
 wait, and one process has all of them. The tests on a control plane share one in the same way. All others stay
 together by file, so that a module's fixtures are made once; in a few files each test is slow, and goes alone.
 
