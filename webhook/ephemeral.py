@@ -31,7 +31,8 @@ def additions(pod: Pod, before: JSONObject, user: int | None) -> tuple[Operation
     added = [one for one in pod.ephemeral_containers if one.name not in known]
     if user is not None:
         # The Pod's own agent decides: the setting may have changed since the Pod was made.
-        clashes.refuse_same_user(pod, added, agents[0].security_context.get("runAsUser", user))
+        own = agents[0].security_context.get("runAsUser")
+        clashes.refuse_same_user(pod, added, own if isinstance(own, int) else user)
     chosen = read_containers(pod.annotations)
     operations, warnings = [], []
     for container in added:

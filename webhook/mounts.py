@@ -97,9 +97,10 @@ def refuse_other_mounts_of_files(
 
 
 def _clash(directory: Directory, where: str, path: object, why: str) -> RefusalError:
+    shown = path if isinstance(path, str) else "no path"
     return RefusalError(
         AdmissionReason.MOUNT_PATH_CLASH,
-        f"{where} mounts at {path}, which {why} ({directory.path}): mount it elsewhere, or leave the "
+        f"{where} mounts at {shown}, which {why} ({directory.path}): mount it elsewhere, or leave the "
         f"container out with the annotation {directory.annotation}",
     )
 

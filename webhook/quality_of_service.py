@@ -39,8 +39,14 @@ def _is_same(request: object, limit: object) -> bool:
     """Whether a request, by default the limit, is the whole of a limit."""
     if limit is None:
         return False
-    most = str(limit)
-    return _is_whole(most if request is None else str(request), most)
+    most = _text(limit)
+    return _is_whole(most if request is None else _text(request), most)
+
+
+def _text(amount: object) -> str:
+    """A quantity as text; empty for what is none, which could be long, and would be kept."""
+    text = str(amount) if isinstance(amount, (str, int, float)) else ""
+    return text if len(text) <= quantities.LONGEST else ""
 
 
 @lru_cache(maxsize=1024)  # as for quantities: two fractions are not compared in less than their parsing takes

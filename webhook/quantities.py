@@ -22,7 +22,7 @@ _FACTORS = {"": Fraction(1), **_DECIMAL, **{suffix: Fraction(factor) for suffix,
 # Kubernetes limits quantities to 2^63-1 and rounds to nano, so a larger exponent has no meaning. Without this
 # limit, a pod author could make us compute numbers of any size.
 _LARGEST_EXPONENT = 18
-_LONGEST = 64
+LONGEST = 64
 
 
 @lru_cache(maxsize=1024)  # nearly all Pods state the same few, and each takes as long as a container
@@ -32,7 +32,7 @@ def parse(text: str) -> Fraction:
     Raises:
         ValueError: `text` is not a quantity.
     """
-    match = _GRAMMAR.fullmatch(text) if len(text) <= _LONGEST else None
+    match = _GRAMMAR.fullmatch(text) if len(text) <= LONGEST else None
     if match is None:
         raise ValueError("expected a Kubernetes quantity such as 100m, 0.5 or 64Mi")
     number = Fraction(match["number"].rstrip("."))

@@ -59,6 +59,9 @@ VARIABLES: Final = {
     name: encoded({"name": name, "value": value}) for name, value in APPLICATION_VARIABLES.items()
 }
 
+# Of a name that is kept: Kubernetes has no longer ones.
+_LONGEST_KNOWN_NAME = 253
+
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
@@ -207,10 +210,18 @@ def _encoded_container(configuration: Configuration, wishes: Wishes) -> Encoded:
     return encoded(container(configuration, wishes))
 
 
-@lru_cache(maxsize=1024)
 def encoded_volumes(configuration: Configuration, service_account: str) -> tuple[Encoded, ...]:
     """`volumes`, as JSON text."""
+    known = len(service_account) <= _LONGEST_KNOWN_NAME
+    return (_known_volumes if known else _encoded_volumes)(configuration, service_account)
+
+
+def _encoded_volumes(configuration: Configuration, service_account: str) -> tuple[Encoded, ...]:
     return tuple(encoded(volume) for volume in volumes(configuration, service_account))
+
+
+# A name that no service account can have is not kept: any client may send one of megabytes.
+_known_volumes = lru_cache(maxsize=1024)(_encoded_volumes)
 
 
 def is_pod_agent(candidate: Container) -> bool:

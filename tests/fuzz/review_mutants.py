@@ -120,12 +120,12 @@ class Mutants:
         subject = request.get("object") if isinstance(request, dict) else None
         # Few that are no review at all: those end early.
         within = subject if isinstance(subject, dict) and rng.random() < _WITHIN_THE_POD else document
-        places = list(_places(within))
-        if not places:
+        found = list(places(within))
+        if not found:
             return
         # Most of a Pod is within its containers: without this, what decides first would hardly ever change.
-        near = [place for place in places if place[2] <= 2]
-        owner, key, _ = rng.choice(near if rng.random() < 0.3 else places)
+        near = [place for place in found if place[2] <= 2]
+        owner, key, _ = rng.choice(near if rng.random() < 0.3 else found)
         match rng.randrange(9):
             case 0:
                 del owner[key]
@@ -134,7 +134,7 @@ class Mutants:
             case 2 | 3:
                 owner[key] = rng.choice(_STRINGS)
             case 4:
-                other, there, _ = rng.choice(list(_places(rng.choice(self._seeds))))
+                other, there, _ = rng.choice(list(places(rng.choice(self._seeds))))
                 owner[key] = copy.deepcopy(other[there])
             case 5:
                 owner[key] = [owner[key]] if rng.random() < 0.5 else {rng.choice(_KEYS): owner[key]}
@@ -146,17 +146,17 @@ class Mutants:
                 if isinstance(owner, list):
                     owner.insert(rng.randint(0, len(owner)), copy.deepcopy(owner[key]))
                 else:
-                    owner[key] = copy.deepcopy(rng.choice(places)[0])
+                    owner[key] = copy.deepcopy(rng.choice(found)[0])
 
 
-def _places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any, int]]:
+def places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any, int]]:
     """Each owner and key below `value`, with its depth."""
     keys: Iterable[Any] = (
         value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     )
     for key in list(keys):
         yield value, key, depth
-        yield from _places(value[key], depth + 1)
+        yield from places(value[key], depth + 1)
 
 
 def _damaged(text: bytes, rng: random.Random) -> bytes:

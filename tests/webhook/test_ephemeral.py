@@ -103,6 +103,13 @@ def test_attack_the_pods_own_agent_decides_where_the_configured_user_changed_lat
     assert not debugged(subject, same, configuration=later)[0].allowed
 
 
+@pytest.mark.parametrize("stated", [None, [], "20000", 58193.0])
+def test_attack_an_agent_whose_user_is_no_number_is_judged_by_the_configured_one(stated: object) -> None:
+    subject = injected(pod())
+    subject["spec"]["initContainers"][0]["securityContext"]["runAsUser"] = stated
+    assert not debugged(subject, OF_THE_AGENT)[0].allowed
+
+
 def test_one_whose_user_the_cluster_chooses_as_it_does_the_agents_is_let_through() -> None:
     of_cluster = dataclasses.replace(CONFIGURATION, user=None)
     subject = injected(pod(), of_cluster)

@@ -23,6 +23,7 @@ _TESTS = (
             "files",
             "idempotence",
             "injection",
+            "memory",
             "meshes",
             "namespace_defaults",
             "pod_agent_container",
