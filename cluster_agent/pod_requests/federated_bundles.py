@@ -27,6 +27,8 @@ PREFIX = "vanadium.io:replica:federated-"
 # What Kubernetes accepts after the signer's name: a DNS subdomain.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LONGEST = 253 - len("federated-")
+# The API server reads certificates more strictly than we do: a URI in one, for example.
+_REFUSED = (400, 422)
 _log = structlog.get_logger("cluster_agent")
 
 
@@ -74,7 +76,10 @@ class FederatedBundlesKeeper:
         failed = [await _failure(self._bundles.delete(name)) for name in found if name not in wanted]
         for name, one in wanted.items():
             call = self._bundles.replace(found[name], one) if name in found else self._bundles.keep(one)
-            failed.append(await _failure(call))
+            failed.append(refusal := await _failure(call))
+            if name in found and refusal is not None and refusal.status in _REFUSED:
+                # The roots that are there may have been removed because they are no longer to be trusted.
+                failed.append(await _failure(self._bundles.delete(name)))
         if errors := [error for error in failed if error is not None]:
             raise Unavailable("TrustBundleNotKept", str(errors[0])) from errors[0]
         return None
