@@ -55,7 +55,7 @@ class LineRate:
 
 
 class BoundedLog:
-    """Writes warnings to `log`, at most at that rate for each kind."""
+    """Writes warnings and errors to `log`, at most at that rate for each kind."""
 
     def __init__(self, log: Any, rate: LineRate | None = None) -> None:
         self._log = log
@@ -63,10 +63,17 @@ class BoundedLog:
 
     def warning(self, event: str, *, kind: str = "", **values: object) -> None:
         """Writes a line, whose kind is the event and `kind`."""
+        self._write(self._log.warning, event, kind, values)
+
+    def error(self, event: str, *, kind: str = "", **values: object) -> None:
+        """The same for an error."""
+        self._write(self._log.error, event, kind, values)
+
+    def _write(self, write: Callable[..., object], event: str, kind: str, values: dict[str, object]) -> None:
         left_out = self._rate.take(f"{event} {kind}")
         if left_out is not None:
             more = {"leftOut": left_out} if left_out else {}
-            self._log.warning(event, **values, **more)
+            write(event, **values, **more)
 
 
 class BoundedLines(logging.Filter):

@@ -28,8 +28,7 @@ _STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() fo
 _LONGEST_NAME = 253
 _JSON = {True: "true", False: "false"}
 
-_log = structlog.stdlib.get_logger("webhook")
-_bounded_log = BoundedLog(_log)
+_bounded_log = BoundedLog(structlog.stdlib.get_logger("webhook"))
 
 
 class Answer(NamedTuple):
@@ -80,7 +79,7 @@ class Answers:
         # Under another name: compiled, a name has one type.
         except Exception as unforeseen:  # noqa: BLE001 - it must not end the connections of others
             with suppress(OSError):
-                _log.error("admission failed", exc_info=unforeseen)
+                _bounded_log.error("admission failed", exc_info=unforeseen)
             return Answer(_INTERNAL_ERROR, b'{"error":{"reason":"InternalError","message":"see the log"}}')
         seconds = self.clock() - began
         self._metrics.answered(admission.reason, admission.request.dry_run, seconds)

@@ -34,7 +34,7 @@ ONE = realm()
 ACME, PARTNER = Name.parse("acme"), Name.parse("partner")
 
 
-def foreign_root(key: Principal, key_in_it: Any = None) -> x509.Certificate:
+def foreign_root(key: Principal, key_in_it: Any = None, uri: str = "spiffe://partner") -> x509.Certificate:
     """As SPIRE makes one: a subject of its own, and the trust domain as URI."""
     subject = x509.Name(
         [
@@ -49,7 +49,7 @@ def foreign_root(key: Principal, key_in_it: Any = None) -> x509.Certificate:
         subject=subject,
         ca=True,
         usage=SIGNER_USAGE,
-        uris=("spiffe://partner",),
+        uris=(uri,),
         end=NOW + YEAR,
     )
 

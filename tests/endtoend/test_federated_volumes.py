@@ -91,6 +91,13 @@ def test_each_federated_trust_domain_has_a_bundle_of_its_own_from_its_addition_t
     kubelets.make(BUNDLES, bundle(f"{prefix}rogue", [root_of("rogue").certificate]))
     wait_for("the bundles again", lambda: kept(kubelets) == expected)
 
+    # Kubernetes reads no certificate with such a URI. The roots before it are not kept in its place.
+    unreadable = foreign_root(Principal.create(), uri="spiffe://partner/%zz")
+    value = TrustBundle(Name.parse("partner"), (unreadable,)).to_value()
+    administrate(agent, "/v1/federate-bundle", trustDomain="partner", bundle=value)
+    del expected[f"{prefix}partner"]
+    wait_for("the end of the roots before", lambda: kept(kubelets) == expected)
+
     administrate(agent, "/v1/unfederate-bundle", trustDomain="partner.example")
     del expected[f"{prefix}partner.example"]
     wait_for("its end", lambda: kept(kubelets) == expected)

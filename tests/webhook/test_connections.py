@@ -15,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 from uvicorn.server import ServerState
 
 from tests.pods import container, pod, review
@@ -344,3 +345,12 @@ async def test_an_unforeseen_error_costs_one_answer() -> None:
         assert (await served.answer())[0] == 500
         served.send(post(REVIEW))
         assert (await served.answer())[0] == 200
+
+
+def test_attack_unforeseen_errors_without_end_fill_no_disk() -> None:
+    support = Mock(side_effect=ZeroDivisionError())
+    answers = Answers(CONFIGURATION, CLUSTER_NAMESPACES, Metrics(), Lines("webhook"), support)
+    with capture_logs() as lines:
+        statuses = {answers.to(REVIEW, 0.0).status for _ in range(100)}
+    assert statuses == {500}
+    assert 0 < len(lines) < 50
