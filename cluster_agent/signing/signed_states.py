@@ -1,8 +1,8 @@
 """States that are signed documents in the store, each the only one of its name.
 
 The issuing key signs what a state is, its version and its text: a program with write access to the database
-can make none, nor put one in the place of another. It can put back an older one, which whoever follows the
-state has to refuse.
+can neither make one nor use one as another. It can put back an older one, so the program that follows a
+state refuses an older version.
 """
 
 from __future__ import annotations

@@ -56,6 +56,16 @@ class Access:
         finally:
             self.writes += 1
 
+    async def drop_in_parts(self, drop: Callable[[Connection], int], at_once: int) -> int:
+        """Removes rows, and returns how many. Each call of `drop` is a transaction that removes `at_once` of
+        them at most, so that issuing never waits long for it; the last one removes fewer."""
+        dropped = 0
+        while True:
+            part = await self.write(drop)
+            dropped += part
+            if part < at_once:
+                return dropped
+
     async def change(self, work: Callable[[Connection], bool], *records: Record) -> bool:
         """Whether `work` changed anything; if so, the records are added to the audit in its transaction."""
 

@@ -89,12 +89,7 @@ class Entitlements:
             hold_off_issuing(connection)
             return connection.execute(_DROP_UNUSED, made_before).rowcount
 
-        dropped = 0
-        while True:
-            part = await self._access.write(drop)
-            dropped += part
-            if part < _DROPPED_AT_ONCE:
-                return dropped
+        return await self._access.drop_in_parts(drop, _DROPPED_AT_ONCE)
 
     def _of_applications(self, some: Sequence[Application]) -> Sequence[Secret | None]:
         keys = {(one.namespace, one.service_account) for one in some}

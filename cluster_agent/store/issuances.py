@@ -120,12 +120,7 @@ class Issuances:
             self._issuers = {one for one in self._issuers if one[2] >= seconds(now)}
             return connection.execute(statement).rowcount
 
-        dropped = 0
-        while True:
-            part = await self._access.write(drop)
-            dropped += part
-            if part < _DROPPED_AT_ONCE:
-                return dropped
+        return await self._access.drop_in_parts(drop, _DROPPED_AT_ONCE)
 
     def _add(self, batch: Sequence[Asked]) -> Sequence[Refusal | None]:
         # The items of a batch arrived within moments.

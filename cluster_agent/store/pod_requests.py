@@ -61,12 +61,11 @@ class PodRequests:
         old = pod_requests.c.held_until < seconds(now - _OUTLIVES_REQUEST)
         found = select(pod_requests.c.uid).where(old).limit(_DROPPED_AT_ONCE)
         statement = delete(pod_requests).where(pod_requests.c.uid.in_(found))
-        dropped = 0
-        while True:
-            part = await self._access.write(lambda connection: connection.execute(statement).rowcount)
-            dropped += part
-            if part < _DROPPED_AT_ONCE:
-                return dropped
+
+        def drop(connection: Connection) -> int:
+            return connection.execute(statement).rowcount
+
+        return await self._access.drop_in_parts(drop, _DROPPED_AT_ONCE)
 
     def _look(self, batch: Sequence[tuple[str, datetime]]) -> Sequence[Held]:
         rows = self._access.rows(_ANSWERS, {"uids": [uid for uid, _ in batch]})

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import ssl
 import statistics
 import sys
 import tempfile
@@ -124,7 +123,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as logs,
         ControlPlane(found) as control_plane,
         installation(control_plane, Path(logs)),
-        _client(control_plane) as client,
+        control_plane.http_client() as client,
     ):
         seen = Seen(client)
         with seen.watching():
@@ -141,17 +140,6 @@ def main() -> None:
     rates = len(crowd) / all_ours, len(crowd) / all_plain
     print(f"  labelled, until they have their Secrets     {rates[0]:12.1f}{rates[0] / rates[1]:14.2f}")
     print(f"  plain Secrets                               {rates[1]:12.1f}{1:14.2f}")
-
-
-@contextmanager
-def _client(control_plane: ControlPlane) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=control_plane.url,
-        headers={"Authorization": f"Bearer {control_plane.admin_token}"},
-        verify=ssl.create_default_context(cafile=str(control_plane.ca_certificate)),
-        timeout=60,
-    ) as client:
-        yield client
 
 
 def _line(what: str, values: Sequence[float], ours: Sequence[float], plain: Sequence[float]) -> None:

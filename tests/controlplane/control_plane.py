@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
+
 from tests import owned_directory
 from tests.cluster_agents import free_port
 from tests.controlplane.pki import write_pki
@@ -206,6 +208,15 @@ class ControlPlane:
                 preexec_fn=die_with_parent,
                 cwd=self.directory,
             )
+
+    def http_client(self) -> httpx.Client:
+        """A client of the API server, as an administrator; a context manager."""
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.admin_token}"},
+            verify=ssl.create_default_context(cafile=str(self.ca_certificate)),
+            timeout=60,
+        )
 
     def _wait_until_ready(self) -> None:
         trust = ssl.create_default_context(cafile=str(self.ca_certificate))

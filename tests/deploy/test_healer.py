@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -128,12 +127,7 @@ def healing(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def client(healing: ControlPlane) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=healing.url,
-        headers={"Authorization": f"Bearer {healing.admin_token}"},
-        verify=ssl.create_default_context(cafile=str(healing.ca_certificate)),
-        timeout=60,
-    ) as made:
+    with healing.http_client() as made:
         yield made
 
 

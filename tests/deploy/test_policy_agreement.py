@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,12 +66,7 @@ def creator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
         )
     with (
         running_webhook(tmp_path_factory.mktemp("webhook")) as webhook,
-        httpx.Client(
-            base_url=control_plane.url,
-            headers={"Authorization": f"Bearer {control_plane.admin_token}"},
-            verify=ssl.create_default_context(cafile=str(control_plane.ca_certificate)),
-            timeout=60,
-        ) as client,
+        control_plane.http_client() as client,
     ):
         control_plane.kubectl.apply(_configuration(webhook.port, webhook.chain_file))
         creator = Creator(client)
