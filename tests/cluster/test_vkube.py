@@ -133,10 +133,11 @@ def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
     command = [sys.executable, "-m", "vkube", "logs", *administering, followed, "-f", "-n", PLACE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
+        # Not communicate(), which loses what was read ahead with the first line.
         first = following.stdout.readline()
         installed.kubectl("delete", "pod", followed, "-n", PLACE)
-        printed = first + following.communicate(timeout=120)[0]
-        assert following.returncode == 0
+        printed = first + following.stdout.read()
+        assert following.wait(60) == 0
     assert '"event": "blessed"' in printed
     assert all(json.loads(line) for line in printed.splitlines())
 
