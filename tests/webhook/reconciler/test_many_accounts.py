@@ -77,7 +77,7 @@ def test_attack_only_the_excess_of_ten_thousand_service_accounts_goes_without() 
     shop.accounts = (shop.accounts or frozenset()) | {"a-new-one-that-sorts-first"}
     assert "a-new-one-that-sorts-first" in shop.turn().excess
     assert shop.stored() == had
-    # When some are deleted, the next has their room. The entry of one can be some bytes shorter than the next's.
+    # When some are deleted, the next has their room; that of one may be some bytes too little.
     shop.accounts -= set(sorted(had)[:2])
     shop.turns()
     assert "a-new-one-that-sorts-first" in shop.stored()
