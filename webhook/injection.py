@@ -126,7 +126,7 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
         return Injection(given, reason, warnings, decision.described)
     if is_guaranteed(pod, others):
         wishes = wishes._replace(resources=wishes.resources.guaranteed, are_none=False)
-    resources = raised(pod.resources, wishes.resources)
+    resources = raised(pod.resources, wishes.resources, others)
     encoded_volumes = sidecar.encoded_volumes(configuration, pod.service_account)
     if wishes.files is not None:
         encoded_volumes += (sidecar.ENCODED_FILES_VOLUME,)

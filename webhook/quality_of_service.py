@@ -11,6 +11,7 @@ from functools import lru_cache
 from webhook import quantities
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, object_at
+from webhook.resources import requested
 
 
 def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
@@ -21,7 +22,10 @@ def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
         WrongTypeError: a field that decides has the wrong type.
     """
     if pod.resources:
-        return _has_all(pod.resources, "spec.resources")
+        stated = object_at(pod.resources, "requests", "spec.resources")
+        # What is not stated there is what the containers request; only without any it is the limit.
+        by_containers = requested(containers) - frozenset(stated)
+        return not by_containers and _has_all(pod.resources, "spec.resources")
     return all(_has_all(container.resources, f"{container.field}.resources") for container in containers)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from webhook import quantities
-from webhook.patch import Operations, add, encoded_string, pointer
+from webhook.patch import Operations, add, encoded, encoded_string, pointer
+from webhook.pod import Container
 from webhook.rawjson import JSONObject, WrongTypeError, object_at
 
 _STORAGE = "ephemeral-storage"
 _MOST_GUARANTEED_CPU = "500m"
+# What a Pod may state as a whole; of huge pages the pod agent takes none.
+_OF_PODS = ("cpu", "memory")
 
 
 class ResourceError(ValueError):
@@ -96,30 +100,53 @@ class Resources:
         return replace(self, cpu_request=cpu, cpu_limit=cpu, memory_request=memory, memory_limit=memory)
 
 
-def raised(of_pod: JSONObject, added: Resources) -> list[Operations]:
+def requested(containers: Iterable[Container]) -> frozenset[str]:
+    """Which of CPU and memory the containers request; a limit without a request is one."""
+    return frozenset(
+        kind
+        for container in containers
+        if container.resources
+        for field in ("requests", "limits")
+        for kind in object_at(container.resources, field, f"{container.field}.resources")
+        if kind in _OF_PODS
+    )
+
+
+def raised(of_pod: JSONObject, added: Resources, others: Iterable[Container]) -> list[Operations]:
     """Operations that raise the whole Pod's resources by those of the `added` container.
 
     The API server refuses a Pod whose containers request more than `spec.resources` states, or of which one
     may use more; and what the pod author gave to the application stays the application's. Where request and
-    limit are equal, they stay so: that is how Kubernetes knows a Guaranteed Pod.
+    limit are equal, they stay so: that is how Kubernetes knows a Guaranteed Pod. A Pod that states a limit
+    only requests what its containers do, or that limit where none of the `others` requests anything: so that
+    is stated. (API servers from 1.37 on do that after the webhooks, when the added container requests some.)
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/
 
     Raises:
         WrongTypeError: `of_pod`, which is `spec.resources`, contains something else than quantities.
     """
-    operations: list[Operations] = []
     if not of_pod:
-        return operations
-    for kind in ("cpu", "memory"):
-        stated = {field: _quantity(of_pod, field, kind) for field in ("requests", "limits")}
+        return []
+    by_others = requested(others)
+    written: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
+    for kind in _OF_PODS:
+        stated = {field: _quantity(of_pod, field, kind) for field in written}
+        if stated["requests"] is None and kind not in by_others:
+            stated["requests"] = stated["limits"]
         more = added.as_json()
         if stated["requests"] == stated["limits"]:
             more["requests"] = more["limits"]
         for field, amount in stated.items():
             if amount is not None:
-                value = _written(kind, amount + quantities.parse(more[field][kind]))
-                operations.append(add(pointer("spec", "resources", field, kind), encoded_string(value)))
-    return operations
+                written[field][kind] = _written(kind, amount + quantities.parse(more[field][kind]))
+    return [one for field, values in written.items() for one in _stating(of_pod, field, values)]
+
+
+def _stating(of_pod: JSONObject, field: str, values: dict[str, str]) -> list[Operations]:
+    where = ("spec", "resources", field)
+    if values and of_pod.get(field) is None:
+        return [add(pointer(*where), encoded(values))]
+    return [add(pointer(*where, kind), encoded_string(value)) for kind, value in values.items()]
 
 
 def _quantity(of_pod: JSONObject, field: str, kind: str) -> Fraction | None:

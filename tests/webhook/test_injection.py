@@ -326,11 +326,31 @@ def test_a_guaranteed_pod_by_its_own_resources_stays_guaranteed() -> None:
 
 
 def test_a_pods_own_resources_grow_once_and_only_where_they_are_stated() -> None:
-    subject = injected(pod(resources={"limits": {"cpu": "2"}}))
-    assert subject["spec"]["resources"] == {"limits": {"cpu": "3000m"}}
+    subject = injected(pod(resources={"requests": {"cpu": "2"}}))
+    assert subject["spec"]["resources"] == {"requests": {"cpu": "2010m"}}
     assert inject(subject, CONFIGURATION).operations == []
     for empty in ({}, {"requests": None}, None):
         assert injected(pod(resources=empty))["spec"]["resources"] == empty
+
+
+def test_a_pod_that_requests_its_own_limits_by_default_still_does() -> None:
+    """From Kubernetes 1.37 the API server writes that default after the webhooks, and would then take the pod
+    agent's request for the Pod's."""
+    spec = injected(pod(resources={"limits": {"cpu": "1", "memory": "200Mi"}}))["spec"]
+    both = {"cpu": "1500m", "memory": str(296 * 1024**2)}
+    assert spec["resources"] == {"requests": both, "limits": both}
+    assert spec["initContainers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "96Mi"}
+    partly = injected(pod(resources={"requests": {"cpu": "1"}, "limits": {"memory": "200Mi"}}))["spec"]
+    assert partly["resources"]["requests"] == {"cpu": "1010m", "memory": both["memory"]}
+
+
+def test_a_pod_whose_containers_request_something_requests_their_sum() -> None:
+    asking = container(resources={"requests": {"cpu": "100m"}})
+    spec = injected(pod(asking, resources={"limits": {"cpu": "1", "memory": "200Mi"}}))["spec"]
+    assert spec["resources"]["requests"] == {"memory": spec["resources"]["limits"]["memory"]}
+    assert spec["resources"]["limits"]["cpu"] == "2000m"
+    # It was never Guaranteed: the pod agent reserves no CPU for it.
+    assert spec["initContainers"][0]["resources"]["requests"]["cpu"] == "10m"
 
 
 @pytest.mark.parametrize("resources", [3, {"requests": 3}, {"limits": {"cpu": "x"}}, {"limits": {"cpu": []}}])
