@@ -112,7 +112,7 @@ def test_preflight_names_the_limit_range_and_the_quota_that_would_refuse(
         rows = {one["workload"]: one for one in json.loads(ended.stdout)["items"]}
         assert rows["deployment/good"]["reason"] == "LimitRange"
         assert "LimitRange tight: limits.memory of container" in rows["deployment/good"]["whatToDo"]
-        assert "ResourceQuota tight: 1 pod agents need" in ended.stderr
+        assert "is needed for 1 Pod with the pod agent" in ended.stderr
         assert ended.code == 4
     finally:
         for kind, _ in rules:

@@ -49,6 +49,14 @@ class Judgement:
         return self.allowed and self.reason in _SERVED
 
     @property
+    def by_volume(self) -> bool:
+        """Whether the kubelet would keep its identity, without a pod agent."""
+        return self.allowed and self.reason in (
+            AdmissionReason.VOLUME_INJECTED,
+            AdmissionReason.VOLUME_MOUNTED,
+        )
+
+    @property
     def outcome(self) -> str:
         """In one word: injected, skipped, refused."""
         if not self.allowed:

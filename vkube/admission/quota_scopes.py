@@ -1,39 +1,41 @@
-"""The scopes of a ResourceQuota: which Pods with the pod agent it counts.
+"""The scopes of a ResourceQuota: which Pods it counts.
 
 https://kubernetes.io/docs/concepts/policy/resource-quotas/#quota-scopes
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-Object = Mapping[str, Any]
+from vkube.admission.pod_resources import Object, is_best_effort
 
 
 def counts(quota: Object, pod: Object) -> bool:
-    """Whether the quota counts `pod`, which has the pod agent: it is in every scope that the quota names."""
+    """Whether the quota counts `pod`: it is in every scope that the quota names."""
     spec = quota["spec"]
     selected = (spec.get("scopeSelector") or {}).get("matchExpressions") or []
     return all(
-        _is_in(pod["spec"], one["scopeName"], one.get("operator") or "Exists", one.get("values") or [])
+        _is_in(pod, one["scopeName"], one.get("operator") or "Exists", one.get("values") or [])
         for one in [*({"scopeName": scope} for scope in spec.get("scopes") or []), *selected]
     )
 
 
-def _is_in(spec: Object, scope: str, operator: str, values: list[str]) -> bool:
+def _is_in(pod: Object, scope: str, operator: str, values: list[str]) -> bool:
+    spec = pod["spec"]
     match scope:
         case "Terminating":
             return spec.get("activeDeadlineSeconds") is not None
         case "NotTerminating":
             return spec.get("activeDeadlineSeconds") is None
+        case "BestEffort":
+            return is_best_effort(pod)
         case "NotBestEffort":
-            return True  # because the pod agent states resources, whatever the Pod was without it
+            return not is_best_effort(pod)
         case "PriorityClass":
             return _has_class(spec.get("priorityClassName") or None, operator, values)
         case "CrossNamespacePodAffinity":
             return any(one.get("namespaces") or "namespaceSelector" in one for one in _affinity_terms(spec))
-    return False  # BestEffort, and what counts no Pods
+    return False  # what counts no Pods
 
 
 def _has_class(name: str | None, operator: str, values: list[str]) -> bool:

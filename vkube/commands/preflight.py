@@ -11,8 +11,9 @@ from vkube.admission.advice import advice
 from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
-from vkube.admission.limits import beyond_limit_ranges, beyond_quotas
+from vkube.admission.limit_ranges import beyond_limit_ranges, defaulted
 from vkube.admission.pod_security import LEVEL_LABEL, violations
+from vkube.admission.quotas import Change, beyond_quotas, counts_secrets
 from vkube.admission.replay import as_written, image_changes
 from vkube.admission.templates import Template
 from vkube.admission.workloads import owner, pods, workloads
@@ -20,12 +21,12 @@ from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
 from vkube.connection.cluster import STRATEGIC_MERGE_PATCH, Cluster
-from vkube.errors import ClusterError, NotFoundError, UsageError
+from vkube.errors import ClusterError, ForbiddenError, NotFoundError, UsageError
 from vkube.output.documents import Column, Listing
 from vkube.output.lines import note, result, warning
 from vkube.output.table import visible
 from vkube.workloads.template import COLLECTIONS
-from webhook.layout import ENABLED, INJECT_LABEL
+from webhook.layout import BOOTSTRAP_SECRET, ENABLED, INJECT_LABEL
 from webhook.settings import Settings
 
 # As kubectl rollout restart does it.
@@ -89,10 +90,10 @@ def _preflight(options: argparse.Namespace) -> int:
             foreseen(one, settings, namespace, in_force, limits)
             for one in workloads(cluster, options.namespace)
         ]
-        lacking_room = beyond_quotas(
-            list(_patched(cluster, settings, namespace, in_force)),
-            _items(cluster, options.namespace, "resourcequotas"),
-        )
+        quotas = _items(cluster, options.namespace, "resourcequotas")
+        changes = list(_changes(cluster, settings, namespace, in_force, limits)) if quotas else []
+        has_secret = not counts_secrets(quotas) or _has_secret(cluster, options.namespace)
+        lacking_room = beyond_quotas(changes, quotas, has_secret=has_secret)
     _LISTING.show(rows, options.output)
     refused = [one for one in rows if one["result"] == "refused"]
     if not rows:
@@ -133,22 +134,33 @@ def _items(cluster: Cluster, namespace: str, kind: str) -> list[Any]:
         return []
 
 
-def _patched(cluster: Cluster, settings: Settings, namespace: Any, in_force: Rules) -> Iterator[Any]:
-    """The Pods that run without an identity, as they would be with it."""
+def _changes(
+    cluster: Cluster, settings: Settings, namespace: Any, in_force: Rules, limits: Sequence[Any]
+) -> Iterator[Change]:
+    """The Pods that run without an identity, and what becomes of each."""
     name = namespace["metadata"]["name"]
     for pod in pods(cluster, name):
         template = Template.of(pod, name)
         if template is None or is_injected(pod):
             continue
         if in_force.why_not_called(_labelled(namespace), template.pod) is None:
-            yield judge(template.pod, settings, in_force.volumes, namespace).patched
+            judgement = judge(template.pod, settings, in_force.volumes, namespace)
+            yield Change(template.pod, defaulted(judgement.patched, limits), judgement.by_volume)
+
+
+def _has_secret(cluster: Cluster, namespace: str) -> bool:
+    """Whether the namespace has our Secret; who may not see that is told as if it had none."""
+    try:
+        return cluster.find(f"/api/v1/namespaces/{namespace}/secrets/{BOOTSTRAP_SECRET}") is not None
+    except ForbiddenError:
+        return False
 
 
 def foreseen(
-    template: Template, settings: Settings, namespace: Any, in_force: Rules, limits: Iterable[Any] = ()
+    template: Template, settings: Settings, namespace: Any, in_force: Rules, limits: Sequence[Any] = ()
 ) -> dict[str, Any]:
     """What happens to a workload's Pods once its namespace, which has such LimitRanges, is labelled."""
-    judgement = judge(template.pod, settings, in_force.volumes, namespace)
+    judgement = judge(defaulted(template.pod, limits), settings, in_force.volumes, namespace)
     row = {
         "workload": f"{template.kind.lower()}/{template.name}",
         "result": judgement.outcome,
@@ -165,8 +177,11 @@ def foreseen(
     if judgement.allowed and why:
         todo = f"the namespace enforces Pod Security {level}: {'; '.join(why)}"
         return {**row, "result": "refused", "reason": "PodSecurity", "whatToDo": todo}
-    if judgement.allowed and (beyond := beyond_limit_ranges(judgement.patched, limits)):
-        todo = f"change the LimitRange, or the pod agent's resources by annotation: {'; '.join(beyond)}"
+    beyond = beyond_limit_ranges(defaulted(judgement.patched, limits), limits)
+    if judgement.allowed and beyond:
+        todo = (
+            f"change the LimitRange, or these resources (the pod agent's by annotation): {'; '.join(beyond)}"
+        )
         return {**row, "result": "refused", "reason": "LimitRange", "whatToDo": todo}
     return row
 
