@@ -50,7 +50,14 @@ PYTHON_IMAGES = (
     Image(
         "docker.io/vanadium/pod-agent:0.2.0",
         "deploy/images/pod-agent.Containerfile",
-        (*_DEPENDENCIES, "blessings", "service", "pod_agent"),
+        (
+            *_DEPENDENCIES,
+            "deploy/images/start.py",
+            "deploy/images/start_data.py",
+            "blessings",
+            "service",
+            "pod_agent",
+        ),
     ),
     Image(
         "docker.io/vanadium/cluster-agent:0.2.0",

@@ -34,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def files(built_images: dict[str, Path], name: str) -> dict[str, bytes]:
     """What the layer of libraries has of records."""
-    (_, content), _ = layers(built_images[name])
+    (_, content), *_ = layers(built_images[name])
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         members = [one for one in tar if one.name.startswith(("usr/share/sbom/", "var/lib/dpkg/status.d/"))]
         opened = {one.name: tar.extractfile(one) for one in members}

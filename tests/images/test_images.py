@@ -258,6 +258,39 @@ def test_a_pod_agent_without_a_credential_says_so_and_waits(pod_agent: Container
         process.communicate(timeout=60)
 
 
+# Imports as the start does, and prints what Python compiled (but no names in types) and which directories it
+# read; then an error's traceback.
+_START = """
+import runpy, sys, traceback
+start = runpy.run_path("/opt/vanadium/start.pyc", run_name="start")
+known = start["marshal"].loads(open("/opt/vanadium/start.data", "rb").read())
+sys.path.append(known["packages"])
+sys.meta_path.insert(0, start["KnownModules"](known["modules"]))
+events = []
+sys.addaudithook(lambda event, about: events.append((event, *about)))
+start["imported"](known["imports"], known["sources"], known["patterns"])
+names = [about[0] for event, *about in events if event == "import"]
+compiled = [about[0] for event, *about in events if event == "compile" and not about[0].isalnum()]
+read = [about[0] for event, *about in events if event in ("os.listdir", "os.scandir")]
+print(len(names), compiled, read)
+import dataclasses, re
+assert re.fullmatch("afterwards [0-9]+", "afterwards 1")
+assert dataclasses.make_dataclass("Afterwards", ["field"])(1).field == 1
+try:
+    sys.modules["pod_agent.renewal"].renewal_time(None, None, None)
+except TypeError:
+    print(traceback.format_exc())
+"""
+
+
+def test_the_start_looks_for_no_module_and_compiles_nothing(pod_agent: Container) -> None:
+    code, output = pod_agent.run(entrypoint=["/opt/vanadium/bin/python", "-I", "-S", "-OO", "-c", _START])
+    assert code == 0, output
+    found, *shown = output.splitlines()
+    assert re.fullmatch(r"[23]\d\d \[\] \[\]", found), output
+    assert "half = (not_after - received) / 2" in map(str.strip, shown), "our sources, in tracebacks"
+
+
 def test_a_kubelet_finds_the_probe_in_the_path_and_it_runs_by_itself(pod_agent: Container) -> None:
     code, output = pod_agent.run(entrypoint=["pod-agent-probe"])
     assert (code, output.strip()) == (1, "the pod agent does not answer: No such file or directory")
@@ -338,8 +371,8 @@ def test_a_change_of_our_sources_leaves_the_layer_of_libraries_as_it_was(
         base_image.ensure(store, cache, print, os.environ)
         store.build("localhost/changed:1", checkout / image.container_file, checkout)
         store.save("localhost/changed:1", tmp_path / "changed.tar")
-    libraries, program = layers(built_images["pod-agent"])
-    libraries_after, program_after = layers(tmp_path / "changed.tar")
+    libraries, *program = layers(built_images["pod-agent"])
+    libraries_after, *program_after = layers(tmp_path / "changed.tar")
     assert libraries_after == libraries
     assert program_after != program
 
