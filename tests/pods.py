@@ -50,6 +50,60 @@ def pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": full}
 
 
+def usual_pod() -> JSONObject:
+    """A Pod of a Deployment, with the defaults of the API server and the service account's token."""
+    variables = [{"name": f"SETTING_{index}", "value": f"value number {index}"} for index in range(8)]
+    node = {"name": "NODE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}
+    token = "kube-api-access-x7k2p"
+    mounts = [
+        {"name": "config", "mountPath": "/etc/app"},
+        {"name": token, "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
+    ]
+    probe = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+    containers = [
+        restricted_container(
+            name,
+            ports=[{"name": name, "containerPort": port, "protocol": "TCP"}],
+            env=[*variables, node],
+            resources={
+                "limits": {"cpu": "500m", "memory": "256Mi"},
+                "requests": {"cpu": "100m", "memory": "128Mi"},
+            },
+            volumeMounts=mounts,
+            livenessProbe={"httpGet": {"path": "/healthz", "port": name, "scheme": "HTTP"}, **probe},
+            readinessProbe={"httpGet": {"path": "/readyz", "port": name, "scheme": "HTTP"}, **probe},
+            terminationMessagePath="/dev/termination-log",
+            terminationMessagePolicy="File",
+            imagePullPolicy="IfNotPresent",
+        )
+        for name, port in (("web", 8080), ("proxy", 9090))
+    ]
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+    made = pod(
+        *containers,
+        generate_name="web-7d9f8c6b5-",
+        labels={"app": "web", "pod-template-hash": "7d9f8c6b5"},
+        annotations={"prometheus.io/scrape": "true"},
+        volumes=[
+            {"name": "config", "configMap": {"name": "web-config", "defaultMode": 420}},
+            {"name": token, "projected": {"sources": sources, "defaultMode": 420}},
+        ],
+        restartPolicy="Always",
+        terminationGracePeriodSeconds=30,
+        dnsPolicy="ClusterFirst",
+        serviceAccountName="web",
+        securityContext={},
+        schedulerName="default-scheduler",
+        enableServiceLinks=True,
+    )
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d9f8c6b5", "uid": "705ab4f5-6393"}
+    made["metadata"]["ownerReferences"] = [{**owner, "controller": True, "blockOwnerDeletion": True}]
+    return made
+
+
 def review(
     subject: JSONObject | None,
     *,

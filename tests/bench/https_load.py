@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from tests.checkout import CHECKOUT
 from tests.cluster_agents import free_port
 from tests.waiting import wait_for
 
-CORE = "0"
+# Where all of a benchmark runs on one core, rates compare what each request costs.
+ON_ONE_CORE = ("taskset", "-c", "0")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FINISHED = re.compile(r"finished in .*?, ([\d.]+) req/s")
 
@@ -52,19 +53,15 @@ def is_available() -> bool:
     return all(map(shutil.which, ("nginx", "h2load", "taskset")))
 
 
-def on_one_core(*command: str) -> list[str]:
-    """`command` on the core that all of the benchmark shares: then rates compare what each request costs."""
-    return ["taskset", "-c", CORE, *command]
-
-
 def load(server: Server, body: Path, connections: int, seconds: int) -> Load:
     """Reviews over kept-alive connections, one at a time on each."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        command = on_one_core("h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"-d{body}")
+        command = ["h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"-d{body}"]
         before = server.processor_seconds()
         done = subprocess.run(
             [
+                *ON_ONE_CORE,
                 *command,
                 *("-H", "content-type: application/json", f"--log-file={log}"),
                 f"https://127.0.0.1:{server.port}/mutate?timeout=5s",
@@ -83,6 +80,11 @@ def load(server: Server, body: Path, connections: int, seconds: int) -> Load:
     return Load(float(found[1]), times[count // 2], times[count * 99 // 100], spent / count * 1e6)
 
 
+def is_machine_code(pid: int) -> bool:
+    """Whether this webhook is. Another version of Python than it was compiled for loads the sources."""
+    return "webhook__mypyc" in Path(f"/proc/{pid}/maps").read_text()
+
+
 @contextmanager
 def webhook(directory: Path, chain: Path, key: Path, python: str, compiled: Path) -> Iterator[Server]:
     """The program, as the image runs it, with its log in a file. `compiled` has its package."""
@@ -94,11 +96,10 @@ def webhook(directory: Path, chain: Path, key: Path, python: str, compiled: Path
     ]
     with log.open("wb") as written:
         others = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        process = subprocess.Popen(on_one_core(*command), stderr=written, cwd=compiled, env=others)
+        process = subprocess.Popen([*ON_ONE_CORE, *command], stderr=written, cwd=compiled, env=others)
     try:
         wait_for("the webhook", lambda: b"running on" in log.read_bytes(), story=log.read_text)
-        # Another version of Python would have loaded the sources.
-        assert "webhook__mypyc" in Path(f"/proc/{process.pid}/maps").read_text(), "not in machine code"
+        assert is_machine_code(process.pid)
         yield Server("webhook", port, process.pid)
     finally:
         process.terminate()
@@ -106,8 +107,10 @@ def webhook(directory: Path, chain: Path, key: Path, python: str, compiled: Path
 
 
 @contextmanager
-def nginx(directory: Path, chain: Path, key: Path, answer: bytes) -> Iterator[Server]:
-    """nginx with one worker, which answers every request with the file `answer`."""
+def nginx(
+    directory: Path, chain: Path, key: Path, answer: bytes, prefix: Sequence[str] = ON_ONE_CORE
+) -> Iterator[Server]:
+    """nginx with one worker, which answers every request with the file `answer`. `prefix` runs it."""
     port = free_port()
     static = directory / "static"
     static.mkdir()
@@ -129,7 +132,7 @@ def nginx(directory: Path, chain: Path, key: Path, answer: bytes) -> Iterator[Se
         }}
         """
     )
-    process = subprocess.Popen(on_one_core("nginx", "-c", str(configuration)), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*prefix, "nginx", "-c", str(configuration)], stderr=subprocess.DEVNULL)
     try:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         worker = int(wait_for("nginx's worker", lambda: children.read_text().split())[0])

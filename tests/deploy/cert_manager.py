@@ -31,11 +31,11 @@ from tests.deploy.custom_resources import CERT_MANAGER
 from tests.endtoend.installation import (
     SYSTEM,
     lead_to_loopback,
-    program,
     serving_files,
     token_file,
     token_of,
 )
+from tests.endtoend.program import program
 from tests.kubectl import Kubectl
 from tests.pods import pod
 from tests.waiting import wait_for

@@ -23,7 +23,8 @@ from tests.checkout import CHECKOUT
 from tests.cluster_agents import SERVER_NAME, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.csrs import csr_of
-from tests.endtoend.installation import SYSTEM, program, serving_files, token_file, token_of
+from tests.endtoend.installation import SYSTEM, serving_files, token_file, token_of
+from tests.endtoend.program import program
 from tests.waiting import wait_for
 from webhook.layout import ROOTS_KEY
 

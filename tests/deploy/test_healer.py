@@ -18,7 +18,8 @@ import pytest
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import free_port
 from tests.controlplane.control_plane import ControlPlane
-from tests.endtoend.installation import SYSTEM, lead_to_loopback, program, token_of
+from tests.endtoend.installation import SYSTEM, lead_to_loopback, token_of
+from tests.endtoend.program import program
 from tests.kubectl import is_ready
 from tests.pods import container, pod
 from tests.waiting import wait_for

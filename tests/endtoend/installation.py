@@ -10,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
@@ -34,6 +31,7 @@ from pod_agent.credential import Credential, parse_credential
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
+from tests.endtoend.program import Runtime, program
 from tests.waiting import wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.api_client import TypedApiClient
@@ -115,6 +113,7 @@ class Installation:
     cluster_agent_url: str
     cluster_agent_health_url: str
     logs: Path
+    webhook_pid: int
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         return self.control_plane.kubectl(*arguments, stdin=stdin, check=check).stdout
@@ -168,8 +167,10 @@ def flags(installed: Installation) -> list[object]:
 
 
 @contextmanager
-def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installation]:
-    """Installs by the manifests in deploy/, and runs what they would run."""
+def installation(
+    control_plane: ControlPlane, logs: Path, webhook: Runtime | None = None
+) -> Iterator[Installation]:
+    """Installs by the manifests in deploy/, and runs what they would run: the webhook by `webhook`."""
     control_plane.kubectl("apply", "-k", "deploy")
     # Their Pods cannot run here; the same programs do, below.
     control_plane.kubectl("scale", "deployment", "--all", "--replicas=0", "-n", SYSTEM)
@@ -182,12 +183,13 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
             program(
                 "webhook",
                 logs,
+                webhook,
                 kubeconfig=control_plane.kubeconfig_for(token_of(control_plane, "webhook"), "webhook"),
                 host="127.0.0.1",
                 port=webhook_port,
                 pod_agent_image="vanadium/pod-agent",
                 cluster_agent_url=agent_url,
-            ),
+            ) as serving,
             program(
                 "cluster_agent",
                 logs,
@@ -209,7 +211,7 @@ def installation(control_plane: ControlPlane, logs: Path) -> Iterator[Installati
             runner.running(),
         ):
             installed = Installation(
-                control_plane, runner, agent_url, f"http://127.0.0.1:{health_port}", logs
+                control_plane, runner, agent_url, f"http://127.0.0.1:{health_port}", logs, serving.pid
             )
             _wait_until_served(installed, webhook_port)
             yield installed
@@ -271,23 +273,6 @@ def serving_files(control_plane: ControlPlane, directory: Path) -> Path:
     for name, value in data.items():
         (directory / name).write_bytes(base64.b64decode(value))
     return directory
-
-
-@contextmanager
-def program(module: str, logs: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """One of ours with these flags, underscores for dashes, until the end of the block."""
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    with (logs / f"{module}.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", module, *flags], stderr=log, cwd=CHECKOUT)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait_until_served(installed: Installation, webhook_port: int) -> None:

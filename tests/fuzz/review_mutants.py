@@ -13,8 +13,7 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.bench.admission import usual_pod
-from tests.pods import container, pod, review
+from tests.pods import container, pod, review, usual_pod
 from tests.webhook.applying import CONFIGURATION, apply, injected
 from webhook import layout
 from webhook.annotations import (
