@@ -33,7 +33,7 @@ class KnownModules:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         path, directory, bytecode, _ = self._modules[name]
         spec = ModuleSpec(name, self if bytecode else ExtensionFileLoader(name, path), origin=path)
-        spec.has_location = True
+        spec.has_location, spec.cached = True, bytecode or None
         if directory:
             spec.submodule_search_locations = [directory]
         return spec
@@ -79,12 +79,24 @@ def imported(names: tuple[str, ...], sources: dict, patterns: dict) -> None:
     _compiler.compile = pattern
     collections.eval = lambda text, names: eval(sources.get(text, text), names)  # noqa: S307
     import dataclasses
+    import inspect
 
+    # A data class without a docstring, which -OO removes, gets one with its signature: a tenth of the start.
+    dataclasses.inspect = Undocumented
     dataclasses.exec = lambda text, names, made: exec(sources.get(text, text), names, made)  # noqa: S102
     for name in names:
         __import__(name)
     del collections.eval, dataclasses.exec
+    dataclasses.inspect = inspect
     _compiler.compile = compile_pattern
+
+
+class Undocumented:
+    """What `dataclasses` takes of `inspect`."""
+
+    @staticmethod
+    def signature(_: type) -> str:
+        return ""
 
 
 def _content(path: str, length: int) -> bytes:
