@@ -106,10 +106,8 @@ async def show_renewal(replica: Started) -> None:
     agent = agent_of(replica)
     before = await asyncio.to_thread(agent.chain)
     say(f"version {before.version}, until {before.not_after:%H:%M:%S}, key {before.public_key[:23]}…")
-    after = await asyncio.wait_for(
-        asyncio.to_thread(lambda: next(agent.watch(after=before.version))),
-        timeout=TTL_SECONDS + READY_SECONDS,
-    )
+    async with asyncio.timeout(TTL_SECONDS + READY_SECONDS):
+        after = await asyncio.to_thread(lambda: next(agent.watch(after=before.version)))
     say(f"version {after.version}, until {after.not_after:%H:%M:%S}, key {after.public_key[:23]}…")
     if after.public_key == before.public_key or after.blessing.presented != before.blessing.presented:
         raise DemoError("a renewal keeps the name and changes the key; this one did not")

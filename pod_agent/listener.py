@@ -84,7 +84,8 @@ class BoundedListener:
         if self._open:
             self._emptied.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._emptied.wait()
         for connection in list(self._open):
             connection.abort()
 

@@ -16,7 +16,7 @@ async def answering(handler: Handler, tls: ssl.SSLContext | None = None) -> Asyn
     """The address of a server that answers every request by `handler`."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()

@@ -81,7 +81,8 @@ class Tracing:
         # Not in the event loop's executor, because the loop would wait for it at its end.
         threading.Thread(target=flush, daemon=True, name="traces-flush").start()
         try:
-            await asyncio.wait_for(flushed.wait(), FLUSH_SECONDS)
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await flushed.wait()
         except TimeoutError:
             self._sdk_log.silent = True
             _log.warning("traces not sent", spans=self._spans.waiting, seconds=FLUSH_SECONDS)

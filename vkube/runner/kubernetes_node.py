@@ -29,6 +29,8 @@ from vkube.runner.pod import RunningPod
 _HEARTBEAT_SECONDS = 10.0
 _LEASE_SECONDS = 40
 _RETRY_SECONDS = 1.0
+# For Pods that are ending when the node ends: each has the grace that it was given.
+_LAST_SECONDS = 30.0
 _LEASE_NAMESPACE = "kube-node-lease"
 _FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
 
@@ -72,6 +74,8 @@ class KubernetesNode:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._node.stop(grace_seconds=5)
+            if self._ending:
+                await asyncio.wait(self._ending.values(), timeout=_LAST_SECONDS)
             for task in [*self._writers.values(), *self._ending.values()]:
                 task.cancel()
             await asyncio.gather(*self._writers.values(), *self._ending.values(), return_exceptions=True)
@@ -172,12 +176,13 @@ class KubernetesNode:
     async def _seen(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
         if pod["metadata"].get("deletionTimestamp"):
-            if uid not in self.pods and uid not in self._ending:
-                await asyncio.to_thread(self._delete, pod)
-            self._end(uid, delete=True)
+            if uid in self.pods:
+                self._end(uid, delete=True)
+            elif uid not in self._ending:
+                self._ending[uid] = asyncio.create_task(self._forget(uid, pod))
             return
         if (
-            uid in self.pods
+            uid in self._writers
             or uid in self._ending
             or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
         ):
@@ -188,7 +193,7 @@ class KubernetesNode:
         except RunnerError as error:
             _log.warning("pod not run", pod=pod["metadata"]["name"], error=str(error))
             failed = {"phase": "Failed", "reason": "UnsupportedPod", "message": str(error)}
-            await asyncio.to_thread(self._write_status, pod, failed)
+            self._writers[uid] = asyncio.create_task(self._write(pod, lambda: failed))
             return
         _log.info("pod started", pod=running.name, namespace=running.namespace, ip=running.ip)
         self.pods[uid] = running
@@ -202,22 +207,49 @@ class KubernetesNode:
 
     async def _terminate(self, uid: str, running: RunningPod, delete: bool) -> None:
         grace = running.pod["spec"].get("terminationGracePeriodSeconds", 30)
-        await self._node.stop_pod(running, grace)
+        try:
+            await self._node.stop_pod(running, grace)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not leave the Pod for ever
+            _log.error("pod not ended as it should", pod=running.name, error=brief(error), exc_info=error)
         if writer := self._writers.pop(uid, None):
             writer.cancel()
         if delete:
             await asyncio.to_thread(self._write_status, running.pod, running.status)
-            await asyncio.to_thread(self._delete, running.pod)
+            await self._delete(running.pod)
         _log.info("pod ended", pod=running.name, namespace=running.namespace)
         del self._ending[uid], self._dirty[uid]
+
+    async def _forget(self, uid: str, pod: Mapping[str, Any]) -> None:
+        """Deletes a Pod that does not run here."""
+        await self._delete(pod)
+        if writer := self._writers.pop(uid, None):
+            writer.cancel()
+        self._dirty.pop(uid, None)
+        del self._ending[uid]
+
+    async def _delete(self, pod: Mapping[str, Any]) -> None:
+        """Returns once the API server no longer has the Pod: nobody else deletes it."""
+        while True:
+            try:
+                await asyncio.to_thread(self._ask_to_delete, pod)
+            except _FAILURES as error:
+                _log.warning("pod not deleted", pod=pod["metadata"]["name"], error=brief(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     async def _keep_status(self, running: RunningPod, dirty: asyncio.Event) -> None:
         while True:
             await dirty.wait()
             dirty.clear()
-            if not await asyncio.to_thread(self._write_status, running.pod, running.status):
-                await asyncio.sleep(_RETRY_SECONDS)
-                dirty.set()
+            await self._write(running.pod, lambda: running.status)
+
+    async def _write(self, pod: Mapping[str, Any], status: Callable[[], Mapping[str, Any]]) -> None:
+        """Returns once the API server has the status, which is asked for anew before each attempt."""
+        while True:
+            if await asyncio.to_thread(self._write_status, pod, status()):
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def _write_status(self, pod: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
         """Returns whether there is nothing more to write."""
@@ -235,7 +267,7 @@ class KubernetesNode:
             return False
         return True
 
-    def _delete(self, pod: Mapping[str, Any]) -> None:
+    def _ask_to_delete(self, pod: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]
         options = client.V1DeleteOptions(
             grace_period_seconds=0, preconditions=client.V1Preconditions(uid=metadata["uid"])

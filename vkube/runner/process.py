@@ -99,7 +99,8 @@ class Process:
         self.signal(signal.SIGKILL)  # children that it left behind
         await asyncio.to_thread(_kill_marked, self._mark)
         with suppress(TimeoutError):  # a descendant that cleared its environment may hold the pipe for ever
-            await asyncio.wait_for(self._reading, _LAST_OUTPUT_SECONDS)
+            async with asyncio.timeout(_LAST_OUTPUT_SECONDS):
+                await self._reading
         self._output.close()
         return code if code >= 0 else 128 - code
 
