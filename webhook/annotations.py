@@ -12,6 +12,7 @@ from webhook.errors import RefusalError
 from webhook.layout import DELIVERY_ANNOTATION, INJECT_LABEL, PREFIX
 from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
+from webhook.spelling import hint
 
 IMAGE = f"{PREFIX}image"
 # On a namespace only: a Pod has a field of its own for them.
@@ -48,11 +49,15 @@ LOWEST_PORT, HIGHEST_PORT = 1024, 65_535
 
 # API servers pass on 4096 characters of warnings, and a Pod may have any number of such annotations.
 _MOST_UNKNOWN = 16
+# So many mistyped names are compared with the right ones.
+_MOST_HINTS = 3
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _WHOLE = re.compile(r"[0-9]{1,9}")
+_GROUP = re.compile(r"[0-9]{1,10}")
+_LARGEST_GROUP = 2**31 - 1  # as the API server has it for fsGroup
 # Refuses what Kubernetes itself would refuse or a registry could never contain; the rest is left to the
 # registry.
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/:@\[\]]{0,511}")
@@ -189,8 +194,8 @@ def _files(annotations: Mapping[str, str]) -> FilesWish | None:
     if names is None:
         return None
     mode, group = _one_of(annotations, FILES_MODE, FILE_MODES), annotations.get(FILES_GROUP)
-    if group is not None and not _WHOLE.fullmatch(group):
-        raise _refuse(FILES_GROUP, group, "expected the number of a group")
+    if group is not None and (not _GROUP.fullmatch(group) or int(group) > _LARGEST_GROUP):
+        raise _refuse(FILES_GROUP, group, f"expected the number of a group, up to {_LARGEST_GROUP}")
     return FilesWish(names, mode, None if group is None else int(group))
 
 
@@ -217,13 +222,28 @@ def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources
 
 def _unknown(annotations: Mapping[str, str]) -> list[str]:
     unknown = heapq.nsmallest(_MOST_UNKNOWN, [name for name in annotations if name not in KNOWN])
-    return [_without_effect(name) for name in unknown]
+    return [
+        _without_effect(name, hint(name, KNOWN) if position < _MOST_HINTS else "")
+        for position, name in enumerate(unknown)
+    ]
 
 
-def _without_effect(name: str) -> str:
+def labels_without_effect(labels: Mapping[str, str]) -> list[str]:
+    """What a Pod's author is told of labels with our prefix: only one counts."""
+    unknown = [name for name in labels if name.startswith(PREFIX) and name != INJECT_LABEL]
+    return [
+        f"{name} was written as a label and has no effect: make it an annotation"
+        if name in KNOWN
+        else f"label {name[:80]} has no effect on a Pod"
+        + (hint(name, (INJECT_LABEL,)) if position < _MOST_HINTS else "")
+        for position, name in enumerate(heapq.nsmallest(_MOST_UNKNOWN, unknown))
+    ]
+
+
+def _without_effect(name: str, meant: str) -> str:
     if name == INJECT_LABEL:
         return f"{name} was written as an annotation and has no effect: make it a label"
     if name == PULL_SECRETS:
         field = "which has the field imagePullSecrets"
         return f"annotation {name} has no effect on a Pod, {field}: it is for namespaces only"
-    return f"annotation {name[:80]} is not one that the injection knows"
+    return f"annotation {name[:80]} is not one that the injection knows{meant}"

@@ -20,7 +20,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from webhook import clashes, meshes, mounts, sidecar, volume_injection
-from webhook.annotations import CONTAINERS, FILES, FILES_GROUP, FILES_MODE, FilesWish, Wishes, read_wishes
+from webhook.annotations import (
+    CONTAINERS,
+    FILES,
+    FILES_GROUP,
+    FILES_MODE,
+    FilesWish,
+    Wishes,
+    labels_without_effect,
+    read_wishes,
+)
 from webhook.delivery import decide
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
@@ -221,7 +230,7 @@ def _classic_warnings(pod: Pod, others: list[Container], why: str) -> tuple[str,
 
 
 def _warnings(pod: Pod, others: list[Container], wishes: Wishes) -> tuple[str, ...]:
-    warnings = list(wishes.warnings)
+    warnings = [*wishes.warnings, *labels_without_effect(pod.labels)]
     with_files = None if wishes.files is None else wishes.files.containers
     for annotation, chosen in ((CONTAINERS, wishes.containers), (FILES, with_files)):
         unknown = (chosen or frozenset()) - {container.name for container in others}

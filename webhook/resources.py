@@ -75,7 +75,7 @@ class Resources:
             elif limit not in stated:
                 changed = replace(changed, **{limit: asked})
             else:
-                raise ResourceError(request, f"is more than the {kind} limit of {most}")
+                raise ResourceError(request, f"is more than the {kind.replace('_', '-')} limit of {most}")
         return changed
 
     def as_json(self) -> JSONObject:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from webhook import clashes, mounts, volume
-from webhook.annotations import CONTAINERS, OF_POD_AGENT, read_wishes
+from webhook.annotations import CONTAINERS, OF_POD_AGENT, labels_without_effect, read_wishes
 from webhook.delivery import Decision
 from webhook.layout import CONTAINER, FILE_VARIABLES
 from webhook.patch import Operations, append, joined, prepended
@@ -38,7 +38,7 @@ def additions(pod: Pod, decision: Decision, resources: Resources) -> Additions:
     chosen = names if wishes.containers is None else wishes.containers
     mounts.refuse_other_mounts_of_files(pod.containers, chosen, mounts.IDENTITY)
     given = joined([_give(one, pod) for one in pod.containers if one.name in chosen])
-    warnings = [*wishes.warnings, *_without_effect(pod)]
+    warnings = [*wishes.warnings, *labels_without_effect(pod.labels), *_without_effect(pod)]
     if decision.warning:
         warnings.append(decision.warning)
     if unknown := chosen - names:

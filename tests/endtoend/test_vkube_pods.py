@@ -85,7 +85,7 @@ def test_preflight_foresees_and_changes_nothing(installed: Installation, namespa
     assert ended.stderr == "2 injected, 1 skipped, 1 refused; nothing was changed\n"
     shown = called("preflight", namespace, *flags(installed))
     assert shown.stdout.splitlines()[0].split() == ["WORKLOAD", "RESULT", "REASON", "WHAT", "TO", "DO"]
-    ttyl = "annotation vanadium.io/ttyl is not one that the injection knows"
+    ttyl = "annotation vanadium.io/ttyl is not one that the injection knows; did you mean vanadium.io/ttl?"
     assert shown.stderr == f"{ended.stderr}warning: pod/early: {ttyl}\n"
     after = installed.get("all", "-n", namespace)
     assert [one["metadata"]["resourceVersion"] for one in before["items"]] == [

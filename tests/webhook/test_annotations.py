@@ -152,8 +152,37 @@ def test_a_mistyped_annotation_is_a_warning_and_the_label_as_an_annotation_too()
     wishes = read_wishes({"vanadium.io/loglevel": "debug", "vanadium.io/inject": "disabled"}, Resources())
     assert wishes.warnings == (
         "vanadium.io/inject was written as an annotation and has no effect: make it a label",
-        "annotation vanadium.io/loglevel is not one that the injection knows",
+        "annotation vanadium.io/loglevel is not one that the injection knows; did you mean "
+        "vanadium.io/log-level?",
     )
+    (warning,) = read_wishes({"vanadium.io/weather": "fine"}, Resources()).warnings
+    assert warning == "annotation vanadium.io/weather is not one that the injection knows"
+
+
+def test_names_are_looked_up_for_a_few_mistyped_annotations_only() -> None:
+    """To compare names takes longer than all else of an admission."""
+    mistyped = {f"vanadium.io/log-leve{letter}{'l' * 60}": "" for letter in "abcdefgh"}
+    mistyped |= {f"vanadium.io/log-leve{letter}": "" for letter in "abcdefgh"}
+    warnings = read_wishes(mistyped, Resources()).warnings
+    assert len(warnings) == 16
+    assert sum("did you mean" in warning for warning in warnings) <= 3
+
+
+def test_a_group_may_be_as_large_as_openshift_assigns_them() -> None:
+    stated = {"vanadium.io/files": "web", "vanadium.io/files-group": "1000660000"}
+    files = read_wishes(stated, Resources()).files
+    assert files is not None
+    assert files.group == 1_000_660_000
+    with pytest.raises(
+        RefusalError, match="files-group: '2147483648': expected the number of a group, up to 2147483647"
+    ):
+        read_wishes({**stated, "vanadium.io/files-group": "2147483648"}, Resources())
+
+
+def test_a_contradiction_is_told_in_the_words_of_the_manifest() -> None:
+    stated = {"vanadium.io/ephemeral-storage-request": "1Gi", "vanadium.io/ephemeral-storage-limit": "64Mi"}
+    with pytest.raises(RefusalError, match="is more than the ephemeral-storage limit of 64Mi"):
+        read_wishes(stated, Resources())
 
 
 def test_secrets_to_pull_the_image_with_are_told_to_be_for_namespaces() -> None:

@@ -302,6 +302,21 @@ def test_a_pod_that_could_not_find_the_cluster_agent_is_warned_of(
     assert [one.rpartition(": ")[2] for one in warnings if "cluster agent" in one] == expected
 
 
+def test_a_mistyped_label_is_a_warning_and_an_annotation_as_a_label_too() -> None:
+    labels = {"vanadium.io/injct": "disabled", "vanadium.io/ttl": "1h", "app": "web"}
+    for one in (
+        inject(pod(labels=labels), CONFIGURATION),
+        inject(injected(pod(labels=labels)), CONFIGURATION),
+    ):
+        assert one.warnings == (
+            "label vanadium.io/injct has no effect on a Pod; did you mean vanadium.io/inject?",
+            "vanadium.io/ttl was written as a label and has no effect: make it an annotation",
+        )
+    assert inject(pod(labels={"vanadium.io/inject": "enabled"}), CONFIGURATION).warnings == ()
+    (other,) = inject(pod(labels={"vanadium.io/enforce": "deny"}), CONFIGURATION).warnings
+    assert other == "label vanadium.io/enforce has no effect on a Pod"
+
+
 def test_the_pods_own_resources_grow_by_the_agents_so_that_the_api_server_accepts_the_sum() -> None:
     """https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/"""
     subject = pod(

@@ -57,9 +57,12 @@ class Rules:
         labels = {**(namespace["metadata"].get("labels") or {}), "kubernetes.io/metadata.name": name}
         missing = mismatch(self.entry.get("namespaceSelector"), labels)
         if missing == f"{INJECT_LABEL}={ENABLED}":
+            other = labels.get(INJECT_LABEL)
+            stated = "is not labelled" if other is None else f"has {INJECT_LABEL}={other}, not"
+            again = "" if other is None else " --overwrite"
             return (
-                f"the namespace {name} is not labelled {missing}: kubectl label namespace {name} "
-                f"{missing} (see first what it would do: vkube preflight {name})"
+                f"the namespace {name} {stated} {missing}: kubectl label namespace {name} "
+                f"{missing}{again} (see first what it would do: vkube preflight {name})"
             )
         if missing is not None:
             return f"the webhook's namespaceSelector leaves the namespace {name} out: {missing}"

@@ -88,5 +88,5 @@ def judge(
         reason=admission.reason,
         message=admission.message,
         allowed=bool(response["allowed"]),
-        warnings=(*(response.get("warnings") or ()), *namespace_annotations.without_effect(of_namespace)),
+        warnings=(*(response.get("warnings") or ()), *namespace_annotations.without_effect(namespace)),
     )

@@ -1,4 +1,4 @@
-"""The annotations of a namespace, where no webhook watches it."""
+"""The annotations of a namespace, where no webhook watches it, and what of it has no effect."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from vkube.errors import AdmissionRefused
 from vkube.workloads.credential import ANNOTATION as NAMED_AT
 from webhook.annotations import KNOWN, PULL_SECRETS
 from webhook.errors import RefusalError
-from webhook.layout import PREFIX
+from webhook.layout import INJECT_LABEL, PREFIX
 from webhook.namespace_defaults import INHERITED, defaults, inherited
 from webhook.sidecar import Configuration
+from webhook.spelling import hint
 
 Object = dict[str, Any]
 # The annotations are checked beside the default resources, as local mode's webhook has them.
 _LOCAL: Final = Configuration("", "", "", "")
+# Those of a namespace, with their values where these are words.
+_LABELS: Final[Mapping[str, tuple[str, ...]]] = {
+    INJECT_LABEL: (),
+    f"{PREFIX}enforce": ("warn", "deny"),
+    f"{PREFIX}metrics": ("allowed",),
+}
 
 
 def of(namespace: Mapping[str, Any] | None) -> Mapping[str, str]:
@@ -35,12 +42,39 @@ def stating(pod: Object, of_namespace: Mapping[str, str]) -> Object:
     return {**pod, "metadata": {**metadata, "annotations": {**gets, **own}}} if gets else pod
 
 
-def without_effect(of_namespace: Mapping[str, object]) -> list[str]:
-    """Tells of annotations that no Pod inherits. The webhook, which is asked about Pods, tells of none."""
-    names = (name for name in of_namespace if name.startswith(PREFIX) and name not in INHERITED)
+def without_effect(namespace: Mapping[str, Any] | None) -> list[str]:
+    """Tells of annotations of a namespace that no Pod inherits, and of labels that mean nothing. The webhook,
+    which is asked about Pods, tells of none."""
+    annotations = (name for name in of(namespace) if name.startswith(PREFIX) and name not in INHERITED)
+    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
     return [
-        f"the namespace's annotation {name} has no effect: "
-        + ("state it on the Pod template" if name in KNOWN else "no such annotation is known")
-        for name in sorted(names)
-        if name != NAMED_AT
+        *(
+            f"the namespace's annotation {name} has no effect: {_why(name)}"
+            for name in sorted(annotations)
+            if name != NAMED_AT
+        ),
+        *(
+            f"the namespace's label {name} has no effect: {why}"
+            for name, value in sorted(labels.items())
+            if name.startswith(PREFIX) and (why := _why_no_label(name, value))
+        ),
     ]
+
+
+def _why(name: str) -> str:
+    if name in _LABELS:
+        return "make it a label"
+    if name in KNOWN:
+        return "state it on the Pod template"
+    return f"no such annotation is known{hint(name, INHERITED)}"
+
+
+def _why_no_label(name: str, value: str) -> str:
+    """Empty for one that has an effect; a wrong value of the label that asks for injection is told of where
+    it is missed."""
+    if name in INHERITED:
+        return "make it an annotation"
+    if name not in _LABELS:
+        return f"no such label is known{hint(name, _LABELS)}"
+    values = _LABELS[name]
+    return "" if not values or value in values else f"{value!r}: expected {' or '.join(values)}"

@@ -205,6 +205,7 @@ def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.Api
     """A client, the context's name, and its namespace. Raises ClusterError."""
     import logging
 
+    import yaml
     from kubernetes import client, config
     from kubernetes.config import ConfigException
 
@@ -217,14 +218,17 @@ def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.Api
         if kubeconfig is None and context is None and not _exists(file) and _IN_CLUSTER in os.environ:
             config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
             return client.ApiClient(settings), "in-cluster", _OWN_NAMESPACE.read_text().strip()
+        if not _exists(file):
+            raise FileNotFoundError("there is no such file")
         contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
         config.load_kube_config(  # type: ignore[no-untyped-call]
             file, context=context, client_configuration=settings
         )
-    except (ConfigException, OSError, ValueError) as error:
+    # The library checks neither that a file is YAML nor that it has the form of a kubeconfig.
+    except (ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         wanted = "" if context is None else f", context {context}"
         raise ConfigurationError(
-            f"no way to the API server by {file}{wanted}: {_cause(error)}. Look at --kubeconfig and "
+            f"no way to the API server by {file}{wanted}: {_unusable(error)}. Look at --kubeconfig and "
             "--context (kubectl config get-contexts)"
         ) from error
     (chosen,) = [one for one in contexts if one["name"] == context] if context else [current]
@@ -250,6 +254,13 @@ def _kubeconfig(named: Path | None) -> str:
 
 def _exists(kubeconfig: str) -> bool:
     return any(Path(one).exists() for one in kubeconfig.split(os.pathsep))
+
+
+def _unusable(error: BaseException) -> str:
+    """Why a kubeconfig cannot be used."""
+    if isinstance(error, (TypeError, AttributeError)):
+        return "it has not the form of a kubeconfig"
+    return _cause(error).rstrip(".")
 
 
 def _spelled(value: object) -> str:

@@ -131,7 +131,7 @@ class LocalCluster:
         self._resources.claims |= manifests.claims
         self._namespaces |= manifests.namespaces
         for name, place in manifests.namespaces.items():
-            for text in namespace_annotations.without_effect(namespace_annotations.of(place)):
+            for text in namespace_annotations.without_effect(place):
                 self.settings.on_note(f"Namespace {name}: {text}")
         for service in manifests.services:
             await self._services.add(service)

@@ -78,7 +78,7 @@ def test_a_family_lists_its_commands(first: str) -> None:
         (("unregister", "a", "b", "--frob"), "unrecognized arguments: --frob (see vkube unregister --help)"),
         (("register", "a", "b", "c", "--ttl", "0"), "--ttl: expected a whole number from 1"),
         (("applications", "--config", "/nowhere/vkube.cfg"), "/nowhere/vkube.cfg: No such file or directory"),
-        (("applications", "--kubeconfig", "/nowhere"), "no way to the API server by /nowhere"),
+        (("applications", "--kubeconfig", "/nowhere"), "by /nowhere: there is no such file. Look at"),
     ],
 )
 def test_a_wrong_command_line_is_2_with_one_line_on_standard_error(
@@ -89,6 +89,19 @@ def test_a_wrong_command_line_is_2_with_one_line_on_standard_error(
     assert ended.code == 2
     assert said in ended.stderr
     assert ended.stderr.count("\n") == (1 if arguments else 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["hello", "- 1", "a: [", "\0", "apiVersion: v1", "contexts: 3", "contexts: [3]\ncurrent-context: x"],
+)
+def test_a_kubeconfig_that_is_none_is_2_with_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(content)
+    for command in (("applications",), ("preflight", "shop"), ("explain", "web")):
+        ended = called(*command, "--kubeconfig", tmp_path / "config")
+        assert ended.code == 2
+        assert ended.stderr.startswith(f"vkube: no way to the API server by {tmp_path}/config: ")
+        assert ended.stderr.count("\n") == 1
 
 
 def test_options_of_the_cluster_may_stand_before_the_command() -> None:
