@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 import uvloop
@@ -345,6 +345,17 @@ async def test_an_unforeseen_error_costs_one_answer() -> None:
         assert (await served.answer())[0] == 500
         served.send(post(REVIEW))
         assert (await served.answer())[0] == 200
+
+
+async def test_an_unforeseen_error_while_a_request_is_read_costs_its_connection() -> None:
+    async with connected() as served:
+        request = post(REVIEW)
+        served.send(request[:300])
+        await until("the first part", lambda: served.shares.bytes)
+        with patch.object(served.shares, "hold", Mock(side_effect=ArithmeticError)), capture_logs() as lines:
+            served.send(request[300:])
+            assert await served.is_ended()
+    assert [line["event"] for line in lines] == ["request not read"]
 
 
 def test_attack_unforeseen_errors_without_end_fill_no_disk() -> None:
