@@ -9,7 +9,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -80,22 +80,16 @@ def _tell_who(server: TlsServer, verdict: Verdict) -> None:
 def _interface(server: TlsServer, secure: ssl.SSLSocket) -> dict[str, Any]:
     connection = HTTPConnection(server.address)
     connection.sock = secure
+    is_over = threading.Event()
     try:
-        with _ended_after(server.seconds, secure):
+        with _ended_after(server.seconds, secure, is_over):
             connection.request("GET", PATH, headers={"Accept": "application/json", "Connection": "close"})
             response = connection.getresponse()
             content = response.read(_LONGEST_BYTES + 1)
-    except (ssl.SSLError, ConnectionError) as error:
-        # In TLS 1.3 a client learns only after its handshake that the server wants another certificate.
-        raise VkubeError(_refused(server, error)) from error
-    except HTTPException as error:
-        raise VkubeError(
-            f"{server.address} shows no interface: it does not answer GET {PATH} ({type(error).__name__})"
-        ) from error
-    except OSError as error:
-        raise UnreachableError(
-            f"{server.address} did not answer GET {PATH} within {server.seconds} s"
-        ) from error
+        if is_over.is_set():  # what came before may look whole
+            raise TimeoutError
+    except (OSError, HTTPException) as error:
+        raise _complaint(server, error, is_over=is_over.is_set()) from error
     if response.status != _OK:
         raise VkubeError(
             f"{server.address} shows no interface: its answer to GET {PATH} is {response.status}"
@@ -112,15 +106,35 @@ def _interface(server: TlsServer, secure: ssl.SSLSocket) -> dict[str, Any]:
 
 
 @contextmanager
-def _ended_after(seconds: float, secure: ssl.SSLSocket) -> Iterator[None]:
-    """Ends the connection then, however slowly the server sends."""
-    timer = threading.Timer(seconds, socket.socket.shutdown, (secure, socket.SHUT_RDWR))
+def _ended_after(seconds: float, secure: ssl.SSLSocket, is_over: threading.Event) -> Iterator[None]:
+    """Sets `is_over` and ends the connection then, however slowly the server sends."""
+
+    def end() -> None:
+        is_over.set()
+        with suppress(OSError):  # the server has ended it already
+            socket.socket.shutdown(secure, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _complaint(server: TlsServer, error: OSError | HTTPException, *, is_over: bool) -> VkubeError:
+    """Why there is no answer. `is_over`: this program has ended the connection, whatever the error says."""
+    if is_over:
+        return UnreachableError(f"{server.address} did not answer GET {PATH} within {server.seconds} s")
+    if isinstance(error, (ssl.SSLError, ConnectionError)):
+        # In TLS 1.3 a client learns only after its handshake that the server wants another certificate.
+        return VkubeError(_refused(server, error))
+    if isinstance(error, HTTPException):
+        return VkubeError(
+            f"{server.address} shows no interface: it does not answer GET {PATH} ({type(error).__name__})"
+        )
+    return UnreachableError(f"{server.address} did not answer GET {PATH}: {error}")
 
 
 def _refused(server: TlsServer, error: OSError) -> str:
