@@ -44,6 +44,7 @@ _FIRST = (
     "tests/cluster_agent/server/",
     "tests/cluster_agent/roots/",
     "tests/pod_agent/",
+    "tests/webhook/test_machine_code.py",
 )
 
 
