@@ -1,9 +1,10 @@
 """The overlay for cert-manager, with cert-manager's own controllers: `python -m tests.deploy.cert_manager`.
 
-A real API server, cert-manager's certificate, issuer and request controllers and its cainjector (go_module),
-and the webhook and the cluster agent with the files of the Secrets that these make. The API server reaches
-the webhook by the caBundle of the cainjector; the cluster agent signs with the certificate of the overlay's
-Issuer, and follows its renewal. Building cert-manager's code takes some minutes, once.
+A real API server, cert-manager's certificate, issuer and request controllers and its cainjector (go_module)
+with the rights of cert-manager's own Helm chart, and the webhook and the cluster agent with the files of the
+Secrets that these make. The API server reaches the webhook by the caBundle of the cainjector; the cluster
+agent signs with the certificate of the overlay's Issuer, and follows its renewal. Building cert-manager's
+code takes some minutes, once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,20 @@ _SOURCE = Source(
     Path(__file__).parent / "go_module", {"cert-manager": "./cert-manager"}, "some minutes, once"
 )
 _DEFINITIONS = replace(CERT_MANAGER, files=("deploy/crds",))
+_CHART = "deploy/charts/cert-manager"
+_RIGHTS = replace(
+    CERT_MANAGER,
+    files=(
+        f"{_CHART}/values.yaml",
+        f"{_CHART}/templates/rbac.yaml",
+        f"{_CHART}/templates/cainjector-rbac.yaml",
+    ),
+)
+_ACCOUNT = "cert-manager"
+_NAME = re.compile(r'\{\{ (?:template|include) "([a-z-]+)\.(?:full)?name" \. \}\}')
+_ITS_ACCOUNT = re.compile(r'\{\{ (?:template|include) "[a-z-]+\.(?:serviceAccountName|namespace)" \. \}\}')
+_COMMENT = re.compile(r"\{\{-?\s*/\*.*?\*/\s*-?\}\}", re.DOTALL)
+_SIGNER = re.compile(r"( *- )\{\{ \. \| quote \}\}")
 _CONFIGURATION = "vanadium-webhook"
 _ISSUING, _SERVING = "cluster-agent-issuing", "webhook-tls"
 
@@ -57,8 +73,9 @@ def main() -> None:
             control_plane.kubectl("apply", "--server-side", "-f", str(crds))
         control_plane.kubectl("apply", "-k", str(_overlay(directory)))
         control_plane.kubectl("scale", "deployment", "--all", "--replicas=0", "-n", SYSTEM)
+        kubeconfig = _cert_managers_own(control_plane)
         with (directory / "cert-manager.log").open("wb") as log:
-            environment = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig)}
+            environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
             running = subprocess.Popen([controllers], env=environment, stderr=log)
         try:
             _follow(control_plane, directory)
@@ -69,6 +86,33 @@ def main() -> None:
         finally:
             running.kill()
             running.wait()
+
+
+def _cert_managers_own(control_plane: ControlPlane) -> Path:
+    """A kubeconfig of one service account, with the rights for the whole cluster that the chart gives to its
+    two."""
+    values, *templates = (path.read_text() for path in _RIGHTS.paths(go_toolchain(_say)))
+    signers: list[str] = yaml.safe_load(values)["approveSignerNames"]
+    rights = [
+        one
+        for template in templates
+        for one in yaml.safe_load_all(_filled_in(template, signers))
+        if one and one["kind"].startswith("ClusterRole")
+    ]
+    kubectl = control_plane.kubectl
+    kubectl("create", "namespace", _ACCOUNT)
+    kubectl("create", "serviceaccount", _ACCOUNT, "-n", _ACCOUNT)
+    kubectl.apply(*rights)
+    token = kubectl("create", "token", _ACCOUNT, "-n", _ACCOUNT).stdout.strip()
+    return control_plane.kubeconfig_for(token, _ACCOUNT)
+
+
+def _filled_in(template: str, signers: list[str]) -> str:
+    """The template as Helm would write it, as far as rights are concerned: the lines that are left out are
+    conditions, which hold by default, and labels."""
+    named = _ITS_ACCOUNT.sub(_ACCOUNT, _NAME.sub(r"\1", _COMMENT.sub("", template)))
+    listed = _SIGNER.sub(lambda found: "\n".join(f"{found[1]}{one}" for one in signers), named)
+    return "\n".join(line for line in listed.splitlines() if "{{" not in line)
 
 
 def _follow(control_plane: ControlPlane, directory: Path) -> None:

@@ -34,7 +34,7 @@ import (
 const namespace = "vanadium-system"
 
 func main() {
-	// Of an administrator. controller-runtime reads it too.
+	// controller-runtime reads it too.
 	kubeconfig := os.Getenv("KUBECONFIG")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
