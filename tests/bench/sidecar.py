@@ -1,8 +1,9 @@
 """What a pod agent weighs, and how fast it starts: `python -m tests.bench.sidecar`.
 
-Three tables. What each library adds to a bare Python process: those that the pod agent loads, and those that
-it did without (`old`). A pod agent after its first blessing, with the time to it. What a thousand streams of
-the Workload API add, on one connection and on a hundred.
+Four tables. What each library adds to a bare Python process: those that the pod agent loads, and those that
+it did without (`old`). What loading the program takes in its image (as root). A pod agent of this checkout,
+which starts without what its image computed, after its first blessing, with the time to it. What a thousand
+streams of the Workload API add, on one connection and on a hundred.
 
 Times are those of this machine at that moment; beside them, in the same run, is a peer that only makes the
 same TLS connection from a bare Python process. The processor's time depends less on what else runs.
@@ -21,6 +22,8 @@ from pathlib import Path
 
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import running_cluster_agent
+from tests.images.errors import ImagesUnavailableError
+from tests.images.unpacked import Container, runnable_images
 from tests.pod_agent.running import RunningPodAgent, mount, running_pod_agent, short_directory
 
 MEBIBYTE = 1 << 10  # in the kernel's kB
@@ -42,6 +45,18 @@ _FLOORS = {
     "pod agent's imports": "import pod_agent.__main__",
     "  and its gRPC, at the first client": "import pod_agent.__main__; "
     "from pod_agent.grpc.server import GrpcServer; GrpcServer({}).connection()",
+}
+_PYTHON = "/opt/vanadium/bin/python"
+_TOOK = "import time; print(time.process_time())"
+# Ways to load the program in its image: flags, and code.
+_LOADED = {
+    "bare Python": (("-I", "-S", "-OO"), "pass"),
+    "by the import system": (("-I", "-OO"), "import pod_agent.__main__"),
+    "by start.py, as it is": (
+        ("-I", "-S", "-OO"),
+        "import marshal; start = {'__name__': 'start', '__file__': '/opt/vanadium/start.pyc'}; "
+        "exec(marshal.loads(open(start['__file__'], 'rb').read()[16:]), start); start['program']()",
+    ),
 }
 _PEER = """
 import socket, ssl, sys
@@ -76,6 +91,7 @@ def main() -> None:
     for name, code in _FLOORS.items():
         resident, anonymous, seconds = imported(code)
         print(f"{name:40} {resident:7.1f} {anonymous:10.1f} {seconds:12.2f}")
+    loaded_in_image(runs)
     with (
         tempfile.TemporaryDirectory() as agent_directory,
         running_cluster_agent(Path(agent_directory)) as agent,
@@ -91,7 +107,7 @@ def main() -> None:
                     running.wait_until_blessed()
                     took = time.perf_counter() - began
                     started.append((took, processor_seconds(running), *memory(running.process.pid)))
-        print(f"\npod agent, {runs} times                     p50     p95")
+        print(f"\npod agent, {runs} times                        p50     p95")
         report("start to first blessing, ms", [1000 * one[0] for one in started])
         report("  of the processor, ms", [1000 * one[1] for one in started])
         report("peer: Python and a TLS connection, ms", [1000 * one for one in peers])
@@ -107,9 +123,27 @@ def main() -> None:
                     print(f"{connections * each:5} on {connections:3} connections {added:26.1f}")
 
 
-def report(name: str, values: list[float]) -> None:
+def loaded_in_image(runs: int) -> None:
+    try:
+        archive = runnable_images(lambda line: print(line, file=sys.stderr))["pod-agent"]
+    except ImagesUnavailableError as error:
+        print(f"\nnot measured in the image: {error}")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        container = Container(archive, Path(directory))
+        took: dict[str, list[float]] = {way: [] for way in _LOADED}
+        for _ in range(runs):
+            for way, (flags, code) in _LOADED.items():
+                _, said = container.run(entrypoint=[_PYTHON, *flags, "-c", f"{code}\n{_TOOK}"])
+                took[way].append(1000 * float(said))
+    print(f"\nloaded in the image, {runs} times             p50     p95   least")
+    for way, milliseconds in took.items():
+        report(f"of the processor, ms: {way}", milliseconds, end=f" {min(milliseconds):7.1f}\n")
+
+
+def report(name: str, values: list[float], end: str = "\n") -> None:
     ninety_fifth = sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
-    print(f"{name:38} {statistics.median(values):8.1f} {ninety_fifth:7.1f}")
+    print(f"{name:42} {statistics.median(values):7.1f} {ninety_fifth:7.1f}", end=end)
 
 
 def imported(code: str) -> tuple[float, float, float]:
