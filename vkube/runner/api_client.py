@@ -6,14 +6,20 @@ time for the whole limit. Here only the task that called tries again, with a bac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
+import urllib3
 from kubernetes import client
 from kubernetes.client import rest
+from kubernetes.client.exceptions import ApiException
 
 from certs.api_server import REQUEST_SECONDS, SILENT_SECONDS, WATCH_SECONDS
 
+# What a call raises that the API server refused, or did not answer.
+FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
 # How to call `kubernetes.watch.Watch.stream`: the API server ends the watch in time, and one that is silent
 # counts as gone.
 WATCH: Mapping[str, Any] = {
@@ -42,3 +48,26 @@ class TypedApiClient(client.ApiClient):
     ) -> rest.RESTResponse:
         limit = _request_timeout or REQUEST_SECONDS
         return super().call_api(method, url, header_params, body, post_params, limit)
+
+
+class ignoring:  # noqa: N801 - reads as contextlib's suppress
+    """Ignores answers with these status codes."""
+
+    def __init__(self, *statuses: HTTPStatus) -> None:
+        self._statuses = statuses
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, ApiException) and error.status in self._statuses
+
+
+def brief(error: Exception) -> str:
+    """The status and the reason. What a proxy answers may be plain text instead of a Status."""
+    if not isinstance(error, ApiException):
+        return type(error).__name__
+    try:
+        message = json.loads(error.body or "")["message"]
+    except (ValueError, TypeError, KeyError):
+        message = str(error.body or error.reason)[:200]
+    return f"{error.status} {message}"

@@ -6,7 +6,6 @@ After a restart of the program nothing is adopted: Pods that are already assigne
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,15 +15,16 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-import urllib3
 from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from blessings.encoding.times import rfc3339
-from vkube.runner.api_client import WATCH
+from vkube.runner.api_client import FAILURES, WATCH, brief, ignoring
+from vkube.runner.container import BackOff
 from vkube.runner.errors import RunnerError
 from vkube.runner.node import Node
 from vkube.runner.pod import RunningPod
+from vkube.runner.pod_objects import PodObjects
 
 _HEARTBEAT_SECONDS = 10.0
 _LEASE_SECONDS = 40
@@ -32,7 +32,7 @@ _RETRY_SECONDS = 1.0
 # For Pods that are ending when the node ends: each has the grace that it was given.
 _LAST_SECONDS = 30.0
 _LEASE_NAMESPACE = "kube-node-lease"
-_FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
+_BACK_OFF = BackOff(first=1.0, longest=30.0)
 
 _log = structlog.get_logger("vkube.runner")
 
@@ -43,12 +43,12 @@ class KubernetesNode:
     def __init__(self, api: client.ApiClient, name: str, node: Node) -> None:
         self._api = api
         self._core = client.CoreV1Api(api)
+        self._objects = PodObjects(self._core, _BACK_OFF)
         self._leases = client.CoordinationV1Api(api)
         self._name = name
         self._node = node
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._writers: dict[str, asyncio.Task[None]] = {}
-        self._dirty: dict[str, asyncio.Event] = {}
         self.pods: dict[str, RunningPod] = {}
 
     @asynccontextmanager
@@ -74,6 +74,7 @@ class KubernetesNode:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._node.stop(grace_seconds=5)
+            self._objects.close()  # the processes' ends are waited for, not an API server that refuses
             if self._ending:
                 await asyncio.wait(self._ending.values(), timeout=_LAST_SECONDS)
             for task in [*self._writers.values(), *self._ending.values()]:
@@ -85,7 +86,7 @@ class KubernetesNode:
             "name": self._name,
             "labels": {"kubernetes.io/hostname": self._name, "kubernetes.io/os": "linux"},
         }
-        with _ignoring(HTTPStatus.CONFLICT):
+        with ignoring(HTTPStatus.CONFLICT):
             self._core.create_node({"apiVersion": "v1", "kind": "Node", "metadata": metadata})  # type: ignore[arg-type]  # raw JSON
         capacity = {"cpu": str(os.cpu_count() or 1), "memory": "64Gi", "pods": "250"}
         now = rfc3339(datetime.now(UTC), "microseconds")
@@ -113,7 +114,7 @@ class KubernetesNode:
             "metadata": {"name": self._name},
             "spec": lease,
         }
-        with _ignoring(HTTPStatus.CONFLICT):
+        with ignoring(HTTPStatus.CONFLICT):
             self._leases.create_namespaced_lease(_LEASE_NAMESPACE, body)  # type: ignore[arg-type]  # raw JSON
 
     async def _heartbeat(self) -> None:
@@ -123,7 +124,7 @@ class KubernetesNode:
                 await asyncio.to_thread(
                     self._leases.patch_namespaced_lease, self._name, _LEASE_NAMESPACE, renew
                 )
-            except _FAILURES as error:
+            except FAILURES as error:
                 _log.warning("heartbeat failed", error=brief(error))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
@@ -149,7 +150,7 @@ class KubernetesNode:
                             continue
                         version = event["raw_object"]["metadata"]["resourceVersion"]
                         emit(event["type"], event["raw_object"])
-            except _FAILURES as error:
+            except FAILURES as error:
                 if not (isinstance(error, ApiException) and error.status == HTTPStatus.GONE):
                     _log.warning("watch lost", error=brief(error))
                     stop.wait(_RETRY_SECONDS)
@@ -162,16 +163,22 @@ class KubernetesNode:
     async def _handle(self, events: asyncio.Queue[tuple[str, dict[str, Any]]]) -> None:
         while True:
             kind, item = await events.get()
+            pods = item["items"] if kind == "LISTED" else [item]
             if kind == "LISTED":
-                present = {pod["metadata"]["uid"]: pod for pod in item["items"]}
-                for gone in set(self.pods) - set(present):
-                    self._end(gone, delete=False)
-                for pod in present.values():
-                    await self._seen(pod)
-            elif kind == "DELETED":
-                self._end(item["metadata"]["uid"], delete=False)
-            elif kind in ("ADDED", "MODIFIED"):
-                await self._seen(item)
+                for gone in {*self.pods, *self._writers} - {pod["metadata"]["uid"] for pod in pods}:
+                    self._gone(gone)
+            for pod in pods:
+                try:
+                    await self._changed(kind, pod)
+                except Exception as error:  # noqa: BLE001 - a defect of ours must not end the handling of all Pods
+                    name = pod["metadata"].get("name")
+                    _log.error("pod not handled", pod=name, error=brief(error), exc_info=error)
+
+    async def _changed(self, kind: str, pod: dict[str, Any]) -> None:
+        if kind == "DELETED":
+            self._gone(pod["metadata"]["uid"])
+        elif kind in ("ADDED", "MODIFIED", "LISTED"):
+            await self._seen(pod)
 
     async def _seen(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
@@ -187,23 +194,30 @@ class KubernetesNode:
             or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
         ):
             return
-        dirty = self._dirty[uid] = asyncio.Event()
+        dirty = asyncio.Event()
         try:
             running = await self._node.run(pod, lambda _: dirty.set())
-        except RunnerError as error:
+        except (RunnerError, OSError) as error:
             _log.warning("pod not run", pod=pod["metadata"]["name"], error=str(error))
-            failed = {"phase": "Failed", "reason": "UnsupportedPod", "message": str(error)}
-            self._writers[uid] = asyncio.create_task(self._write(pod, lambda: failed))
+            reason = "UnsupportedPod" if isinstance(error, RunnerError) else "NotStarted"
+            failed = {"phase": "Failed", "reason": reason, "message": str(error)}
+            self._writers[uid] = asyncio.create_task(self._objects.write(pod, lambda: failed))
             return
         _log.info("pod started", pod=running.name, namespace=running.namespace, ip=running.ip)
         self.pods[uid] = running
         self._writers[uid] = asyncio.create_task(self._keep_status(running, dirty))
         dirty.set()
 
+    def _gone(self, uid: str) -> None:
+        """The API server no longer has the Pod."""
+        if uid in self.pods:
+            self._end(uid, delete=False)
+        elif uid not in self._ending:
+            self._end_writer(uid)
+
     def _end(self, uid: str, *, delete: bool) -> None:
-        running = self.pods.pop(uid, None)
-        if running is not None:
-            self._ending[uid] = asyncio.create_task(self._terminate(uid, running, delete))
+        running = self.pods.pop(uid)
+        self._ending[uid] = asyncio.create_task(self._terminate(uid, running, delete))
 
     async def _terminate(self, uid: str, running: RunningPod, delete: bool) -> None:
         grace = running.pod["spec"].get("terminationGracePeriodSeconds", 30)
@@ -211,89 +225,25 @@ class KubernetesNode:
             await self._node.stop_pod(running, grace)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not leave the Pod for ever
             _log.error("pod not ended as it should", pod=running.name, error=brief(error), exc_info=error)
-        if writer := self._writers.pop(uid, None):
-            writer.cancel()
+        self._end_writer(uid)
         if delete:
-            await asyncio.to_thread(self._write_status, running.pod, running.status)
-            await self._delete(running.pod)
+            await self._objects.write_once(running.pod, running.status)
+            await self._objects.delete(running.pod)
         _log.info("pod ended", pod=running.name, namespace=running.namespace)
-        del self._ending[uid], self._dirty[uid]
+        del self._ending[uid]
 
     async def _forget(self, uid: str, pod: Mapping[str, Any]) -> None:
         """Deletes a Pod that does not run here."""
-        await self._delete(pod)
-        if writer := self._writers.pop(uid, None):
-            writer.cancel()
-        self._dirty.pop(uid, None)
+        await self._objects.delete(pod)
+        self._end_writer(uid)
         del self._ending[uid]
 
-    async def _delete(self, pod: Mapping[str, Any]) -> None:
-        """Returns once the API server no longer has the Pod: nobody else deletes it."""
-        while True:
-            try:
-                await asyncio.to_thread(self._ask_to_delete, pod)
-            except _FAILURES as error:
-                _log.warning("pod not deleted", pod=pod["metadata"]["name"], error=brief(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return
+    def _end_writer(self, uid: str) -> None:
+        if writer := self._writers.pop(uid, None):
+            writer.cancel()
 
     async def _keep_status(self, running: RunningPod, dirty: asyncio.Event) -> None:
         while True:
             await dirty.wait()
             dirty.clear()
-            await self._write(running.pod, lambda: running.status)
-
-    async def _write(self, pod: Mapping[str, Any], status: Callable[[], Mapping[str, Any]]) -> None:
-        """Returns once the API server has the status, which is asked for anew before each attempt."""
-        while True:
-            if await asyncio.to_thread(self._write_status, pod, status()):
-                return
-            await asyncio.sleep(_RETRY_SECONDS)
-
-    def _write_status(self, pod: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-        """Returns whether there is nothing more to write."""
-        metadata = pod["metadata"]
-        body = {"metadata": {"uid": metadata["uid"]}, "status": status}
-        try:
-            self._core.patch_namespaced_pod_status(metadata["name"], metadata["namespace"], body)
-        except _FAILURES as error:
-            if isinstance(error, ApiException) and error.status in (
-                HTTPStatus.NOT_FOUND,
-                HTTPStatus.CONFLICT,
-            ):
-                return True  # deleted, or replaced by another Pod of that name
-            _log.warning("status not written", pod=metadata["name"], error=brief(error))
-            return False
-        return True
-
-    def _ask_to_delete(self, pod: Mapping[str, Any]) -> None:
-        metadata = pod["metadata"]
-        options = client.V1DeleteOptions(
-            grace_period_seconds=0, preconditions=client.V1Preconditions(uid=metadata["uid"])
-        )
-        with _ignoring(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-            self._core.delete_namespaced_pod(metadata["name"], metadata["namespace"], body=options)
-
-
-class _ignoring:  # noqa: N801 - reads as contextlib's suppress
-    """Ignores answers with these status codes."""
-
-    def __init__(self, *statuses: HTTPStatus) -> None:
-        self._statuses = statuses
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, ApiException) and error.status in self._statuses
-
-
-def brief(error: Exception) -> str:
-    """The status and the reason. What a proxy answers may be plain text instead of a Status."""
-    if not isinstance(error, ApiException):
-        return type(error).__name__
-    try:
-        message = json.loads(error.body or "")["message"]
-    except (ValueError, TypeError, KeyError):
-        message = str(error.body or error.reason)[:200]
-    return f"{error.status} {message}"
+            await self._objects.write(running.pod, lambda: running.status)

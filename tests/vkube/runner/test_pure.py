@@ -11,8 +11,8 @@ from kubernetes.client.exceptions import ApiException
 
 from tests.vkube.runner.resources import MemoryResources
 from vkube.runner import NotMountable, UnsupportedPod
+from vkube.runner.api_client import brief
 from vkube.runner.environment import expand, field_value, variables_of
-from vkube.runner.kubernetes_node import brief
 from vkube.runner.paths import rewrite
 from vkube.runner.volumes import PodVolumes
 
