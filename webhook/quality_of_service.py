@@ -5,16 +5,16 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 from webhook import quantities
 from webhook.pod import Container, Pod
 from webhook.rawjson import JSONObject, object_at
-from webhook.resources import requested
+from webhook.resources import limit, requested
 
 
-def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
+def is_guaranteed(pod: Pod, containers: Sequence[Container]) -> bool:
     """Whether a Pod of these containers is Guaranteed, and would no longer be with one that requests less
     than its limits. Where it has `spec.resources` of its own, these decide.
 
@@ -22,11 +22,13 @@ def is_guaranteed(pod: Pod, containers: Iterable[Container]) -> bool:
         WrongTypeError: a field that decides has the wrong type.
     """
     if pod.resources:
-        stated = object_at(pod.resources, "requests", "spec.resources")
-        # What is not stated there is what the containers request; only without any it is the limit.
-        by_containers = requested(containers) - frozenset(stated)
-        return not by_containers and _has_all(pod.resources, "spec.resources")
+        return all(_is_requested(pod.resources, kind, containers) for kind in ("cpu", "memory"))
     return all(_has_all(container.resources, f"{container.field}.resources") for container in containers)
+
+
+def _is_requested(of_pod: JSONObject, kind: str, containers: Sequence[Container]) -> bool:
+    most = limit(of_pod, kind)
+    return most is not None and most > 0 and requested(of_pod, kind, containers) == most
 
 
 def _has_all(stated: JSONObject | None, where: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -16,6 +16,7 @@ _STORAGE = "ephemeral-storage"
 _MOST_GUARANTEED_CPU = "500m"
 # What a Pod may state as a whole; of huge pages the pod agent takes none.
 _OF_PODS = ("cpu", "memory")
+_OF_POD = "spec.resources"
 
 
 class ResourceError(ValueError):
@@ -100,26 +101,48 @@ class Resources:
         return replace(self, cpu_request=cpu, cpu_limit=cpu, memory_request=memory, memory_limit=memory)
 
 
-def requested(containers: Iterable[Container]) -> frozenset[str]:
-    """Which of CPU and memory the containers request; a limit without a request is one."""
-    return frozenset(
-        kind
-        for container in containers
-        if container.resources
-        for field in ("requests", "limits")
-        for kind in object_at(container.resources, field, f"{container.field}.resources")
-        if kind in _OF_PODS
-    )
+def requested(of_pod: JSONObject, kind: str, containers: Sequence[Container]) -> Fraction | None:
+    """What the whole Pod requests: what it states; otherwise what its containers request, as the API server
+    adds it up; otherwise its limit.
+
+    https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers
+
+    Raises:
+        WrongTypeError: something else than a quantity is stated.
+    """
+    stated = _quantity(of_pod, "requests", kind, _OF_POD)
+    if stated is None:
+        stated = _sum(kind, containers)
+    return _quantity(of_pod, "limits", kind, _OF_POD) if stated is None else stated
 
 
-def raised(of_pod: JSONObject, added: Resources, others: Iterable[Container]) -> list[Operations]:
+def _sum(kind: str, containers: Sequence[Container]) -> Fraction | None:
+    """Of containers and sidecars together, or of an init container and the sidecars before it, if that is
+    more; None where no container states anything."""
+    lasting = most = Fraction(0)
+    is_stated = False
+    for container in containers:
+        amounts, holder = container.resources, f"{container.field}.resources"
+        amount = _quantity(amounts, "requests", kind, holder)
+        if amount is None:
+            amount = _quantity(amounts, "limits", kind, holder)
+        if amount is None:
+            continue
+        is_stated = True
+        most = max(most, lasting + amount)
+        if container.place == "containers" or container.raw.get("restartPolicy") == "Always":
+            lasting += amount
+    return most if is_stated else None
+
+
+def raised(of_pod: JSONObject, added: Resources, others: Sequence[Container]) -> list[Operations]:
     """Operations that raise the whole Pod's resources by those of the `added` container.
 
     The API server refuses a Pod whose containers request more than `spec.resources` states, or of which one
     may use more; and what the pod author gave to the application stays the application's. Where request and
-    limit are equal, they stay so: that is how Kubernetes knows a Guaranteed Pod. A Pod that states a limit
-    only requests what its containers do, or that limit where none of the `others` requests anything: so that
-    is stated. (API servers from 1.37 on do that after the webhooks, when the added container requests some.)
+    limit are equal, they stay so: that is how Kubernetes knows a Guaranteed Pod. Where a Pod that states a
+    limit only requests that limit by default, or by the `others` in a Guaranteed Pod, this is stated. (API
+    servers from 1.37 on complete the requests after the webhooks, when the added container requests some.)
     https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/
 
     Raises:
@@ -127,13 +150,13 @@ def raised(of_pod: JSONObject, added: Resources, others: Iterable[Container]) ->
     """
     if not of_pod:
         return []
-    by_others = requested(others)
     written: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
     for kind in _OF_PODS:
-        stated = {field: _quantity(of_pod, field, kind) for field in written}
-        if stated["requests"] is None and kind not in by_others:
+        stated = {field: _quantity(of_pod, field, kind, _OF_POD) for field in written}
+        more, by_others = added.as_json(), _sum(kind, others)
+        is_whole = more["requests"][kind] == more["limits"][kind]
+        if stated["requests"] is None and (by_others is None or (is_whole and by_others == stated["limits"])):
             stated["requests"] = stated["limits"]
-        more = added.as_json()
         if stated["requests"] == stated["limits"]:
             more["requests"] = more["limits"]
         for field, amount in stated.items():
@@ -149,11 +172,16 @@ def _stating(of_pod: JSONObject, field: str, values: dict[str, str]) -> list[Ope
     return [add(pointer(*where, kind), encoded_string(value)) for kind, value in values.items()]
 
 
-def _quantity(of_pod: JSONObject, field: str, kind: str) -> Fraction | None:
-    where = f"spec.resources.{field}"
-    value = object_at(of_pod, field, "spec.resources").get(kind)
+def limit(of_pod: JSONObject, kind: str) -> Fraction | None:
+    """The limit of the whole Pod. Raises WrongTypeError."""
+    return _quantity(of_pod, "limits", kind, _OF_POD)
+
+
+def _quantity(resources: JSONObject, field: str, kind: str, holder: str) -> Fraction | None:
+    value = object_at(resources, field, holder).get(kind)
     if value is None:
         return None
+    where = f"{holder}.{field}"
     # A manifest that no API server has processed may contain a number.
     if not isinstance(value, (str, int, float)):
         raise WrongTypeError(f"{where}.{kind} is not a quantity")

@@ -42,6 +42,11 @@ PODS = {
     "whole": pod(resources=resources(limits_cpu="1", limits_memory="400Mi")),
     "requesting": pod(container(resources=resources(requests_cpu="100m", requests_memory="64Mi"))),
 }
+# Its container requests the limits of the whole Pod.
+SUMMED = pod(
+    container(resources=resources(requests_cpu="1", requests_memory="400Mi")),
+    resources=resources(limits_cpu="1", limits_memory="400Mi"),
+)
 
 
 def limit(kind: str, **bounds: JSONObject) -> JSONObject:
@@ -186,8 +191,9 @@ def test_a_quota_refuses_what_preflight_says_and_nothing_else(
         if foreseen[name][0] != bool(why):
             differing[name] = (foreseen[name], why)
     assert differing == {}
-    made = reached.create("/api/v1/namespaces/whole-room/pods", PODS["whole"], dryRun="All")
-    assert made["status"]["qosClass"] == "Guaranteed"
+    for subject in (PODS["whole"], SUMMED):
+        made = reached.create("/api/v1/namespaces/whole-room/pods", subject, dryRun="All")
+        assert made["status"]["qosClass"] == "Guaranteed"
     for name in QUOTAS:
         installed.kubectl("delete", "namespace", name, "--wait=false")
 

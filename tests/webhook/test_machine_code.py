@@ -28,6 +28,7 @@ _TESTS = (
             "namespace_defaults",
             "pod_agent_container",
             "policy",
+            "quality_of_service",
             "volume_support",
         )
     ),
