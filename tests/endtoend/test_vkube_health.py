@@ -77,6 +77,8 @@ def test_the_way_to_an_identity_is_told_step_by_step(installed: Installation, na
     assert "without the pod agent's log: " in ended.stderr
     assert "not found" in vkube("events", "none", "-n", namespace, *flags(installed)[:2], ends=1)
     assert "no Pod of webhook is in the namespace" in vkube("logs", "webhook", *flags(installed)[:2], ends=1)
+    said = vkube("logs", "webhok", "-n", namespace, *flags(installed)[:2], ends=1)
+    assert f"no Pod webhok in the namespace {namespace}; the parts are cluster-agent and webhook" in said
 
 
 def results(installed: Installation, *options: str, ends: int) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
 from vkube.workloads.live import pods_of
 from vkube.workloads.sources import SUFFIXES, documents, mapping
-from vkube.workloads.template import COLLECTIONS
+from vkube.workloads.template import COLLECTIONS, PATHS, template_of
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
@@ -149,6 +149,8 @@ def _injected(
 ) -> Any:
     template = Template.of(mapping(manifest, where), namespace)
     if template is None:
+        if manifest.get("kind") in PATHS:
+            template_of(manifest, where)  # states what it lacks
         return manifest
     judgement = judge(template.pod, settings, support, place(template.namespace))
     if not judgement.allowed:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from queue import Queue
+from typing import Any
 
 from vkube.admission.injected import has_volume
 from vkube.command_line import options as shared
@@ -53,7 +54,7 @@ def _logs(options: argparse.Namespace) -> None:
         else:
             query["container"] = CONTAINER
             paths = [f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.subject}"]
-            if has_volume(cluster.get(paths[0])):
+            if has_volume(_pod(cluster, paths[0], options.subject)):
                 raise UsageError(
                     f"{options.subject} has no pod agent that would log: the kubelet keeps its identity in a "
                     f"volume. See vkube events {options.subject} -n {cluster.namespace}"
@@ -81,6 +82,16 @@ def _part(cluster: Cluster, options: argparse.Namespace) -> list[str]:
     if not paths:
         raise NotFoundError(f"no Pod of {options.subject} is in the namespace {cluster.system}")
     return paths
+
+
+def _pod(cluster: Cluster, path: str, name: str) -> dict[str, Any]:
+    found = cluster.find(path)
+    if found is None:
+        parts = " and ".join(PARTS)
+        raise NotFoundError(
+            f"there is no Pod {name} in the namespace {cluster.namespace}; the parts are {parts}"
+        )
+    return found
 
 
 def _headed(path: str, paths: Sequence[str]) -> None:

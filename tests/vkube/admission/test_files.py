@@ -122,6 +122,12 @@ def test_a_pod_that_is_skipped_is_printed_as_it_is(tmp_path: Path) -> None:
     assert "Pod default/web-1: left as it is, the Pod uses the node's network" in ended.stderr
 
 
+def test_a_workload_without_a_template_is_not_printed_as_if_it_were_injected(tmp_path: Path) -> None:
+    file = written(tmp_path, {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {}})
+    said = vkube("inject", "-f", file, OFFLINE, ends=1)
+    assert f"{file}, document 1: spec.template.spec is missing, or is no mapping" in said
+
+
 def test_what_is_wrong_with_the_files_is_said(tmp_path: Path) -> None:
     file = written(tmp_path, {"kind": "Service", "metadata": {"name": "web"}})
     assert "no manifest there makes a Pod" in vkube("explain", file, OFFLINE, ends=1)
