@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -12,7 +11,7 @@ from webhook.errors import RefusalError
 from webhook.layout import DELIVERY_ANNOTATION, INJECT_LABEL, PREFIX
 from webhook.reasons import AdmissionReason
 from webhook.resources import ResourceError, Resources
-from webhook.spelling import hint
+from webhook.spelling import told
 
 IMAGE = f"{PREFIX}image"
 # On a namespace only: a Pod has a field of its own for them.
@@ -37,6 +36,8 @@ KNOWN = frozenset(
     {IMAGE, PULL_POLICY, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, DELIVERY_ANNOTATION}
     | {FILES, FILES_MODE, FILES_GROUP, *RESOURCES}
 )
+# What a mistyped one may mean: also what belongs elsewhere, as the right name then tells.
+_MEANT = KNOWN | {PULL_SECRETS, INJECT_LABEL}
 # What tunes the pod agent means nothing where there is none.
 OF_POD_AGENT = (IMAGE, PULL_POLICY, LOG_LEVEL, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES)
 
@@ -47,10 +48,6 @@ SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an applicatio
 # A process without privileges may not listen below.
 LOWEST_PORT, HIGHEST_PORT = 1024, 65_535
 
-# API servers pass on 4096 characters of warnings, and a Pod may have any number of such annotations.
-_MOST_UNKNOWN = 16
-# So many mistyped names are compared with the right ones.
-_MOST_HINTS = 3
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
 _DURATION_PART = re.compile(r"([0-9.]+)([hms])")
@@ -108,7 +105,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         ttl_seconds=read_ttl(annotations),
         containers=read_containers(annotations),
         resources=_resources(annotations, defaults),
-        warnings=(*_unknown(annotations), *_without_files(annotations)),
+        warnings=(*_without_files(annotations), *_unknown(annotations)),
         files=_files(annotations),
         metrics_port=_metrics_port(annotations),
         pull_policy=_one_of(annotations, PULL_POLICY, PULL_POLICIES),
@@ -221,11 +218,8 @@ def _resources(annotations: Mapping[str, str], defaults: Resources) -> Resources
 
 
 def _unknown(annotations: Mapping[str, str]) -> list[str]:
-    unknown = heapq.nsmallest(_MOST_UNKNOWN, [name for name in annotations if name not in KNOWN])
-    return [
-        _without_effect(name, hint(name, KNOWN) if position < _MOST_HINTS else "")
-        for position, name in enumerate(unknown)
-    ]
+    unknown = [name for name in annotations if name not in KNOWN]
+    return [_without_effect(name, meant) for name, meant in told(unknown, _MEANT)]
 
 
 def labels_without_effect(labels: Mapping[str, str]) -> list[str]:
@@ -234,9 +228,8 @@ def labels_without_effect(labels: Mapping[str, str]) -> list[str]:
     return [
         f"{name} was written as a label and has no effect: make it an annotation"
         if name in KNOWN
-        else f"label {name[:80]} has no effect on a Pod"
-        + (hint(name, (INJECT_LABEL,)) if position < _MOST_HINTS else "")
-        for position, name in enumerate(heapq.nsmallest(_MOST_UNKNOWN, unknown))
+        else f"label {name[:80]} has no effect on a Pod{meant}"
+        for name, meant in told(unknown, (INJECT_LABEL,))
     ]
 
 

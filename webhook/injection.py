@@ -130,6 +130,7 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     warnings = _warnings(pod, others, wishes)
     if not configuration.native_sidecar:
         warnings += _classic_warnings(pod, others, why_classic or "switched off")
+    warnings += (*wishes.warnings, *labels_without_effect(pod.labels))
     if present:
         reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
         return Injection(given, reason, warnings, decision.described)
@@ -230,7 +231,14 @@ def _classic_warnings(pod: Pod, others: list[Container], why: str) -> tuple[str,
 
 
 def _warnings(pod: Pod, others: list[Container], wishes: Wishes) -> tuple[str, ...]:
-    warnings = [*wishes.warnings, *labels_without_effect(pod.labels)]
+    """What comes of the Pod and its wishes. Security is first: API servers pass on a bounded text."""
+    warnings = []
+    if readers := readers_of_memory(pod, others):
+        warnings.append(
+            f"with a shared process namespace, processes of the pod agent's user, of root, or with more "
+            f"privileges can read the identity's key from the pod agent's memory; state another runAsUser "
+            f"and no such privilege: {', '.join(readers)[:100]}"
+        )
     with_files = None if wishes.files is None else wishes.files.containers
     for annotation, chosen in ((CONTAINERS, wishes.containers), (FILES, with_files)):
         unknown = (chosen or frozenset()) - {container.name for container in others}
@@ -251,11 +259,5 @@ def _warnings(pod: Pod, others: list[Container], wishes: Wishes) -> tuple[str, .
         warnings.append(
             f"the Pod does not resolve the names of Services, and the pod agent would not find the cluster "
             f"agent: set dnsPolicy: {policy}"
-        )
-    if readers := readers_of_memory(pod, others):
-        warnings.append(
-            f"with a shared process namespace, processes of the pod agent's user, of root, or with more "
-            f"privileges can read the identity's key from the pod agent's memory; state another runAsUser "
-            f"and no such privilege: {', '.join(readers)[:100]}"
         )
     return tuple(warnings)

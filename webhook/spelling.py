@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
-# A comparison takes some ten microseconds, and anybody may write long names.
+from webhook.layout import PREFIX
+
+# API servers pass on 4096 characters of warnings, and a Pod may have any number of labels and annotations: of
+# each kind so many are told, after what concerns security.
+_MOST_TOLD = 8
+# A comparison takes some ten microseconds, and anybody may write many and long names.
+_MOST_HINTS = 3
 _LONGEST = 64
 
 
-def hint(name: str, known: Iterable[str]) -> str:
-    """Which of the known names is meant, as the end of a message; empty where none is near."""
+def told(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
+    """The first few names, in their order, each with the end of a message: which of the known names is meant;
+    empty where none is near."""
+    return [
+        (name, _hint(name, known) if position < _MOST_HINTS else "")
+        for position, name in enumerate(heapq.nsmallest(_MOST_TOLD, names))
+    ]
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
     if len(name) > _LONGEST:
         return ""
     import difflib  # only here: hardly a Pod has a mistyped name
 
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.85)
-    return f"; did you mean {near[0]}?" if near else ""
+    # The prefix, which all of them have, would make a short name near to any other one.
+    rest = sorted(one.removeprefix(PREFIX) for one in known)
+    near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), rest, n=1, cutoff=0.75)
+    return f"; did you mean {PREFIX}{near[0]}?" if near else ""

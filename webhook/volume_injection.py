@@ -38,7 +38,7 @@ def additions(pod: Pod, decision: Decision, resources: Resources) -> Additions:
     chosen = names if wishes.containers is None else wishes.containers
     mounts.refuse_other_mounts_of_files(pod.containers, chosen, mounts.IDENTITY)
     given = joined([_give(one, pod) for one in pod.containers if one.name in chosen])
-    warnings = [*wishes.warnings, *labels_without_effect(pod.labels), *_without_effect(pod)]
+    warnings = _without_effect(pod)
     if decision.warning:
         warnings.append(decision.warning)
     if unknown := chosen - names:
@@ -46,6 +46,7 @@ def additions(pod: Pod, decision: Decision, resources: Resources) -> Additions:
         warnings.append(
             f"annotation {CONTAINERS} names no container of the Pod: {', '.join(sorted(unknown))[:100]}"
         )
+    warnings += [*wishes.warnings, *labels_without_effect(pod.labels)]
     if decision.is_present:
         reason = AdmissionReason.VOLUME_MOUNTED if given.number else AdmissionReason.ALREADY_INJECTED
         return Additions(given, reason, tuple(warnings))

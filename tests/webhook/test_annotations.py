@@ -161,11 +161,33 @@ def test_a_mistyped_annotation_is_a_warning_and_the_label_as_an_annotation_too()
 
 def test_names_are_looked_up_for_a_few_mistyped_annotations_only() -> None:
     """To compare names takes longer than all else of an admission."""
-    mistyped = {f"vanadium.io/log-leve{letter}{'l' * 60}": "" for letter in "abcdefgh"}
-    mistyped |= {f"vanadium.io/log-leve{letter}": "" for letter in "abcdefgh"}
+    mistyped = {f"vanadium.io/log-leve{letter}": "" for letter in "abcdefghi"}
     warnings = read_wishes(mistyped, Resources()).warnings
-    assert len(warnings) == 16
-    assert sum("did you mean" in warning for warning in warnings) <= 3
+    assert len(warnings) == 8
+    assert [warning.endswith("; did you mean vanadium.io/log-level?") for warning in warnings] == [
+        True
+    ] * 3 + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [
+        ("TTL", "ttl"),
+        ("LOG-LEVEL", "log-level"),
+        ("cpu-limits", "cpu-limit"),
+        ("image-pull-secret", "image-pull-secrets"),
+        ("injct", "inject"),
+        ("x", None),
+        ("t", None),
+        ("weather", None),
+        ("log-level" + "l" * 60, None),
+    ],
+)
+def test_a_mistyped_name_is_compared_without_its_prefix_and_in_lower_case(
+    mistyped: str, meant: str | None
+) -> None:
+    (warning,) = read_wishes({f"vanadium.io/{mistyped}": "x"}, Resources()).warnings
+    assert warning.partition("; ")[2] == (f"did you mean vanadium.io/{meant}?" if meant else "")
 
 
 def test_a_group_may_be_as_large_as_openshift_assigns_them() -> None:

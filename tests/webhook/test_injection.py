@@ -317,6 +317,20 @@ def test_a_mistyped_label_is_a_warning_and_an_annotation_as_a_label_too() -> Non
     assert other == "label vanadium.io/enforce has no effect on a Pod"
 
 
+def test_warnings_of_names_come_last_and_leave_room_for_those_about_security() -> None:
+    """API servers pass on 4096 characters of warnings."""
+    names = {f"vanadium.io/{letter * 300}": "" for letter in "abcdefghijklmnopqrst"}
+    wishes = {"vanadium.io/containers": "other", "vanadium.io/files-mode": "0444"}
+    subject = pod(container(securityContext={"runAsUser": 0}), labels=names, annotations={**names, **wishes})
+    subject["spec"] |= {"shareProcessNamespace": True, "restartPolicy": "Never", "dnsPolicy": "Default"}
+    warnings = inject(subject, OLDER_CLUSTER).warnings
+    assert "can read the identity's key" in warnings[0]
+    assert all("is not one that the injection knows" in one for one in warnings[-16:-8])
+    assert all("has no effect on a Pod" in one for one in warnings[-8:])
+    assert len(warnings) == 5 + 16
+    assert sum(len(one[:256]) for one in warnings) <= 4096
+
+
 def test_the_pods_own_resources_grow_by_the_agents_so_that_the_api_server_accepts_the_sum() -> None:
     """https://kubernetes.io/docs/tasks/configure-pod-container/assign-pod-level-resources/"""
     subject = pod(

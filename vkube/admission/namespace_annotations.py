@@ -12,7 +12,7 @@ from webhook.errors import RefusalError
 from webhook.layout import INJECT_LABEL, PREFIX
 from webhook.namespace_defaults import INHERITED, defaults, inherited
 from webhook.sidecar import Configuration
-from webhook.spelling import hint
+from webhook.spelling import told
 
 Object = dict[str, Any]
 # The annotations are checked beside the default resources, as local mode's webhook has them.
@@ -23,6 +23,8 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
     f"{PREFIX}enforce": ("warn", "deny"),
     f"{PREFIX}metrics": ("allowed",),
 }
+
+_MEANT: Final = INHERITED | frozenset(_LABELS)
 
 
 def of(namespace: Mapping[str, Any] | None) -> Mapping[str, str]:
@@ -43,38 +45,40 @@ def stating(pod: Object, of_namespace: Mapping[str, str]) -> Object:
 
 
 def without_effect(namespace: Mapping[str, Any] | None) -> list[str]:
-    """Tells of annotations of a namespace that no Pod inherits, and of labels that mean nothing. The webhook,
-    which is asked about Pods, tells of none."""
-    annotations = (name for name in of(namespace) if name.startswith(PREFIX) and name not in INHERITED)
-    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    """Tells of annotations of a namespace that no Pod inherits, and of labels that mean nothing, a few of
+    each. The webhook, which is asked about Pods, tells of none."""
+    annotations = [name for name in of(namespace) if name.startswith(PREFIX) and name not in INHERITED]
+    values = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    labels = [name for name, value in values.items() if name.startswith(PREFIX) and not _counts(name, value)]
     return [
         *(
-            f"the namespace's annotation {name} has no effect: {_why(name)}"
-            for name in sorted(annotations)
-            if name != NAMED_AT
+            f"the namespace's annotation {name} has no effect: {_why(name, meant)}"
+            for name, meant in told((name for name in annotations if name != NAMED_AT), _MEANT)
         ),
         *(
-            f"the namespace's label {name} has no effect: {why}"
-            for name, value in sorted(labels.items())
-            if name.startswith(PREFIX) and (why := _why_no_label(name, value))
+            f"the namespace's label {name} has no effect: {_why_no_label(name, values[name], meant)}"
+            for name, meant in told(labels, _MEANT)
         ),
     ]
 
 
-def _why(name: str) -> str:
+def _why(name: str, meant: str) -> str:
     if name in _LABELS:
         return "make it a label"
     if name in KNOWN:
         return "state it on the Pod template"
-    return f"no such annotation is known{hint(name, INHERITED)}"
+    return f"no such annotation is known{meant}"
 
 
-def _why_no_label(name: str, value: str) -> str:
-    """Empty for one that has an effect; a wrong value of the label that asks for injection is told of where
-    it is missed."""
+def _counts(name: str, value: str) -> bool:
+    """Whether a label has an effect; a wrong value of the one that asks for injection is told of where it is
+    missed."""
+    return name in _LABELS and (not _LABELS[name] or value in _LABELS[name])
+
+
+def _why_no_label(name: str, value: str, meant: str) -> str:
     if name in INHERITED:
         return "make it an annotation"
     if name not in _LABELS:
-        return f"no such label is known{hint(name, _LABELS)}"
-    values = _LABELS[name]
-    return "" if not values or value in values else f"{value!r}: expected {' or '.join(values)}"
+        return f"no such label is known{meant}"
+    return f"{value!r}: expected {' or '.join(_LABELS[name])}"

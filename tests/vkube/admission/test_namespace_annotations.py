@@ -51,6 +51,24 @@ def test_what_has_no_effect_on_a_namespace_is_told() -> None:
     assert without_effect(None) == []
 
 
+def test_of_many_names_on_a_namespace_a_few_are_told() -> None:
+    """Each workload's report contains them, and to compare one takes longer than an admission."""
+    names = {f"vanadium.io/log-leve{number:04}": "x" for number in range(3000)}
+    told = without_effect({"metadata": {"annotations": names, "labels": names}})
+    assert [("annotation" in one, "log-leve0007" in one) for one in (told[7], told[15])] == [
+        (True, True),
+        (False, True),
+    ]
+    assert len(told) == 16
+
+
+def test_a_label_or_annotation_of_a_namespace_that_should_be_the_other_is_recognized_when_mistyped() -> None:
+    written = {"annotations": {"vanadium.io/INJECT": "enabled"}, "labels": {"vanadium.io/TTL": "1h"}}
+    annotation, label = without_effect({"metadata": written})
+    assert annotation.endswith("no such annotation is known; did you mean vanadium.io/inject?")
+    assert label.endswith("no such label is known; did you mean vanadium.io/ttl?")
+
+
 def test_a_namespace_with_another_value_of_the_label_is_told_which() -> None:
     entry = {"namespaceSelector": {"matchLabels": {"vanadium.io/inject": "enabled"}}}
     for labels, stated in (
