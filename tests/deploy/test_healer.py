@@ -163,7 +163,7 @@ def test_all_webhooks_killed_during_five_hundred_creations_leave_no_bare_pod(
     with pods.becoming_ready():
         wait_for("Pods that are ready", lambda: len(pods.least_ready) == len(NAMESPACES) * len(DEPLOYMENTS))
         with program("webhook", tmp_path, **flags, heal="on", heal_per_minute=6000):
-            wait_for("no bare Pod", lambda: len(pods.seen) == ALL and not _bare(pods.seen), story=story)
+            wait_for("no bare Pod", lambda: len(pods.seen) == ALL and not _bare(pods.seen), 300, story)
             events = wait_for("Events", lambda: _events(healing))
     assert {one["involvedObject"]["kind"] for one in events} == {"ReplicaSet"}
     # A quarter of an owner's Pods at most is away at a time.
