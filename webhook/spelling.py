@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from webhook.layout import PREFIX
 
@@ -15,7 +15,7 @@ _MOST_HINTS = 3
 _LONGEST = 64
 
 
-def told(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
+def told(names: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]:
     """The first few names, in their order, each with the end of a message: which of the known names is meant;
     empty where none is near."""
     return [
@@ -24,7 +24,7 @@ def told(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def _hint(name: str, known: Collection[str]) -> str:
     if len(name) > _LONGEST:
         return ""
     import difflib  # only here: hardly a Pod has a mistyped name

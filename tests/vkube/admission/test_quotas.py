@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 
 from tests.pods import container, pod
+from tests.vkube.admission.resources import AGENT, SMALL
 from tests.webhook.applying import CONFIGURATION, injected
 from vkube.admission.quotas import Change, beyond_quotas, counts_secrets
 
 JSONObject = dict[str, Any]
-SMALL = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "20m", "memory": "32Mi"}}
-AGENT = {
-    "vanadium.io/cpu-request": "20m",
-    "vanadium.io/cpu-limit": "200m",
-    "vanadium.io/memory-request": "32Mi",
-    "vanadium.io/memory-limit": "64Mi",
-}
 
 
 def change(*containers: JSONObject, **fields: Any) -> Change:
