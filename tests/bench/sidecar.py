@@ -1,9 +1,9 @@
 """What a pod agent weighs, and how fast it starts: `python -m tests.bench.sidecar`.
 
 Four tables. What each library adds to a bare Python process: those that the pod agent loads, and those that
-it did without (`old`). What loading the program takes in its image (as root). A pod agent of this checkout,
-which starts without what its image computed, after its first blessing, with the time to it. What a thousand
-streams of the Workload API add, on one connection and on a hundred.
+it did without (`old`). What loading the program takes in its image. A pod agent in its image's files, after
+its first blessing, with the time to it. What a thousand streams of the Workload API add, on one connection
+and on a hundred. Images take root and runc.
 
 Times are those of this machine at that moment; beside them, in the same run, is a peer that only makes the
 same TLS connection from a bare Python process. The processor's time depends less on what else runs.
@@ -12,22 +12,24 @@ same TLS connection from a bare Python process. The processor's time depends les
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.checkout import CHECKOUT
-from tests.cluster_agents import running_cluster_agent
-from tests.images.errors import ImagesUnavailableError
-from tests.images.unpacked import Container, runnable_images
+from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
+from tests.images.unpacked import Container, chrooted, runnable_images
 from tests.pod_agent.running import RunningPodAgent, mount, running_pod_agent, short_directory
 
 MEBIBYTE = 1 << 10  # in the kernel's kB
-_AS_IN_THE_IMAGE = ("-OO",)
 _FLOORS = {
     "Python": "pass",
     "asyncio, ssl": "import asyncio, ssl",
@@ -86,49 +88,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sidecar")
     parser.add_argument("--runs", type=int, default=10)
     runs = parser.parse_args().runs
+    archive = runnable_images(lambda line: print(line, file=sys.stderr))["pod-agent"]
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"\n{'MiB, with -OO':44} RSS  anonymous  processor s")
     for name, code in _FLOORS.items():
         resident, anonymous, seconds = imported(code)
         print(f"{name:40} {resident:7.1f} {anonymous:10.1f} {seconds:12.2f}")
-    loaded_in_image(runs)
+    loaded(archive, runs)
     with (
         tempfile.TemporaryDirectory() as agent_directory,
         running_cluster_agent(Path(agent_directory)) as agent,
+        short_directory() as directory,
     ):
-        started = []
-        peers = []
-        for _ in range(runs):
-            with short_directory() as directory:
-                mount(directory, agent)
-                peers.append(peer(agent.url))
-                began = time.perf_counter()
-                with running_pod_agent(directory, agent.url, _AS_IN_THE_IMAGE) as running:
-                    running.wait_until_blessed()
-                    took = time.perf_counter() - began
-                    started.append((took, processor_seconds(running), *memory(running.process.pid)))
-        print(f"\npod agent, {runs} times                        p50     p95")
-        report("start to first blessing, ms", [1000 * one[0] for one in started])
-        report("  of the processor, ms", [1000 * one[1] for one in started])
-        report("peer: Python and a TLS connection, ms", [1000 * one for one in peers])
-        report("resident after it, MiB", [one[2] for one in started])
-        report("anonymous after it, MiB", [one[3] for one in started])
-        print("\nstreams of the Workload API               MiB more than before")
-        with short_directory() as directory:
-            mount(directory, agent)
-            with running_pod_agent(directory, agent.url, _AS_IN_THE_IMAGE) as running:
-                running.wait_until_blessed()
-                for connections, each in ((1, 1), (1, 1000), (100, 10)):
-                    added = streams(running, connections, each)
-                    print(f"{connections * each:5} on {connections:3} connections {added:26.1f}")
+        program = chrooted(archive, directory)
+        started(program, directory, agent, runs)
+        with one_pod_agent(program, directory, agent) as running:
+            print("\nstreams of the Workload API               MiB more than before")
+            for connections, each in ((1, 1), (1, 1000), (100, 10)):
+                added = streams(running, connections, each)
+                print(f"{connections * each:5} on {connections:3} connections {added:26.1f}")
 
 
-def loaded_in_image(runs: int) -> None:
-    try:
-        archive = runnable_images(lambda line: print(line, file=sys.stderr))["pod-agent"]
-    except ImagesUnavailableError as error:
-        print(f"\nnot measured in the image: {error}")
-        return
+def loaded(archive: Path, runs: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         container = Container(archive, Path(directory))
         took: dict[str, list[float]] = {way: [] for way in _LOADED}
@@ -139,6 +120,41 @@ def loaded_in_image(runs: int) -> None:
     print(f"\nloaded in the image, {runs} times             p50     p95   least")
     for way, milliseconds in took.items():
         report(f"of the processor, ms: {way}", milliseconds, end=f" {min(milliseconds):7.1f}\n")
+
+
+def started(program: Sequence[str], directory: Path, agent: RunningClusterAgent, runs: int) -> None:
+    took, peers = [], []
+    for _ in range(runs):
+        peers.append(peer(agent.url))
+        began = datetime.now(UTC)
+        with one_pod_agent(program, directory, agent) as running:
+            elapsed = first_identity(running) - began
+            processor = processor_seconds_of(running.process.pid)
+            took.append((elapsed.total_seconds(), processor, *memory(running.process.pid)))
+    print(f"\npod agent, {runs} times                        p50     p95")
+    report("start to first blessing, ms", [1000 * one[0] for one in took])
+    report("  of the processor, ms", [1000 * one[1] for one in took])
+    report("peer: Python and a TLS connection, ms", [1000 * one for one in peers])
+    report("resident after it, MiB", [one[2] for one in took])
+    report("anonymous after it, MiB", [one[3] for one in took])
+
+
+def first_identity(running: RunningPodAgent) -> datetime:
+    lines = [json.loads(line) for line in running.log().splitlines()]
+    (at,) = [line["timestamp"] for line in lines if line["event"] == "first identity"]
+    return datetime.fromisoformat(at)
+
+
+@contextmanager
+def one_pod_agent(
+    program: Sequence[str], root: Path, agent: RunningClusterAgent
+) -> Iterator[RunningPodAgent]:
+    """Blessed."""
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        mount(Path(directory), agent)
+        with running_pod_agent(Path(directory), agent.url, program) as running:
+            running.wait_until_blessed()
+            yield running
 
 
 def report(name: str, values: list[float], end: str = "\n") -> None:
@@ -167,10 +183,6 @@ def memory(pid: int) -> tuple[float, float]:
         int(status.split(f"{name}:")[1].split()[0]) / MEBIBYTE for name in ("VmRSS", "RssAnon")
     )
     return resident, anonymous
-
-
-def processor_seconds(running: RunningPodAgent) -> float:
-    return processor_seconds_of(running.process.pid)
 
 
 def processor_seconds_of(pid: int) -> float:

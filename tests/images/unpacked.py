@@ -30,6 +30,27 @@ def runnable_images(say: Say) -> dict[str, Path]:
     return {image.name: found[image.reference] for image in IMAGES}
 
 
+def chrooted(archive: Path, root: Path) -> list[str]:
+    """The command of an image's program in its files, unpacked in `root`, on this machine's network as root.
+
+    Paths below `root` mean the same to the program.
+    """
+    _unpack(archive, root)
+    (root / "proc").mkdir()
+    itself = root / root.relative_to("/")
+    itself.parent.mkdir(parents=True, exist_ok=True)
+    itself.symlink_to("/")
+    entrypoint = configuration(archive)["Entrypoint"]
+    assert isinstance(entrypoint, list)
+    return ["unshare", "--mount-proc", f"--root={root}", *entrypoint]
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    for _, layer in layers(archive):
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            tar.extractall(root, filter="fully_trusted")  # noqa: S202 - our own
+
+
 class Container:
     """One image under runc: as its user, without capabilities or new privileges, on a read-only root."""
 
@@ -37,9 +58,7 @@ class Container:
         self.root = directory / "rootfs"
         self._directory = directory
         self._settings: dict[str, Any] = configuration(archive)
-        for _, layer in layers(archive):
-            with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
-                tar.extractall(self.root, filter="fully_trusted")  # noqa: S202 - our own
+        _unpack(archive, self.root)
         directory.chmod(0o755)
         subprocess.run(["runc", "spec"], cwd=directory, check=True)
         self._specification = json.loads((directory / "config.json").read_text())

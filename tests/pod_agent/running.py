@@ -23,6 +23,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_for
 _T = TypeVar("_T")
 # Renewed at half of it: so long may a test take between two questions.
 TTL_SECONDS = 10
+_OF_THE_CHECKOUT = (sys.executable, "-m", "pod_agent")
 
 
 @dataclass
@@ -79,9 +80,9 @@ def short_directory() -> Iterator[Path]:
 
 @contextmanager
 def running_pod_agent(
-    directory: Path, url: str, interpreter: Sequence[str] = (), /, **settings: object
+    directory: Path, url: str, program: Sequence[str | Path] = _OF_THE_CHECKOUT, /, **settings: object
 ) -> Iterator[RunningPodAgent]:
-    """Starts the program with everything in `directory`; `interpreter` are flags of Python."""
+    """Starts the program with everything in `directory`."""
     port = free_port()
     flags = {
         "cluster_agent_url": url.replace("localhost", "127.0.0.1"),
@@ -95,7 +96,7 @@ def running_pod_agent(
     }
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
     with (directory / "log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, *interpreter, "-m", "pod_agent", *arguments], stderr=log)
+        process = subprocess.Popen([*program, *arguments], stderr=log)
     running = RunningPodAgent(process, directory, f"http://127.0.0.1:{port}")
     try:
         yield running
