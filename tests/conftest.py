@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
 from tests.chromium import Chromium, browser, find_chromium
@@ -41,12 +43,16 @@ from tests.images.errors import ImagesUnavailableError
 from tests.images.previous import Release
 from tests.images.previous import previous_release as find_previous_release
 from tests.images.unpacked import runnable_images
+from tests.waiting import PATIENCE_SECONDS
 from tests.webhook.machine_code import compiled_webhook
 
 # How long an example takes says how busy the machine is. (Where CI is set, Hypothesis draws the same ones
 # each time, by itself.)
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+# A call for which no timeout is stated has five seconds, and a busy machine may need more for any answer.
+vars(DEFAULT_TIMEOUT_CONFIG).update(vars(httpx.Timeout(PATIENCE_SECONDS)))
 
 # A shell without job control starts what runs in the background with Ctrl-C ignored, and the programs of the
 # tests would inherit that.
