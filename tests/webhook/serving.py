@@ -25,8 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
+from tests.waiting import PATIENCE_SECONDS
+
 _LISTENING = re.compile(r"running on https://(?:127\.0\.0\.1|\[::\]):(\d+)")
-_PATIENCE_SECONDS = 60
 
 
 def certificate(
@@ -80,7 +81,7 @@ class RunningWebhook:
         return httpx.Client(
             base_url=f"https://127.0.0.1:{self.port}",
             transport=httpx.HTTPTransport(verify=trust, local_address=address),
-            timeout=_PATIENCE_SECONDS,
+            timeout=PATIENCE_SECONDS,
         )
 
     def wait_for(self, event: str, count: int = 1, **fields: Any) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class RunningWebhook:
             return [line for line in self.lines if all(line.get(key) == value for key, value in wanted)]
 
         with self.logged:
-            assert self.logged.wait_for(lambda: len(found()) >= count, timeout=_PATIENCE_SECONDS), (
+            assert self.logged.wait_for(lambda: len(found()) >= count, timeout=PATIENCE_SECONDS), (
                 event,
                 self.lines,
             )
@@ -122,10 +123,10 @@ def running_webhook(directory: Path, *arguments: str, host: str = "127.0.0.1") -
     reader.start()
     try:
         with webhook.logged:
-            assert webhook.logged.wait_for(lambda: webhook.port, timeout=_PATIENCE_SECONDS), webhook.lines
+            assert webhook.logged.wait_for(lambda: webhook.port, timeout=PATIENCE_SECONDS), webhook.lines
         yield webhook
         process.send_signal(signal.SIGTERM)
-        assert process.wait(_PATIENCE_SECONDS) == 0, webhook.lines
+        assert process.wait(PATIENCE_SECONDS) == 0, webhook.lines
     finally:
         process.kill()
         process.wait()

@@ -9,6 +9,7 @@ import pytest
 from cluster_agent.attestation import AttestedPod
 from cluster_agent.attestation.bounded import BoundedAttestor
 from cluster_agent.errors import TooManyRequests, Unavailable
+from tests.waiting import PATIENCE_SECONDS
 
 POD = AttestedPod("shop", "web", "web-1", "uid-1")
 WEB = ("shop", "web", "vanadium-bootstrap:0123")
@@ -56,6 +57,7 @@ async def test_who_waits_longer_than_the_deadline_is_told_so_and_leaves_room() -
     assert [type(one) for one in outcomes] == [Unavailable, Unavailable]
     assert slow.under_review == 0
     slow.answer.set()
+    bounded._seconds = PATIENCE_SECONDS
     assert list(await asyncio.gather(*(bounded.attest("token", WEB) for _ in range(2)))) == [POD] * 2
 
 

@@ -229,7 +229,7 @@ def test_an_issuer_that_has_expired_signs_nothing(tmp_path: Path) -> None:
 
 def test_attack_the_refused_choose_neither_labels_of_metrics_nor_paths_of_records(tmp_path: Path) -> None:
     """Otherwise a client without a certificate could fill the memory with invented paths."""
-    with running_cluster_agent(tmp_path, rate_per_address=1) as agent:
+    with running_cluster_agent(tmp_path, rate_per_address=0.25) as agent:
         with agent.client(None, None) as client:
             assert client.get("/v1/crl/chosen-1").status_code == 404
             assert client.get("/v1/crl/chosen-2?key=x").status_code == 400

@@ -88,6 +88,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "oidc_port": port,
         "oidc_certificate_directory": directory / "serving",
         "root_margin_seconds": 12,
+        # One replica asks again and again.
+        "rate_per_replica": 1000,
     }
     with running_cluster_agent(directory, **settings) as first:
         first.flags["oidc_port"] = free_port()

@@ -17,9 +17,9 @@ from cluster_agent.audit.verification import Verification
 from cluster_agent.store.audit_reading import reading_audit
 from cluster_agent.store.database import database_url
 from tests.cluster_agents import RunningClusterAgent
+from tests.waiting import PATIENCE_SECONDS
 
 Records = list[dict[str, Any]]
-PATIENCE_SECONDS = 60
 
 
 class UnexpectedAnswerError(Exception):

@@ -8,10 +8,10 @@ import json
 import socketserver
 import ssl
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -20,6 +20,7 @@ from cluster_agent.attestation.token_review import TokenReviewAttestor
 from cluster_agent.errors import Unavailable
 from cluster_agent.kubernetes.api import ApiCallError, KubernetesApi, kubernetes_api
 from cluster_agent.kubernetes.pods import KubernetesPods, PodList
+from tests.waiting import PATIENCE_SECONDS
 from tests.web_servers import Handler, answering
 
 TOKEN = "the-agents-own-token"
@@ -192,13 +193,25 @@ class _ClosesAfterAnAnswer(socketserver.StreamRequestHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
 
+class _ClosingServer(socketserver.ThreadingTCPServer):
+    """Counts in `closed` the connections that it has closed."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ClosesAfterAnAnswer)
+        self.closed = threading.Semaphore(0)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.closed.release()
+
+
 @contextmanager
-def closing_server() -> Iterator[str]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _ClosesAfterAnAnswer) as server:
+def closing_server() -> Iterator[tuple[_ClosingServer, str]]:
+    with _ClosingServer() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield "http://{}:{}".format(*server.server_address)
+            yield server, "http://{}:{}".format(*server.server_address)
         finally:
             server.shutdown()
             thread.join()
@@ -207,11 +220,12 @@ def closing_server() -> Iterator[str]:
 async def test_a_kept_connection_that_was_closed_while_the_program_was_busy_is_no_failure(
     tmp_path: Path,
 ) -> None:
-    with closing_server() as url:
+    with closing_server() as (server, url):
         async with api_at(url, tmp_path) as api:
             for _ in range(5):
                 assert await api.create("/apis/x", {}) == {}
-                time.sleep(0.02)  # noqa: ASYNC251 - as long as the server takes to close
+                # The loop, and so the client, does not run meanwhile.
+                assert server.closed.acquire(timeout=PATIENCE_SECONDS)
 
 
 async def test_a_token_file_that_is_gone_is_an_error_of_the_call(tmp_path: Path) -> None:

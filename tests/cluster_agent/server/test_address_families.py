@@ -26,7 +26,7 @@ ADDRESSES = [pytest.param("127.0.0.1", id="IPv4"), pytest.param("::1", id="IPv6"
 def dual_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
     """An agent that listens where it does by default."""
     host = Settings.model_fields["host"].default
-    with running_cluster_agent(tmp_path_factory.mktemp("dual"), host=host, rate_per_address=0.1) as agent:
+    with running_cluster_agent(tmp_path_factory.mktemp("dual"), host=host, rate_per_address=0.001) as agent:
         yield agent
 
 
@@ -61,7 +61,7 @@ def test_a_client_is_counted_and_recorded_by_its_own_address(
     agent = url("https", address, dual_stack.flags["port"])
     with dual_stack.client(None, None) as client:
         extensions = {"sni_hostname": "localhost"}
-        answers = [client.get(f"{agent}/v1/secrets", extensions=extensions) for _ in range(3)]
-    assert [one.status_code for one in answers] == [401, 401, 429]
+        answers = [client.get(f"{agent}/v1/secrets", extensions=extensions) for _ in range(2)]
+    assert [one.status_code for one in answers] == [401, 429]
     assert f'"address": "{ip_address(address)}"' in dual_stack.log()
     assert "::ffff" not in dual_stack.log()

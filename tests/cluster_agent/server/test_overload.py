@@ -46,7 +46,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
         max_connections=12,
         max_connections_per_address=8,
         nameless_share=1,
-        rate_per_replica=0.1,
+        rate_per_replica=0.001,
     ) as running:
         yield running
 
@@ -225,48 +225,47 @@ def test_a_replica_that_asks_too_often_is_told_when_to_come_again(crowded: Runni
         chain = client.post("/v1/seek-blessings", json=body).json()["chain"]
     statuses = []
     with crowded.client(principal, Blessing.from_pem(chain)) as replica:
-        for _ in range(3):
+        for _ in range(2):
             body = {"csr": csr_of(Principal.create()), "token": pod_token(crowded.tokens)}
             response = replica.post("/v1/seek-blessings", json=body)
             statuses.append(response.status_code)
-    assert statuses == [200, 200, 429]
+    assert statuses == [200, 429]
     assert response.json()["error"]["reason"] == "TooManyRequests"
-    assert 1 <= int(response.headers["retry-after"]) <= 10
+    assert 1 <= int(response.headers["retry-after"]) <= 1000
 
 
 def test_attack_a_header_that_names_another_address_does_not_help(tmp_path: Path) -> None:
     with (
-        running_cluster_agent(tmp_path, rate_per_address=0.1) as agent,
+        running_cluster_agent(tmp_path, rate_per_address=0.001) as agent,
         agent.client(None, None) as client,
     ):
         statuses = [
             client.get("/healthz", headers={"x-forwarded-for": f"10.0.0.{number}"}).status_code
-            for number in range(3)
+            for number in range(2)
         ]
-    assert statuses == [200, 200, 429]
+    assert statuses == [200, 429]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("DELETE", "/v1/seek-blessings")])
 def test_attack_what_is_not_served_counts_as_a_request_too(tmp_path: Path, method: str, path: str) -> None:
     """A credential's connection stays open after such an answer."""
-    with running_cluster_agent(tmp_path, rate_per_address=0.1) as agent:
+    with running_cluster_agent(tmp_path, rate_per_address=0.001) as agent:
         secret = agent.new_secret()
         with agent.credential_client(secret["credential"]) as client:
-            answers = [client.request(method, path) for _ in range(3)]
-    assert [one.status_code for one in answers[:2]] == [404 if path == "/nothing" else 405] * 2
-    assert answers[2].status_code == 429
-    assert answers[2].headers["retry-after"]
+            answers = [client.request(method, path) for _ in range(2)]
+    assert [one.status_code for one in answers] == [404 if path == "/nothing" else 405, 429]
+    assert answers[1].headers["retry-after"]
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["credential", "no certificate"])
 def test_attack_a_body_that_is_too_long_counts_as_a_request_too(tmp_path: Path, named: bool) -> None:
-    with running_cluster_agent(tmp_path, rate_per_address=0.1) as agent:
+    with running_cluster_agent(tmp_path, rate_per_address=0.001) as agent:
         secret = agent.new_secret()
         client = agent.credential_client(secret["credential"]) if named else agent.client(None, None)
         with client:
-            answers = [client.post("/v1/seek-blessings", content=b" " * 65537) for _ in range(3)]
-    assert [one.status_code for one in answers] == [413, 413, 429]
-    assert answers[2].headers["retry-after"]
+            answers = [client.post("/v1/seek-blessings", content=b" " * 65537) for _ in range(2)]
+    assert [one.status_code for one in answers] == [413, 429]
+    assert answers[1].headers["retry-after"]
 
 
 def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
@@ -285,13 +284,20 @@ def test_sigterm_lets_what_was_begun_be_answered(tmp_path: Path) -> None:
 
 
 def test_during_the_delay_after_sigterm_it_is_not_ready_and_serves(tmp_path: Path) -> None:
-    with running_cluster_agent(tmp_path, shutdown_delay_seconds=8) as agent:
+    with running_cluster_agent(tmp_path, shutdown_delay_seconds=3600) as agent:
         secret = agent.new_secret()
         agent.process.send_signal(signal.SIGTERM)
         wait_for("unready", lambda: httpx.get(f"{agent.health_url}/readyz").status_code == 503)
         with shaken_hands(agent, secret) as connection:
             connection.sendall(request(agent))
             assert answer(connection).startswith(b"HTTP/1.1 200")
+        agent.process.send_signal(signal.SIGKILL)
+        agent.process.wait()
+
+
+def test_after_the_delay_it_ends(tmp_path: Path) -> None:
+    with running_cluster_agent(tmp_path, shutdown_delay_seconds=0.5) as agent:
+        agent.process.send_signal(signal.SIGTERM)
         assert agent.process.wait(PATIENCE_SECONDS) == 0
 
 
@@ -307,10 +313,10 @@ def _wait_until_it_listens_no_more(agent: RunningClusterAgent) -> None:
 
 
 def test_attack_malformed_requests_do_not_fill_the_log(agent: RunningClusterAgent) -> None:
-    began = time.monotonic()
+    before, began = agent.log().count("Invalid HTTP request"), time.monotonic()
     for _ in range(150):
         with nameless(agent) as client:
             client.sendall(b"nonsense\r\n\r\n")
             assert answer(client).startswith(b"HTTP/1.1 400")
     most = AT_ONCE + PER_SECOND * (time.monotonic() - began) + 1
-    assert 0 < agent.log().count("Invalid HTTP request") <= most
+    assert 0 < agent.log().count("Invalid HTTP request") - before <= most

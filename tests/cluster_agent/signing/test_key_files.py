@@ -18,6 +18,7 @@ from cluster_agent.signing.room import SigningRoom
 from tests.cluster_agents import another_replica, as_arguments, free_port, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.postgresql import Postgresql
+from tests.waiting import PATIENCE_SECONDS
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ACME = Name.parse("acme")
@@ -114,7 +115,7 @@ def test_a_replica_with_keys_of_its_own_does_not_start(tmp_path: Path, postgresq
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
     assert ended.returncode == 1
     assert "this database belongs to a cluster agent whose" in ended.stderr

@@ -59,7 +59,7 @@ class Peer:
 async def test_a_watch_that_is_silent_is_given_up_and_the_next_round_lists_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api_server, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(api_server, "SILENT_SECONDS", 1.0)
     peer = Peer([], [], ends=False)
 
     def work(watch: Watch) -> None:
