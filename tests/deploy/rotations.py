@@ -46,8 +46,10 @@ from webhook.kubernetes_clients import connect
 NAMESPACE = "rotations"
 _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/vanadium-webhook"
 _CREATORS = 2
-# How old the caBundle may be that a client verifies by. In a cluster a successor is published for a week.
-_OVERLAP_SECONDS = 1.0
+# A client verifies by a caBundle that it read before this. In a cluster a successor is published for a week.
+_BEHIND_SECONDS = 0.5
+# For the API server, which follows the caBundle a moment behind.
+_OVERLAP_SECONDS = 2.0
 _SOONER = (
     "import webhook.certificate_keeper as keeper; keeper._EVERY_SECONDS = 0.3; "
     "from webhook.__main__ import main; main()"
@@ -79,6 +81,8 @@ class Rotating:
         self._directory = directory
         self._ports = (free_port(), free_port())
         self._ended = threading.Event()
+        # What the client verifies by, which is as old as it was slow to read it anew.
+        self._known = ""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -118,6 +122,8 @@ class Rotating:
         prepared = ControlPlaneRoots(begun.signing, new_root(datetime.now(UTC)), begun.retired)
         assert prepared.successor is not None
         self._write(store, prepared)
+        published = prepared.roots.to_pem()
+        wait_for("a client that has read it", lambda: self._known == published, story=self._failures)
         time.sleep(_OVERLAP_SECONDS)
         self._write(
             store, ControlPlaneRoots(prepared.successor, None, (begun.signing.certificate, *begun.retired))
@@ -172,11 +178,12 @@ class Rotating:
 
         def shake() -> None:
             known.append((time.monotonic(), self._ca_bundle(api)))
-            while len(known) > 1 and known[1][0] < time.monotonic() - _OVERLAP_SECONDS / 2:
+            while len(known) > 1 and known[1][0] < time.monotonic() - _BEHIND_SECONDS:
                 known.pop(0)
+            self._known = known[0][1]
             for port in self._ports:
                 self.counts.handshakes += 1
-                handshake(port, known[0][1])
+                handshake(port, self._known)
 
         self._repeat(shake)
 
@@ -212,6 +219,9 @@ class Rotating:
         finally:
             process.kill()
             process.wait()
+
+    def _failures(self) -> str:
+        return "\n".join(self.counts.failures[-10:])
 
     def _story(self) -> str:
         return "\n".join(log.read_text()[-3000:] for log in self._directory.glob("webhook-*.log"))

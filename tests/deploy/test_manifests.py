@@ -41,9 +41,16 @@ def applied(control_plane: ControlPlane) -> ControlPlane:
 
 @pytest.fixture(scope="module")
 def webhook(applied: ControlPlane) -> Path:
-    """A kubeconfig of the webhook's service account."""
+    """A kubeconfig of the webhook's service account, whose rights are in force."""
+    wait_for("the webhook's rights", lambda: _may(applied, WEBHOOK, "create", "secrets") == "yes")
     token = applied.kubectl("create", "token", "webhook", "-n", SYSTEM).stdout.strip()
     return applied.kubeconfig_for(token, "webhook")
+
+
+def _may(control_plane: ControlPlane, who: str, verb: str, resource: str) -> str:
+    """Whether the account may do it, as the API server answers: yes or no."""
+    asked = control_plane.kubectl("auth", "can-i", verb, resource, "-A", f"--as={who}", check=False)
+    return asked.stdout.strip()
 
 
 @pytest.fixture
@@ -263,8 +270,9 @@ def test_the_control_planes_own_pods_are_not_sent_to_the_webhook(applied: Contro
 def test_each_part_may_do_what_it_needs_and_no_more(
     applied: ControlPlane, who: str, verb: str, resource: str, allowed: bool
 ) -> None:
-    asked = applied.kubectl("auth", "can-i", verb, resource, "-A", f"--as={who}", check=False)
-    assert asked.stdout.strip() == ("yes" if allowed else "no")
+    expected = "yes" if allowed else "no"
+    # The API server follows what was applied, and what other tests deleted, a moment behind.
+    wait_for(expected, lambda: _may(applied, who, verb, resource) == expected)
 
 
 def test_the_webhook_can_keep_its_secret(applied: ControlPlane, webhook: Path, namespace: str) -> None:
@@ -330,6 +338,7 @@ def denying(applied: ControlPlane) -> Iterator[Callable[[dict[str, Any], str], b
     """Whether the policy denies a Pod of a namespace in which it refuses what was not injected."""
     places = ("denying", "kube-system")
     applied.kubectl("create", "namespace", "denying")
+    wait_for("default service account", lambda: _can_get(applied, "denying", "serviceaccount/default"))
     applied.kubectl("label", "namespace", *places, "vanadium.io/inject=enabled", "vanadium.io/enforce=deny")
 
     def denies(pod: dict[str, Any], namespace: str = "denying") -> bool:

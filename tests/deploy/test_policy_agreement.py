@@ -83,6 +83,7 @@ def _configuration(port: int, chain: Path) -> dict[str, Any]:
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
         "failurePolicy": "Fail",
+        "timeoutSeconds": 30,
         "reinvocationPolicy": "IfNeeded",
         "clientConfig": {
             "url": f"https://127.0.0.1:{port}/mutate",

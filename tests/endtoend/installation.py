@@ -32,12 +32,14 @@ from tests.checkout import CHECKOUT
 from tests.cluster_agents import ADMINISTRATOR, free_port
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.program import Runtime, program
-from tests.waiting import wait_for
+from tests.kubectl import KubectlError
+from tests.pods import pod, restricted_container
+from tests.waiting import PATIENCE_SECONDS, wait_for
 from vkube.runner import BackOff, Node, RunningPod, Surroundings
 from vkube.runner.api_client import TypedApiClient
 from vkube.runner.kubernetes_node import KubernetesNode
 from vkube.runner.kubernetes_resources import KubernetesResources
-from webhook.layout import ROOTS_KEY
+from webhook.layout import CONTAINER, ROOTS_KEY
 
 _T = TypeVar("_T")
 SYSTEM = "vanadium-system"
@@ -87,7 +89,7 @@ class Runner:
             yield
         finally:
             self._loop.call_soon_threadsafe(stop.set)
-            ended.result(60)
+            ended.result(PATIENCE_SECONDS)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -101,7 +103,7 @@ class Runner:
         return self._do(self.pod(pod).execute(container, argv))
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
 
 @dataclass
@@ -125,10 +127,15 @@ class Installation:
         self.control_plane.kubectl.apply(*manifests)
 
     def credential(self, namespace: str, service_account: str) -> Credential:
-        """The bootstrap credential in the namespace's Secret."""
-        data = self.get("secret", "vanadium-bootstrap", "-n", namespace)["data"]
-        texts = {key: base64.b64decode(value).decode() for key, value in data.items()}
-        return parse_credential(texts[service_account], lambda: texts[ROOTS_KEY])
+        """The bootstrap credential in the namespace's Secret, once it is there."""
+
+        def look() -> Credential:
+            data = self.get("secret", "vanadium-bootstrap", "-n", namespace)["data"]
+            texts = {key: base64.b64decode(value).decode() for key, value in data.items()}
+            return parse_credential(texts[service_account], lambda: texts[ROOTS_KEY])
+
+        what = f"the credential of {namespace}/{service_account}"
+        return wait_for(what, look, story=self.logs_end, not_yet=(KubectlError, KeyError))
 
     def control_plane_client(self, extension: str) -> httpx.Client:
         """Calls the cluster agent with a certificate under the control plane's root, which is in a Secret."""
@@ -150,6 +157,17 @@ class Installation:
         except AssertionError as error:
             error.add_note(self.logs_end())
             raise
+
+    def wait_until_injected(self, namespace: str) -> None:
+        """Until Pods can be created there, and the API server has learnt of the namespace's label and of the
+        webhook: it follows both, a moment behind what was written."""
+        asked = ("create", "--dry-run=server", "-n", namespace, "-o", "json", "-f", "-")
+        subject = json.dumps(pod(restricted_container(), generate_name="asked-"))
+        wait_for(
+            f"a Pod with identity in {namespace}",
+            lambda: CONTAINER in self.kubectl(*asked, stdin=subject, check=False),
+            story=self.logs_end,
+        )
 
     def logs_end(self) -> str:
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs.glob("*.log"))
@@ -220,12 +238,9 @@ def installation(
 @contextmanager
 def labelled_namespace(installed: Installation, name: str) -> Iterator[None]:
     """A namespace with our label, in which Pods can be created."""
-    installed.kubectl("create", "namespace", name)
-    installed.kubectl("label", "namespace", name, "vanadium.io/inject=enabled")
-    wait_for(
-        "service account",
-        lambda: installed.kubectl("get", "serviceaccount", "-n", name, "-o", "name").strip(),
-    )
+    metadata = {"name": name, "labels": {"vanadium.io/inject": "enabled"}}
+    installed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    installed.wait_until_injected(name)
     try:
         yield
     finally:
@@ -233,14 +248,16 @@ def labelled_namespace(installed: Installation, name: str) -> Iterator[None]:
 
 
 def lead_to_loopback(control_plane: ControlPlane, port: int) -> None:
-    """Makes the API server reach the webhook at this port of the loopback."""
+    """Makes the API server reach the webhook at this port of the loopback, and wait for it longer than a busy
+    machine takes to answer: after five seconds, as in deploy/, a Pod is created without identity."""
     service = {"spec": {"type": "ExternalName", "externalName": "localhost", "selector": None}}
     control_plane.kubectl(
         "patch", "service", "webhook", "-n", SYSTEM, "--type=merge", "-p", json.dumps(service)
     )
     patch = [
-        {"op": "replace", "path": f"/webhooks/{entry}/clientConfig/service/port", "value": port}
+        {"op": "replace", "path": f"/webhooks/{entry}/{field}", "value": value}
         for entry in range(2)
+        for field, value in (("clientConfig/service/port", port), ("timeoutSeconds", 30))
     ]
     control_plane.kubectl(
         "patch", "mutatingwebhookconfiguration", "vanadium-webhook", "--type=json", "-p", json.dumps(patch)
@@ -268,7 +285,7 @@ def serving_files(control_plane: ControlPlane, directory: Path) -> Path:
         )
         return json.loads(got.stdout)["data"] if got.returncode == 0 else {}
 
-    data = wait_for("Secret cluster-agent-serving", look, 120)
+    data = wait_for("Secret cluster-agent-serving", look)
     directory.mkdir()
     for name, value in data.items():
         (directory / name).write_bytes(base64.b64decode(value))
@@ -290,4 +307,4 @@ def _wait_until_served(installed: Installation, webhook_port: int) -> None:
         published = all(entry["clientConfig"].get("caBundle") for entry in entries)
         return agent.is_success and webhook.is_success and published
 
-    wait_for("webhook and cluster agent", ready, 120, installed.logs_end)
+    wait_for("webhook and cluster agent", ready, story=installed.logs_end)

@@ -12,9 +12,9 @@ import pytest
 
 from tests.chromium import Chromium, Page
 from tests.endtoend.calls import seek
-from tests.endtoend.installation import Installation, flags
+from tests.endtoend.installation import Installation, flags, labelled_namespace
 from tests.pods import pod, restricted_container
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 NAMESPACE = "vkube-dashboard"
 
@@ -30,23 +30,20 @@ def dashboard(*arguments: object) -> Iterator[str]:
         yield process.stdout.readline().strip()
     finally:
         process.send_signal(2)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         process.stdout.close()
 
 
 @pytest.fixture
 def namespace(installed: Installation) -> Iterator[str]:
     """A labelled namespace without Pods."""
-    installed.kubectl("create", "namespace", NAMESPACE)
-    installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
-    yield NAMESPACE
-    installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    with labelled_namespace(installed, NAMESPACE):
+        yield NAMESPACE
 
 
 def start(installed: Installation, name: str) -> None:
     replica = pod(restricted_container(command=["sleep", "3600"]), name=name)
     replica["metadata"]["namespace"] = NAMESPACE
-    wait_for("a service account", lambda: installed.get("serviceaccount", "-n", NAMESPACE)["items"])
     installed.apply(replica)
 
 

@@ -30,6 +30,7 @@ def restricted_namespace(installed: Installation) -> Iterator[str]:
     labels = {"vanadium.io/inject": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": NAMESPACE, "labels": labels}
     installed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    installed.wait_until_injected(NAMESPACE)
     try:
         yield NAMESPACE
     finally:

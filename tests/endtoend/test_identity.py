@@ -20,7 +20,8 @@ from certs.issue import Material
 from service.beginning import STEPS
 from tests.checkout import CHECKOUT
 from tests.endtoend.calls import revoked_serials, seek
-from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation, flags
+from tests.endtoend.installation import SYSTEM, TTL_SECONDS, Installation, flags, labelled_namespace
+from tests.pods import pod
 from tests.vkube.command import vkube
 from tests.waiting import wait_for
 
@@ -179,32 +180,39 @@ def test_attack_a_secret_copied_from_the_cluster_gets_nothing_and_is_reported(
     assert 'vanadium_cluster_agent_tripwires_total{namespace="shop",reason="TokenMissing"}' in metrics
 
 
-def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(
-    installed: Installation, shop: list[dict[str, Any]]
-) -> None:
-    pod = name_of(installed.ready_pods("shop", 3)[0])
-    token = installed.kubectl(
-        "create", "token", "fortune", "-n", "shop", "--audience=vanadium-cluster-agent",
-        "--bound-object-kind=Pod", f"--bound-object-name={pod}",
-    ).strip()  # fmt: skip
-    credential = installed.credential("shop", "fortune")
-    key = Principal.create()
-    first = seek(installed, credential, token, key)
-    assert first.status_code == 200, first.text
-    replica = (key, Blessing.from_pem(first.json()["chain"]))
-    serial = replica[1].leaf.serial_number
-    assert serial not in revoked_serials(installed, credential)
-    assert seek(installed, credential, token, presented=replica).status_code == 200
-    installed.kubectl("delete", "pod", pod, "-n", "shop")
-    # The API server may answer from its cache of authenticated tokens for ten seconds.
-    wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated")
-    renewal = seek(installed, credential, token, presented=replica)
-    assert reason(renewal) in ("TokenNotAuthenticated", "Revoked")
-    wait_for("revocation", lambda: serial in revoked_serials(installed, credential))
-    renewal = seek(installed, credential, token, presented=replica)
-    assert reason(renewal) == "Revoked"
-    names = {name_of(one) for one in installed.ready_pods("shop", 3)}
-    assert pod not in names
+def test_attack_a_deleted_pods_token_and_certificate_renew_nothing(installed: Installation) -> None:
+    """The certificate has long to live, and the Pod need not run."""
+    name = {"namespace": "deleted", "serviceAccount": "default", "name": "acme:prod:Deleted"}
+    with installed.control_plane_client("administrator") as administrator:
+        answer = administrator.post("/v1/register-application", json={**name, "ttlSeconds": 3600})
+        answer.raise_for_status()
+    with labelled_namespace(installed, "deleted"):
+        unscheduled = pod(name="gone", nodeSelector={"of": "nowhere"})
+        installed.kubectl("create", "-n", "deleted", "-f", "-", stdin=json.dumps(unscheduled))
+        token = installed.kubectl(
+            "create", "token", "default", "-n", "deleted", "--audience=vanadium-cluster-agent",
+            "--bound-object-kind=Pod", "--bound-object-name=gone",
+        ).strip()  # fmt: skip
+        credential = installed.credential("deleted", "default")
+        key = Principal.create()
+        first = seek(installed, credential, token, key)
+        assert first.status_code == 200, first.text
+        replica = (key, Blessing.from_pem(first.json()["chain"]))
+        serial = replica[1].leaf.serial_number
+        wait_for(
+            "a list without it",
+            lambda: serial not in revoked_serials(installed, credential),
+            not_yet=(httpx.HTTPStatusError,),
+        )
+        assert seek(installed, credential, token, presented=replica).status_code == 200
+        installed.kubectl("delete", "pod", "gone", "-n", "deleted")
+        # The API server may answer from its cache of authenticated tokens for ten seconds.
+        wait_for("refusal", lambda: reason(seek(installed, credential, token)) == "TokenNotAuthenticated")
+        renewal = seek(installed, credential, token, presented=replica)
+        assert reason(renewal) in ("TokenNotAuthenticated", "Revoked")
+        wait_for("revocation", lambda: serial in revoked_serials(installed, credential))
+        renewal = seek(installed, credential, token, presented=replica)
+        assert reason(renewal) == "Revoked"
 
 
 def test_attack_a_revoked_replica_is_refused_by_its_peers_over_mtls(installed: Installation) -> None:
@@ -286,6 +294,7 @@ def test_an_unlabelled_namespaces_pods_are_untouched_byte_for_byte(
     finally:
         saved["metadata"] = {"name": "vanadium-webhook", "labels": saved["metadata"]["labels"]}
         installed.kubectl("create", "-f", "-", stdin=json.dumps(saved))
+    installed.wait_until_injected("shop")
     assert _without_chance(with_webhook) == _without_chance(without)
     installed.kubectl("delete", "namespace", "unlabelled", "--wait=false")
 

@@ -48,7 +48,7 @@ def kubelets(control_plane: ControlPlane, agent: RunningClusterAgent) -> Iterato
         one.namespace("volumes")
         yield one
     control_plane.kubectl(
-        "delete", "namespace", "volumes", "unlabelled", "--ignore-not-found", "--wait=false"
+        "delete", "namespace", "volumes", "unlabelled-volumes", "--ignore-not-found", "--wait=false"
     )
     control_plane.kubectl("delete", "node", NODE, OTHER_NODE)
 
@@ -170,7 +170,7 @@ def test_what_a_pods_author_asks_for_in_vain_is_denied_with_an_event(
 
 
 def test_nobody_in_a_namespace_without_the_label_or_of_the_system_has_an_identity(kubelets: Kubelets) -> None:
-    kubelets.namespace("unlabelled", labelled=False)
+    kubelets.namespace("unlabelled-volumes", labelled=False)
 
     def label(value: str | None) -> None:
         kubelets.api.patch(
@@ -181,7 +181,7 @@ def test_nobody_in_a_namespace_without_the_label_or_of_the_system_has_an_identit
 
     label("enabled")
     try:
-        for namespace in ("unlabelled", "kube-public"):
+        for namespace in ("unlabelled-volumes", "kube-public"):
             pod = kubelets.pod(namespace, new_name(), node=NODE)
             assert kubelets.denied(kubelets.asked(pod))[0] == "NamespaceNotLabelled"
             kubelets.delete_pod(pod)

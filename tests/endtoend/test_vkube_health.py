@@ -25,6 +25,7 @@ def namespace(installed: Installation) -> Iterator[str]:
     early["metadata"]["namespace"] = NAMESPACE
     wait_for("a service account", lambda: _applied(installed, early), 60)
     installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
+    installed.wait_until_injected(NAMESPACE)
     replica = pod(restricted_container(command=["sleep", "3600"]), name="web-1")
     replica["metadata"]["namespace"] = NAMESPACE
     installed.apply(replica)

@@ -71,8 +71,23 @@ def _applied(installed: Installation, manifest: dict[str, Any]) -> bool:
     return bool(done.returncode == 0)
 
 
+def wanted(installed: Installation, namespace: str) -> list[dict[str, Any]]:
+    """All that is in the namespace, as its authors want it: controllers write the rest at any time."""
+    items: list[dict[str, Any]] = installed.get("all", "-n", namespace)["items"]
+    for one in items:
+        one.pop("status", None)
+        del one["metadata"]["resourceVersion"]
+    return items
+
+
 def test_preflight_foresees_and_changes_nothing(installed: Installation, namespace: str) -> None:
-    before = installed.get("all", "-n", namespace)
+    def is_settled() -> bool:
+        """Whether the Deployments' controller has made what it makes of them."""
+        found = installed.get("deployments", "-n", namespace)["items"]
+        return all(one.get("status", {}).get("observedGeneration") for one in found)
+
+    wait_for("the Deployments' controller", is_settled)
+    before = wanted(installed, namespace)
     ended = called("preflight", namespace, *flags(installed), "-o", "json")
     rows = {one["workload"]: one for one in json.loads(ended.stdout)["items"]}
     assert {name: (one["result"], one["reason"]) for name, one in rows.items()} == {
@@ -87,10 +102,7 @@ def test_preflight_foresees_and_changes_nothing(installed: Installation, namespa
     assert shown.stdout.splitlines()[0].split() == ["WORKLOAD", "RESULT", "REASON", "WHAT", "TO", "DO"]
     ttyl = "annotation vanadium.io/ttyl is not one that the injection knows; did you mean vanadium.io/ttl?"
     assert shown.stderr == f"{ended.stderr}warning: pod/early: {ttyl}\n"
-    after = installed.get("all", "-n", namespace)
-    assert [one["metadata"]["resourceVersion"] for one in before["items"]] == [
-        one["metadata"]["resourceVersion"] for one in after["items"]
-    ]
+    assert wanted(installed, namespace) == before
     replayed = called("preflight", "--upgrade", namespace, *flags(installed), "-o", "json")
     assert (replayed.code, json.loads(replayed.stdout)["items"]) == (0, [])
     assert "expected a namespace" in vkube("preflight", *flags(installed), ends=2)
@@ -165,6 +177,7 @@ def test_restart_rolls_the_deployments_whose_pods_lack_an_identity(installed: In
     said = vkube("restart", name, *flags(installed), ends=1)
     assert f"the namespace {name} is not labelled" in said
     installed.kubectl("label", "namespace", name, "vanadium.io/inject=enabled")
+    installed.wait_until_injected(name)
     explained = called("explain", "deployment/web", "-n", name, *flags(installed))
     assert explained.code == 4
     assert (
@@ -270,8 +283,8 @@ def test_pod_security_is_judged_as_the_api_server_judges_it(
     installed: Installation, reached: Cluster, level: str
 ) -> None:
     name = f"vkube-{level}"
-    installed.kubectl("create", "namespace", name)
-    installed.kubectl("label", "namespace", name, f"pod-security.kubernetes.io/enforce={level}")
+    metadata = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": level}}
+    installed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     wait_for("a service account", lambda: installed.get("serviceaccounts", "-n", name)["items"], 60)
     differing = {}
     for title, subject in PODS.items():

@@ -75,6 +75,7 @@ def test_a_workload_lives_by_vkube_alone(installed: Installation, manifest: Path
     assert f"Deployment {NAMESPACE}/fortuned is not running: vkube start creates it" in refused
 
     installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
+    installed.wait_until_injected(NAMESPACE)
     refused = vkube("start", "-f", manifest, "fortuned", *more, ends=1)
     assert "acme:prod:fortuned is the name of a namespace; choose one that no namespace can have" in refused
     # The application is there before its name is, so the webhook has made a credential for another name.
