@@ -71,8 +71,8 @@ from service.certificate_ends import CertificateEnds
 from service.errors import SettingsError
 from service.event_loop import event_loop
 from service.memory import give_large_blocks_back
+from service.program_metrics import ProgramMetrics
 from service.supervisor import Supervisor
-from service.task_metrics import TaskMetrics
 from service.version import print_version_if_asked
 from service.watch_age import WatchMetrics
 
@@ -243,7 +243,7 @@ async def _run(settings: Settings) -> None:
             )
             supervisor = Supervisor(tasks)
             ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor, public)
-            TaskMetrics(metrics.registry, "cluster_agent", supervisor)
+            ProgramMetrics(metrics.registry, "cluster_agent", supervisor)
             # What is there now stays: to look through it for garbage again and again finds none.
             gc.collect()
             gc.freeze()

@@ -10,8 +10,8 @@ from pod_agent.http.exchange import Answer, Handler, Request, as_json, routed
 from pod_agent.identity import CurrentIdentity
 from pod_agent.metrics import Metrics
 from service.exposition import CONTENT_TYPE, exposition
+from service.program_families import program_families
 from service.supervisor import Supervisor
-from service.task_families import task_families
 
 _LONGEST_WAIT_SECONDS = 30
 
@@ -41,7 +41,7 @@ def health_handler(current: CurrentIdentity, metrics: Metrics, supervisor: Super
         return as_json({"ready": True, "name": str(identity.name)})
 
     async def scrape(_request: Request) -> Answer:
-        families = [*metrics.families(), *task_families("pod_agent", supervisor)]
+        families = [*metrics.families(), *program_families("pod_agent", supervisor)]
         return Answer(kind=CONTENT_TYPE, content=exposition(families))
 
     return routed({"GET /healthz": healthz, "GET /readyz": readyz, "GET /metrics": scrape})

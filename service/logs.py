@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sys
@@ -12,6 +13,7 @@ from types import TracebackType
 
 from service.bounded_log import BoundedLines
 from service.log import Line, Threshold, get_logger
+from service.log_stream import STANDARD_ERROR
 
 _LONGEST_OBJECT = 200
 _log = get_logger(__name__)
@@ -43,7 +45,7 @@ def configure(level: str) -> None:
     Warnings of Python and uncaught errors, in a thread too, also become such lines.
     """
     Threshold.level = logging.getLevelNamesMapping()[level.upper()]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(STANDARD_ERROR)
     handler.setFormatter(_Json())
     handler.addFilter(BoundedLines())
     root = logging.getLogger()
@@ -54,6 +56,7 @@ def configure(level: str) -> None:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
+    atexit.register(STANDARD_ERROR.finish)
 
 
 def complain(program: str, error: Exception) -> None:

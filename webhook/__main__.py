@@ -24,9 +24,9 @@ from service.cluster_agent_client import ClusterAgentClient
 from service.errors import ServiceError, ServingCertificateError, SettingsError
 from service.listening import listen
 from service.memory import give_large_blocks_back
+from service.program_metrics import ProgramMetrics
 from service.serving_certificate import CertificateFiles, ServingCertificate
 from service.supervisor import BackOff, Supervisor, Task
-from service.task_metrics import TaskMetrics
 from service.uvicorn_server import options
 from service.version import print_version_if_asked
 from webhook.answers import Answers
@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_complain(error, 2))
     except ServingCertificateError as error:
         sys.exit(_complain(error, uvicorn.config.STARTUP_FAILURE))
-    TaskMetrics(shared.metrics.registry, "webhook", supervisor)
+    ProgramMetrics(shared.metrics.registry, "webhook", supervisor)
     # Nothing that exists now is ever garbage: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
-from contextlib import suppress
 
 import structlog
 
+from service.log_stream import STANDARD_ERROR
 from webhook.patch import Encoded
 
 
@@ -51,6 +50,4 @@ class Lines:
 
     def _write(self) -> None:
         lines, self._waiting = self._waiting, []
-        with suppress(OSError):  # a log that cannot be written must cost nobody an answer
-            sys.stderr.buffer.write("".join(lines).encode("ascii"))
-            sys.stderr.buffer.flush()
+        STANDARD_ERROR.write("".join(lines))

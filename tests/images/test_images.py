@@ -30,7 +30,7 @@ LIBRARY_OF = {
     "service.cluster_agent_client": "httpx",
     "service.memory": "ctypes",
     "service.structlog_lines": "structlog",
-    "service.task_metrics": "prometheus_client",
+    "service.program_metrics": "prometheus_client",
     "service.uvicorn_server": "uvicorn",
     "service.watch_age": "prometheus_client",
 }

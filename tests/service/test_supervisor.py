@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from service.program_metrics import ProgramMetrics
 from service.supervisor import LONGEST_ASKED_SECONDS, BackOff, Supervisor, Task, described
-from service.task_metrics import TaskMetrics
 from service.threads import in_daemon_thread
 from tests.log_lines import captured_lines
 from tests.waiting import until
@@ -208,7 +208,7 @@ async def test_failures_and_ages_are_shown_from_the_start() -> None:
     one = task(rounds(Away("away"), None))
     supervisor = Supervisor([one], clock=clock, chance=lambda: 1.0, sleep=clock.sleep)
     registry = CollectorRegistry()
-    TaskMetrics(registry, "webhook", supervisor)
+    ProgramMetrics(registry, "webhook", supervisor)
     assert 'vanadium_webhook_task_failures_total{task="work"} 0.0' in generate_latest(registry).decode()
     with pytest.raises(asyncio.CancelledError):
         await supervisor.repeat(one)

@@ -175,6 +175,17 @@ def test_attack_malformed_requests_do_not_fill_the_log(webhook: RunningWebhook, 
         assert 0 < after[reason] - before[reason] <= most
 
 
+def test_admissions_go_on_while_nobody_reads_the_log(webhook: RunningWebhook, client: httpx.Client) -> None:
+    """As behind a container runtime that hangs. The pipe holds 64 KiB, some 200 of these lines."""
+    with webhook.logged:  # the reader of the log waits for it
+        for number in range(500):
+            assert client.post("/mutate", json=review(pod(), uid=f"unread {number}")).status_code == 200
+    webhook.wait_for("admission", uid="unread 499")
+    uids = [line["uid"] for line in webhook.lines if line.get("uid", "").startswith("unread ")]
+    assert uids == [f"unread {number}" for number in range(500)]
+    assert "\nvanadium_webhook_log_lines_lost_total 0.0\n" in client.get("/metrics").text
+
+
 def test_every_outcome_is_counted_by_its_reason(client: httpx.Client) -> None:
     def count(reason: str) -> float:
         text = client.get("/metrics").text

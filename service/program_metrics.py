@@ -1,4 +1,4 @@
-"""The metrics of background tasks, in a registry of prometheus_client."""
+"""The metrics that each program has, in a registry of prometheus_client."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.program_families import program_families
 from service.supervisor import Supervisor
-from service.task_families import task_families
 
 _KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
-class TaskMetrics(Collector):
-    """The tasks' metrics, read from the supervisor at each scrape."""
+class ProgramMetrics(Collector):
+    """Those of `program_families`, read at each scrape."""
 
     def __init__(self, registry: CollectorRegistry, program: str, supervisor: Supervisor) -> None:
         """`program` is the middle part of the series' names, such as `cluster_agent`."""
@@ -24,7 +24,7 @@ class TaskMetrics(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        for family in task_families(self._program, self._supervisor):
+        for family in program_families(self._program, self._supervisor):
             metric = _KINDS[family.kind](family.name, family.meaning, labels=family.labels)
             for labels, value in family.samples.items():
                 metric.add_metric(labels, value)

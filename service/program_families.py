@@ -1,14 +1,14 @@
-"""The metrics of background tasks."""
+"""The metrics that each program has: of its background tasks, and of its log."""
 
 from __future__ import annotations
 
-from service.exposition import Family
+from service.exposition import Family, counter
+from service.log_stream import STANDARD_ERROR
 from service.supervisor import Supervisor
 
 
-def task_families(program: str, supervisor: Supervisor) -> list[Family]:
-    """The current state of the tasks; `program` is the middle part of the series' names, such as
-    `cluster_agent`."""
+def program_families(program: str, supervisor: Supervisor) -> list[Family]:
+    """Their current values. `program` is the middle part of the series' names, such as `cluster_agent`."""
     prefix, records = f"vanadium_{program}_task", supervisor.records
     return [
         Family(
@@ -31,5 +31,10 @@ def task_families(program: str, supervisor: Supervisor) -> list[Family]:
             "How long a good round of a background task has been due; 0 between rounds.",
             ("task",),
             {(name,): supervisor.overdue_seconds(name) for name in records},
+        ),
+        counter(
+            f"vanadium_{program}_log_lines_lost_total",
+            "Lines of the log that could not be written, because nobody read standard error in time.",
+            STANDARD_ERROR.lost,
         ),
     ]
