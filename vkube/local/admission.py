@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ import httpx
 import jsonpatch
 
 from vkube.errors import AdmissionRefused, LocalModeError
+
+# Longer than an API server waits: here nobody creates the Pod again.
+_ANSWER_SECONDS = 60.0
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ async def admit(client: httpx.AsyncClient, pod: dict[str, Any]) -> Admitted:
     review = review_of(pod)
     name = pod["metadata"]["name"]
     try:
-        response = await client.post("/mutate", json=review)
+        response = await _asked(client, review)
         response.raise_for_status()
         answer = response.json()["response"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
@@ -45,6 +50,15 @@ async def admit(client: httpx.AsyncClient, pod: dict[str, Any]) -> Admitted:
         )
     patch = json.loads(base64.b64decode(answer["patch"])) if "patch" in answer else []
     return Admitted(jsonpatch.apply_patch(pod, patch), patch, list(answer.get("warnings") or []))
+
+
+async def _asked(client: httpx.AsyncClient, review: dict[str, Any]) -> httpx.Response:
+    """The answer to a review, which is sent again where the connection ended before it: the webhook ends one
+    that was idle or slow, maybe at this moment."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+            return await client.post("/mutate", json=review, timeout=_ANSWER_SECONDS)
+    return await client.post("/mutate", json=review, timeout=_ANSWER_SECONDS)
 
 
 def review_of(pod: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import httpx
 from certs import CLUSTER_AGENT, ControlPlaneCertificates
 from service.cluster_agent_calls import ClusterAgentAddress, mutual_tls
 from service.cluster_agent_client import ClusterAgentClient
+from service.errors import CallUnanswered
 from vkube.admission import namespace_annotations
 from vkube.local.admission import Admitted, admit
 from vkube.local.controllers import claims_of, job_of, job_pod, named, pods_of
@@ -38,6 +39,7 @@ from webhook.reconciler.reconcile import reconcile
 BACK_OFF = BackOff(first=1.0, longest=30.0)
 _GRACE_SECONDS = 5.0
 _JOB_SECONDS = 0.2
+_MOST_UNANSWERED = 5
 _SERVER_NAME = CLUSTER_AGENT.dns_names()[0]
 
 
@@ -195,7 +197,7 @@ class LocalCluster:
             )
         try:
             running = await self.node.run(admitted.pod, self.settings.on_change)
-        except RunnerError as error:
+        except (RunnerError, OSError) as error:
             self._not_run += 1
             self.settings.on_note(f"Pod {_title(pod)} is not run: {error}")
             return None
@@ -232,11 +234,16 @@ class LocalCluster:
         return bool((metadata.get("labels") or {}).get(INJECT_LABEL) == ENABLED)
 
     def _reconcile(self, namespace: str, accounts: set[str]) -> None:
-        with self.administrator() as agent:
-            is_last = False
-            while not is_last:
-                turn = reconcile(namespace, accounts, agent=agent, store=self.secrets, now=datetime.now(UTC))
-                is_last = turn.is_last
+        is_last, unanswered = False, 0
+        while not is_last:
+            try:
+                with self.administrator() as agent:
+                    now = datetime.now(UTC)
+                    is_last = reconcile(namespace, accounts, agent=agent, store=self.secrets, now=now).is_last
+            except CallUnanswered:  # such as a connection that this machine was too slow for
+                unanswered += 1
+                if unanswered == _MOST_UNANSWERED:
+                    raise
 
 
 def why_untouched(pod: Manifest) -> str:

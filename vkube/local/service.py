@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import httpx
 from vkube.errors import LocalModeError
 from vkube.runner.process import Command, Process
 
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
+_LOOK_SECONDS = 0.05
 _STOP_SECONDS = 15.0
 # Settings of the user's own installation are none of local mode's.
 _OURS = ("VANADIUM_", "V23_", "SPIFFE_")
@@ -50,7 +51,8 @@ class Service:
     async def ready(self, client: httpx.AsyncClient, url: str) -> None:
         """Waits until `url` answers 200. Raises LocalModeError when the service ends or is not ready in
         time."""
-        for _ in range(int(_READY_SECONDS / 0.05)):
+        ends_at = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < ends_at:
             if self.ended.done():
                 raise LocalModeError(f"the {self._name} ended with {self.ended.result()}:\n{self._tail()}")
             try:
@@ -58,7 +60,7 @@ class Service:
                     return
             except httpx.TransportError:
                 pass  # not listening yet
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_LOOK_SECONDS)
         raise LocalModeError(f"the {self._name} is not ready after {_READY_SECONDS:g} s:\n{self._tail()}")
 
     async def stop(self) -> None:
@@ -73,11 +75,3 @@ class Service:
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-10:])
-
-
-def free_port() -> int:
-    """A TCP port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

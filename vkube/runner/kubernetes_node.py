@@ -151,6 +151,8 @@ class KubernetesNode:
                         version = event["raw_object"]["metadata"]["resourceVersion"]
                         emit(event["type"], event["raw_object"])
             except FAILURES as error:
+                if stop.is_set():
+                    return
                 if not (isinstance(error, ApiException) and error.status == HTTPStatus.GONE):
                     _log.warning("watch lost", error=brief(error))
                     stop.wait(_RETRY_SECONDS)

@@ -122,8 +122,10 @@ class RunningPod:
 
     def log_of(self, container: str) -> str:
         """The container's output since its last start."""
-        file = self._named(container).log_file
-        return file.read_text() if file.exists() else ""
+        try:
+            return self._named(container).log_file.read_text()
+        except FileNotFoundError:
+            return ""
 
     def path_in(self, container: str, path: str) -> Path:
         """The path on this machine for a path in that container."""
@@ -168,7 +170,7 @@ class RunningPod:
         while not self._stopping:
             try:
                 await self._volumes.refresh()
-            except NotMountable as error:
+            except (NotMountable, OSError) as error:
                 self._problem = f"FailedMount: {error}"
                 self._note_change()
             except UnsupportedPod as error:
@@ -185,8 +187,8 @@ class RunningPod:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(self._surroundings.refresh_seconds)
-            # A mounted volume stays when its source is temporarily gone.
-            with suppress(NotMountable):
+            # A mounted volume stays when its source is temporarily gone, or the disk full.
+            with suppress(NotMountable, OSError):
                 await self._volumes.refresh()
 
     async def _initialize(self) -> bool:

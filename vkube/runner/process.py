@@ -82,9 +82,11 @@ class Process:
                 start_new_session=True,
                 preexec_fn=_die_with_runner,
             )
-        except OSError as error:
+        except BaseException as error:
             output.close()
-            raise UnsupportedPod(f"cannot start {argv[0]}: {error.strerror}") from error
+            if isinstance(error, OSError):
+                raise UnsupportedPod(f"cannot start {argv[0]}: {error.strerror}") from error
+            raise
         finally:
             os.close(writing_end)
         return cls(process, mark, output, asyncio.create_task(_read(stream, on_line)))
@@ -95,13 +97,16 @@ class Process:
 
     async def wait(self) -> int:
         """The exit code in Kubernetes' form: 128 plus the signal's number for a killed process."""
-        code = await self._process.wait()
-        self.signal(signal.SIGKILL)  # children that it left behind
-        await asyncio.to_thread(_kill_marked, self._mark)
-        with suppress(TimeoutError):  # a descendant that cleared its environment may hold the pipe for ever
-            async with asyncio.timeout(_LAST_OUTPUT_SECONDS):
-                await self._reading
-        self._output.close()
+        try:
+            code = await self._process.wait()
+            self.signal(signal.SIGKILL)  # children that it left behind
+            await asyncio.to_thread(_kill_marked, self._mark)
+            # A descendant that cleared its environment may hold the pipe for ever. The reading is not
+            # cancelled: where this program had to wait for the processor, what has come would be lost.
+            await asyncio.wait([self._reading], timeout=_LAST_OUTPUT_SECONDS)
+        finally:
+            self._output.close()  # which ends the reading
+        await self._reading
         return code if code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:

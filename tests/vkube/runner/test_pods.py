@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 import pytest_asyncio
 
 from tests.vkube.runner.resources import MemoryResources
-from tests.waiting import until
-from vkube.runner import BackOff, Node, RunnerError, RunningPod, Surroundings, UnsupportedPod
+from tests.waiting import PATIENCE_SECONDS, until
+from vkube.runner import BackOff, Node, RunnerError, RunningPod, Surroundings, UnsupportedPod, volumes
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
-PATIENCE_SECONDS = 60
+POLITE = f"import signal; signal.signal(15, lambda *_: exit(7)); {SLEEP}"
+STUBBORN = f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}"
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ async def test_init_containers_run_in_order_and_a_sidecar_serves_before_the_next
             "exec": {"command": ["python", "-c", "import os; os.stat(os.environ['NOTES'] + '.up')"]},
             "periodSeconds": 1,
             "failureThreshold": 60,
-            "timeoutSeconds": 5,
+            "timeoutSeconds": PATIENCE_SECONDS,
         },
         **NOTED,
     )
@@ -145,21 +147,50 @@ async def test_a_pod_waits_for_its_secret_and_starts_when_it_is_there(
     await running.wait_ready(PATIENCE_SECONDS)
 
 
+async def test_a_volume_that_the_disk_has_no_room_for_waits_and_is_kept_up_to_date_afterwards(
+    resources: MemoryResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+
+    def publish(directory: Path, content: Mapping[str, bytes]) -> None:
+        nonlocal failures
+        if is_full:
+            failures += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        published(directory, content)
+
+    published, is_full = volumes._publish, True
+    monkeypatch.setattr(volumes, "_publish", publish)
+    resources.secrets["n", "s"] = {"k": b"first"}
+    mounted = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    with tempfile.TemporaryDirectory(prefix="vk-") as directory:
+        node = Node(Path(directory), Surroundings(resources, {}, refresh_seconds=0.05))
+        running = await node.run(
+            pod(container("app", SLEEP, **mounted), volumes=[{"name": "v", "secret": {"secretName": "s"}}])
+        )
+        await until("a complaint", lambda: "No space left" in running.status.get("message", ""))
+        is_full = False
+        await running.wait_ready(PATIENCE_SECONDS)
+        file = running.path_in("app", "/v/k")
+        assert file.read_text() == "first"
+        is_full, failures = True, 0
+        await until("a failed refresh", lambda: failures)
+        is_full = False
+        resources.secrets["n", "s"] = {"k": b"second"}
+        await until("the change", lambda: file.read_text() == "second")
+        await node.stop(grace_seconds=2)
+
+
 async def test_termination_is_asked_for_and_then_enforced(node: Node) -> None:
-    polite = container(
-        "polite",
-        f"import signal; signal.signal(15, lambda *_: exit(7)); {SLEEP}",
+    polite, stubborn = (
+        await node.run(pod(container("app", POLITE))),
+        await node.run(pod(container("app", STUBBORN))),
     )
-    stubborn = container(
-        "stubborn",
-        f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}",
-    )
-    running = await node.run(pod(polite, stubborn))
-    await running.wait_ready(PATIENCE_SECONDS)
-    await until("both have begun", lambda: bool(running.log_of("polite") and running.log_of("stubborn")))
-    await node.stop_pod(running, grace_seconds=5)
-    codes = [one["state"]["terminated"]["exitCode"] for one in running.status["containerStatuses"]]
-    assert codes == [7, 137]
+    await until("both have begun", lambda: bool(polite.log_of("app") and stubborn.log_of("app")))
+    for running, grace_seconds, code in ((polite, PATIENCE_SECONDS, 7), (stubborn, 1, 137)):
+        await node.stop_pod(running, grace_seconds)
+        (status,) = running.status["containerStatuses"]
+        assert status["state"]["terminated"]["exitCode"] == code
 
 
 async def test_children_of_a_container_end_with_it(node: Node) -> None:
@@ -180,7 +211,8 @@ DAEMON = (
     'child = \'import os, time; os.setsid(); open(os.environ["NOTES"], "w").write(str(os.getpid()));\'\n'
     "child += 'time.sleep(600)'\n"
     "subprocess.Popen([sys.executable, '-c', child])\n"
-    "while not os.path.exists(os.environ['NOTES']): time.sleep(0.05)\n"
+    "while not os.path.exists(os.environ['NOTES']) or not os.path.getsize(os.environ['NOTES']):\n"
+    "    time.sleep(0.05)\n"
 )
 
 
@@ -200,7 +232,7 @@ async def test_a_pod_that_is_stopped_at_any_moment_of_its_start_ends(node: Node)
 
 
 async def test_a_pod_that_broke_does_not_cost_the_others_their_grace(node: Node) -> None:
-    polite = container("polite", f"import signal; signal.signal(15, lambda *_: exit(7)); {SLEEP}")
+    polite = container("polite", POLITE)
     is_defective = False
 
     def changed(_: RunningPod) -> None:
@@ -212,14 +244,13 @@ async def test_a_pod_that_broke_does_not_cost_the_others_their_grace(node: Node)
     await until("both have begun", lambda: bool(broken.log_of("polite") and whole.log_of("polite")))
     is_defective = True
     with pytest.raises(ZeroDivisionError):
-        await node.stop(grace_seconds=20)
+        await node.stop(grace_seconds=PATIENCE_SECONDS)
     assert whole.status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
 
 
 async def test_a_container_that_ignores_the_failed_liveness_probe_is_killed_after_the_grace(
     node: Node,
 ) -> None:
-    stubborn = f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEP}"
     probe = {
         "exec": {"command": ["python", "-c", "exit(1)"]},
         "initialDelaySeconds": 1,
@@ -227,7 +258,7 @@ async def test_a_container_that_ignores_the_failed_liveness_probe_is_killed_afte
         "failureThreshold": 1,
         "terminationGracePeriodSeconds": 1,
     }
-    running = await node.run(pod(container("app", stubborn, livenessProbe=probe)))
+    running = await node.run(pod(container("app", STUBBORN, livenessProbe=probe)))
     await until("a restart", lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
     assert running.status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] in (137, 143)
 
@@ -249,7 +280,7 @@ async def test_a_grpc_probe_asks_the_health_service(node: Node) -> None:
         "app",
         GRPC_SERVER,
         env=[{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-        readinessProbe={"grpc": {"port": 18282}, "periodSeconds": 0.1, "timeoutSeconds": 5},
+        readinessProbe={"grpc": {"port": 18282}, "periodSeconds": 0.1, "timeoutSeconds": PATIENCE_SECONDS},
     )
     running = await node.run(pod(server))
     assert not running.is_ready

@@ -1,9 +1,11 @@
-"""One process of a container, and who waits for its end."""
+"""One process of a container: its output, and the wait for its end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,32 @@ async def test_a_wait_that_is_cancelled_while_the_output_ends_is_cancelled(tmp_p
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_the_last_output_is_told_although_this_program_waited_for_the_processor_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vkube.runner.process._LAST_OUTPUT_SECONDS", 0.2)
+    lines: list[str] = []
+    code = "until [ -e go ]; do sleep 0.01; done; echo last"
+    process = await Process.start(Command(["sh", "-c", code], dict(os.environ), tmp_path), lines.append)
+    process._output.pause_reading()
+    (tmp_path / "go").touch()
+    waiting = asyncio.create_task(process.wait())
+    await until("that it waits for the output", lambda: process._reading._callbacks)
+    process._output.resume_reading()
+    time.sleep(0.5)  # noqa: ASYNC251 - the event loop stands still
+    assert await waiting == 0
+    assert lines == ["last"]
+
+
+async def test_a_descendant_that_holds_the_output_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vkube.runner.process._LAST_OUTPUT_SECONDS", 0.2)
+    lines: list[str] = []
+    code = "setsid env -i sleep 600 & echo $!"
+    process = await Process.start(Command(["sh", "-c", code], dict(os.environ), tmp_path), lines.append)
+    assert await process.wait() == 0
+    (descendant,) = lines
+    os.kill(int(descendant), signal.SIGKILL)
