@@ -80,9 +80,9 @@ class BoundedLines(logging.Filter):
     """The lines of libraries, at most at that rate for each text: what they log about one request, a client
     can cause as often as it likes. Our own lines pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: LineRate | None = None) -> None:
         super().__init__()
-        self._rate = LineRate()
+        self._rate = rate or LineRate()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, Line):

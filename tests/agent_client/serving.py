@@ -35,6 +35,8 @@ def serving_agent_protocol(current: CurrentIdentity, lists: HeldLists) -> Iterat
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()))
         thread.start()
-        yield path
-        stop.set()
-        thread.join()
+        try:
+            yield path
+        finally:
+            stop.set()
+            thread.join()

@@ -16,6 +16,7 @@ from tests.agent_client.serving import serving_agent_protocol
 from tests.chains import HOUR, NOW, realm
 from tests.clock import Clock
 from tests.pod_agent.published_lists import APPLICATION, Source
+from tests.waiting import PATIENCE_SECONDS
 
 
 def test_every_call_answers_as_that_of_the_blocking_client() -> None:
@@ -56,7 +57,7 @@ def test_a_refusal_is_the_same_error() -> None:
 async def test_without_a_pod_agent_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with AsyncAgentClient(tmp_path / "agent.sock") as agent:
         with pytest.raises(AgentError, match="no answer from the pod agent"):
-            await asyncio.wait_for(agent.names(), 10)
+            await asyncio.wait_for(agent.names(), PATIENCE_SECONDS)
     monkeypatch.delenv("V23_AGENT_PATH", raising=False)
     with pytest.raises(AgentError, match="V23_AGENT_PATH is not set"):
         AsyncAgentClient()

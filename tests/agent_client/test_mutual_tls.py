@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import aiohttp
 import httpx
@@ -38,22 +38,25 @@ from tests.pod_agent.running import (
     running_pod_agent,
     short_directory,
 )
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 WEB_1, WEB_2 = "acme:prod:shop:web:web-1", "acme:prod:shop:web:web-2"
 
 
 @pytest.fixture(scope="module")
 def cluster_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClusterAgent]:
-    with running_cluster_agent(tmp_path_factory.mktemp("agent")) as agent:
+    with running_cluster_agent(tmp_path_factory.mktemp("agent"), minimum_ttl_seconds=1) as agent:
         yield agent
 
 
 @contextmanager
-def pod(cluster_agent: RunningClusterAgent, name: str, policy: Policy = SVIDS_ONLY) -> Iterator[MutualTLS]:
+def pod(
+    cluster_agent: RunningClusterAgent, name: str, policy: Policy = SVIDS_ONLY, **settings: object
+) -> Iterator[MutualTLS]:
     """Mutual TLS as a program in that Pod has it."""
     with short_directory() as directory:
         mount(directory, cluster_agent, name)
-        with running_pod_agent(directory, cluster_agent.url) as running:
+        with running_pod_agent(directory, cluster_agent.url, **settings) as running:
             running.wait_until_blessed()
             with of(running, policy) as tls:
                 yield tls
@@ -62,8 +65,10 @@ def pod(cluster_agent: RunningClusterAgent, name: str, policy: Policy = SVIDS_ON
 @contextmanager
 def of(running: RunningPodAgent, policy: Policy = SVIDS_ONLY) -> Iterator[MutualTLS]:
     with (
-        AgentClient(running.agent_socket) as agent,
-        MutualTLS(workload_socket=running.workload_socket, agent=agent, policy=policy) as tls,
+        AgentClient(running.agent_socket, timeout_seconds=PATIENCE_SECONDS) as agent,
+        MutualTLS(
+            workload_socket=running.workload_socket, agent=agent, policy=policy, wait_seconds=PATIENCE_SECONDS
+        ) as tls,
     ):
         yield tls
 
@@ -100,7 +105,7 @@ class Echo:
                 with self._context.wrap_socket(plain, server_side=True) as connection:
                     assert isinstance(connection, JudgedSocket)
                     connection.sendall(str(connection.peer_name).encode())
-            except ssl.SSLError as error:
+            except OSError as error:  # ssl.SSLError, or the client was faster to end the connection
                 self.refused.append(str(error))
                 plain.close()
 
@@ -108,13 +113,18 @@ class Echo:
 @contextmanager
 def echo(context: ssl.SSLContext) -> Iterator[Echo]:
     server = Echo(context)
-    yield server
-    server.listener.close()
+    try:
+        yield server
+    finally:
+        server.listener.close()
 
 
 def call(address: tuple[str, int], context: ssl.SSLContext) -> tuple[str, str, int]:
     """Whom the server calls us, whom we take it for, and the serial number of its certificate."""
-    with socket.create_connection(address) as plain, context.wrap_socket(plain) as connection:
+    with (
+        socket.create_connection(address, PATIENCE_SECONDS) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
         assert isinstance(connection, JudgedSocket)
         if not (said := connection.recv(1000).decode()):
             raise ConnectionError("the server said nothing")
@@ -166,23 +176,25 @@ def http_server(context: ssl.SSLContext) -> Iterator[tuple[str, int]]:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield "127.0.0.1", server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            yield "127.0.0.1", server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-def get(address: tuple[str, int], context: ssl.SSLContext) -> str:
+def get(url: str, context: ssl.SSLContext) -> str:
     with httpx.Client(verify=context) as client:
-        return client.get(f"https://{address[0]}:{address[1]}/").text
+        return client.get(url).text
 
 
 def test_attack_a_server_that_reads_without_a_handshake_of_its_own_reads_nothing_of_another_name(
     web_1: MutualTLS, web_2: MutualTLS
 ) -> None:
-    with http_server(web_1.server()) as address:
-        assert get(address, web_2.client()) == WEB_2
-    with http_server(web_1.server("acme:prod:bank")) as address, pytest.raises(httpx.TransportError):
-        get(address, web_2.client())
+    with http_server(web_1.server()) as (host, port):
+        assert get(f"https://{host}:{port}/", web_2.client()) == WEB_2
+    with http_server(web_1.server("acme:prod:bank")) as (host, port), pytest.raises(httpx.TransportError):
+        get(f"https://{host}:{port}/", web_2.client())
 
 
 def test_attack_a_client_that_sends_without_a_handshake_of_its_own_sends_nothing_to_another_name(
@@ -267,11 +279,10 @@ def test_a_library_that_looks_past_the_wrapping_has_no_identity_and_trusts_nobod
         ssl.SSLContext.wrap_socket(web_2.client(), plain)
 
 
-def test_contexts_made_once_follow_the_rotations_on_both_sides(tmp_path: Path) -> None:
+def test_contexts_made_once_follow_the_rotations_on_both_sides(cluster_agent: RunningClusterAgent) -> None:
     with (
-        running_cluster_agent(tmp_path, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent,
-        pod(agent, "web-1") as web_1,
-        pod(agent, "web-2") as web_2,
+        pod(cluster_agent, "web-1", ttl_seconds=TTL_SECONDS) as web_1,
+        pod(cluster_agent, "web-2", ttl_seconds=TTL_SECONDS) as web_2,
         echo(web_1.server()) as server,
         http_server(web_1.server()) as listening,
     ):
@@ -279,16 +290,26 @@ def test_contexts_made_once_follow_the_rotations_on_both_sides(tmp_path: Path) -
         seen: dict[int, int] = {}
         by_listening: set[int] = set()
 
-        def rotated() -> bool:
+        def called() -> None:
             _, _, theirs = call(server.address, client)
             seen[theirs] = web_2.identity.blessing.leaf.serial_number
-            with socket.create_connection(listening) as plain, client.wrap_socket(plain) as connection:
+            with (
+                socket.create_connection(listening, PATIENCE_SECONDS) as plain,
+                client.wrap_socket(plain) as connection,
+            ):
                 by_listening.add(require_peer_blessing(connection).leaf.serial_number)
-            return len(seen) > 2 and len(set(seen.values())) > 1
 
-        eventually("two rotations", rotated)
-        eventually("rotations of a socket that was wrapped once", lambda: rotated() and len(by_listening) > 2)
-        assert server.refused == []
+        def rotated() -> bool:
+            end = min(one.identity.blessing.not_after for one in (web_1, web_2))
+            try:
+                called()
+            except OSError:
+                # Only where the machine was too slow to renew in time.
+                if datetime.now(UTC) < end:
+                    raise AssertionError(f"refused: {server.refused}") from None
+            return len(seen) > 2 and len(set(seen.values())) > 1 and len(by_listening) > 2
+
+        wait_for("rotations", rotated)
 
 
 async def _who(request: Request) -> PlainTextResponse:
@@ -307,35 +328,29 @@ def uvicorn_serving(tls: MutualTLS, allowed: str) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
-    eventually("uvicorn", lambda: server.started)
-    yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        eventually("uvicorn", lambda: server.started)
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_httpx_calls_an_application_behind_uvicorn_which_knows_its_callers_name(
     web_1: MutualTLS, web_2: MutualTLS
 ) -> None:
     with uvicorn_serving(web_1, "acme:prod:shop") as url:
-        with httpx.Client(verify=web_2.client("acme:prod:shop")) as client:
-            assert client.get(url).text == WEB_2
+        assert get(url, web_2.client("acme:prod:shop")) == WEB_2
 
         async def asynchronously() -> str:
             async with httpx.AsyncClient(verify=web_2.client()) as client:
                 return (await client.get(url)).text
 
         assert asyncio.run(asynchronously()) == WEB_2
-        with (
-            httpx.Client(verify=web_2.client("acme:prod:bank")) as client,
-            pytest.raises(httpx.ConnectError, match="expected acme:prod:bank"),
-        ):
-            client.get(url)
-    with (
-        uvicorn_serving(web_1, "acme:prod:bank") as url,
-        httpx.Client(verify=web_2.client()) as client,
-        pytest.raises(httpx.TransportError),
-    ):
-        client.get(url)
+        with pytest.raises(httpx.ConnectError, match="expected acme:prod:bank"):
+            get(url, web_2.client("acme:prod:bank"))
+    with uvicorn_serving(web_1, "acme:prod:bank") as url, pytest.raises(httpx.TransportError):
+        get(url, web_2.client())
 
 
 async def test_aiohttp_calls_an_aiohttp_server_which_knows_its_callers_name(

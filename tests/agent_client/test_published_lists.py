@@ -14,6 +14,7 @@ import pytest
 
 from agent_client import AgentError, PublishedLists, published_lists
 from tests.pod_agent.published_lists import REALM, signed
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = REALM.application.name
 LIST = signed(1, 5)
@@ -36,9 +37,11 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tupl
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def sends(lists: int | str, content: bytes = LIST) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -100,13 +103,13 @@ def test_attack_bytes_that_drip_end_with_the_time_for_all_of_them(of_header: boo
 
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"X-Long: " if of_header else b"\r\n"))
-        for _ in range(100):
-            if gone.is_set():
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while not gone.wait(0.1):
+            if time.monotonic() > ends:
+                request.wfile.write((b"\r\n\r\n" if of_header else b"") + b'{"lists": []}')
                 return
             request.wfile.write(b" ")
             request.wfile.flush()
-            time.sleep(0.1)
-        request.wfile.write((b"\r\n\r\n" if of_header else b"") + b'{"lists": []}')
 
     with answering(drip) as (url, _):
         try:

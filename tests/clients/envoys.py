@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -27,6 +30,7 @@ ONE_REQUEST = """
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           common_http_protocol_options: {max_requests_per_connection: 1}
           explicit_http_config: {http_protocol_options: {}}"""
+NO_CHANGES: Mapping[str, str] = MappingProxyType({})
 EXAMPLE = CHECKOUT / "examples" / "envoy"
 
 
@@ -69,8 +73,18 @@ class RunningEnvoy:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def ask(self, path: str) -> httpx.Response:
+        """What its administration answers."""
+        return httpx.get(f"{self.admin}{path}")
+
+    def certificate(self) -> dict[str, Any]:
+        """The one that it presents, as it describes it: `serial_number`, `expiration_time`."""
+        (found,) = self.ask("/certs").json()["certificates"]
+        shown: dict[str, Any] = found["cert_chain"][0]
+        return shown
+
     def counters(self, prefix: str) -> dict[str, int]:
-        lines = httpx.get(f"{self.admin}/stats", params={"filter": prefix}).text.splitlines()
+        lines = self.ask(f"/stats?filter={quote(prefix)}").text.splitlines()
         found = (line.rpartition(": ") for line in lines)
         return {name: int(value) for name, _, value in found if value.isdigit()}
 
@@ -97,7 +111,7 @@ def envoy(program: Path, name: str, directory: Path, changes: Mapping[str, str])
     try:
         wait_for(
             f"Envoy {name}",
-            lambda: httpx.get(f"{running.admin}/ready").text == "LIVE\n",
+            lambda: running.ask("/ready").text == "LIVE\n",
             story=running.log,
             not_yet=(httpx.TransportError,),
         )
@@ -112,12 +126,15 @@ def envoy(program: Path, name: str, directory: Path, changes: Mapping[str, str])
 
 
 @contextmanager
-def pod(agent: RunningClusterAgent, service_account: str) -> Iterator[RunningPodAgent]:
+def pod(
+    agent: RunningClusterAgent, service_account: str, ttl_seconds: int | str = ""
+) -> Iterator[RunningPodAgent]:
     """The pod agent of the replica `web-1` of that application, which also writes files."""
     with short_directory() as directory:
         (directory / "files").mkdir()
         mount(directory, agent, service_account=service_account)
-        with running_pod_agent(directory, agent.url, files_directory=directory / "files") as running:
+        settings = {"files_directory": directory / "files", "ttl_seconds": ttl_seconds}
+        with running_pod_agent(directory, agent.url, **settings) as running:
             running.wait_until_blessed()
             yield running
 
@@ -133,9 +150,14 @@ class Back:
 
 @contextmanager
 def running_back(
-    program: Path, agent: RunningClusterAgent, directory: Path, **changes: str
+    program: Path,
+    agent: RunningClusterAgent,
+    directory: Path,
+    *,
+    ttl_seconds: int | str = "",
+    changes: Mapping[str, str] = NO_CHANGES,
 ) -> Iterator[Back]:
-    with application() as upstream, pod(agent, "back") as pod_agent:
+    with application() as upstream, pod(agent, "back", ttl_seconds) as pod_agent:
         port = free_port()
         changed = {
             "address: 0.0.0.0, port_value: 8443": f"address: 127.0.0.1, port_value: {port}",

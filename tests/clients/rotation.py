@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 from cryptography import x509
 
 from tests.clients.envoy_program import find_envoy
-from tests.clients.envoys import Back, Front, pod, running_back, running_front
+from tests.clients.envoys import Back, Front, RunningEnvoy, pod, running_back, running_front
 from tests.cluster_agents import running_cluster_agent
+from tests.waiting import PATIENCE_SECONDS
 
 # Renewed at half of it.
 _TTL_SECONDS = 6
@@ -33,6 +35,8 @@ class Traffic:
 
     requests: int = 0
     failures: list[str] = field(default_factory=list)
+    late: int = 0
+    """Requests that failed, and had to: the machine was too slow to renew a certificate in time."""
     serials: set[int] = field(default_factory=set)
     """Of the certificates that the Envoy of `back` presented."""
 
@@ -46,8 +50,11 @@ def exchange(front: Front, back: Back, rotations: int, pause: float = 0.01) -> T
     traffic = Traffic()
     with httpx.Client() as client, kept_connection(front, back) as kept:
         while traffic.rotations < rotations:
+            end = min(end_of(one.envoy) for one in (front, back))
             answer = client.get(front.url)
-            if answer.status_code != 200 or answer.text != _CALLER:
+            if answer.status_code == 503 and datetime.now(UTC) >= end:
+                traffic.late += 1
+            elif answer.status_code != 200 or answer.text != _CALLER:
                 traffic.failures.append(f"{answer.status_code} {answer.text}")
             kept.request("GET", "/")
             answered = kept.getresponse()
@@ -57,6 +64,11 @@ def exchange(front: Front, back: Back, rotations: int, pause: float = 0.01) -> T
             traffic.serials.add(served(back))
             time.sleep(pause)
     return traffic
+
+
+def end_of(envoy: RunningEnvoy) -> datetime:
+    """Of the certificate that it has."""
+    return datetime.fromisoformat(envoy.certificate()["expiration_time"])
 
 
 def served(back: Back) -> int:
@@ -72,7 +84,9 @@ def kept_connection(front: Front, back: Back) -> Iterator[http.client.HTTPSConne
     context = ssl.create_default_context(cafile=files / "ca.crt")
     context.check_hostname = False  # the certificate names no host
     context.load_cert_chain(files / "tls.crt", files / "tls.key")
-    connection = http.client.HTTPSConnection("127.0.0.1", back.port, context=context)
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", back.port, timeout=PATIENCE_SECONDS, context=context
+    )
     connection.auto_open = 0
     connection.connect()
     try:
@@ -97,7 +111,7 @@ def main() -> None:
             traffic = exchange(front, back, rotations)
             ssl_of_front = front.envoy.counters(r"cluster\.back\.ssl\.")
     print(f"certificates of {_TTL_SECONDS} s: {traffic.rotations} rotations, {traffic.requests} requests, ")
-    print(f"{len(traffic.failures)} failed: {traffic.failures[:5]}")
+    print(f"{len(traffic.failures)} failed: {traffic.failures[:5]}; {traffic.late} were too late")
     for name, value in ssl_of_front.items():
         print(f"  {name}: {value}")
 

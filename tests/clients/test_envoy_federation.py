@@ -36,7 +36,7 @@ def back(
         "name: ROOTCA": "name: ALL",
         "spiffe://acme/prod/shop/front/": "spiffe://globex/prod/shop/front/",
     }
-    with running_back(envoy, cluster_agent, tmp_path_factory.mktemp("back"), **changes) as running:
+    with running_back(envoy, cluster_agent, tmp_path_factory.mktemp("back"), changes=changes) as running:
         yield running
 
 
@@ -86,8 +86,8 @@ def test_attack_a_federated_root_signs_a_name_of_another_trust_domain(
     cluster_agent: RunningClusterAgent, back: Back
 ) -> None:
     honest, rogue = root_of("globex"), root_of("rogue")
-    federate(cluster_agent, "globex", Roots.of(honest.certificate))
     federate(cluster_agent, "rogue", Roots.of(rogue.certificate))
+    federate(cluster_agent, "globex", Roots.of(honest.certificate))
     wait_for("the bundles at back", lambda: is_accepted(honest, back), not_yet=(OSError,))
     before = unproven_at(back)
     with pytest.raises((ssl.SSLError, ConnectionError)):

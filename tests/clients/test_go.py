@@ -13,13 +13,13 @@ ID = "spiffe://acme/prod/shop/web/web-1"
 
 
 def test_go_has_each_certificate_a_jwt_svid_and_unimplemented_for_what_is_not_served(
-    go_client: Path, web: RunningPodAgent
+    go_client: Path, renewing_web: RunningPodAgent
 ) -> None:
-    with running_go_client(go_client, web, ROTATIONS) as written:
+    with running_go_client(go_client, renewing_web, ROTATIONS) as written:
         *watched, jwt, unknown = written
     updates = [one for one in watched if one["kind"] == "x509"]
     # A machine too slow to renew in time ends the stream.
-    assert updates == watched or "identity expired" in web.log()
+    assert updates == watched or "identity expired" in renewing_web.log()
     assert len({one["serial"] for one in updates}) == len(updates) == ROTATIONS + 1
     assert {(one["id"], one["roots"], one["peer"]) for one in updates} == {(ID, 1, ID)}
     assert jwt == {

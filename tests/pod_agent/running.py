@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,8 +22,11 @@ from tests.cluster_agents import SERVER_NAME, RunningClusterAgent, free_port, po
 from tests.waiting import PATIENCE_SECONDS, wait_for
 
 _T = TypeVar("_T")
-# Renewed at half of it: so long may a test take between two questions.
+# For tests that wait for renewals, which come before half of it. On a busy machine, such an identity may end
+# between any two questions of a test.
 TTL_SECONDS = 10
+# Without the authorities of the web, which take longer to read than an answer to come.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _OF_THE_CHECKOUT = (sys.executable, "-m", "pod_agent")
 
 
@@ -44,11 +48,20 @@ class RunningPodAgent:
 
     @cached_property
     def _client(self) -> AgentClient:
-        return AgentClient(self.agent_socket)
+        return AgentClient(self.agent_socket, timeout_seconds=PATIENCE_SECONDS)
+
+    def get(self, path: str) -> httpx.Response:
+        """What its health port answers."""
+        return httpx.get(f"{self.health_url}{path}", verify=_NO_AUTHORITIES)
 
     def wait_until_blessed(self) -> None:
         """By its health port: httpx leaks the Unix socket of a connection that is refused."""
-        eventually("a blessing", lambda: httpx.get(f"{self.health_url}/readyz").is_success)
+        wait_for(
+            "a blessing",
+            lambda: self.get("/readyz").is_success,
+            story=self.log,
+            not_yet=(httpx.TransportError,),
+        )
 
     def client(self) -> AgentClient:
         """A client of its agent.sock, closed with it."""
@@ -56,6 +69,14 @@ class RunningPodAgent:
 
     def log(self) -> str:
         return (self.directory / "log").read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged. A line that is just being written is not in it."""
+        return [json.loads(line) for line in self.log().splitlines(keepends=True) if line.endswith("\n")]
+
+    def count(self, event: str) -> int:
+        """How often it has logged that."""
+        return sum(line["event"] == event for line in self.lines())
 
     def resident_kilobytes(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -65,10 +86,15 @@ class RunningPodAgent:
 def mount(
     directory: Path, agent: RunningClusterAgent, pod: str = "web-1", service_account: str = "web"
 ) -> None:
-    """The credential and the token of `pod`, as files."""
+    """The credential and the token of `pod`, as files.
+
+    Each directory is another Pod of that name: one Pod may have only so many certificates at a time, and gets
+    short ones when it has many.
+    """
     credential = agent.new_secret(service_account=service_account)["credential"]
+    token = pod_token(agent.tokens, pod, service_account=service_account, pod_uid=f"{pod}-{directory.name}")
     (directory / "credential.json").write_text(json.dumps(credential))
-    (directory / "token").write_text(pod_token(agent.tokens, pod, service_account=service_account))
+    (directory / "token").write_text(token)
 
 
 @contextmanager

@@ -3,38 +3,47 @@ with its overlap, and a federated trust domain that comes and goes."""
 
 from __future__ import annotations
 
-import time
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from spiffe import JwtSource, SpiffeId, TrustDomain, WorkloadApiClient
+from spiffe.bundle.jwt_bundle.jwt_bundle import JwtBundle
 from spiffe.svid.jwt_svid import JwtSvid
 from spiffe.workloadapi.errors import FetchJwtSvidError, ValidateJwtSvidError
 
 from blessings import Authority, Name, Principal, Roots, TrustBundle
+from blessings.jwt.encoding import from_base64url, json_object
 from blessings.jwt.keys import key_id_of, numbers_of
 from blessings.jwt.svid import claims_of, signed
+from cluster_agent.jwt.key_keeper import KIND
+from cluster_agent.jwt.rotation import JwtKeySuccession
+from cluster_agent.roots.rotation import Phase
+from cluster_agent.signing.key_files import ISSUING
+from cluster_agent.signing.signed_states import SignedStates
+from cluster_agent.store.documents import SignedDocument
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent
 from tests.waiting import PATIENCE_SECONDS
 
-# A key is published for as long as this, and two seconds, before it signs.
-TTL_SECONDS = 6
 WEB = "spiffe://acme/prod/shop/web/web-1"
 DB = "spiffe://acme/prod/shop/db"
+STATES = SignedStates("JWT keys", JwtKeySuccession.from_json)
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[RunningClusterAgent]:
     settings = {
-        "ttl_seconds": TTL_SECONDS,
-        "longest_ttl_seconds": TTL_SECONDS,
-        "minimum_ttl_seconds": 1,
-        "root_margin_seconds": 2,
+        # A twelfth of it passes before a step that is due, and after half of it without a look at the store
+        # no token is signed.
+        "root_margin_seconds": 36,
         "shortest_poll_seconds": 1,
         "rotate_jwt_key_days": 0,
+        "jwt_ttl_seconds": 3600,
         "rate_per_replica": 20,
     }
     with running_cluster_agent(tmp_path, **settings) as running:  # type: ignore[arg-type]  # none is `start`
@@ -55,36 +64,55 @@ def phases(agent: RunningClusterAgent, rotate: bool = False) -> dict[str, str]:
     return {one["key"]: one["phase"] for one in answer.raise_for_status().json()["keys"]}
 
 
+def let_two_days_pass(agent: RunningClusterAgent) -> None:
+    """For the key that is prepared: it has been published for so long."""
+    issuing = Principal.from_pem((agent.keys_directory / ISSUING).read_bytes())
+    path = agent.data_directory / "cluster-agent.sqlite3"
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        columns = "SELECT version, document, signature FROM documents WHERE name = ?"
+        state = STATES.opened(SignedDocument(*store.execute(columns, (KIND,)).fetchone()), issuing)
+        keys = (
+            replace(one, since=one.since - timedelta(days=2)) if one.phase is Phase.PREPARED else one
+            for one in state.keys
+        )
+        later = STATES.signed(replace(state, keys=tuple(keys)), issuing)
+        changed = (later.document, later.signature, KIND)
+        store.execute("UPDATE documents SET document = ?, signature = ? WHERE name = ?", changed)
+        store.execute("COMMIT")
+
+
 def test_tokens_and_bundles_through_three_rotations(agent: RunningClusterAgent, pod: RunningPodAgent) -> None:
     client = WorkloadApiClient(pod.workload_socket)
-    tokens: set[str] = set()
+    tokens: list[str] = []
     with JwtSource(socket_path=pod.workload_socket, timeout_in_seconds=PATIENCE_SECONDS) as source:
 
-        def used() -> None:
-            """Fetched, then validated by the pod agent and by the client itself, as a server would."""
-            token = source.fetch_svid({DB, "other"}).token
-            bundle = source.get_bundle_for_trust_domain(TrustDomain("acme"))
-            assert bundle is not None
-            assert str(JwtSvid.parse_and_validate(token, bundle, {DB}).spiffe_id) == WEB
-            assert client.validate_jwt_svid(token, DB).token == token
-            tokens.add(token)
+        def bundle() -> JwtBundle:
+            found = source.get_bundle_for_trust_domain(TrustDomain("acme"))
+            assert found is not None
+            return found
+
+        def key_of_a_new_token() -> str:
+            """All tokens are validated by the pod agent and by the client itself, as a server would."""
+            tokens.append(source.fetch_svid({DB, f"other-{len(tokens)}"}).token)
+            for token in tokens:
+                assert str(JwtSvid.parse_and_validate(token, bundle(), {DB}).spiffe_id) == WEB
+                assert client.validate_jwt_svid(token, DB).token == token
+            return str(json_object(from_base64url(tokens[-1].split(".")[0]))["kid"])
 
         for _ in range(3):
             before = phases(agent, rotate=True)
+            (active,) = (key for key, phase in before.items() if phase == "active")
             (prepared,) = (key for key, phase in before.items() if phase == "prepared")
-            ends = time.monotonic() + PATIENCE_SECONDS
-            while phases(agent)[prepared] != "active":
-                assert time.monotonic() < ends, agent.log()
-                used()
-                time.sleep(0.2)
-            used()
+            eventually("the key in the bundle", lambda key=prepared: key in bundle().jwt_authorities)  # type: ignore[misc]
+            assert key_of_a_new_token() == active
+            let_two_days_pass(agent)
+            eventually("its turn", lambda key=prepared: phases(agent)[key] == "active")  # type: ignore[misc]
+            assert key_of_a_new_token() == prepared
         assert sorted(phases(agent).values()) == ["active", "retiring", "retiring", "retiring"]
-        bundle = source.get_bundle_for_trust_domain(TrustDomain("acme"))
-        assert bundle is not None
-        assert set(bundle.jwt_authorities) == set(phases(agent))
-    assert len(tokens) > 3
+        assert set(bundle().jwt_authorities) == set(phases(agent))
     with pytest.raises(ValidateJwtSvidError, match="not meant for this audience"):
-        client.validate_jwt_svid(max(tokens), "another")
+        client.validate_jwt_svid(tokens[-1], "another")
     with pytest.raises(FetchJwtSvidError, match="another SPIFFE ID"):
         client.fetch_jwt_svid({DB}, subject=SpiffeId("spiffe://acme/prod/shop/db/db-1"))
     client.close()

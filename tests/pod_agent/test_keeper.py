@@ -22,6 +22,7 @@ from service.supervisor import Supervisor
 from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.log_lines import captured_lines
+from tests.waiting import PATIENCE_SECONDS
 
 TTL = timedelta(hours=1)
 APPLICATION = Name.parse("acme:prod:shop:web")
@@ -181,7 +182,7 @@ async def test_watchers_see_every_identity_and_end_with_the_holder() -> None:
         await current.set(
             Identity(version, answer.principal, answer.blessing, answer.name, answer.roots, clock())
         )
-        assert await asyncio.wait_for(seen.get(), 60) == version
+        assert await asyncio.wait_for(seen.get(), PATIENCE_SECONDS) == version
     await current.close()
     await watching
     assert seen.empty()

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
 from typing import Any
 
@@ -17,16 +18,16 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-import httpx
 import pytest
 from spiffe import WorkloadApiClient
+from spiffe.workloadapi.errors import FetchX509SvidError
 
 from pod_agent.grpc.server import MOST_STREAMS_OF_CONNECTION
 from pod_agent.listener import BoundedListener, Served
+from service.bounded_log import AT_ONCE, PER_SECOND
 from service.supervisor import Supervisor
-from tests.cluster_agents import running_cluster_agent
-from tests.pod_agent.running import RunningPodAgent, eventually, mount, running_pod_agent
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.pod_agent.running import RunningPodAgent, eventually
+from tests.waiting import PATIENCE_SECONDS, until, wait_for
 from tests.workload_api import x509_svids
 
 HEADERS = [
@@ -53,20 +54,23 @@ def connected(running: RunningPodAgent, listener: str) -> socket.socket:
 
 @pytest.mark.parametrize("listener", ["agent", "workload", "health"])
 def test_attack_idle_connections_stop_neither_clients_nor_probes_nor_renewal(
-    blessed: RunningPodAgent, listener: str
+    renewing: RunningPodAgent, listener: str
 ) -> None:
     # Before, every accepted connection stayed: this many descriptors were gone soon.
-    prlimit(blessed.process.pid, RLIMIT_NOFILE, (400, 400))
-    before = blessed.client().chain()
+    prlimit(renewing.process.pid, RLIMIT_NOFILE, (400, 400))
     with ExitStack() as held:
         for _ in range(600):
-            held.enter_context(connected(blessed, listener))
-        assert httpx.get(f"{blessed.health_url}/readyz", timeout=PATIENCE_SECONDS).is_success
-        after = next(blessed.client().watch(after=before.version))
+            held.enter_context(connected(renewing, listener))
+        # Each of them again, where the machine was too slow to renew in time.
+        eventually("readiness", lambda: renewing.get("/readyz").is_success)
+        before = next(renewing.client().watch())
+        after = next(renewing.client().watch(after=before.version))
         assert after.version > before.version
-        with WorkloadApiClient(blessed.workload_socket) as workload:
-            assert str(workload.fetch_x509_svid().spiffe_id).endswith("/web-1")
-    assert len(blessed.log().splitlines()) < 50
+        with WorkloadApiClient(renewing.workload_socket) as workload:
+            svid = wait_for("an SVID", workload.fetch_x509_svid, not_yet=(FetchX509SvidError,))
+            assert str(svid.spiffe_id).endswith("/web-1")
+    of_time = ("blessed", "no new blessing", "identity expired", "background task works again")
+    assert len([line for line in renewing.lines() if line["event"] not in of_time]) < 50
 
 
 async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_most() -> None:
@@ -112,23 +116,13 @@ async def test_a_full_listener_ends_what_is_idle_longest_of_the_address_with_mos
     await listener.stop()
 
 
-@pytest.fixture
-def lasting(tmp_path: Path, directory: Path) -> Iterator[RunningPodAgent]:
-    """A pod agent whose identity does not end while a test runs, however busy the machine is."""
-    with running_cluster_agent(tmp_path) as cluster_agent:
-        mount(directory, cluster_agent)
-        with running_pod_agent(directory, cluster_agent.url) as running:
-            running.wait_until_blessed()
-            yield running
-
-
-def test_streams_beyond_the_limit_are_refused_at_once_and_do_not_hang(lasting: RunningPodAgent) -> None:
-    with grpc.insecure_channel(lasting.workload_socket) as channel:
+def test_streams_beyond_the_limit_are_refused_at_once_and_do_not_hang(blessed: RunningPodAgent) -> None:
+    with grpc.insecure_channel(blessed.workload_socket) as channel:
         most = MOST_STREAMS_OF_CONNECTION
         streams = [x509_svids(channel, timeout=PATIENCE_SECONDS) for _ in range(most + 30)]
         codes = [first_code(stream) for stream in streams]
-        assert codes == ["OK"] * most + ["RESOURCE_EXHAUSTED"] * 30
-        streams[0].cancel()
+        assert Counter(codes) == {"OK": most, "RESOURCE_EXHAUSTED": 30}
+        streams[codes.index("OK")].cancel()
         eventually("a place", lambda: first_code(x509_svids(channel, timeout=PATIENCE_SECONDS)) == "OK")
         for stream in streams:
             stream.cancel()
@@ -254,8 +248,10 @@ def test_attack_streams_reset_at_once_take_no_places(blessed: RunningPodAgent) -
 
 
 def test_attack_malformed_requests_do_not_fill_the_log(blessed: RunningPodAgent) -> None:
+    begun = time.monotonic()
     for _ in range(300):
         with connected(blessed, "health") as client:
             client.sendall(b"nonsense\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400")
-    assert blessed.log().count("Invalid HTTP request") < 100
+    most = AT_ONCE + PER_SECOND * (time.monotonic() - begun) + 1
+    assert len(blessed.lines()) < 50 + most

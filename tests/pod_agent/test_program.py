@@ -6,10 +6,9 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,8 @@ from blessings import fingerprint, verify_signature
 from service.beginning import STEPS
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.running import TTL_SECONDS, RunningPodAgent, eventually, mount, running_pod_agent
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, wait_for
 from tests.workload_api import x509_svids
-
-# Kubernetes' own, before a container is killed.
-TERMINATION_SECONDS = 30
 
 
 def test_the_agent_protocol_serves_names_chain_roots_and_signatures(blessed: RunningPodAgent) -> None:
@@ -44,15 +40,16 @@ def test_the_agent_protocol_serves_names_chain_roots_and_signatures(blessed: Run
     assert verify_signature(served.blessing.public_key, b"message", signature.signature)
 
 
-def test_watching_shows_each_renewal_with_a_new_key_and_the_same_name(blessed: RunningPodAgent) -> None:
-    seen = list(islice(blessed.client().watch(), 3))
-    assert [one.version for one in seen] == [1, 2, 3]
+def test_watching_shows_each_renewal_with_a_new_key_and_the_same_name(renewing: RunningPodAgent) -> None:
+    seen = list(islice(renewing.client().watch(), 3))
+    versions = [one.version for one in seen]
+    assert versions == sorted(set(versions))
     assert len({one.public_key for one in seen}) == 3
     assert {str(one.blessing.presented) for one in seen} == {"acme:prod:shop:web:web-1"}
 
 
-def test_an_unmodified_spiffe_client_follows_a_rotation(blessed: RunningPodAgent) -> None:
-    with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=PATIENCE_SECONDS) as source:
+def test_an_unmodified_spiffe_client_follows_a_rotation(renewing: RunningPodAgent) -> None:
+    with X509Source(socket_path=renewing.workload_socket, timeout_in_seconds=PATIENCE_SECONDS) as source:
         first = source.get_x509_context().default_svid
         assert str(first.spiffe_id) == "spiffe://acme/prod/shop/web/web-1"
         assert len(first.cert_chain) == 2
@@ -90,8 +87,8 @@ def test_it_waits_for_an_absent_cluster_agent_and_says_so(tmp_path: Path, direct
     with running_cluster_agent(tmp_path) as agent:
         mount(directory, agent)
     with running_pod_agent(directory, agent.url) as running:
-        eventually("health", lambda: httpx.get(f"{running.health_url}/healthz").is_success)
-        assert httpx.get(f"{running.health_url}/readyz").status_code == 503
+        eventually("health", lambda: running.get("/healthz").is_success)
+        assert running.get("/readyz").status_code == 503
         with pytest.raises(AgentError, match="no valid blessing"):
             running.client().names()
         client = WorkloadApiClient(running.workload_socket)
@@ -99,7 +96,7 @@ def test_it_waits_for_an_absent_cluster_agent_and_says_so(tmp_path: Path, direct
             client.fetch_x509_svid()
         client.close()
         eventually("a failed attempt", lambda: "Unreachable" in running.log())
-        waiting = httpx.get(f"{running.health_url}/readyz").json()
+        waiting = running.get("/readyz").json()
         assert (waiting["reason"], waiting["waitsFor"]) == ("NotYetBlessed", "connected")
         assert waiting["lastFailure"] == "Unreachable"
 
@@ -110,10 +107,10 @@ def test_it_is_blessed_once_the_cluster_agent_and_the_mounts_are_there(
     with running_pod_agent(directory, "https://127.0.0.1:1") as early:
         eventually("a log line", lambda: "NotMounted" in early.log())
     with running_cluster_agent(tmp_path) as agent, running_pod_agent(directory, agent.url) as running:
-        eventually("it is up", lambda: httpx.get(f"{running.health_url}/healthz").is_success)
+        eventually("it is up", lambda: running.get("/healthz").is_success)
         mount(directory, agent)
         running.wait_until_blessed()
-        assert httpx.get(f"{running.health_url}/readyz").json()["name"] == "acme:prod:shop:web:web-1"
+        assert running.get("/readyz").json()["name"] == "acme:prod:shop:web:web-1"
 
 
 def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
@@ -121,36 +118,57 @@ def test_it_serves_what_it_has_until_it_ends_while_the_cluster_agent_is_away(
 ) -> None:
     with running_cluster_agent(tmp_path, ttl_seconds=TTL_SECONDS, minimum_ttl_seconds=1) as agent:
         mount(directory, agent)
-        with running_pod_agent(directory, agent.url) as running:
+        with (
+            running_pod_agent(directory, agent.url) as running,
+            grpc.insecure_channel(running.workload_socket) as channel,
+        ):
+
+            def opened() -> Any:
+                stream = x509_svids(channel, timeout=2 * PATIENCE_SECONDS)
+                next(stream)
+                return stream
+
             running.wait_until_blessed()
-            channel = grpc.insecure_channel(running.workload_socket)
-            stream = x509_svids(channel, timeout=PATIENCE_SECONDS)
+            stream = wait_for("a stream", opened, not_yet=(grpc.RpcError,))
+            held = next(running.client().watch())
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
-            eventually("a failed renewal", lambda: "no new blessing" in running.log())
-            assert running.client().names()
-            eventually("unready", lambda: httpx.get(f"{running.health_url}/readyz").status_code == 503)
-            with pytest.raises(AgentError, match="no valid blessing"):
-                running.client().names()
-            with channel, pytest.raises(grpc.RpcError) as ended:
+
+            def has_no_names() -> bool:
+                try:
+                    return not running.client().names()
+                except AgentError as error:
+                    return "no valid blessing" in str(error)
+
+            wait_for("the end", has_no_names)
+            assert datetime.now(UTC) >= held.not_after
+            assert running.get("/readyz").status_code == 503
+            with pytest.raises(grpc.RpcError) as ended:
                 list(stream)
             assert ended.value.code() is grpc.StatusCode.PERMISSION_DENIED
-            assert "identity expired" in running.log()
-            metrics = httpx.get(f"{running.health_url}/metrics").text
-            assert "\nvanadium_pod_agent_expiries_total 1.0\n" in metrics
+            eventually("a failed renewal", lambda: running.count("no new blessing"))
+
+            def expiries_are_counted() -> bool:
+                counted = f"\nvanadium_pod_agent_expiries_total {running.count('identity expired')}.0\n"
+                return "identity expired" in running.log() and counted in running.get("/metrics").text
+
+            eventually("the expiry", expiries_are_counted)
 
 
 def test_a_forgotten_secret_is_left_for_the_one_mounted_now(
-    cluster_agent: RunningClusterAgent, blessed: RunningPodAgent, directory: Path
+    cluster_agent: RunningClusterAgent, renewing: RunningPodAgent, directory: Path
 ) -> None:
-    before = blessed.client().chain()
     old = json.loads((directory / "credential.json").read_text())
     mount(directory, cluster_agent)
     with cluster_agent.control_plane_client() as administrator:
         administrator.post("/v1/forget-secret", json={"id": old["id"]}).raise_for_status()
-    eventually("a refusal", lambda: "SecretForgotten" in blessed.log())
-    after = next(blessed.client().watch(after=before.version))
-    assert str(after.blessing.presented) == "acme:prod:shop:web:web-1"
+    # The first of them may have been issued before.
+    before = renewing.count("blessed")
+    eventually("two blessings", lambda: renewing.count("blessed") >= before + 2)
+    # Unless the machine was too slow to renew in time.
+    assert "SecretForgotten" in renewing.log() or renewing.count("identity expired")
+    names = {line["name"] for line in renewing.lines() if line["event"] == "blessed"}
+    assert names == {"acme:prod:shop:web:web-1"}
 
 
 def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
@@ -163,26 +181,6 @@ def test_attack_a_cluster_agent_under_another_name_or_root_is_not_believed(
     with running_cluster_agent(tmp_path) as imposter, running_pod_agent(directory, imposter.url) as running:
         eventually("a refusal", lambda: "certificate verify failed" in running.log())
         assert "blessed" not in running.log().replace("no blessing", "").replace("NotYetBlessed", "")
-
-
-def test_a_certificate_that_the_cluster_agent_no_longer_knows_is_left_for_the_credential(
-    tmp_path: Path, directory: Path
-) -> None:
-    with running_cluster_agent(tmp_path, ttl_seconds=60, minimum_ttl_seconds=1) as agent:
-        mount(directory, agent)
-        port = agent.url.rpartition(":")[2]
-        with running_pod_agent(directory, agent.url) as running:
-            running.wait_until_blessed()
-            before = running.client().chain()
-            agent.process.send_signal(signal.SIGKILL)
-            agent.process.wait()
-            shutil.rmtree(agent.data_directory)  # and with it the identity root
-            anew: dict[str, Any] = {"port": port, "ttl_seconds": 60, "minimum_ttl_seconds": 1}
-            with running_cluster_agent(tmp_path, **anew) as other:
-                mount(directory, other)
-                after = next(running.client().watch(after=before.version))
-    left = before.not_after - (after.not_after - timedelta(seconds=60))
-    assert left > timedelta(seconds=3), "it waited for the old certificate's end"
 
 
 def test_a_restarted_container_takes_its_sockets_over_and_serves_again(
@@ -198,14 +196,12 @@ def test_a_restarted_container_takes_its_sockets_over_and_serves_again(
             second.wait_until_blessed()
 
 
-def test_it_ends_in_time_with_streams_open_and_leaves_no_socket(
-    blessed: RunningPodAgent,
-) -> None:
+def test_it_ends_although_streams_are_open_and_leaves_no_socket(blessed: RunningPodAgent) -> None:
     with X509Source(socket_path=blessed.workload_socket, timeout_in_seconds=PATIENCE_SECONDS):
         watching = blessed.client().watch()
         next(watching)
         blessed.process.send_signal(signal.SIGTERM)
-        assert blessed.process.wait(TERMINATION_SECONDS) == 0
+        assert blessed.process.wait(PATIENCE_SECONDS) == 0
         assert list(watching) == []
     assert sorted(os.listdir(blessed.directory)) == [".lock", "credential.json", "log", "token"]
 
@@ -260,14 +256,16 @@ def test_a_malformed_request_is_refused(
 def test_the_log_and_the_metrics_tell_of_it_without_a_secret(
     blessed: RunningPodAgent, directory: Path
 ) -> None:
-    metrics = httpx.get(f"{blessed.health_url}/metrics").text
+    first = eventually(
+        "an identity", lambda: [one for one in blessed.lines() if one["event"] == "first identity"]
+    )
+    metrics = blessed.get("/metrics").text
     assert re.search(r'^vanadium_pod_agent_seeks_total\{result="Blessed"\} [1-9]', metrics, re.MULTILINE)
     steps = re.findall(r'^vanadium_pod_agent_beginning_seconds\{step="(\w+)"\} [0-9]', metrics, re.MULTILINE)
     assert sorted(steps) == sorted(STEPS)
-    lines = [json.loads(line) for line in blessed.log().splitlines()]
-    (first,) = [line for line in lines if line["event"] == "first identity"]
-    taken = list(first["milliseconds"].values())
-    assert list(first["milliseconds"]) == list(STEPS)
+    (milliseconds,) = [one["milliseconds"] for one in first]
+    taken = list(milliseconds.values())
+    assert list(milliseconds) == list(STEPS)
     assert taken == sorted(taken)
     credential = json.loads((directory / "credential.json").read_text())
     assert (directory / "token").read_text() not in blessed.log()

@@ -26,6 +26,7 @@ from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.log_lines import captured_lines
 from tests.pod_agent.published_lists import APPLICATION, REALM, Source, described, identity, signed
 from tests.pod_agent.running import eventually, mount, running_pod_agent, short_directory
+from tests.waiting import PATIENCE_SECONDS
 from tests.workload_api import x509_svids
 
 
@@ -84,7 +85,7 @@ def test_a_revoked_peer_is_refused_by_the_lists_of_the_pod_agent(agent: RunningC
 def served_serials(socket: str) -> set[int]:
     """The revoked serial numbers in the Workload API's answer, by the messages of the unmodified client."""
     with grpc.insecure_channel(socket) as channel:
-        answer = next(iter(x509_svids(channel, timeout=60)))
+        answer = next(iter(x509_svids(channel, timeout=PATIENCE_SECONDS)))
     return {serial for der in answer.crl for serial in RevocationList.from_der(der).serials}
 
 
@@ -128,7 +129,7 @@ async def watched(*answers: News | SeekError, source: Source | None = None) -> W
     one = Watcher(source, current, lists, keeper, chance=lambda: 0.5).task()
     supervisor = Supervisor([one], chance=lambda: 0.5, sleep=sleep)
     task = asyncio.create_task(supervisor.repeat(one))
-    await asyncio.wait_for(source.done.wait(), 60)
+    await asyncio.wait_for(source.done.wait(), PATIENCE_SECONDS)
     task.cancel()
     return Watched(source, keeper, current, lists, pauses)
 

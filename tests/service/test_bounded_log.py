@@ -74,7 +74,7 @@ def test_a_line_of_ours_states_how_many_of_its_kind_were_left_out() -> None:
 
 
 def test_a_line_of_a_library_is_bounded_by_its_text_before_values() -> None:
-    bounded = BoundedLines()
+    bounded = BoundedLines(LineRate(monotonic=Seconds()))
 
     def written(text: str, value: int) -> bool:
         return bool(

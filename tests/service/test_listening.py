@@ -50,18 +50,21 @@ def test_everywhere_is_ipv4_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_signal_stops_all_servers_after_what_was_begun_is_answered() -> None:
-    begun = asyncio.Event()
+    begun, leaving = asyncio.Event(), asyncio.Event()
 
     async def slow(_request: Request) -> PlainTextResponse:
         begun.set()
+        await leaving.wait()
         await asyncio.sleep(0.2)
         return PlainTextResponse("answered")
 
     app = Starlette(routes=[Route("/", slow)])
     listeners = [listen("127.0.0.1", 0) for _ in range(2)]
     urls = [f"http://127.0.0.1:{listener.getsockname()[1]}/" for listener in listeners]
-    servers = [(Server(uvicorn.Config(app, http="h11", **options(5))), listener) for listener in listeners]
-    leaving = asyncio.Event()
+    servers = [
+        (Server(uvicorn.Config(app, http="h11", **options(PATIENCE_SECONDS))), listener)
+        for listener in listeners
+    ]
     stop_on_signal(leaving)
     try:
         serving = asyncio.create_task(serve_until(leaving, servers))
