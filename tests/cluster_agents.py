@@ -293,6 +293,9 @@ def running_cluster_agent(
         "jwks_location": directory / "jwks.json",
         "jwks_issuer": ISSUER,
         "administrators": ADMINISTRATOR,
+        # By default five seconds and ten, which a test on a busy machine may take.
+        "handshake_seconds": 60,
+        "request_seconds": 60,
         **settings,
     }
     with _running(flags, tokens, control_plane, directory, start) as agent:

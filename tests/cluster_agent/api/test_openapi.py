@@ -32,6 +32,7 @@ from tests.claims import CODE, Administrator
 from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster_agent
 from tests.csrs import csr_of
 from tests.openapi import PUBLISHED, served_by
+from tests.waiting import PATIENCE_SECONDS
 
 EXAMPLES = 15
 # To a route that refuses this caller before it looks at what was sent.
@@ -94,7 +95,10 @@ class Caller:
                 if data.draw(st.booleans()):
                     case.body[name] = self.knows[name]()
         response = case.call(
-            session=self.session, verify=self.session.verify, cert=self.session.cert, timeout=60
+            session=self.session,
+            verify=self.session.verify,
+            cert=self.session.cert,
+            timeout=PATIENCE_SECONDS,
         )
         case.validate_response(response, checks=[not_a_server_error, *CONFORMANCE])
         return response
