@@ -105,6 +105,8 @@ class Page:
                 self.value("document.readyState") == "complete"
                 and self.value("location.href") != "about:blank"
             ),
+            # While one document takes the place of the other, nothing can be evaluated.
+            not_yet=(AssertionError,),
         )
 
     def value(self, expression: str) -> Any:
@@ -182,9 +184,12 @@ def browser(program: str) -> Iterator[Chromium]:
         )
         try:
             port_file = Path(directory) / "DevToolsActivePort"
-            lines = wait_for("Chromium", lambda: port_file.exists() and port_file.read_text().splitlines())
-            assert lines
-            url = f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+
+            def address() -> str:
+                port, path = port_file.read_text().splitlines()
+                return f"ws://127.0.0.1:{port}{path}"
+
+            url = wait_for("Chromium", address, not_yet=(OSError, ValueError))
             connection = websocket.create_connection(url, timeout=PATIENCE_SECONDS)
             try:
                 yield Chromium(connection)

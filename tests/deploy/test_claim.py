@@ -124,7 +124,7 @@ def test_an_agent_is_claimed_and_the_webhook_works_from_then_on(
                 *("--credentials", tmp_path / "root", "--ca", tmp_path / "serving" / "ca.crt"),
             )
             assert "names what is under acme:prod" in said
-            wait_for("a ready agent", lambda: ready()[0] == 200, 60, story)
+            wait_for("a ready agent", lambda: ready()[0] == 200, 120, story)
             assert not kubectl.exists("secret", "cluster-agent-claim", "-n", SYSTEM)
 
             def credential() -> Credential | None:
@@ -158,7 +158,7 @@ def issued(control_plane: ControlPlane, url: str, credential: Credential) -> Ble
     ).stdout.strip()
     context = client_context(credential.principal, credential.blessing, credential.cluster_agent_roots)
     context.check_hostname = True
-    with httpx.Client(base_url=url, verify=context, timeout=30) as client:
+    with httpx.Client(base_url=url, verify=context) as client:
         answer = client.post(
             "/v1/seek-blessings",
             json={"csr": csr_of(Principal.create()), "token": token},

@@ -23,7 +23,7 @@ def namespace(installed: Installation) -> Iterator[str]:
     installed.kubectl("create", "namespace", NAMESPACE)
     early = pod(restricted_container(), name="early", nodeSelector={"nowhere": "yes"})
     early["metadata"]["namespace"] = NAMESPACE
-    wait_for("a service account", lambda: _applied(installed, early), 60)
+    wait_for("a service account", lambda: _applied(installed, early))
     installed.kubectl("label", "namespace", NAMESPACE, "vanadium.io/inject=enabled")
     installed.wait_until_injected(NAMESPACE)
     replica = pod(restricted_container(command=["sleep", "3600"]), name="web-1")

@@ -61,7 +61,7 @@ def namespace(installed: Installation) -> Iterator[str]:
     mistyped = {"vanadium.io/ttyl": "1h"}
     created = pod(restricted_container(), name="early", annotations=mistyped, nodeSelector={"nowhere": "yes"})
     created["metadata"]["namespace"] = NAMESPACE
-    wait_for("a service account", lambda: _applied(installed, created), 60)
+    wait_for("a service account", lambda: _applied(installed, created))
     yield NAMESPACE
     installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -173,7 +173,7 @@ def test_restart_rolls_the_deployments_whose_pods_lack_an_identity(installed: In
         found: list[dict[str, Any]] = installed.get("pods", "-n", name)["items"]
         return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
-    wait_for("two Pods without identity", lambda: len(pods()) == 2, 60)
+    wait_for("two Pods without identity", lambda: len(pods()) == 2)
     said = vkube("restart", name, *flags(installed), ends=1)
     assert f"the namespace {name} is not labelled" in said
     installed.kubectl("label", "namespace", name, "vanadium.io/inject=enabled")
@@ -285,7 +285,7 @@ def test_pod_security_is_judged_as_the_api_server_judges_it(
     name = f"vkube-{level}"
     metadata = {"name": name, "labels": {"pod-security.kubernetes.io/enforce": level}}
     installed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    wait_for("a service account", lambda: installed.get("serviceaccounts", "-n", name)["items"], 60)
+    wait_for("a service account", lambda: installed.get("serviceaccounts", "-n", name)["items"])
     differing = {}
     for title, subject in PODS.items():
         try:

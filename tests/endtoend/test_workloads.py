@@ -84,7 +84,7 @@ def test_a_workload_lives_by_vkube_alone(installed: Installation, manifest: Path
     said = vkube("start", "-f", manifest, "Fortuned", *more)
     assert credentials(installed, "fortuned"), "its Pods would wait until the webhook looks by itself"
     vkube("stop", "-f", manifest, "--wait", *more)
-    wait_for("a credential", lambda: credentials(installed, "fortuned"), 60)
+    wait_for("a credential", lambda: credentials(installed, "fortuned"))
     said = vkube("start", "-f", manifest, "Fortuned", "--wait", *more)
     assert f"{NAMESPACE}/fortuned: named acme:prod:Fortuned, by a grant of the agent's own" in said
     assert f"Deployment {NAMESPACE}/fortuned: created" in said
