@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.checkout import CHECKOUT
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 
 class KubectlError(Exception):
@@ -58,7 +58,9 @@ class Kubectl:
     def exists(self, *arguments: str) -> bool:
         return bool(self("get", *arguments, "-o", "name", "--ignore-not-found").stdout)
 
-    def ready_pods(self, namespace: str, count: int, seconds: float = 180) -> list[dict[str, Any]]:
+    def ready_pods(
+        self, namespace: str, count: int, seconds: float = CLUSTER_PATIENCE_SECONDS
+    ) -> list[dict[str, Any]]:
         """The namespace's Pods once `count` are ready, and no others are left."""
 
         def look() -> list[dict[str, Any]]:

@@ -14,6 +14,9 @@ from typing import TypeVar
 _T = TypeVar("_T")
 # Long enough for a machine that does ten other things: what takes longer is broken.
 PATIENCE_SECONDS = 120
+# For what a cluster does: many programs take part in each step, and a controller or a kubelet that failed
+# pauses for longer each time.
+CLUSTER_PATIENCE_SECONDS = 600
 _FIRST_PAUSE = 0.01
 # A look may be a whole program, such as kubectl, which takes the processor from what is waited for.
 _LONGEST_PAUSE = 0.5

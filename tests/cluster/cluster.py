@@ -16,7 +16,7 @@ from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.programs import Programs, ProgramsUnavailableError, Say, programs
 from tests.images.images import PAUSE, images
 from tests.kubectl import Kubectl
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 # What the tests on a cluster make and delete.
 TAKEN_NAMESPACES = {
@@ -74,7 +74,12 @@ def running_cluster(parts: Parts | Kubectl) -> Iterator[Cluster]:
             node.load(archive)
         node.join(control_plane)
         kubectl = control_plane.kubectl
-        wait_for("a ready node", lambda: _is_ready(kubectl), 180, lambda: node.log_of("kubelet")[-3000:])
+        wait_for(
+            "a ready node",
+            lambda: _is_ready(kubectl),
+            CLUSTER_PATIENCE_SECONDS,
+            lambda: node.log_of("kubelet")[-3000:],
+        )
         yield Cluster(kubectl, node)
 
 

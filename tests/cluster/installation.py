@@ -16,7 +16,7 @@ from typing import Any
 from tests.checkout import CHECKOUT
 from tests.cluster.workloads import delivered, pod
 from tests.kubectl import Kubectl
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 SYSTEM = "vanadium-system"
 LABEL = "vanadium.io/inject"
@@ -24,7 +24,6 @@ POD_AGENT = "vanadium-pod-agent"
 ADMINISTRATORS = "VANADIUM_CLUSTER_AGENT_ADMINISTRATORS"
 ADMINISTRATOR = "vanadium-control-plane:administrator"
 OPERATIONS = CHECKOUT / "docs" / "operations.md"
-_READY_SECONDS = 180
 
 
 def install(kubectl: Kubectl, directory: Path | str = "deploy") -> None:
@@ -68,8 +67,8 @@ def in_shell(kubectl: Kubectl, commands: str) -> None:
 def rolled_out(kubectl: Kubectl, namespace: str, deployment: str) -> None:
     """Waits until a Deployment has replaced all its Pods."""
     done = kubectl(
-        "rollout", "status", f"deployment/{deployment}", "-n", namespace, f"--timeout={_READY_SECONDS}s",
-        check=False,
+        "rollout", "status", f"deployment/{deployment}", "-n", namespace,
+        f"--timeout={CLUSTER_PATIENCE_SECONDS}s", check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{kubectl.story(namespace)}\n{logs(kubectl)}"
 
@@ -109,7 +108,7 @@ def wait_until_injecting(kubectl: Kubectl, where: str, what: str = POD_AGENT) ->
     wait_for(
         "an injected Pod",
         lambda: what in kubectl(*answer, stdin=manifest, check=False).stdout,
-        _READY_SECONDS,
+        CLUSTER_PATIENCE_SECONDS,
     )
 
 
@@ -121,7 +120,7 @@ def wait_until_kubelets_can(kubectl: Kubectl, where: str) -> None:
     wait_for(
         "kubelets that can",
         lambda: kubectl(*create, stdin=manifest, check=False).returncode == 0,
-        _READY_SECONDS,
+        CLUSTER_PATIENCE_SECONDS,
     )
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -63,7 +64,7 @@ class Machine:
     def __enter__(self) -> Self:
         clean()
         link = self._network.link
-        wait_for(f"the end of another node, which has {link}", lambda: not _link_exists(link), 30)
+        wait_for(f"the end of another node, which has {link}", lambda: not _link_exists(link))
         parent = for_overlays()
         if parent is None:
             raise MachineError(NO_PLACE)
@@ -113,13 +114,11 @@ class Machine:
     @staticmethod
     def end(process: subprocess.Popen[bytes], how: signal.Signals, seconds: float = 20) -> None:
         """Sends `how` to the program that `start` started, and waits for its end."""
-        for child in _children(process.pid):
-            os.kill(child, how)
+        _signal_children(process.pid, how)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            for child in _children(process.pid):
-                os.kill(child, signal.SIGKILL)
+            _signal_children(process.pid, signal.SIGKILL)
             process.wait()
 
     def _enter(self) -> list[str]:
@@ -192,6 +191,12 @@ def _children(process: int) -> list[int]:
         return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _signal_children(process: int, how: signal.Signals) -> None:
+    for child in _children(process):
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(child, how)
 
 
 def _is_python(process: int) -> bool:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,13 @@ from pathlib import Path
 from tests.checkout import CHECKOUT
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import everything
+from tests.waiting import PATIENCE_SECONDS
 
 WALKTHROUGH = CHECKOUT / "docs" / "walkthrough.md"
-_SECONDS = 300
+_SECONDS = 900
+# They change nothing, so what they show can be looked for again: a node's rules for a Service, or an Event,
+# are there a moment later.
+_LOOKS = re.compile(r"sleep |vkube (signature|identify|logs|get|kubectl (get|exec)) ")
 
 
 @dataclass
@@ -62,6 +67,16 @@ def test_the_document_is_read_as_commands_with_what_they_print() -> None:
     assert read[0].missing_from("prints") == ["prints …"]
 
 
+def test_what_only_looks_is_looked_for_again_and_what_changes_something_is_done_once(tmp_path: Path) -> None:
+    program = tmp_path / "vkube"
+    program.write_text("#!/bin/sh\necho x >> calls; wc -l < calls\n")
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    here = f"cd {tmp_path}"
+    assert done(Step("vkube get replicas", ["3"]), environment, here) == (0, "3\n")
+    assert done(Step("vkube start", ["5"]), environment, here) == (0, "4\n")
+
+
 def test_what_a_shell_remembers_is_a_value_and_not_the_command_that_printed_it(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path)}
     state = ""
@@ -90,7 +105,7 @@ def test_every_command_of_the_walkthrough_does_what_it_says(empty_cluster: Clust
     state, wrong = "", []
     try:
         for step in read:
-            code, output = _run(f"{state}\n{step.command}", environment)
+            code, output = done(step, environment, state)
             assert code == 0, f"$ {step.command}\n{output}"
             if missing := step.missing_from(output):
                 wrong.append(f"$ {step.command}\n{output}does not have {missing}")
@@ -99,6 +114,16 @@ def test_every_command_of_the_walkthrough_does_what_it_says(empty_cluster: Clust
         empty_cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found")
     assert not wrong, "\n".join(wrong)
     assert everything(empty_cluster.kubectl) == before
+
+
+def done(step: Step, environment: Mapping[str, str], state: str) -> tuple[int, str]:
+    """The exit code and the output of a command; of one that only looks, once it shows what it is to show."""
+    code, output = _run(f"{state}\n{step.command}", environment)
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while _LOOKS.search(step.command) and (code or step.missing_from(output)) and time.monotonic() < ends_at:
+        time.sleep(1)
+        code, output = _run(f"{state}\n{step.command}", environment)
+    return code, output
 
 
 def remembered(step: Step, environment: Mapping[str, str], state: str) -> str:

@@ -25,8 +25,8 @@ from tests.controlplane.programs import Programs
 from tests.kubectl import Kubectl
 from tests.owned_directory import OwnedDirectory, in_memory
 from tests.processes import die_with_parent
+from tests.waiting import CLUSTER_PATIENCE_SECONDS
 
-_READY_SECONDS = 180
 _PREFIX = "vanadium-controlplane-"
 LOOPBACK = "127.0.0.1"
 # Its own programs, by user and group.
@@ -223,7 +223,7 @@ class ControlPlane:
         request = urllib.request.Request(  # noqa: S310 - our own https address
             f"{self.url}/readyz", headers={"Authorization": f"Bearer {self.admin_token}"}
         )
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + CLUSTER_PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for name, process in self._processes.items():
                 if process.poll() is not None:
@@ -234,7 +234,8 @@ class ControlPlane:
             ):
                 return
             time.sleep(0.1)
-        raise ControlPlaneError(self._complaint(f"not ready after {_READY_SECONDS} s", "kube-apiserver"))
+        problem = f"not ready after {CLUSTER_PATIENCE_SECONDS} s"
+        raise ControlPlaneError(self._complaint(problem, "kube-apiserver"))
 
     def _complaint(self, what: str, program: str) -> str:
         tail = "\n".join(self.log_of(program).splitlines()[-20:])

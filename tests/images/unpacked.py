@@ -17,6 +17,7 @@ from tests.controlplane.programs import Say
 from tests.images.archives import configuration, layers
 from tests.images.errors import ImagesUnavailableError
 from tests.images.images import IMAGES, images
+from tests.waiting import CLUSTER_PATIENCE_SECONDS
 
 
 def runnable_images(say: Say) -> dict[str, Path]:
@@ -97,7 +98,7 @@ class Container:
 
     def run(self, *arguments: str, entrypoint: list[str] | None = None) -> tuple[int, str]:
         process = self.start(*arguments, entrypoint=entrypoint)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=CLUSTER_PATIENCE_SECONDS)
         return process.returncode, output
 
     def python(self, code: str) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from tests.cluster_agents import RunningClusterAgent, pod_token, running_cluster
 from tests.csrs import csr_of
 from tests.vkube.command import PLAIN, called, vkube
 from tests.vkube.test_administration import claim_flags, flags
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +216,12 @@ def test_a_blessing_that_ends_with_who_blesses_says_that_it_is_shorter_than_aske
 
 
 def refused_at_the_handshake(agent: RunningClusterAgent, client: httpx.Client) -> bool:
-    """In TLS 1.3 a client learns of it only by the end of the connection; the agent counts it."""
+    """In TLS 1.3 a client learns of it only by the end of the connection; the agent counts it, maybe a moment
+    later."""
     before = handshakes_refused(agent)
     with client, pytest.raises(httpx.TransportError):
         client.get("/v1/applications")
+    wait_for("it is counted", lambda: handshakes_refused(agent) > before)
     return handshakes_refused(agent) == before + 1
 
 

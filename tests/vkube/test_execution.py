@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -30,10 +30,7 @@ class Server:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += connection.recv(4096)
-        lines = head.decode().split("\r\n")
+        lines = head_of(connection).decode().split("\r\n")
         self.request = lines[0]
         (key,) = [line.split(": ")[1] for line in lines if line.lower().startswith("sec-websocket-key")]
         accept = base64.b64encode(
@@ -50,11 +47,13 @@ class Server:
 
     def close(self) -> None:
         self._connection.sendall(b"\x88\x00")
-        self._connection.recv(100)
+        with suppress(ConnectionError):
+            self._connection.recv(100)
 
     def wait_until_closed(self) -> None:
-        while self._connection.recv(100):
-            pass
+        with suppress(ConnectionError):
+            while self._connection.recv(100):
+                pass
 
     def receive(self) -> bytes:
         """The content of one frame of standard input."""
@@ -70,8 +69,22 @@ class Server:
     def _exactly(self, size: int) -> bytes:
         content = b""
         while len(content) < size:
-            content += self._connection.recv(size - len(content))
+            content += received(self._connection, size - len(content))
         return content
+
+
+def received(connection: socket.socket, size: int) -> bytes:
+    content = connection.recv(size)
+    assert content, "the client ended the connection"
+    return content
+
+
+def head_of(connection: socket.socket) -> bytes:
+    """The request, to its empty line: what is not read when a server ends the connection ends it abruptly."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += received(connection, 4096)
+    return head
 
 
 @contextmanager
@@ -156,11 +169,13 @@ def test_a_refusal_names_the_right_that_is_needed() -> None:
         def refuse() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(4096)
+                head_of(connection)
                 connection.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
 
-        threading.Thread(target=refuse).start()
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
         configuration = client.Configuration(host=f"http://127.0.0.1:{listener.getsockname()[1]}")
         cluster = cast("Cluster", SimpleNamespace(api=client.ApiClient(configuration)))
         with pytest.raises(ClusterError, match=r"403 Forbidden.*right to create pods/exec there"):
             execute(cluster, CONTAINER, ["true"], stdout=bytearray().extend)
+        refusing.join()

@@ -15,7 +15,6 @@ from blessings.tls import server_context
 from tests.vkube.command import PLAIN, called, vkube
 from tests.vkube.tls_servers import listening
 
-NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
 
 
@@ -26,14 +25,14 @@ def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def root() -> Authority:
-    return Authority.create_root(Name.parse("acme"), Principal.create(), now=NOW, lifetime=HOUR)
+    return Authority.create_root(Name.parse("acme"), Principal.create(), now=datetime.now(UTC), lifetime=HOUR)
 
 
 @pytest.fixture(scope="module")
 def server(root: Authority) -> Iterator[tuple[str, Blessing]]:
     """A server that demands a client certificate."""
     principal = Principal.create()
-    blessing = root.bless(principal.public_key, "shop:web", now=NOW, lifetime=HOUR)
+    blessing = root.bless(principal.public_key, "shop:web", now=datetime.now(UTC), lifetime=HOUR)
     roots = Roots.of(root.certificate)
     context = server_context(principal, blessing, roots, client_certificate=ssl.CERT_REQUIRED)
     with listening(context) as address:

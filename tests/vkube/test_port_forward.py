@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from tests.waiting import PATIENCE_SECONDS
 from vkube.connection.port_forward import forwarded
 from vkube.errors import ClusterError
 
@@ -47,7 +48,7 @@ def said_back(path: Path, text: bytes) -> bytes:
 
 def test_each_connection_has_a_way_of_its_own_and_all_end_with_the_block(ways: list[socket.socket]) -> None:
     api = client.ApiClient(client.Configuration())
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with forwarded(api, "vanadium-system", "cluster-agent-1", 8193) as path:
         assert path.parent.stat().st_mode & 0o777 == 0o700
         assert said_back(path, b"one") == b"one"
@@ -60,10 +61,9 @@ def test_each_connection_has_a_way_of_its_own_and_all_end_with_the_block(ways: l
     waiting.close()
     assert len(ways) == 3
     assert not path.exists()
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
-            thread.join(10)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
 
 
 def test_a_forwarding_that_is_refused_is_told_with_the_right_that_it_needs(

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +17,19 @@ from tests.checkout import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
 VKUBE = [sys.executable, "-m", "vkube"]
+# For a whole run, which starts many programs, on a machine that does ten other things.
+SECONDS = 600
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kills the process when it has not ended in time: its output is read to the end."""
+    watchdog = threading.Timer(SECONDS, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None:
@@ -29,21 +44,22 @@ def test_the_sample_application_runs_by_the_readmes_words_until_ctrl_c() -> None
         env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
     assert process.stdout is not None
-    watchdog = threading.Timer(180, process.kill)
-    watchdog.start()
-    seen: list[str] = []
-    serving = ready = 0
-    for line in process.stdout:
-        seen.append(line)
-        serving += "serves at" in line
-        ready += line.endswith(": Running, 1/1 ready\n")
-        if serving == ready == 3:
-            process.send_signal(signal.SIGINT)
-    watchdog.cancel()
-    output = "".join(seen)
+    output, is_asked_to_end = "", False
+    serving, ready = set[str](), set[str]()
+    with ending(process):
+        for line in process.stdout:
+            output += line
+            pod = line.split()[0]
+            if "serves at" in line:
+                serving.add(pod)
+            if line.endswith(": Running, 1/1 ready\n"):  # again, where a probe got no answer meanwhile
+                ready.add(pod)
+            if len(serving) == len(ready) == 3 and not is_asked_to_end:
+                process.send_signal(signal.SIGINT)
+                is_asked_to_end = True
     process.stdout.close()
     assert process.wait() == 0, output
-    assert serving == 3, output
+    assert len(serving) == 3, output
     assert "local:dev:shop:fortune:fortune-" in output
     assert "Service shop/fortune at 127." in output
     assert "Traceback" not in output, "of a readiness probe, which opens a connection and ends it"
@@ -128,7 +144,7 @@ def test_jobs_of_every_form_run_to_their_end_and_the_exit_code_is_the_failed_one
         text=True,
         check=False,
         cwd=CHECKOUT,
-        timeout=180,
+        timeout=SECONDS,
         # The settings of an installation of the user's own: they are none of local mode's.
         env={**os.environ, "VANADIUM_WEBHOOK_PORT": "no port", "VANADIUM_CLUSTER_AGENT_STORE": "no store"},
     )
@@ -191,15 +207,13 @@ spec:
 def test_a_program_finds_another_by_its_service(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(SERVED)
     process, notes = noting("-f", str(tmp_path))
-    watchdog = threading.Timer(180, process.kill)
-    watchdog.start()
     seen: list[str] = []
-    for line in notes:
-        seen.append(line)
-        if "Job default/call: Complete" in line:
-            process.send_signal(signal.SIGINT)
+    with ending(process):
+        for line in notes:
+            seen.append(line)
+            if "Job default/call: Complete" in line:
+                process.send_signal(signal.SIGINT)
     notes.close()
-    watchdog.cancel()
     assert process.wait() == 0, seen
     assert "Job default/call: Complete" in "".join(seen)
 
@@ -229,35 +243,31 @@ def test_what_a_container_waits_for_is_told_while_it_waits_and_ctrl_c_ends_it(tm
         "default/claimless: Pending, 0/1 ready; FailedMount: PersistentVolumeClaim default/gone does not",
     }
     process, notes = noting("-f", str(tmp_path))
-    watchdog = threading.Timer(180, process.kill)
-    watchdog.start()
     seen = []
-    for line in notes:
-        seen.append(line)
-        wanted -= {one for one in wanted if one in line}
-        if not wanted:
-            process.send_signal(signal.SIGINT)
-            break
-    rest = notes.read()
+    with ending(process):
+        for line in notes:
+            seen.append(line)
+            wanted -= {one for one in wanted if one in line}
+            if not wanted:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = notes.read()
     notes.close()
     assert process.wait() == 0, (wanted, seen, rest)
-    watchdog.cancel()
     assert not wanted, seen
 
 
 def test_ctrl_c_while_the_services_start_ends_it_at_once(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("kind: Ingress\nmetadata: {name: first}\n---\n" + EVERY_KIND)
     process, notes = noting("-f", str(tmp_path))
-    for line in notes:
-        if "left out: Ingress" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    watchdog = threading.Timer(120, process.kill)
-    watchdog.start()
-    rest = notes.read()
+    with ending(process):
+        for line in notes:
+            if "left out: Ingress" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = notes.read()
     notes.close()
     assert process.wait() == 0, rest
-    watchdog.cancel()
     assert "Traceback" not in rest
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from blessings.encoding.times import rfc3339
 from service.listening import listen
+from tests.waiting import PATIENCE_SECONDS
 from vkube.dashboard.gate import Gate
 from vkube.dashboard.server import LOOPBACK, application, serve
 from vkube.dashboard.state import AgentFacts, ClusterFacts, Happening, Reading, State, recorded, told
@@ -165,12 +166,12 @@ def served(state: Callable[[], State]) -> Iterator[str]:
         target=lambda: loop.run_until_complete(serve(listening, app, (), stop, ready.set)), daemon=True
     )
     thread.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE_SECONDS)
     try:
         yield f"http://{LOOPBACK}:{port}/{TOKEN}/"
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         loop.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +13,8 @@ import pytest
 from vkube.local.service_addresses import ServiceAddresses
 from vkube.runner import RunningPod
 
+# Of this process alone: others may run these tests at the same time.
+ADDRESS = str(IPv4Address("127.32.0.0") + os.getpid() % (1 << 20))
 WEB = {
     "metadata": {"name": "web-ui", "namespace": "shop"},
     "spec": {
@@ -33,7 +37,7 @@ def pod(name: str, *, ready: bool = True, port: int = 1, app: str = "web") -> Ru
 
 
 async def services(*pods: RunningPod, notes: list[str] | None = None) -> ServiceAddresses:
-    made = ServiceAddresses(lambda: pods, lambda: "127.44.0.1", (notes if notes is not None else []).append)
+    made = ServiceAddresses(lambda: pods, lambda: ADDRESS, (notes if notes is not None else []).append)
     await made.add(WEB)
     return made
 
@@ -41,7 +45,7 @@ async def services(*pods: RunningPod, notes: list[str] | None = None) -> Service
 async def test_pods_have_the_variables_of_kubernetes() -> None:
     made = await services()
     assert made.variables(POD) == {
-        "WEB_UI_SERVICE_HOST": "127.44.0.1",
+        "WEB_UI_SERVICE_HOST": ADDRESS,
         "WEB_UI_SERVICE_PORT": "8443",
         "WEB_UI_SERVICE_PORT_HTTPS": "8443",
     }
@@ -53,17 +57,17 @@ async def test_pods_have_the_variables_of_kubernetes() -> None:
 @pytest.mark.parametrize(
     ("text", "local"),
     [
-        ("https://web-ui.shop.svc:8443/x", "https://127.44.0.1:8443/x"),
-        ("web-ui.shop.svc.cluster.local", "127.44.0.1"),
-        ("http://web-ui:8443", "http://127.44.0.1:8443"),
-        ("--peer=web-ui:8443,web-ui:8443", "--peer=127.44.0.1:8443,127.44.0.1:8443"),
+        ("https://web-ui.shop.svc:8443/x", "https://ADDRESS:8443/x"),
+        ("web-ui.shop.svc.cluster.local", "ADDRESS"),
+        ("http://web-ui:8443", "http://ADDRESS:8443"),
+        ("--peer=web-ui:8443,web-ui:8443", "--peer=ADDRESS:8443,ADDRESS:8443"),
         ("my-web-ui.shop.svc web-ui.shop.svc.example web-ui:84430 web-ui:80 web-ui xweb-ui:8443", None),
         ("acme:prod:shop:web-ui", None),
     ],
 )
 async def test_names_in_texts_are_replaced_where_they_mean_the_service(text: str, local: str | None) -> None:
     made = await services()
-    assert made.addressed(text, "shop") == (local or text)
+    assert made.addressed(text, "shop") == (local or text).replace("ADDRESS", ADDRESS)
     assert made.addressed("web-ui:8443", "other") == "web-ui:8443"
     made.close()
 
@@ -79,7 +83,7 @@ async def test_connections_go_to_the_ready_pods_in_turn_and_end_without_one() ->
     made = await services(*pods, pod("d", app="other", port=ports[2]))
 
     async def asked() -> str:
-        reader, writer = await asyncio.open_connection("127.44.0.1", 8443)
+        reader, writer = await asyncio.open_connection(ADDRESS, 8443)
         writer.write(b"at ")
         try:
             return (await reader.read()).decode()
@@ -102,7 +106,7 @@ async def test_a_port_that_cannot_be_had_is_told() -> None:
     first = await services(notes=notes)
     second = await services(notes=notes)
     assert notes == [
-        "Service shop/web-ui at 127.44.0.1:8443",
+        f"Service shop/web-ui at {ADDRESS}:8443",
         "Service shop/web-ui does not listen at its port 8443: Address already in use",
     ]
     first.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.checkout import CHECKOUT
 from tests.controlplane.control_plane import ControlPlane
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane: ControlPlane) -> None:
@@ -26,7 +26,7 @@ def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane:
         },
     }
     command = [sys.executable, "-m", "vkube.runner", "--kubeconfig", str(control_plane.kubeconfig)]
-    runs = "--image=example/app=python -c 'import time; time.sleep(60)'"
+    runs = "--image=example/app=python -c 'import time; time.sleep(600)'"
 
     def status() -> dict[str, Any]:
         got = control_plane.kubectl("get", "pod", "app", "-n", "by-program", "-o", "json", check=False)
@@ -47,7 +47,7 @@ def test_a_pod_assigned_to_the_node_runs_and_is_gone_when_deleted(control_plane:
         control_plane.kubectl("delete", "pod", "app", "-n", "by-program")
         assert status() == {}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     finally:
         process.kill()
         process.wait()
