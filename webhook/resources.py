@@ -17,6 +17,11 @@ _MOST_GUARANTEED_CPU = "500m"
 # What a Pod may state as a whole; of huge pages the pod agent takes none.
 _OF_PODS = ("cpu", "memory")
 _OF_POD = "spec.resources"
+# A limit below would be accepted by Kubernetes. Measured: with 20Mi the pod agent is killed while it starts.
+_LEAST = {
+    "memory_limit": ("24Mi", "without which the pod agent does not start"),
+    "cpu_limit": ("10m", "the lowest limit that Linux can enforce"),
+}
 
 
 class ResourceError(ValueError):
@@ -60,8 +65,8 @@ class Resources:
         that.
 
         Raises:
-            ResourceError: a stated value is not a positive quantity, or a stated request is more than
-                the stated limit.
+            ResourceError: a stated value is not a positive quantity, a stated limit is too low for a pod
+                agent, or a stated request is more than the stated limit.
         """
         for field, value in stated.items():
             _check(field, value)
@@ -209,3 +214,7 @@ def _check(field: str, value: str) -> None:
         raise ResourceError(field, f"is {float(amount):g} bytes; expected whole bytes, such as 64Mi")
     if field.startswith("cpu") and amount < Fraction(1, 1000):
         raise ResourceError(field, "is less than 1m, the smallest CPU share that Kubernetes knows")
+    if field in _LEAST:
+        least, why = _LEAST[field]
+        if amount < quantities.parse(least):
+            raise ResourceError(field, f"is less than {least}, {why}")

@@ -99,6 +99,9 @@ def test_no_text_makes_reading_a_quantity_fail_otherwise(text: str) -> None:
         ("cpu-limit", "-1", "must be more than 0"),
         ("cpu-limit", "10u", "less than 1m"),
         ("memory-limit", "64m", "is 0.064 bytes; expected whole bytes, such as 64Mi"),
+        ("memory-limit", "1Ki", "is less than 24Mi, without which the pod agent does not start"),
+        ("memory-limit", "24575Ki", "is less than 24Mi, without which the pod agent does not start"),
+        ("cpu-limit", "1m", "is less than 10m, the lowest limit that Linux can enforce"),
         ("memory-request", "64 Mi", "expected a Kubernetes quantity"),
     ],
 )

@@ -73,6 +73,7 @@ def test_the_containers_of_a_namespace_are_those_of_each_of_its_pods() -> None:
 def test_the_delivery_is_inherited_and_checked() -> None:
     assert of_namespace(delivery="auto").annotations == {"vanadium.io/delivery": "auto"}
     assert "expected one of sidecar" in of_namespace(delivery="post").problem
+    assert "'1Ki': is less than 24Mi" in of_namespace(memory_limit="1Ki").problem
 
 
 def test_a_wrong_annotation_of_the_namespace_refuses_its_pods_and_is_named_so() -> None:

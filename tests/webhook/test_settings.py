@@ -67,6 +67,10 @@ def test_the_namespaces_left_alone_are_the_clusters_our_own_and_further_ones() -
             [*IMAGE, "--pod-agent-cpu-limit", "much"],
             "--pod-agent-cpu-limit (VANADIUM_WEBHOOK_POD_AGENT_CPU_LIMIT): expected a Kubernetes quantity",
         ),
+        (
+            [*IMAGE, "--pod-agent-memory-limit", "1Ki"],
+            "--pod-agent-memory-limit (VANADIUM_WEBHOOK_POD_AGENT_MEMORY_LIMIT): is less than 24Mi",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_by_flag_and_variable(arguments: list[str], name: str) -> None:
