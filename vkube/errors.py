@@ -78,3 +78,12 @@ class AdministrationError(VkubeError):
 
 class LocalModeError(VkubeError):
     """A part of local mode did not start, or ended before it should."""
+
+
+def cause(error: BaseException) -> str:
+    """The innermost cause of a library's error, in one line: urllib3 wraps it in errors of its own."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        return cause(reason)
+    text = " ".join(str(reason or error).split()) or type(error).__name__
+    return text.rsplit(": ", 1)[-1] if "object at 0x" in text else text

@@ -141,5 +141,6 @@ def test_a_user_with_no_rights_learns_what_could_not_be_checked(
     found = {one["name"]: one for one in json.loads(ended.stdout)["items"]}
     assert ended.code == 4
     assert found["what is checked can be read"]["verdict"] == "warn"
-    assert "forbidden" in found["what is checked can be read"]["what"]
+    assert found["what is checked can be read"]["what"].startswith("cannot read ")
+    assert ", nodes, " in found["what is checked can be read"]["what"]
     assert found["right to create deployments"]["verdict"] == "FAIL"

@@ -120,8 +120,23 @@ def _others(facts: Facts) -> Problems:
 
 
 def _readable(facts: Facts) -> Problems:
-    for one in facts.unreadable:
-        yield Found(one, "the checks that need it are not complete: give yourself the right", Verdict.WARN)
+    namespaces: dict[str, list[str]] = {}
+    for one in sorted(set(facts.unreadable)):
+        resource, _, namespace = one.partition(" of namespace ")
+        namespaces.setdefault(resource, []).extend([namespace] if namespace else [])
+    listed = [_of_namespaces(resource, of) for resource, of in namespaces.items()]
+    if listed:
+        yield Found(
+            f"cannot read {', '.join(listed)}",
+            "the checks that need it are not complete: give yourself the right",
+            Verdict.WARN,
+        )
+
+
+def _of_namespaces(resource: str, namespaces: list[str]) -> str:
+    if len(namespaces) > 1:
+        return f"{resource} of {len(namespaces)} namespaces"
+    return " of namespace ".join([resource, *namespaces])
 
 
 CHECKS: tuple[Check, ...] = (

@@ -40,25 +40,29 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a check; `what` and `todo` are empty when it is right."""
+    """The result of a check: the worst verdict, and each problem; without any it is right."""
 
     name: str
     verdict: Verdict
-    what: str = ""
-    todo: str = ""
+    problems: tuple[Found, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What is wrong, in one line."""
+        return "; ".join(one.what for one in self.problems)
+
+    @property
+    def todo(self) -> str:
+        """What to do, in one line."""
+        return "; ".join(dict.fromkeys(one.todo for one in self.problems if one.todo))
 
 
 def results(checks: tuple[Check, ...], facts: Facts) -> list[Result]:
-    """The result of each check, with every problem that it found in one line; the worst verdict counts."""
+    """The result of each check."""
     made = []
     for check in checks:
-        found = list(check.problems(facts))
-        if not found:
-            made.append(Result(check.name, Verdict.OK))
-            continue
-        worst = next(
-            one for one in (Verdict.FAIL, Verdict.WARN, Verdict.SKIP) if one in [p.verdict for p in found]
-        )
-        todo = "; ".join(dict.fromkeys(one.todo for one in found if one.todo))
-        made.append(Result(check.name, worst, "; ".join(one.what for one in found), todo))
+        found = tuple(check.problems(facts))
+        verdicts = {one.verdict for one in found} or {Verdict.OK}
+        worst = next(one for one in (Verdict.FAIL, Verdict.WARN, Verdict.SKIP, Verdict.OK) if one in verdicts)
+        made.append(Result(check.name, worst, found))
     return made

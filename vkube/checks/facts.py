@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from vkube.connection.cluster import Cluster, Object
-from vkube.errors import ClusterError
+from vkube.errors import ClusterError, ForbiddenError
 
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 POLICIES = ("vanadium-not-injected", "vanadium-trust-bundles", "vanadium-webhook-secrets")
@@ -62,6 +62,7 @@ class Facts:
     service_accounts: dict[str, list[str]]
     applications: dict[str, list[Object]]
     unreadable: list[str] = field(default_factory=list)
+    """Such as `nodes`, `secrets of namespace shop`, or the reason of another refusal."""
     agent: dict[str, Any] | None = None
     agent_problem: str = ""
 
@@ -82,15 +83,22 @@ class Reader:
         try:
             return self._cluster.find(path)
         except ClusterError as error:
-            self.unreadable.append(str(error))
+            self._note(path.rpartition("/")[0], error)
             return None
 
     def many(self, path: str, **query: object) -> list[Object]:
         try:
             return list(self._cluster.items(path, **query))
         except ClusterError as error:
-            self.unreadable.append(str(error))
+            self._note(path, error)
             return []
+
+    def _note(self, collection: str, error: ClusterError) -> None:
+        """A refusal is noted by its collection: the API server's own text has 150 characters."""
+        before, _, resource = collection.rpartition("/")
+        in_namespace = before.partition("/namespaces/")[2]
+        what = f"{resource} of namespace {in_namespace}" if in_namespace else resource
+        self.unreadable.append(what if isinstance(error, ForbiddenError) else str(error))
 
     def may_create(self, group: str, resource: str, namespace: str) -> bool:
         asked = {"group": group, "resource": resource, "verb": "create", "namespace": namespace}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from service.errors import ServiceError
 from vkube.checks import after, agent, before, namespaces
-from vkube.checks.check import Result, Verdict, results
+from vkube.checks.check import Found, Result, Verdict, results
 from vkube.checks.facts import Facts, read_facts
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -52,7 +51,13 @@ def _check(options: argparse.Namespace) -> int:
             said = waits
         time.sleep(_LOOK_SECONDS)
     text = document(
-        {"items": [{**asdict(one), "verdict": one.verdict.value} for one in made]}, options.output
+        {
+            "items": [
+                {"name": one.name, "verdict": one.verdict.value, "what": one.what, "todo": one.todo}
+                for one in made
+            ]
+        },
+        options.output,
     )
     sys.stdout.write(shown(made, every=options.all) if text is None else text)
     return ExitCode.FINDINGS if failed else ExitCode.DONE
@@ -60,8 +65,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def shown(made: list[Result], *, every: bool) -> str:
     """The results as a table, those that are right only with `every`; and their numbers."""
-    rows = [(one.verdict.value, one.name, one.what, one.todo) for one in made
-            if every or one.verdict in (Verdict.FAIL, Verdict.WARN)]  # fmt: skip
+    rows = [
+        (found.verdict.value, one.name, found.what, found.todo)
+        for one in made
+        if every or one.verdict in (Verdict.FAIL, Verdict.WARN)
+        for found in one.problems or [Found(verdict=one.verdict)]
+    ]
     counted = {one: sum(result.verdict is one for result in made) for one in Verdict}
     numbers = ", ".join(f"{number} {verdict.value}" for verdict, number in counted.items() if number)
     lines = table(("RESULT", "CHECK", "FOUND", "WHAT TO DO"), rows) + "\n\n" if rows else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vkube.connection.cluster import context_namespace
+from vkube.connection.kubeconfig import context_namespace
 
 
 def namespace_of(options: argparse.Namespace) -> str | None:

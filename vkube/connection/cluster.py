@@ -10,21 +10,20 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
+from vkube.connection.kubeconfig import connected
 from vkube.errors import (
     ClusterError,
-    ConfigurationError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
     UnreachableError,
+    cause,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
 _PAGE = 500
-_IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
-_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
@@ -68,7 +65,7 @@ class Cluster:
 
         configuration = load(options.config)
         context = options.context or configuration.kubeconfig_context
-        api, name, namespace = _connected(options.kubeconfig, context)
+        api, name, namespace = connected(options.kubeconfig, context)
         return cls(
             api, configuration, namespace=getattr(options, "namespace", None) or namespace, context=name
         )
@@ -185,7 +182,7 @@ class Cluster:
             yield
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(
-                f"the API server of context {self.context} does not answer: {_cause(error)}. "
+                f"the API server of context {self.context} does not answer: {cause(error)}. "
                 "Look at --context and --kubeconfig (kubectl config get-contexts)"
             ) from error
 
@@ -201,79 +198,8 @@ class Cluster:
         self.close()
 
 
-def _connected(kubeconfig: Path | None, context: str | None) -> tuple[client.ApiClient, str, str]:
-    """A client, the context's name, and its namespace. Raises ClusterError."""
-    import logging
-
-    import yaml
-    from kubernetes import client, config
-    from kubernetes.config import ConfigException
-
-    # It warns of each new try, in the middle of our own output.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    file = _kubeconfig(kubeconfig)
-    settings = client.Configuration()
-    settings.retries = False
-    try:
-        if kubeconfig is None and context is None and not _exists(file) and _IN_CLUSTER in os.environ:
-            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
-            return client.ApiClient(settings), "in-cluster", _OWN_NAMESPACE.read_text().strip()
-        if not _exists(file):
-            raise FileNotFoundError("there is no such file")
-        contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            file, context=context, client_configuration=settings
-        )
-    # The library checks neither that a file is YAML nor that it has the form of a kubeconfig.
-    except (ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        wanted = "" if context is None else f", context {context}"
-        raise ConfigurationError(
-            f"no way to the API server by {file}{wanted}: {_unusable(error)}. Look at --kubeconfig and "
-            "--context (kubectl config get-contexts)"
-        ) from error
-    (chosen,) = [one for one in contexts if one["name"] == context] if context else [current]
-    namespace = (chosen.get("context") or {}).get("namespace") or "default"
-    return client.ApiClient(settings), str(chosen["name"]), str(namespace)
-
-
-def context_namespace(options: argparse.Namespace) -> str:
-    """The namespace of the chosen context; "default" where there is no kubeconfig. Raises
-    ConfigurationError."""
-    from vkube.configuration import load
-
-    context = options.context or load(options.config).kubeconfig_context
-    if options.kubeconfig is None and context is None and not _exists(_kubeconfig(None)):
-        return "default"
-    return _connected(options.kubeconfig, context)[2]
-
-
-def _kubeconfig(named: Path | None) -> str:
-    """Several files, as kubectl has them, if $KUBECONFIG names several."""
-    return str(named or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-
-
-def _exists(kubeconfig: str) -> bool:
-    return any(Path(one).exists() for one in kubeconfig.split(os.pathsep))
-
-
-def _unusable(error: BaseException) -> str:
-    """Why a kubeconfig cannot be used."""
-    if isinstance(error, (TypeError, AttributeError)):
-        return "it has not the form of a kubeconfig"
-    return _cause(error).rstrip(".")
-
-
 def _spelled(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost cause, in one line: urllib3 wraps it in its own."""
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, BaseException):
-        return _cause(reason)
-    text = " ".join(str(reason or error).split()) or type(error).__name__
-    return text.rsplit(": ", 1)[-1] if "object at 0x" in text else text
 
 
 def _refused(status: int, content: bytes, call: str) -> ClusterError:

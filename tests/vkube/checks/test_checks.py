@@ -12,7 +12,7 @@ import pytest
 from certs.issue import CLUSTER_AGENT, WEBHOOK, serving_material
 from certs.roots import ControlPlaneRoots
 from vkube.checks import after, agent, before, namespaces
-from vkube.checks.check import Result, Verdict, results
+from vkube.checks.check import Found, Result, Verdict, results
 from vkube.checks.facts import BINDINGS, POLICIES, RIGHTS, Facts
 from vkube.commands.check import shown
 from webhook.policy import CLUSTER_NAMESPACES
@@ -137,7 +137,7 @@ WRONG: list[tuple[str, str, Callable[[Facts], object]]] = [
     ("version of Kubernetes", "FAIL", lambda f: setattr(f, "version", "")),
     ("API group policy", "FAIL", lambda f: f.groups.discard("policy")),
     ("right to create secrets", "warn", lambda f: f.rights.update({("", "secrets"): False})),
-    ("what is checked can be read", "warn", lambda f: f.unreadable.append("secrets is forbidden")),
+    ("what is checked can be read", "warn", lambda f: f.unreadable.append("nodes")),
     ("nodes", "warn", lambda f: f.nodes.clear()),
     ("nodes are ready", "warn", lambda f: f.nodes[0]["status"]["conditions"].clear()),
     ("nodes with Linux", "FAIL", lambda f: node_info(f).update(operatingSystem="windows")),
@@ -225,11 +225,36 @@ def test_a_right_to_install_is_needed_where_nothing_is_installed() -> None:
     assert verdicts(facts)["right to create secrets"].verdict is Verdict.FAIL
 
 
+def test_what_may_not_be_read_is_told_in_a_short_line() -> None:
+    """Each refusal has 150 characters; a table with all of them in one cell was 3000 wide."""
+    facts, of_namespaces = well(), [f"secrets of namespace team-{number}" for number in range(40)]
+    facts.unreadable = ["nodes", "namespaces", "secrets of namespace vanadium-system", *of_namespaces]
+    found = verdicts(facts)["what is checked can be read"]
+    assert found.what == "cannot read namespaces, nodes, secrets of 41 namespaces"
+    text = shown(results(EVERY, facts), every=False)
+    assert max(map(len, text.splitlines())) < 200
+
+
+def test_each_problem_of_a_check_has_a_line_of_its_own() -> None:
+    facts = well()
+    for name in ("a", "b"):
+        facts.nodes.append({**facts.nodes[0], "metadata": {"name": name}, "status": {}})
+    lines = [line for line in shown(results(EVERY, facts), every=False).splitlines() if "not ready" in line]
+    assert [" ".join(line.split()[:9]) for line in lines] == [
+        "warn nodes are ready node a is not ready",
+        "warn nodes are ready node b is not ready",
+    ]
+
+
 def test_the_results_to_the_letter() -> None:
     made = [
         Result("version of Kubernetes", Verdict.OK),
-        Result("webhook: fails open", Verdict.FAIL, "its failurePolicy is not Ignore", "set it to Ignore"),
-        Result("nodes", Verdict.WARN, "there is no node", "add a node"),
+        Result(
+            "webhook: fails open",
+            Verdict.FAIL,
+            (Found("its failurePolicy is not Ignore", "set it to Ignore"),),
+        ),
+        Result("nodes", Verdict.WARN, (Found("there is no node", "add a node", Verdict.WARN),)),
     ]
     assert shown(made, every=False) == (
         "RESULT   CHECK                 FOUND                             WHAT TO DO\n"
