@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from webhook import sidecar
+from webhook import recognition, sidecar
 from webhook.annotations import CONTAINERS, FILES, METRICS_PORT
 from webhook.errors import RefusalError
 from webhook.layout import (
@@ -34,9 +34,9 @@ WAY_OUT = f"or label the Pod {INJECT_LABEL}={DISABLED}"
 def refuse_container_clash(containers: Iterable[Container]) -> None:
     """Raises RefusalError for a container with the injected container's name that is not that container."""
     for container in containers:
-        if container.name != CONTAINER or not (removed := sidecar.removed_from(container)):
+        if container.name != CONTAINER or not (removed := recognition.removed_from(container)):
             continue
-        if sidecar.is_part_of_pod_agent(container):
+        if recognition.is_part_of_pod_agent(container):
             raise RefusalError(
                 AdmissionReason.CONTAINER_CLASH,
                 f"{container.field} is the injected container {CONTAINER} without {' and '.join(removed)}: "
@@ -73,14 +73,14 @@ def refuse_foreign_volumes(pod: Pod) -> None:
     # Not all of VOLUMES: during an upgrade of the webhook, one version may inject, and the other version may
     # be called again for the same Pod. So a volume that a new version adds must not be required at once.
     for name in (SOCKET_VOLUME, BOOTSTRAP_VOLUME, TOKEN_VOLUME):
-        if name not in ours or not sidecar.is_volume_of_ours(ours[name]):
+        if name not in ours or not recognition.is_volume_of_ours(ours[name]):
             raise RefusalError(
                 AdmissionReason.VOLUME_CLASH,
                 f"the container {CONTAINER} is in the Pod, but the volume {name} that it needs is "
                 f"{'another one' if name in ours else 'missing'}: remove the container, so that it is "
                 f"injected anew, {WAY_OUT}",
             )
-    holder = sidecar.bootstrap_service_account(ours[BOOTSTRAP_VOLUME])
+    holder = recognition.bootstrap_service_account(ours[BOOTSTRAP_VOLUME])
     if holder != pod.service_account:
         raise RefusalError(
             AdmissionReason.SERVICE_ACCOUNT_CHANGED,
@@ -94,7 +94,7 @@ def refuse_agent_without_files(containers: Iterable[Container]) -> None:
     """Raises RefusalError when the injected container does not write the files that the Pod asks for now: it
     would never do so."""
     for container in containers:
-        if container.name == CONTAINER and not sidecar.writes_files(container):
+        if container.name == CONTAINER and not recognition.writes_files(container):
             raise RefusalError(
                 AdmissionReason.CONTAINER_CLASH,
                 f"the annotation {FILES} was added after the container {CONTAINER}, which writes no files: "

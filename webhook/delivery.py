@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from webhook import sidecar, volume
+from webhook import recognition, volume
 from webhook.annotations import TTL, read_ttl
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER, DELIVERY_ANNOTATION, IDENTITY_VOLUME
@@ -72,7 +72,7 @@ def decide(pod: Pod, support: VolumeSupport) -> Decision:
     if named is None and not has_volume:
         return _SIDECAR
     wanted = Delivery.SIDECAR if named is None else stated(named)
-    if any(one.name == CONTAINER and sidecar.is_pod_agent(one) for one in pod.containers):
+    if any(one.name == CONTAINER and recognition.is_pod_agent(one) for one in pod.containers):
         return Decision(False, "the Pod has the pod agent already")
     if has_volume:
         if support.impossible is not None:

@@ -7,7 +7,7 @@ Pod: it could read the identity's key from the agent's memory.
 
 from __future__ import annotations
 
-from webhook import clashes, mounts, sidecar
+from webhook import clashes, mounts, recognition, sidecar
 from webhook.annotations import CONTAINERS, read_containers
 from webhook.errors import RefusalError
 from webhook.layout import CONTAINER
@@ -24,7 +24,7 @@ def additions(pod: Pod, before: JSONObject, user: int | None) -> tuple[Operation
         RefusalError: one of them has the pod agent's user, or the Pod's annotation cannot be used.
         WrongTypeError: a field that decides has the wrong type.
     """
-    agents = [one for one in pod.containers if one.name == CONTAINER and sidecar.is_pod_agent(one)]
+    agents = [one for one in pod.containers if one.name == CONTAINER and recognition.is_pod_agent(one)]
     if not agents:
         return None
     known = {one.name for one in Pod(before).ephemeral_containers}

@@ -30,7 +30,6 @@ from webhook.layout import (
 )
 from webhook.once import Once
 from webhook.patch import Encoded, encoded
-from webhook.pod import Container
 from webhook.rawjson import JSONObject
 from webhook.resources import Resources
 
@@ -40,13 +39,6 @@ from webhook.resources import Resources
 USER: Final = 58193
 _TOKEN_SECONDS = 3600
 _HTTPS_PORT = 443
-_ALWAYS = "Always"
-_NEEDED_MOUNTS = (
-    (SOCKET_VOLUME, SOCKET_DIRECTORY),
-    (BOOTSTRAP_VOLUME, BOOTSTRAP_DIRECTORY),
-    (TOKEN_VOLUME, TOKEN_DIRECTORY),
-)
-
 # The mount of the sockets in every other container. Connecting needs no write access to the directory.
 SOCKET_MOUNT: Final = encoded({"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True})
 FILES_MOUNT: Final = encoded({"name": FILES_VOLUME, "mountPath": FILES_DIRECTORY, "readOnly": True})
@@ -157,7 +149,7 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
             # A process may give its files to its own groups, without any privilege.
             built["securityContext"]["runAsGroup"] = wishes.files.group
     if configuration.native_sidecar:
-        built["restartPolicy"] = _ALWAYS
+        built["restartPolicy"] = "Always"
     return built
 
 
@@ -222,62 +214,6 @@ def _encoded_volumes(configuration: Configuration, service_account: str) -> tupl
 
 # A name that no service account can have is not kept: any client may send one of megabytes.
 _known_volumes = lru_cache(maxsize=1024)(_encoded_volumes)
-
-
-def is_pod_agent(candidate: Container) -> bool:
-    """Whether `candidate` is the container that this module writes.
-
-    Both name and shape must agree: a pod author's container may have the name by accident, and an annotation
-    can be copied without the container. Changes that others may make to our container are ignored: defaults
-    of the API server, the image of a registry mirror, mounts and variables of another injector.
-    """
-    return candidate.name == CONTAINER and not removed_from(candidate)
-
-
-def removed_from(candidate: Container) -> list[str]:
-    """What a container of our name lacks to be ours."""
-    mounts = [(mount.get("name"), mount.get("mountPath")) for mount in candidate.mounts]
-    missing = [f"the mount of {name}" for name, path in _NEEDED_MOUNTS if (name, path) not in mounts]
-    if candidate.place == "initContainers" and candidate.raw.get("restartPolicy") != _ALWAYS:
-        missing.append(f"restartPolicy: {_ALWAYS}")
-    return missing
-
-
-def is_part_of_pod_agent(candidate: Container) -> bool:
-    """Whether a container of our name has any of the mounts that ours has."""
-    return any((mount.get("name"), mount.get("mountPath")) in _NEEDED_MOUNTS for mount in candidate.mounts)
-
-
-def bootstrap_service_account(volume: JSONObject) -> str | None:
-    """The service account whose credential `volume` contains; None when it is not our Secret's volume.
-
-    Version 0.1.0 mounts nothing beside the credential. During an upgrade, either version may be called again
-    for a Pod into which the other one injected.
-    """
-    match volume:
-        case {"secret": {"secretName": secret, "items": [{"key": str(key), "path": path}, *others]}}:
-            ours = (secret, path) == (BOOTSTRAP_SECRET, CREDENTIAL_FILE)
-            return key if ours and others in ([], [{"key": ROOTS_KEY, "path": ROOTS_FILE}]) else None
-        case _:
-            return None
-
-
-def writes_files(agent: Container) -> bool:
-    """Whether the pod agent's container has the directory for files."""
-    return any(mount.get("name") == FILES_VOLUME for mount in agent.mounts)
-
-
-def is_volume_of_ours(volume: JSONObject) -> bool:
-    """Whether a volume with one of our names also has the source that we give it."""
-    match volume:
-        case {"name": name, "emptyDir": dict()}:
-            return name in (SOCKET_VOLUME, NO_API_ACCESS_VOLUME, FILES_VOLUME)
-        case {"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": path}}]}}:
-            return (name, path) == (TOKEN_VOLUME, TOKEN_FILE)
-        case {"name": name}:
-            return name == BOOTSTRAP_VOLUME and bootstrap_service_account(volume) is not None
-        case _:
-            return False
 
 
 def _settings(configuration: Configuration, wishes: Wishes) -> list[JSONObject]:
