@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -122,10 +122,8 @@ def requested(of_pod: JSONObject, kind: str, containers: Sequence[Container]) ->
 
 
 def _sum(kind: str, containers: Sequence[Container]) -> Fraction | None:
-    """Of containers and sidecars together, or of an init container and the sidecars before it, if that is
-    more; None where no container states anything."""
-    lasting = most = Fraction(0)
-    is_stated = False
+    """What the containers request together; None where none states anything."""
+    parts = []
     for container in containers:
         amounts, holder = container.resources, f"{container.field}.resources"
         amount = _quantity(amounts, "requests", kind, holder)
@@ -133,11 +131,20 @@ def _sum(kind: str, containers: Sequence[Container]) -> Fraction | None:
             amount = _quantity(amounts, "limits", kind, holder)
         if amount is None:
             continue
-        is_stated = True
+        lasts = container.place == "containers" or container.raw.get("restartPolicy") == "Always"
+        parts.append((amount, lasts))
+    return together(parts) if parts else None
+
+
+def together(parts: Iterable[tuple[Fraction, bool]]) -> Fraction:
+    """What containers take together, init containers first; each is an amount, and whether it lasts: that of
+    an init container that is no sidecar ends before the next one begins."""
+    lasting = most = Fraction(0)
+    for amount, lasts in parts:
         most = max(most, lasting + amount)
-        if container.place == "containers" or container.raw.get("restartPolicy") == "Always":
+        if lasts:
             lasting += amount
-    return most if is_stated else None
+    return most
 
 
 def raised(of_pod: JSONObject, added: Resources, others: Sequence[Container]) -> list[Operations]:

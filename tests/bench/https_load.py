@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.checkout import CHECKOUT
 from tests.cluster_agents import free_port
+from tests.endtoend.program import Runtime, program
 from tests.waiting import wait_for
 
 # Where all of a benchmark runs on one core, rates compare what each request costs.
@@ -89,21 +89,20 @@ def is_machine_code(pid: int) -> bool:
 def webhook(directory: Path, chain: Path, key: Path, python: str, compiled: Path) -> Iterator[Server]:
     """The program, as the image runs it, with its log in a file. `compiled` has its package."""
     port, log = free_port(), directory / "webhook.log"
-    command = [
-        *(python, "-OO", "-m", "webhook", "--host", "127.0.0.1", "--port", str(port)),
-        *("--pod-agent-image", "registry.example/pod-agent:1", "--reconcile", "false"),
-        *("--tls-certificate-file", str(chain), "--tls-key-file", str(key)),
-    ]
-    with log.open("wb") as written:
-        others = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        process = subprocess.Popen([*ON_ONE_CORE, *command], stderr=written, cwd=compiled, env=others)
-    try:
+    with program(
+        "webhook",
+        directory,
+        Runtime((*ON_ONE_CORE, python, "-OO"), compiled),
+        host="127.0.0.1",
+        port=port,
+        pod_agent_image="registry.example/pod-agent:1",
+        reconcile="false",
+        tls_certificate_file=chain,
+        tls_key_file=key,
+    ) as process:
         wait_for("the webhook", lambda: b"running on" in log.read_bytes(), story=log.read_text)
         assert is_machine_code(process.pid)
         yield Server("webhook", port, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextmanager

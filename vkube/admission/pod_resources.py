@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from webhook import quantities
+from webhook.resources import together
 
 Object = Mapping[str, Any]
 Amounts = dict[str, Fraction]
@@ -33,18 +34,16 @@ def taken(pod: Object, field: str) -> Amounts:
     the sidecars before it. What the Pod states as a whole replaces that; its limits are also its requests,
     where nothing else states these. A resource that nothing states is left out."""
     spec = pod["spec"]
-    total: Amounts = {}
-    sidecars: Amounts = {}
-    for one in spec.get("initContainers") or []:
-        amounts = _sum(sidecars, stated(one, field))
-        if one.get("restartPolicy") == "Always":
-            sidecars = amounts
-        total = _larger(total, amounts)
-    for one in spec["containers"]:
-        sidecars = _sum(sidecars, stated(one, field))
+    parts: dict[str, list[tuple[Fraction, bool]]] = {}
+    for place in ("initContainers", "containers"):
+        for one in spec.get(place) or []:
+            lasts = place == "containers" or one.get("restartPolicy") == "Always"
+            for resource, amount in stated(one, field).items():
+                parts.setdefault(resource, []).append((amount, lasts))
+    added = {resource: together(some) for resource, some in parts.items()}
     whole = _of_pods(stated(spec, field))
     implied = _of_pods(stated(spec, "limits")) if field == "requests" else {}
-    return {**implied, **_larger(total, sidecars), **whole}
+    return {**implied, **added, **whole}
 
 
 def is_best_effort(pod: Object) -> bool:
@@ -67,14 +66,6 @@ def has_own(pod: Object) -> bool:
 
 def _of_pods(amounts: Amounts) -> Amounts:
     return {resource: amount for resource, amount in amounts.items() if resource in _OF_PODS}
-
-
-def _sum(one: Amounts, other: Amounts) -> Amounts:
-    return {name: one.get(name, Fraction(0)) + other.get(name, Fraction(0)) for name in {**one, **other}}
-
-
-def _larger(one: Amounts, other: Amounts) -> Amounts:
-    return {name: max(one.get(name, Fraction(0)), other.get(name, Fraction(0))) for name in {**one, **other}}
 
 
 def shown(amount: Fraction) -> str:
