@@ -30,7 +30,7 @@ from blessings import (
     WithoutList,
     verify_blessing,
 )
-from tests.agent_client.test_mutual_tls import WEB_1, WEB_2, call, echo
+from tests.agent_client.test_mutual_tls import WEB_1, WEB_2, call, echo, of
 from tests.blessings.forging import LEAF_USAGE, certificate
 from tests.blessings.test_bundles import foreign_root
 from tests.chains import HOUR, NOW, Realm, realm
@@ -260,11 +260,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             with_files.wait_until_blessed()
             with_sockets.wait_until_blessed()
             files = IdentityFiles(first / "files" / "tls.pem", first / "files" / "ca.crt")
-            with (
-                AgentClient(with_sockets.agent_socket) as client,
-                MutualTLS(workload_socket=with_sockets.workload_socket, agent=client) as by_sockets,
-                MutualTLS(files=files) as by_files,
-            ):
+            with of(with_sockets) as by_sockets, MutualTLS(files=files) as by_files:
                 yield Fleet(agent, by_files, by_sockets, files)
 
 
