@@ -17,7 +17,7 @@ from certs import CLUSTER_AGENT, WEBHOOK, ensure
 from certs.directory_store import DirectoryStore
 from vkube.local.cluster import BACK_OFF, LocalCluster, LocalSettings
 from vkube.local.resources import LocalResources
-from vkube.local.service import Service
+from vkube.local.service import Service, free_port
 from vkube.local.service_addresses import ServiceAddresses
 from vkube.local.token_issuer import TokenIssuer
 from vkube.runner import Node, Surroundings
@@ -27,7 +27,6 @@ from webhook.reconciler.memory_secrets import MemorySecrets
 POD_AGENT_IMAGE = "vanadium/pod-agent"
 TOKEN_ISSUER = "https://vkube.local"  # noqa: S105 - an address
 _SERVER_NAME = CLUSTER_AGENT.dns_names()[0]
-_AGENT_PORT, _AGENT_HEALTH_PORT, _WEBHOOK_PORT = 8193, 8194, 8443
 
 
 @asynccontextmanager
@@ -44,7 +43,8 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
     # The services have one of their own, like a Pod: at 127.0.0.1 any other program's connection may have the
     # port before they listen.
     address = addresses.allocate()
-    agent_url = f"https://{address}:{_AGENT_PORT}"
+    agent_port, agent_health_port, webhook_port = (free_port(address) for _ in range(3))
+    agent_url = f"https://{address}:{agent_port}"
     services = ServiceAddresses(lambda: node.pods, addresses.allocate, settings.on_note)
     surroundings = Surroundings(
         resources,
@@ -61,8 +61,8 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
             {
                 "name_prefix": settings.name_prefix,
                 "host": address,
-                "port": _AGENT_PORT,
-                "health_port": _AGENT_HEALTH_PORT,
+                "port": agent_port,
+                "health_port": agent_health_port,
                 "data_directory": directory / "cluster-agent",
                 "serving_directory": store.directory(CLUSTER_AGENT.secret),
                 "attestor": "jwks",
@@ -79,7 +79,7 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
             "webhook",
             {
                 "host": address,
-                "port": _WEBHOOK_PORT,
+                "port": webhook_port,
                 "reconcile": "false",
                 "tls_certificate_file": store.directory(WEBHOOK.secret) / "tls.crt",
                 "tls_key_file": store.directory(WEBHOOK.secret) / "tls.key",
@@ -93,13 +93,13 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
         # The certificate is the Service's, but the address is loopback: only the name is checked.
         webhook_client = await stack.enter_async_context(
             httpx.AsyncClient(
-                base_url=f"https://{address}:{_WEBHOOK_PORT}",
+                base_url=f"https://{address}:{webhook_port}",
                 verify=trust,
                 trust_env=False,
                 event_hooks={"request": [_expect(WEBHOOK.dns_names()[0])]},
             )
         )
-        await agent.ready(webhook_client, f"http://{address}:{_AGENT_HEALTH_PORT}/readyz")
+        await agent.ready(webhook_client, f"http://{address}:{agent_health_port}/readyz")
         await webhook.ready(webhook_client, "/readyz")
         node = Node(directory / "pods", surroundings)
         cluster = LocalCluster(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -75,3 +76,11 @@ class Service:
 
     def _tail(self) -> str:
         return "\n".join(self.log.read_text().splitlines()[-10:])
+
+
+def free_port(address: str) -> int:
+    """A TCP port of that address at which nobody listens now, neither there nor at every address."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
