@@ -1,8 +1,9 @@
 #!/opt/vanadium/bin/python -ISOO
 """The startup probe: asks the pod agent, on its own Unix socket, whether there is an identity.
 
-    pod-agent-probe             exit code 0 as soon as there is one; else 1, with the reason
-    pod-agent-probe /metrics    prints what is served at that path
+    pod-agent-probe               exit code 0 as soon as there is one; else 1, with the reason
+    pod-agent-probe --at-most=3   exit code 0 as soon as there is one, or after so many seconds
+    pod-agent-probe /metrics      prints what is served at that path
 
 A kubelet starts it in the pod agent's container, so that no proxy or network policy is on the way, and
 within that container's memory limit. It runs without `site` and imports only what starts at once: in the
@@ -20,22 +21,28 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 # Less than the probe's timeoutSeconds in webhook/sidecar.py. One that waits costs less than one a second.
 SECONDS = 8
 _ANSWER_SECONDS = 1
+_AT_MOST = "--at-most="
 _PAUSE_SECONDS = 0.05
 _PART_BYTES = 64 * 1024
 
 
 def main() -> int:
     directory = os.environ.get("VANADIUM_POD_AGENT_SOCKET_DIRECTORY", "/run/vanadium")
-    until = time.monotonic() + SECONDS
+    argument = sys.argv[1] if len(sys.argv) > 1 else ""
+    hook = argument.startswith(_AT_MOST)
+    until = time.monotonic() + (int(argument.removeprefix(_AT_MOST)) if hook else SECONDS)
+    # A kubelet ends a container whose hook fails.
+    failed = 0 if hook else 1
     try:
         connection = _connect(f"{directory}/health.sock", until)
-        wait = max(0, int(until - time.monotonic()))
-        head, content = ask(connection, sys.argv[1] if len(sys.argv) > 1 else f"/readyz?wait={wait}", until)
+        wait = max(0, int(-((time.monotonic() - until) // 1)))  # rounded up
+        target = argument if argument and not hook else f"/readyz?wait={wait}"
+        head, content = ask(connection, target, until)
     except OSError as error:
         print(f"the pod agent does not answer: {error.strerror or error}")  # noqa: T201
-        return 1
+        return failed
     print(content)  # noqa: T201  a kubelet writes it into the Event of a failed probe
-    return 0 if " 200 " in head.split("\r\n", 1)[0] else 1
+    return 0 if " 200 " in head.split("\r\n", 1)[0] else failed
 
 
 def _connect(path: str, until: float) -> socket:

@@ -21,6 +21,7 @@ LOG_LEVEL = f"{PREFIX}log-level"
 TTL = f"{PREFIX}ttl"
 CONTAINERS = f"{PREFIX}containers"
 METRICS_PORT = f"{PREFIX}metrics-port"
+STARTUP_WAIT = f"{PREFIX}startup-wait"
 FILES = f"{PREFIX}files"
 FILES_MODE = f"{PREFIX}files-mode"
 FILES_GROUP = f"{PREFIX}files-group"
@@ -33,13 +34,16 @@ RESOURCES = {
     f"{PREFIX}ephemeral-storage-limit": "ephemeral_storage_limit",
 }
 KNOWN = frozenset(
-    {IMAGE, PULL_POLICY, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, DELIVERY_ANNOTATION}
+    {IMAGE, PULL_POLICY, LOG_LEVEL, TTL, CONTAINERS, METRICS_PORT, STARTUP_WAIT, DELIVERY_ANNOTATION}
     | {FILES, FILES_MODE, FILES_GROUP, *RESOURCES}
 )
 # What a mistyped one may mean: also what belongs elsewhere, as the right name then tells.
 _MEANT = KNOWN | {PULL_SECRETS, INJECT_LABEL}
 # What tunes the pod agent means nothing where there is none.
-OF_POD_AGENT = (IMAGE, PULL_POLICY, LOG_LEVEL, METRICS_PORT, FILES, FILES_MODE, FILES_GROUP, *RESOURCES)
+OF_POD_AGENT = (
+    *(IMAGE, PULL_POLICY, LOG_LEVEL, METRICS_PORT, STARTUP_WAIT),
+    *(FILES, FILES_MODE, FILES_GROUP, *RESOURCES),
+)
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -47,6 +51,8 @@ FILE_MODES = ("0400", "0440", "0444")
 SHORTEST_TTL, LONGEST_TTL = 300, 86_400  # seconds: the range that an application may choose from
 # A process without privileges may not listen below.
 LOWEST_PORT, HIGHEST_PORT = 1024, 65_535
+# While a kubelet waits for a hook it does nothing else for the Pod.
+LONGEST_STARTUP_WAIT = 30  # seconds
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[hms]){1,3}")
@@ -80,6 +86,7 @@ class Wishes(NamedTuple):
     files: FilesWish | None = None
     metrics_port: int | None = None
     pull_policy: str | None = None
+    startup_wait_seconds: int | None = None
     are_none: bool = False
     """Whether there are none, so that every Pod without any gets the same container."""
 
@@ -109,6 +116,7 @@ def read_wishes(annotations: Mapping[str, str], defaults: Resources) -> Wishes:
         files=_files(annotations),
         metrics_port=_metrics_port(annotations),
         pull_policy=_one_of(annotations, PULL_POLICY, PULL_POLICIES),
+        startup_wait_seconds=_startup_wait(annotations),
     )
 
 
@@ -133,14 +141,25 @@ def _one_of(annotations: Mapping[str, str], annotation: str, known: Sequence[str
 
 def read_ttl(annotations: Mapping[str, str]) -> int | None:
     """The life of the Pod's certificates in seconds, where it states one. Raises RefusalError."""
-    value = annotations.get(TTL)
-    if value is None:
-        return None
-    seconds = _seconds(value)
-    if seconds is None:
-        raise _refuse(TTL, value, "expected seconds, or a duration such as 30m or 1h30m")
-    if not SHORTEST_TTL <= seconds <= LONGEST_TTL:
-        raise _refuse(TTL, value, "expected 5 minutes (5m) to 24 hours (24h)")
+    seconds = _duration(annotations, TTL, "30m or 1h30m")
+    if seconds is not None and not SHORTEST_TTL <= seconds <= LONGEST_TTL:
+        raise _refuse(TTL, annotations[TTL], "expected 5 minutes (5m) to 24 hours (24h)")
+    return seconds
+
+
+def _startup_wait(annotations: Mapping[str, str]) -> int | None:
+    seconds = _duration(annotations, STARTUP_WAIT, "3s")
+    if seconds is not None and seconds > LONGEST_STARTUP_WAIT:
+        expected = f"expected 0 to {LONGEST_STARTUP_WAIT} seconds, after which the application starts anyway"
+        raise _refuse(STARTUP_WAIT, annotations[STARTUP_WAIT], expected)
+    return seconds
+
+
+def _duration(annotations: Mapping[str, str], annotation: str, example: str) -> int | None:
+    value = annotations.get(annotation)
+    seconds = None if value is None else _seconds(value)
+    if value is not None and seconds is None:
+        raise _refuse(annotation, value, f"expected seconds, or a duration such as {example}")
     return seconds
 
 

@@ -20,6 +20,7 @@ from webhook.annotations import (
     PULL_POLICY,
     PULL_SECRETS,
     RESOURCES,
+    STARTUP_WAIT,
     TTL,
     read_names,
     read_wishes,
@@ -39,6 +40,7 @@ INHERITED: Final = frozenset(
         TTL,
         CONTAINERS,
         METRICS_PORT,
+        STARTUP_WAIT,
         DELIVERY_ANNOTATION,
         *RESOURCES,
     }

@@ -115,16 +115,7 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
             # the whole Pod, and the application may need its token.
             {"name": NO_API_ACCESS_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
         ],
-        # By exec, because a mesh's proxy or a network policy may be between the kubelet and a port of the
-        # Pod. It waits for eight seconds at a time: the cluster agent has ten minutes to come back before the
-        # kubelet restarts the container. A postStart hook is faster, but blocks all else of the Pod while it
-        # waits (docs/reference.md). There is no liveness probe: the pod agent has a watchdog.
-        "startupProbe": {
-            "exec": {"command": [PROBE]},
-            "timeoutSeconds": 10,
-            "periodSeconds": 1,
-            "failureThreshold": 70,
-        },
+        **_start_of_others(wishes.startup_wait_seconds),
         "securityContext": {
             "runAsNonRoot": True,
             "allowPrivilegeEscalation": False,
@@ -151,6 +142,23 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
     if configuration.native_sidecar:
         built["restartPolicy"] = "Always"
     return built
+
+
+def _start_of_others(wait_seconds: int | None) -> JSONObject:
+    """What the kubelet waits for before it starts the Pod's other containers.
+
+    By exec, because a mesh's proxy or a network policy may be between the kubelet and a port of the Pod.
+    """
+    if wait_seconds is None:
+        # It waits for eight seconds at a time: the cluster agent has ten minutes to come back before the
+        # kubelet restarts the container. There is no liveness probe: the pod agent has a watchdog.
+        often = {"timeoutSeconds": 10, "periodSeconds": 1, "failureThreshold": 70}
+        return {"startupProbe": {"exec": {"command": [PROBE]}, **often}}
+    if wait_seconds == 0:
+        return {}
+    # Sooner than a probe, which is asked once a second, but nothing else is done for the Pod meanwhile, and a
+    # hook that fails ends the container: so it succeeds, with or without an identity (docs/reference.md).
+    return {"lifecycle": {"postStart": {"exec": {"command": [PROBE, f"--at-most={wait_seconds}"]}}}}
 
 
 def volumes(configuration: Configuration, service_account: str) -> list[JSONObject]:

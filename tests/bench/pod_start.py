@@ -1,7 +1,8 @@
 """From the creation of a Pod to its identity, on a real node: `python -m tests.bench.pod_start`.
 
 Fifty Pods, one after the other, each split by stage, to the pod agent's first blessing; in turn with each,
-the same Pod with a volume, to the kubelet's file, and without identity: what Kubernetes itself takes. Then
+the same Pod with a startup wait of ten seconds, with a volume, to the kubelet's file, and without identity:
+what Kubernetes itself takes. Then
 the memory of a pod agent's container as its control group counts it, before and after its first client of
 the Workload API.
 
@@ -33,12 +34,20 @@ from tests.cluster.installation import (
     wait_until_kubelets_can,
 )
 from tests.cluster.node import NAME, Node
-from tests.cluster.workloads import PRINT_ID, delivered, namespace, pod
+from tests.cluster.workloads import PRINT_ID, namespace, pod
 from tests.kubectl import Kubectl
 from tests.waiting import wait_for
+from webhook.annotations import STARTUP_WAIT
+from webhook.layout import DELIVERY_ANNOTATION as DELIVERY
 
 PLACE = "bench"
-DISABLED = {"vanadium.io/inject": "disabled"}
+# The Pods' labels and annotations.
+KINDS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "pod agent": ({}, {DELIVERY: "sidecar"}),
+    "startup-wait": ({}, {DELIVERY: "sidecar", STARTUP_WAIT: "10s"}),
+    "volume": ({}, {DELIVERY: "volume"}),
+    "without": ({"vanadium.io/inject": "disabled"}, {}),
+}
 _WRITTEN = "import os; print(os.stat(os.environ['VANADIUM_CREDENTIAL_FILE']).st_mtime)"
 STAGES = (
     ("admitted and stored", "received", "stored"),
@@ -92,16 +101,16 @@ def main() -> None:
         first = measure_memory(kubectl, node, "first")
         wait_until_kubelets_can(kubectl, PLACE)
         kubectl("replace", "--raw", f"/api/v1/nodes/{NAME}/proxy/debug/flags/v", "-f", "-", stdin=VERBOSITY)
-        with_identity, by_volume, without = [], [], []
+        pods: dict[str, list[Times]] = {kind: [] for kind in KINDS}
         for number in range(count):
-            with_identity.append(started(kubectl, node, f"with-{number}", {}))
-            by_volume.append(started(kubectl, node, f"volume-{number}", {}, delivery="volume"))
-            without.append(started(kubectl, node, f"without-{number}", DISABLED))
+            for kind, (labels, annotations) in KINDS.items():
+                name = f"{kind.replace(' ', '-')}-{number}"
+                pods[kind].append(started(kubectl, node, name, labels, annotations))
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        print(f"{count} Pods of each kind, in turn              with pod agent   with a volume       without")
-        print(f"{'milliseconds':44}    p50    p95    p50    p95    p50    p95")
+        print(f"{f'{count} Pods of each kind, in turn':44}" + "".join(f"{kind:>14}" for kind in KINDS))
+        print(f"{'milliseconds':44}" + "    p50    p95" * len(KINDS))
         for what, begin, end in STAGES:
-            report(what, begin, end, with_identity, by_volume, without)
+            report(what, begin, end, *pods.values())
         last = measure_memory(kubectl, node, "last")
         print("\nthe pod agent's container (cgroup), MiB   working set  anonymous       peak")
         for which, figures in {"first replica on the node": first, "later replica": last}.items():
@@ -111,10 +120,11 @@ def main() -> None:
 
 
 def started(
-    kubectl: Kubectl, node: Node, name: str, labels: dict[str, str], *, delivery: str = "sidecar"
+    kubectl: Kubectl, node: Node, name: str, labels: dict[str, str], annotations: dict[str, str]
 ) -> Times:
     """Creates a Pod, waits until it is ready, and reads when each stage was reached."""
-    made = delivered(pod(PLACE, name, {}, **labels), delivery)
+    made = pod(PLACE, name, {}, **labels)
+    made["metadata"]["annotations"] = annotations
     kubectl("create", "-f", "-", stdin=json.dumps(made))
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, "--timeout=60s")
     found = kubectl.get("pod", name, "-n", PLACE)
@@ -122,7 +132,7 @@ def started(
     log = node.log_of("containerd")
     times["sandbox"] = logged(log, rf'RunPodSandbox for name:\\"{name}\\".* returns sandbox id')
     identifiers = {"application": container_status(found, "app")["containerID"]}
-    if delivery == "volume":
+    if annotations.get(DELIVERY) == "volume":
         assert len(container_statuses(found)) == 1, "nothing runs beside the application"
         written = kubectl("exec", "-n", PLACE, name, "--", "python", "-c", _WRITTEN).stdout
         times["file"] = datetime.fromtimestamp(float(written), UTC)
@@ -134,7 +144,7 @@ def started(
     for stage, identifier in identifiers.items():
         container_id = identifier.removeprefix("containerd://")
         times[stage] = logged(log, rf'StartContainer for \\"{container_id}\\" returns successfully')
-        if stage == "container":
+        if stage == "container" and STARTUP_WAIT not in annotations:
             times |= kubelet_steps(node.log_of("kubelet"), name, container_id)
     kubectl("delete", "pod", name, "-n", PLACE, "--wait=false")
     return times

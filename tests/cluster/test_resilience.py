@@ -171,6 +171,42 @@ def test_a_rollout_completes_although_the_cluster_agent_is_deleted_meanwhile(
 
 
 @pytest.fixture
+def without_cluster_agent(kubectl: Kubectl) -> Iterator[Callable[[], None]]:
+    """None runs; the function brings it back."""
+
+    def back() -> None:
+        kubectl("scale", "deployment/cluster-agent", "--replicas=1", "-n", SYSTEM)
+        rolled_out(kubectl, SYSTEM, "cluster-agent")
+
+    wait_for("a credential", lambda: kubectl.exists("secret", "vanadium-bootstrap", "-n", PLACE))
+    kubectl("scale", "deployment/cluster-agent", "--replicas=0", "-n", SYSTEM)
+    until_gone(kubectl, "app.kubernetes.io/name=cluster-agent")
+    yield back
+    back()
+
+
+def test_a_pod_that_waits_at_most_so_long_starts_without_an_identity_and_gets_it_later(
+    kubectl: Kubectl, without_cluster_agent: Callable[[], None]
+) -> None:
+    made = pod(PLACE, "prompt", {})
+    made["metadata"]["annotations"] = {"vanadium.io/startup-wait": "2s"}
+    kubectl.apply(made)
+    wait_for(
+        "a ready Pod",
+        lambda: is_ready(kubectl.get("pod", "prompt", "-n", PLACE)),
+        180,
+        lambda: kubectl.story(PLACE),
+    )
+    code, printed = execute(kubectl, PLACE, "prompt", "app", *ask_agent("/v1/chain"))
+    assert code == 0, printed
+    assert json.loads(printed)["error"]["reason"] == "NotYetBlessed"
+    without_cluster_agent()
+    prompt = kubectl.get("pod", "prompt", "-n", PLACE)
+    assert served_id(kubectl, prompt) == spiffe_id(PLACE, "prompt")
+    assert agent_container(prompt)["restartCount"] == 0
+
+
+@pytest.fixture
 def fortune(kubectl: Kubectl) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """The sample application with one replica, ready; the function answers its Pods that are not ending."""
     sample = next(one for one in yaml.safe_load_all(FORTUNE.read_text()) if one["kind"] == "Deployment")

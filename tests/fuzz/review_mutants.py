@@ -27,6 +27,7 @@ from webhook.annotations import (
     METRICS_PORT,
     PULL_POLICY,
     RESOURCES,
+    STARTUP_WAIT,
     TTL,
 )
 from webhook.injection import inject
@@ -71,6 +72,7 @@ def _seeds() -> list[dict[str, Any]]:
         TTL: "1h",
         CONTAINERS: "web",
         METRICS_PORT: "9000",
+        STARTUP_WAIT: "3s",
         **files,
         **resources,
     }

@@ -14,8 +14,14 @@ from pathlib import Path
 
 from pod_agent import probe
 from tests.cluster_agents import RunningClusterAgent, free_port
-from tests.pod_agent.running import RunningPodAgent, mount, running_pod_agent
+from tests.pod_agent.running import (
+    RunningPodAgent,
+    mount,
+    running_pod_agent,
+    short_directory,
+)
 from tests.waiting import PATIENCE_SECONDS, wait_for
+from webhook.annotations import LONGEST_STARTUP_WAIT
 
 _TURNS = """
 import asyncio, sys, time
@@ -80,6 +86,26 @@ def test_one_that_began_before_the_pod_agent_ends_with_its_first_identity(
     with running_pod_agent(directory, cluster_agent.url) as running:
         succeeds(directory)
         running.wait_until_blessed()
+
+
+def test_as_a_hook_it_succeeds_with_an_identity_or_after_the_time_that_it_waits_at_most(
+    blessed: RunningPodAgent, tmp_path: Path
+) -> None:
+    """A kubelet ends a container whose hook fails."""
+
+    def hook(directory: Path, at_most: int, said: str) -> str | None:
+        code, output = ask(directory, f"--at-most={at_most}")
+        assert code == 0
+        return output if said in output else None
+
+    wait_for("an identity", lambda: hook(blessed.directory, LONGEST_STARTUP_WAIT, "shop:web:web-1"))
+    began = time.monotonic()
+    assert hook(tmp_path, 1, "the pod agent does not answer: No such file or directory")
+    assert time.monotonic() - began >= 1
+    with short_directory() as directory, running_pod_agent(directory, f"https://127.0.0.1:{free_port()}"):
+        began = time.monotonic()
+        wait_for("no identity", lambda: hook(directory, 1, "NotYetBlessed"))
+        assert time.monotonic() - began >= 1
 
 
 def test_it_fails_with_the_reason_while_there_is_no_identity(directory: Path) -> None:

@@ -48,6 +48,17 @@ def test_the_agent_is_probed_by_its_own_program_and_opens_no_port() -> None:
     assert not {"livenessProbe", "readinessProbe", "ports"} & set(agent)
 
 
+def test_with_a_startup_wait_a_hook_holds_the_other_containers_for_that_time() -> None:
+    agent = injected(pod(annotations={"vanadium.io/startup-wait": "3s"}))["spec"]["initContainers"][0]
+    assert agent["lifecycle"] == {"postStart": {"exec": {"command": ["pod-agent-probe", "--at-most=3"]}}}
+    assert "startupProbe" not in agent
+
+
+def test_with_a_startup_wait_of_zero_nothing_holds_the_other_containers() -> None:
+    agent = injected(pod(annotations={"vanadium.io/startup-wait": "0"}))["spec"]["initContainers"][0]
+    assert not {"lifecycle", "startupProbe"} & set(agent)
+
+
 def test_metrics_on_a_port_of_the_pod_are_for_those_who_ask() -> None:
     agent = injected(pod(annotations={"vanadium.io/metrics-port": "9090"}))["spec"]["initContainers"][0]
     assert agent["ports"] == [{"name": "vanadium-health", "containerPort": 9090, "protocol": "TCP"}]

@@ -46,13 +46,17 @@ def variable(container: JSONObject, name: str) -> str:
 
 
 def test_a_pod_inherits_what_it_does_not_state() -> None:
-    own = of_namespace(log_level="debug", ttl="30m", metrics_port="9000", memory_limit="48Mi")
+    own = of_namespace(
+        log_level="debug", ttl="30m", metrics_port="9000", memory_limit="48Mi", startup_wait="3s"
+    )
     inheriting = agent(own)
     assert variable(inheriting, "LOG_LEVEL") == "debug"
     assert variable(inheriting, "TTL_SECONDS") == "1800"
     assert variable(inheriting, "HEALTH_PORT") == "9000"
     assert inheriting["resources"]["limits"]["memory"] == "48Mi"
-    overriding = agent(own, ttl="1h", log_level="error")
+    assert "lifecycle" in inheriting
+    overriding = agent(own, ttl="1h", log_level="error", startup_wait="0")
+    assert "lifecycle" not in overriding
     assert variable(overriding, "TTL_SECONDS") == "3600"
     assert variable(overriding, "LOG_LEVEL") == "error"
     assert variable(overriding, "HEALTH_PORT") == "9000"

@@ -225,6 +225,10 @@ class Container:
         def asking(probe: Mapping[str, Any]) -> Awaitable[bool]:
             return ask(probe, self.spec, self._pod_ip, execute)
 
+        hook = ((self.spec.get("lifecycle") or {}).get("postStart") or {}).get("exec")
+        if hook and await execute(hook["command"]) != 0:
+            await process.terminate(self._pod_grace_seconds)
+            return
         startup = self.spec.get("startupProbe")
         if startup and not await _succeeds(startup, asking):
             await process.terminate(self._grace_after(startup))

@@ -95,6 +95,22 @@ async def test_init_containers_run_in_order_and_a_sidecar_serves_before_the_next
     assert status["initContainerStatuses"][1]["state"]["terminated"]["exitCode"] == 143
 
 
+async def test_a_hook_after_the_start_ends_before_the_next_container_begins(node: Node) -> None:
+    waits = "import os, time; time.sleep(0.3); open(os.environ['NOTES'] + '.up', 'w')"
+    hook = {"postStart": {"exec": {"command": ["python", "-c", waits]}}}
+    sidecar = container("sidecar", SLEEP, restartPolicy="Always", lifecycle=hook, **NOTED)
+    app = container("app", "import os; os.stat(os.environ['NOTES'] + '.up')", **NOTED)
+    running = await node.run(pod(app, init=[sidecar], restartPolicy="Never", **NOTES))
+    status = await asyncio.wait_for(running.wait_finished(), PATIENCE_SECONDS)
+    assert status["phase"] == "Succeeded"
+
+
+async def test_a_container_whose_hook_fails_is_started_again(node: Node) -> None:
+    hook = {"postStart": {"exec": {"command": ["python", "-c", "exit(1)"]}}}
+    running = await node.run(pod(container("app", SLEEP, lifecycle=hook)))
+    await until("a restart", lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
+
+
 async def test_a_failing_init_container_fails_a_pod_that_is_never_restarted(node: Node) -> None:
     running = await node.run(
         pod(container("app", SLEEP), init=[container("init", "exit(3)")], restartPolicy="Never")
