@@ -26,7 +26,7 @@ from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
 from vkube.workloads.live import pods_of
 from vkube.workloads.sources import SUFFIXES, documents, mapping
-from vkube.workloads.template import COLLECTIONS, PATHS, template_of
+from vkube.workloads.template import COLLECTIONS, PATHS, template_of, title
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
@@ -151,6 +151,9 @@ def _injected(
     if template is None:
         if manifest.get("kind") in PATHS:
             template_of(manifest, where)  # states what it lacks
+        if _has_template(manifest):
+            kind = manifest.get("kind")
+            warning(f"{title(manifest)}: left as it is, with its Pod template: vkube knows no kind {kind}")
         return manifest
     judgement = judge(template.pod, settings, support, place(template.namespace))
     if not judgement.allowed:
@@ -163,6 +166,15 @@ def _injected(
         note(f"{template.title}: left as it is, {judgement.message or judgement.reason.value}")
         return manifest
     return replaced(manifest, judgement.patched)
+
+
+def _has_template(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest of another kind, such as a custom resource, has what a Deployment has."""
+    match manifest:
+        case {"spec": {"template": {"spec": {"containers": [*_]}}}}:
+            return True
+        case _:
+            return False
 
 
 def _is_file(subject: str) -> bool:

@@ -68,6 +68,8 @@ def _contents(name: str, stdin: IO[bytes]) -> Iterator[tuple[str, bytes]]:
         yield "standard input", _bounded("standard input", stdin.read(_LONGEST_BYTES + 1))
     elif name.startswith(("http://", "https://")):
         yield name, _fetched(name)
+    elif not name:
+        raise ManifestError("-f: expected a file, a directory, a URL or -, got an empty name")
     elif (path := Path(name)).is_dir():
         files = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES and one.is_file())
         if not files:

@@ -128,6 +128,22 @@ def test_a_workload_without_a_template_is_not_printed_as_if_it_were_injected(tmp
     assert f"{file}, document 1: spec.template.spec is missing, or is no mapping" in said
 
 
+@pytest.mark.parametrize("kind", ["Rollout", "deployment"])
+def test_a_kind_that_is_not_known_is_printed_as_it_is_and_told(tmp_path: Path, kind: str) -> None:
+    """A custom resource that makes Pods, and a mistyped kind, are not taken for injected."""
+    manifest = {**workload("Deployment", {"containers": [container()]}), "kind": kind}
+    ended = called("inject", "-f", written(tmp_path, manifest), OFFLINE)
+    assert yaml.safe_load(ended.stdout) == manifest
+    assert ended.stderr == (
+        f"warning: {kind} shop/web: left as it is, with its Pod template: vkube knows no kind {kind}\n"
+    )
+
+
+def test_an_empty_name_of_a_file_is_not_the_current_directory() -> None:
+    """As in `-f "$FILE"`, where the variable is not set."""
+    assert "expected a file" in vkube("inject", "-f", "", OFFLINE, ends=1)
+
+
 def test_what_is_wrong_with_the_files_is_said(tmp_path: Path) -> None:
     file = written(tmp_path, {"kind": "Service", "metadata": {"name": "web"}})
     assert "no manifest there makes a Pod" in vkube("explain", file, OFFLINE, ends=1)
