@@ -28,7 +28,7 @@ from tests.cluster.installation import (
 from tests.cluster.workloads import ask_agent, deployment, make_namespace
 from tests.images.previous import Release
 from tests.kubectl import Kubectl
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 PLACE = "upgraded"
 # Short, so that replicas renew while the test looks on.
@@ -57,7 +57,7 @@ def wait_for_renewals(kubectl: Kubectl, pods: list[str]) -> None:
         wait_for(
             f"a renewal of {pod}",
             lambda pod=pod, key=key: key_of(pod) not in (None, key),  # type: ignore[misc]
-            TTL_SECONDS + 120,
+            CLUSTER_PATIENCE_SECONDS,
             lambda: f"{kubectl.story(PLACE)}\n{logs(kubectl)}",
         )
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,7 +35,7 @@ from tests.cluster.installation import (
 from tests.cluster.node import Node
 from tests.cluster.workloads import PRINT_ID, ask_agent, deployment, make_namespace, pod, spiffe_id
 from tests.kubectl import Kubectl, is_ready
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 PLACE = "resilience"
 FORTUNE = CHECKOUT / "examples/fortune/deployment.yaml"
@@ -76,7 +77,8 @@ def kill(node: Node, pod: dict[str, Any], container: str) -> None:
     container_id = container_status(pod, container)["containerID"].removeprefix("containerd://")
     group = node.container_cgroup("memory", container_id)
     for process in (group / "cgroup.procs").read_text().split():
-        os.kill(int(process), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the end of the container's first process ends the others
+            os.kill(int(process), signal.SIGKILL)
 
 
 def restarted(kubectl: Kubectl, container: str) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def restarted(kubectl: Kubectl, container: str) -> dict[str, Any]:
         pod = the_pod(kubectl)
         return pod if is_ready(pod) and container_status(pod, container)["restartCount"] else None
 
-    found = wait_for(f"{container} restarted", look, 180, lambda: kubectl.story(PLACE))
+    found = wait_for(f"{container} restarted", look, CLUSTER_PATIENCE_SECONDS, lambda: kubectl.story(PLACE))
     assert found is not None
     return found
 
@@ -98,11 +100,16 @@ def served_id(kubectl: Kubectl, pod: dict[str, Any]) -> str:
         code, printed = execute(kubectl, PLACE, name_of(pod), "app", *PRINT_ID)
         return printed.strip() if code == 0 else ""
 
-    return wait_for("an identity", ask, 180, lambda: kubectl.story(PLACE))
+    return wait_for("an identity", ask, CLUSTER_PATIENCE_SECONDS, lambda: kubectl.story(PLACE))
 
 
 def until_gone(kubectl: Kubectl, selector: str, where: str = SYSTEM) -> None:
-    wait_for("no Pods", lambda: not kubectl.exists("pods", "-n", where, "-l", selector), 180)
+    wait_for(
+        "no Pods",
+        lambda: not kubectl.exists("pods", "-n", where, "-l", selector),
+        CLUSTER_PATIENCE_SECONDS,
+        lambda: kubectl.story(where),
+    )
 
 
 def test_a_killed_pod_agent_comes_back_with_the_same_name_and_the_application_goes_on(
@@ -150,14 +157,14 @@ def test_replicas_keep_their_identities_while_the_node_is_restarted(
 
 
 def test_a_rollout_completes_although_the_cluster_agent_is_deleted_meanwhile(
-    kubectl: Kubectl, fortune: Callable[[], list[dict[str, Any]]]
+    kubectl: Kubectl, fortune: Callable[[int], list[dict[str, Any]]]
 ) -> None:
-    (old,) = fortune()
+    (old,) = fortune(1)
     kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=cluster-agent", "--wait=false")
     kubectl("scale", "deployment/fortune", "--replicas=3", "-n", PLACE)
     rolled_out(kubectl, PLACE, "fortune")
     # Named before and after, and still of one root: each trusts the other.
-    new = [pod for pod in fortune() if name_of(pod) != name_of(old)]
+    new = [pod for pod in fortune(3) if name_of(pod) != name_of(old)]
     for caller, called in ((old, new[0]), (new[1], old)):
         identify = ("python", "-m", "fortune", "identify", "--connect", f"{called['status']['podIP']}:2345")
         code, printed = execute(kubectl, PLACE, name_of(caller), "fortune", *identify)
@@ -167,7 +174,7 @@ def test_a_rollout_completes_although_the_cluster_agent_is_deleted_meanwhile(
     kubectl("rollout", "restart", "deployment/fortune", "-n", PLACE)
     kubectl("delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=cluster-agent", "--wait=false")
     rolled_out(kubectl, PLACE, "fortune")
-    assert not {name_of(pod) for pod in fortune() if agent_container(pod)["ready"]} & {name_of(old)}
+    assert name_of(old) not in {name_of(pod) for pod in fortune(3) if agent_container(pod)["ready"]}
 
 
 @pytest.fixture
@@ -194,7 +201,7 @@ def test_a_pod_that_waits_at_most_so_long_starts_without_an_identity_and_gets_it
     wait_for(
         "a ready Pod",
         lambda: is_ready(kubectl.get("pod", "prompt", "-n", PLACE)),
-        180,
+        CLUSTER_PATIENCE_SECONDS,
         lambda: kubectl.story(PLACE),
     )
     code, printed = execute(kubectl, PLACE, "prompt", "app", *ask_agent("/v1/chain"))
@@ -207,8 +214,9 @@ def test_a_pod_that_waits_at_most_so_long_starts_without_an_identity_and_gets_it
 
 
 @pytest.fixture
-def fortune(kubectl: Kubectl) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """The sample application with one replica, ready; the function answers its Pods that are not ending."""
+def fortune(kubectl: Kubectl) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+    """The sample application with one replica. The function returns its Pods that do not end, once so many
+    are ready."""
     sample = next(one for one in yaml.safe_load_all(FORTUNE.read_text()) if one["kind"] == "Deployment")
     sample["metadata"]["namespace"] = PLACE
     sample["spec"]["replicas"] = 1
@@ -216,9 +224,13 @@ def fortune(kubectl: Kubectl) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     kubectl.apply(sample)
     rolled_out(kubectl, PLACE, "fortune")
 
-    def pods() -> list[dict[str, Any]]:
+    def look() -> list[dict[str, Any]]:
         found = kubectl.get("pods", "-n", PLACE, "-l", "app=fortune")["items"]
         return [pod for pod in found if is_ready(pod)]
+
+    def pods(count: int) -> list[dict[str, Any]]:
+        story = partial(kubectl.story, PLACE)
+        return wait_for(f"{count} Pods", lambda: found if len(found := look()) == count else [], story=story)
 
     yield pods
     kubectl("delete", "deployment", "fortune", "-n", PLACE, "--cascade=foreground")
@@ -253,7 +265,7 @@ def meanwhile(kubectl: Kubectl) -> Iterator[dict[str, Meanwhile]]:
             for mode, complaint in complaints.items()
         }
         story = partial(kubectl.story, enforced("deny"))
-        wait_for("refusal", lambda: "this Pod has none" in story(), 180, story)
+        wait_for("refusal", lambda: "this Pod has none" in story(), CLUSTER_PATIENCE_SECONDS, story)
         assert not kubectl.exists("pods", "-n", enforced("deny"))
     finally:
         kubectl("scale", "deployment/webhook", "--replicas=2", "-n", SYSTEM)
@@ -285,8 +297,12 @@ def test_pods_created_while_the_webhook_is_away_run_without_identity_or_are_refu
     assert not any("initContainers" in plain["spec"] for plain in seen.plain)
     if mode != "deny":  # what runs without identity says so by having none, until it is replaced
         kubectl("rollout", "restart", "deployment/web", "-n", where)
+    # What was refused is tried again after a pause as long as the webhook was away.
     (healed,) = wait_for(
-        "an injected Pod", lambda: _injected_alone(kubectl, where), 180, lambda: kubectl.story(where)
+        "an injected Pod",
+        lambda: _injected_alone(kubectl, where),
+        CLUSTER_PATIENCE_SECONDS,
+        lambda: kubectl.story(where),
     )
     assert execute(kubectl, where, name_of(healed), "app", *PRINT_ID) == (
         0, spiffe_id(where, name_of(healed)) + "\n",
@@ -318,7 +334,7 @@ def test_a_deleted_namespace_is_forgotten_and_one_of_the_same_name_starts_anew(
         stored = kubectl.get("secret", "vanadium-bootstrap", "-n", "short-lived")["data"]
         data = {key: base64.b64decode(value).decode() for key, value in stored.items()}
         credentials.append(stolen(data, "default"))
-        kubectl("delete", "namespace", "short-lived", "--timeout=180s")
+        kubectl("delete", "namespace", "short-lived")
     assert credentials[0].blessing != credentials[1].blessing
     # Within the cluster, as somebody who kept what was in the Secret would try.
     for credential in credentials:

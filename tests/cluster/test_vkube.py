@@ -25,7 +25,7 @@ from tests.cluster.installation import (
 )
 from tests.cluster.workloads import deployment, make_namespace, pod
 from tests.vkube.command import called, vkube
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, PATIENCE_SECONDS, wait_for
 
 PLACE = "vkube"
 
@@ -55,7 +55,7 @@ def test_in_quick_start_the_message_tells_how_to_administer(installed: Cluster, 
 def test_an_installation_that_is_well_passes_every_check(
     administering: list[str], replicas: list[str]
 ) -> None:
-    ended = called("check", "--wait", "--wait-timeout", "120", *administering)
+    ended = called("check", "--wait", "--wait-timeout", str(CLUSTER_PATIENCE_SECONDS), *administering)
     assert ended.code == 0, ended.output
     assert "FAIL" not in ended.stdout
     assert " checks: " in ended.stdout
@@ -123,8 +123,8 @@ def test_the_logs_of_both_webhooks_are_followed(
             wait_for("an admission's line", admission)
         finally:
             following.send_signal(signal.SIGINT)
-            reader.join(60)
-        assert following.wait(60) == 130
+            reader.join(PATIENCE_SECONDS)
+        assert following.wait(PATIENCE_SECONDS) == 130
 
 
 def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
@@ -137,7 +137,7 @@ def test_the_log_of_a_pod_agent_is_followed_until_its_pod_ends(
         first = following.stdout.readline()
         installed.kubectl("delete", "pod", followed, "-n", PLACE)
         printed = first + following.stdout.read()
-        assert following.wait(60) == 0
+        assert following.wait(PATIENCE_SECONDS) == 0
     assert '"event": "blessed"' in printed
     assert all(json.loads(line) for line in printed.splitlines())
 
@@ -154,7 +154,8 @@ def test_a_replica_is_revoked_and_every_other_one_learns_of_it(
     administering: list[str], replicas: list[str]
 ) -> None:
     first, second = replicas
-    done = called("revoke", "--pod", first, "-n", PLACE, "--wait", *administering)
+    waiting = ("--wait", "--wait-timeout", CLUSTER_PATIENCE_SECONDS)
+    done = called("revoke", "--pod", first, "-n", PLACE, *waiting, *administering)
     assert done.code == 0, done.output
     assert done.stdout.startswith(f"revoked: replica acme:prod:{PLACE}:default:{first}, ")
     assert done.stdout.endswith("every live replica has them\n")
@@ -179,6 +180,6 @@ def test_pods_from_before_the_label_get_an_identity_by_restart(
         def named() -> bool:
             return len(vkube("get", "replicas", "-n", place, "-o", "name", *administering).split()) == 1
 
-        wait_for("a replica", named, story=lambda: kubectl.story(place))
+        wait_for("a replica", named, CLUSTER_PATIENCE_SECONDS, lambda: kubectl.story(place))
     finally:
         kubectl("delete", "namespace", place, "--wait=false")

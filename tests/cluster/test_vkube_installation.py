@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import everything, execute, wait_until_injecting
+from tests.cluster.installation import everything, execute, rolled_out, wait_until_injecting
 from tests.cluster.workloads import PRINT_ID, deployment, make_namespace, spiffe_id
 from tests.vkube.command import called, vkube
+from tests.waiting import CLUSTER_PATIENCE_SECONDS
 
 SYSTEM, PLACE = "identity", "moved"
-WAIT = ("--wait", "--wait-timeout", "240")
+WAIT = ("--wait", "--wait-timeout", CLUSTER_PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -52,6 +53,8 @@ def test_identities_outlive_a_failed_update_and_a_stop_and_nothing_is_left_in_th
     failed = vkube("update-cluster-agent", "--wait", "--wait-timeout", "5", *configured, ends=1)
     assert "Rolled back to the previous Pod template" in failed
 
+    # Until then, a Pod may be made after a stop has looked for Pods and before it deletes their Deployment.
+    rolled_out(kubectl, SYSTEM, "cluster-agent")
     configure(tmp_path)
     assert "No identity is lost" in called("stop-cluster-agent", *WAIT, *configured).stderr
     assert kubectl.get("pods", "-n", SYSTEM)["items"] == []

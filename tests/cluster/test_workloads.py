@@ -36,10 +36,11 @@ from tests.cluster.workloads import (
     spiffe_id,
 )
 from tests.kubectl import Kubectl
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 
 MANIFESTS = list(yaml.safe_load_all((CHECKOUT / "examples/fortune/deployment.yaml").read_text()))
 PLACE = "workloads"
+PATIENT = f"--timeout={CLUSTER_PATIENCE_SECONDS}s"
 # The sidecar's image has no shell and no PATH worth the name.
 PYTHON = "/opt/vanadium/bin/python"
 LOOK_FOR_API_TOKEN = (
@@ -63,11 +64,11 @@ def shop(installed: Cluster) -> Iterator[list[dict[str, Any]]]:
     installed.kubectl.apply(*MANIFESTS)
     restricted = "pod-security.kubernetes.io/enforce=restricted"
     installed.kubectl("label", "namespace", "shop", restricted, "--overwrite")
-    yield installed.kubectl.ready_pods("shop", 3, 180)
+    yield installed.kubectl.ready_pods("shop", 3)
     installed.kubectl("delete", "namespace", "shop", "--wait=false")
 
 
-def finished_pod(kubectl: Kubectl, job_name: str, seconds: float = 180) -> dict[str, Any]:
+def finished_pod(kubectl: Kubectl, job_name: str) -> dict[str, Any]:
     """The Pod of a Job that has completed."""
 
     def completed() -> bool:
@@ -76,7 +77,7 @@ def finished_pod(kubectl: Kubectl, job_name: str, seconds: float = 180) -> dict[
             one["type"] == "Complete" and one["status"] == "True" for one in status.get("conditions", [])
         )
 
-    wait_for(f"Job {job_name}", completed, seconds, lambda: kubectl.story(PLACE))
+    wait_for(f"Job {job_name}", completed, CLUSTER_PATIENCE_SECONDS, lambda: kubectl.story(PLACE))
     (found,) = kubectl.get("pods", "-n", PLACE, "-l", f"job-name={job_name}")["items"]
     result: dict[str, Any] = found
     return result
@@ -86,9 +87,9 @@ def log_of(kubectl: Kubectl, pod_name: str, container_name: str) -> str:
     return kubectl("logs", "-n", PLACE, pod_name, "-c", container_name).stdout.strip()
 
 
-def ready(kubectl: Kubectl, name: str, seconds: float = 180) -> dict[str, Any]:
+def ready(kubectl: Kubectl, name: str) -> dict[str, Any]:
     """The Pod of that name, once it is ready."""
-    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, f"--timeout={seconds}s")
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", PLACE, PATIENT)
     found: dict[str, Any] = kubectl.get("pod", name, "-n", PLACE)
     return found
 
@@ -193,7 +194,7 @@ def test_the_pods_of_a_stateful_set_keep_their_names_with_new_keys(kubectl: Kube
             },
         }
     )
-    kubectl("rollout", "status", "statefulset/db", "-n", PLACE, "--timeout=180s")
+    kubectl("rollout", "status", "statefulset/db", "-n", PLACE, PATIENT)
     for ordinal in (0, 1):
         assert id_in(kubectl, f"db-{ordinal}") == spiffe_id(PLACE, f"db-{ordinal}")
     before = chain_in(kubectl, "db-0")
@@ -328,9 +329,9 @@ def test_a_pod_reads_its_identity_from_files_by_its_group_and_no_other_container
 
 def test_a_deployment_scales_up_and_down(kubectl: Kubectl) -> None:
     kubectl.apply(deployment(PLACE, "many", 2))
-    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=180s")
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, PATIENT)
     kubectl("scale", "deployment/many", "--replicas=5", "-n", PLACE)
-    kubectl("rollout", "status", "deployment/many", "-n", PLACE, "--timeout=180s")
+    kubectl("rollout", "status", "deployment/many", "-n", PLACE, PATIENT)
     pods = kubectl.get("pods", "-n", PLACE, "-l", "app=many")["items"]
     assert {id_in(kubectl, name_of(one)) for one in pods} == {spiffe_id(PLACE, name_of(one)) for one in pods}
     assert all(container_status(one, "app")["restartCount"] == 0 for one in pods)

@@ -37,7 +37,7 @@ from tests.cluster.workloads import (
 from tests.kubectl import Kubectl
 from tests.kubelets import Kubelets
 from tests.vkube.command import called, vkube
-from tests.waiting import wait_for
+from tests.waiting import CLUSTER_PATIENCE_SECONDS, wait_for
 from webhook.layout import IDENTITY_VOLUME
 
 PLACE = "by-volume"
@@ -83,9 +83,10 @@ class Fleet:
 def fleet(installed: Cluster) -> Iterator[Fleet]:
     kubectl = installed.kubectl
     make_namespace(kubectl, PLACE)
+    wait_until_injecting(kubectl, PLACE)
     kubectl.apply(fortune(PLACE, "by-sidecar", 1))
     wait_until_kubelets_can(kubectl, PLACE)
-    (before,) = kubectl.get("pods", "-n", PLACE)["items"]
+    (before,) = wait_for("its Pod", lambda: kubectl.get("pods", "-n", PLACE)["items"])
     assert POD_AGENT in [one["name"] for one in before["spec"]["initContainers"]]
     kubectl("annotate", "namespace", PLACE, "vanadium.io/delivery=auto")
     wait_until_injecting(kubectl, PLACE, IDENTITY_VOLUME)
@@ -122,7 +123,9 @@ def test_replicas_of_both_deliveries_call_each_other_by_name_over_mtls(fleet: Fl
 
 def test_a_job_and_its_init_container_have_the_identity(fleet: Fleet) -> None:
     kubectl = fleet.kubectl
-    kubectl("wait", "--for=condition=Complete", "job/task", "-n", PLACE, "--timeout=120s")
+    kubectl(
+        "wait", "--for=condition=Complete", "job/task", "-n", PLACE, f"--timeout={CLUSTER_PATIENCE_SECONDS}s"
+    )
     (done,) = kubectl.get("pods", "-n", PLACE, "-l", "job-name=task")["items"]
     for name in ("first", "app"):
         printed = kubectl("logs", "-n", PLACE, name_of(done), "-c", name).stdout
