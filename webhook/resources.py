@@ -17,7 +17,7 @@ _MOST_GUARANTEED_CPU = "500m"
 # What a Pod may state as a whole; of huge pages the pod agent takes none.
 _OF_PODS = ("cpu", "memory")
 _OF_POD = "spec.resources"
-# A limit below would be accepted by Kubernetes. Measured: with 20Mi the pod agent is killed while it starts.
+# Kubernetes would accept less. Measured: with 20Mi the pod agent is killed soon after its start.
 _LEAST = {
     "memory_limit": ("24Mi", "without which the pod agent does not start"),
     "cpu_limit": ("10m", "the lowest limit that Linux can enforce"),
