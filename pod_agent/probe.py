@@ -35,9 +35,10 @@ def main() -> int:
     failed = 0 if hook else 1
     try:
         connection = _connect(f"{directory}/health.sock", until)
-        wait = max(0, int(-((time.monotonic() - until) // 1)))  # rounded up
+        left = max(0.0, until - time.monotonic())
+        wait = -int(-left // 1) if hook else int(left)  # in whole seconds; a hook waits no shorter than asked
         target = argument if argument and not hook else f"/readyz?wait={wait}"
-        head, content = ask(connection, target, until)
+        head, content = ask(connection, target, time.monotonic() + max(left, wait))
     except OSError as error:
         print(f"the pod agent does not answer: {error.strerror or error}")  # noqa: T201
         return failed

@@ -33,12 +33,15 @@ class LogStream:
     """
 
     def __init__(self, descriptor: int, most_bytes: int = _MOST_BYTES) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._most_bytes = most_bytes
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
-        # Reentrant: the garbage collector can run within `write`, and log the error of a destructor.
+        # Reentrant: the garbage collector can run within `write`, and log the error of a destructor. What it
+        # logs waits in `_arrived` for its turn.
         self._lock = threading.RLock()
+        self._busy = False
+        self._arrived: deque[bytes] = deque()
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._told = 0
@@ -47,16 +50,18 @@ class LogStream:
 
     def write(self, lines: str) -> None:
         """Writes whole lines, keeps them, or counts them as lost. Raises nothing."""
-        content = lines.encode("ascii", "backslashreplace")
-        told = 0
         with self._lock:
-            if self._kept:
-                self._keep(content)
-            elif rest := self._written(content):
-                self._keep(rest)
-                self._write_later()
-            elif self.lost > self._told:
-                told, self._told = self.lost - self._told, self.lost
+            self._arrived.append(lines.encode("ascii", "backslashreplace"))
+            if self._busy:
+                return
+            self._busy, lost = True, self.lost
+            try:
+                self._take_arrived()
+            finally:
+                self._busy = False
+            # Where this line was lost, so would be the one that tells it.
+            told = 0 if self._kept or self.lost > lost else lost - self._told
+            self._told += told
         if told:
             _log.warning("lines of the log were lost", lines=told)
 
@@ -65,12 +70,21 @@ class LogStream:
         if (writer := self._writer) is not None:
             writer.join(seconds)
 
+    def _take_arrived(self) -> None:
+        while self._arrived:
+            content = self._arrived.popleft()
+            rest = content if self._kept else self._written(content)
+            if rest:
+                self._keep(rest)
+            if self._kept and self._writer is None:
+                self._write_later()
+
     def _written(self, content: bytes) -> bytes:
         """Writes as much as there is room for, and returns the rest."""
         while content and self._room.poll(0):
             try:
                 # With room, a pipe takes so much without waiting.
-                written = os.write(self._descriptor, content[: select.PIPE_BUF])
+                written = os.write(self.descriptor, content[: select.PIPE_BUF])
             except BlockingIOError:
                 break
             except OSError:  # such as a full disk, or a reader that has ended
@@ -101,16 +115,21 @@ class LogStream:
 
     def _write_kept(self) -> None:
         room = select.poll()  # one of its own: two threads may not wait with one
-        room.register(self._descriptor, select.POLLOUT)
+        room.register(self.descriptor, select.POLLOUT)
         while True:
             room.poll()
             with self._lock:
-                content = self._kept.popleft()
-                rest = self._written(content)
-                self._kept_bytes -= len(content) - len(rest)
-                if rest:
-                    self._kept.appendleft(rest)
-                elif not self._kept:
+                self._busy = True
+                try:
+                    content = self._kept.popleft()
+                    rest = self._written(content)
+                    self._kept_bytes -= len(content) - len(rest)
+                    if rest:
+                        self._kept.appendleft(rest)
+                    self._take_arrived()
+                finally:
+                    self._busy = False
+                if not self._kept:
                     self._writer = None
                     return
 

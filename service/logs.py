@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -28,7 +29,7 @@ class _Json(logging.Formatter):
             written |= record.msg.values
             written["event"] = record.msg.event
         else:
-            written["event"] = record.getMessage()
+            written["event"] = _message(record)
         written["logger"] = record.name
         written["level"] = record.levelname.lower()
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
@@ -38,12 +39,24 @@ class _Json(logging.Formatter):
         return json.dumps(written, default=repr)
 
 
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError) as error:
+        # `logging` would write to standard error by itself, and wait.
+        return f"{record.msg} (its arguments do not fit: {error})"
+
+
 def configure(level: str) -> None:
     """Writes what this program logs from `level` (`debug` … `error`) up, and warnings of its libraries, these
     at a bounded rate.
 
     Warnings of Python and uncaught errors, in a thread too, also become such lines.
     """
+    if sys.stderr is None:
+        # Closed: else the next file or socket that is opened would get its number, and the log.
+        while os.open(os.devnull, os.O_WRONLY) < STANDARD_ERROR.descriptor:
+            pass
     Threshold.level = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(STANDARD_ERROR)
     handler.setFormatter(_Json())

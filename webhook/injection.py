@@ -25,6 +25,7 @@ from webhook.annotations import (
     FILES,
     FILES_GROUP,
     FILES_MODE,
+    STARTUP_WAIT,
     FilesWish,
     Wishes,
     labels_without_effect,
@@ -129,7 +130,7 @@ def _inject(pod: Pod, configuration: Configuration, support: VolumeSupport) -> I
     )
     warnings = _warnings(pod, others, wishes)
     if not configuration.native_sidecar:
-        warnings += _classic_warnings(pod, others, why_classic or "switched off")
+        warnings += _classic_warnings(pod, others, wishes, why_classic or "switched off")
     warnings += (*wishes.warnings, *labels_without_effect(pod.labels))
     if present:
         reason = AdmissionReason.SOCKET_ADDED if given.number else AdmissionReason.ALREADY_INJECTED
@@ -220,9 +221,11 @@ def _only_root_reads(files: FilesWish, pod: Pod) -> bool:
     return files.mode in (None, "0440") and not has_group
 
 
-def _classic_warnings(pod: Pod, others: list[Container], why: str) -> tuple[str, ...]:
+def _classic_warnings(pod: Pod, others: list[Container], wishes: Wishes, why: str) -> tuple[str, ...]:
     """What a Pod without a native sidecar lacks."""
     warnings = []
+    if wishes.startup_wait_seconds is not None:
+        warnings.append(f"{STARTUP_WAIT} has no effect, containers start at once: no native sidecars, {why}")
     if any(container.place == "initContainers" for container in others):
         warnings.append(f"init containers run before there is an identity: no native sidecars, {why}")
     if pod.restart_policy != "Always":

@@ -19,7 +19,7 @@ _OF_PODS = ("cpu", "memory")
 _OF_POD = "spec.resources"
 # Kubernetes would accept less. Measured: with 20Mi the pod agent is killed soon after its start.
 _LEAST = {
-    "memory_limit": ("24Mi", "without which the pod agent does not start"),
+    "memory_limit": ("24Mi", "with less the pod agent may be killed as it starts"),
     "cpu_limit": ("10m", "the lowest limit that Linux can enforce"),
 }
 

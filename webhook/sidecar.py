@@ -115,7 +115,8 @@ def container(configuration: Configuration, wishes: Wishes) -> JSONObject:
             # the whole Pod, and the application may need its token.
             {"name": NO_API_ACCESS_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
         ],
-        **_start_of_others(wishes.startup_wait_seconds),
+        # A plain container holds back no other one: as the last, it has none after it.
+        **_start_of_others(wishes.startup_wait_seconds if configuration.native_sidecar else None),
         "securityContext": {
             "runAsNonRoot": True,
             "allowPrivilegeEscalation": False,

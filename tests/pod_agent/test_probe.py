@@ -181,5 +181,20 @@ def test_the_watchdog_ends_a_process_whose_event_loop_stands_still_and_shows_whe
     wait_for("the place", shows_where)
 
 
+def test_the_watchdog_ends_a_process_whose_log_nobody_reads() -> None:
+    unread, log = os.pipe()
+    try:
+        os.set_blocking(log, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(log, bytes(4096))
+        os.set_blocking(log, True)
+        command = [sys.executable, "-c", _TURNS, "1", str(2 * PATIENCE_SECONDS)]
+        assert subprocess.run(command, stderr=log, check=False, timeout=PATIENCE_SECONDS).returncode == 1
+    finally:
+        os.close(unread)
+        os.close(log)
+
+
 def test_the_watchdog_leaves_an_event_loop_that_turns_alone() -> None:
     wait_for("a process that turns all the time", lambda: turned(15, 0).returncode == 0)

@@ -104,6 +104,45 @@ def test_a_reader_that_has_ended_costs_lines_and_raises_nothing() -> None:
     assert threads() == []
 
 
+def test_what_is_logged_while_a_line_is_written_comes_after_it(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the garbage collector does, which can run anywhere, and whose errors are logged."""
+    nested = iter(["second\n"])
+    write = os.write
+
+    def writing(descriptor: int, content: bytes) -> int:
+        for line in nested:
+            pipe.stream.write(line)
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", writing)
+    pipe.stream.write(f"first{_LONG}\n")
+    assert pipe.read(2) == [f"first{_LONG}", "second"]
+
+
+def test_a_message_whose_arguments_do_not_fit_is_a_line_all_the_same() -> None:
+    script = "from service.logs import configure; configure('info'); import logging; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}logging.getLogger('library').warning('%d pieces', 'x')"],
+        stderr=subprocess.PIPE, check=True, text=True,
+    )  # fmt: skip
+    assert json.loads(done.stderr)["event"].startswith("%d pieces (its arguments do not fit: ")
+
+
+def test_with_standard_error_closed_no_file_gets_the_log(tmp_path: Path) -> None:
+    """The next file that a program opens would have its number."""
+    script = f"""
+import logging
+from service.logs import configure
+configure("info")
+with open({str(tmp_path / "file")!r}, "w"):
+    logging.getLogger("library").warning("told")
+"""
+    subprocess.run(["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, script], check=True)
+    assert (tmp_path / "file").read_text() == ""
+
+
 _PROGRAM = """
 {imports}
 configure("info")
@@ -111,6 +150,17 @@ for number in range(10_000):
     get_logger("program").info("line", number=number, text="x" * 100)
 open({path!r}, "w").write("done")
 """
+
+
+def test_at_its_end_a_program_waits_for_what_is_not_written_yet(tmp_path: Path) -> None:
+    script = """
+from service.log_stream import STANDARD_ERROR
+from service.logs import configure
+STANDARD_ERROR.finish = lambda: print("finished")
+configure("info")
+"""
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout == "finished\n"
 
 
 @pytest.mark.parametrize("imports", LOGGERS)

@@ -59,6 +59,14 @@ def test_with_a_startup_wait_of_zero_nothing_holds_the_other_containers() -> Non
     assert not {"lifecycle", "startupProbe"} & set(agent)
 
 
+def test_a_startup_wait_has_no_effect_without_native_sidecars_and_the_author_is_told() -> None:
+    injection = inject(waiting := pod(annotations={"vanadium.io/startup-wait": "3s"}), OLDER_CLUSTER)
+    assert any("vanadium.io/startup-wait has no effect" in warning for warning in injection.warnings)
+    agent = injected(waiting, OLDER_CLUSTER)["spec"]["containers"][-1]
+    assert "startupProbe" in agent
+    assert "lifecycle" not in agent
+
+
 def test_metrics_on_a_port_of_the_pod_are_for_those_who_ask() -> None:
     agent = injected(pod(annotations={"vanadium.io/metrics-port": "9090"}))["spec"]["initContainers"][0]
     assert agent["ports"] == [{"name": "vanadium-health", "containerPort": 9090, "protocol": "TCP"}]

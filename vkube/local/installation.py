@@ -96,6 +96,7 @@ async def local_cluster(directory: Path, settings: LocalSettings) -> AsyncIterat
                 base_url=f"https://{address}:{webhook_port}",
                 verify=trust,
                 trust_env=False,
+                timeout=5,
                 event_hooks={"request": [_expect(WEBHOOK.dns_names()[0])]},
             )
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from blessings.encoding.times import rfc3339
 from vkube.runner.errors import NotMountable, UnsupportedPod
-from vkube.runner.probes import ask, check
+from vkube.runner.probes import ask, check, command_after_start, starts
 from vkube.runner.process import Command, Process
 
 _RETRY_SECONDS = 0.5
@@ -69,10 +69,12 @@ class Container:
         on_line: Callable[[str, str], None],
         back_off: BackOff,
     ) -> None:
-        """Raises UnsupportedPod for a probe that cannot be asked."""
+        """Raises UnsupportedPod for a probe or a hook that cannot be asked."""
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             if probe := spec.get(kind):
                 check(probe, spec)
+        self._hook: list[str] | None = command_after_start(spec)
+        self._hook_problem = ""
         self.name: str = spec["name"]
         self.spec = spec
         self.state = State.waiting("PodInitializing")
@@ -142,6 +144,14 @@ class Container:
             await process.wait()
             raise
 
+    async def _failed(self, argv: Sequence[str]) -> str:
+        """Why a command beside the container failed; '' where it did not."""
+        try:
+            code, output = await self.execute(argv)
+        except (NotMountable, UnsupportedPod) as error:  # such as a program that this machine lacks
+            return str(error)
+        return f"{argv[0]}: exit code {code}: {output[-200:]}" if code else ""
+
     def _restarts_after(self, code: int) -> bool:
         return self._policy == "Always" or (self._policy == "OnFailure" and code != 0)
 
@@ -163,7 +173,7 @@ class Container:
                 process = await Process.start(command, note)
             except UnsupportedPod as error:
                 return self._ended(128, datetime.now(UTC), f"StartError: {error}")
-            began = datetime.now(UTC)
+            began, self._hook_problem = datetime.now(UTC), ""
             self._set(State("running", {"startedAt": rfc3339(began)}))
             watching = [
                 asyncio.create_task(self._probe(process)),
@@ -181,7 +191,7 @@ class Container:
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-        return self._ended(code, began, "Completed" if code == 0 else "Error")
+        return self._ended(code, began, self._hook_problem or ("Completed" if code == 0 else "Error"))
 
     async def _end_when_stopped(self, process: Process) -> None:
         await self._stopping.wait()
@@ -217,20 +227,17 @@ class Container:
         alive."""
 
         async def execute(argv: Sequence[str]) -> int:
-            try:
-                return (await self.execute(argv))[0]
-            except (NotMountable, UnsupportedPod):  # such as a program that this machine lacks: it fails
-                return 1
+            return 1 if await self._failed(argv) else 0
 
         def asking(probe: Mapping[str, Any]) -> Awaitable[bool]:
             return ask(probe, self.spec, self._pod_ip, execute)
 
-        hook = ((self.spec.get("lifecycle") or {}).get("postStart") or {}).get("exec")
-        if hook and await execute(hook["command"]) != 0:
+        if self._hook and (problem := await self._failed(self._hook)):
+            self._hook_problem = f"PostStartHookError: {problem}"
             await process.terminate(self._pod_grace_seconds)
             return
         startup = self.spec.get("startupProbe")
-        if startup and not await _succeeds(startup, asking):
+        if startup and not await starts(startup, asking):
             await process.terminate(self._grace_after(startup))
             return
         self.started.set()
@@ -283,16 +290,3 @@ class Container:
         if state != self.state:
             self.state = state
             self._changed()
-
-
-async def _succeeds(probe: Mapping[str, Any], asking: Callable[[Mapping[str, Any]], Awaitable[bool]]) -> bool:
-    """Whether a startup probe succeeds before its failures run out."""
-    await asyncio.sleep(probe.get("initialDelaySeconds") or 0)
-    # A kubelet's shortest period is a second; a shorter one only makes local mode faster.
-    period = min(float(probe.get("periodSeconds") or 10), 0.25)
-    deadline = (probe.get("failureThreshold") or 3) * (probe.get("periodSeconds") or 10)
-    for _ in range(max(1, int(deadline / period))):
-        if await asking(probe):
-            return True
-        await asyncio.sleep(period)
-    return False

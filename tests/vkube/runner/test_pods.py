@@ -109,6 +109,14 @@ async def test_a_container_whose_hook_fails_is_started_again(node: Node) -> None
     hook = {"postStart": {"exec": {"command": ["python", "-c", "exit(1)"]}}}
     running = await node.run(pod(container("app", SLEEP, lifecycle=hook)))
     await until("a restart", lambda: running.status["containerStatuses"][0]["restartCount"] >= 1)
+    ended = running.status["containerStatuses"][0]["lastState"]["terminated"]
+    assert ended["reason"] == "PostStartHookError"
+    assert "python: exit code 1" in ended["message"]
+
+
+async def test_a_hook_without_a_command_is_refused(node: Node) -> None:
+    with pytest.raises(UnsupportedPod, match=r"'app': lifecycle.postStart.exec has no command"):
+        await node.run(pod(container("app", SLEEP, lifecycle={"postStart": {"exec": {}}})))
 
 
 async def test_a_failing_init_container_fails_a_pod_that_is_never_restarted(node: Node) -> None:
