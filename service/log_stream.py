@@ -110,8 +110,9 @@ class LogStream:
             self._writer.start()
         except RuntimeError:  # the process may have no more threads, or ends
             self._writer = None
-            self._lose(self._kept.pop())
-            self._kept_bytes = 0
+            lost = self._kept.pop()
+            self._kept_bytes -= len(lost)
+            self._lose(lost)
 
     def _write_kept(self) -> None:
         room = select.poll()  # one of its own: two threads may not wait with one

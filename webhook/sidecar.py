@@ -39,6 +39,7 @@ from webhook.resources import Resources
 USER: Final = 58193
 _TOKEN_SECONDS = 3600
 _HTTPS_PORT = 443
+
 # The mount of the sockets in every other container. Connecting needs no write access to the directory.
 SOCKET_MOUNT: Final = encoded({"name": SOCKET_VOLUME, "mountPath": SOCKET_DIRECTORY, "readOnly": True})
 FILES_MOUNT: Final = encoded({"name": FILES_VOLUME, "mountPath": FILES_DIRECTORY, "readOnly": True})
