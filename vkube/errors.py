@@ -9,6 +9,7 @@ VkubeError
 │   └── ConflictError    it exists already, or was changed by another client meanwhile
 ├── UnreachableError     the API server or the cluster agent did not answer
 ├── ManifestError        a manifest cannot be read, or contains something that local mode does not run
+│   └── MalformedManifest   it is neither JSON nor YAML
 ├── AdmissionRefused     the webhook refused a Pod
 ├── CredentialsError     an administrator's credentials cannot be used as they are
 ├── AdministrationError  a cluster agent refused
@@ -62,6 +63,14 @@ class UnreachableError(VkubeError):
 
 class ManifestError(VkubeError):
     """A manifest cannot be read, or contains something that local mode does not run."""
+
+
+class MalformedManifest(ManifestError):
+    """It is neither JSON nor YAML. `place` names file, line and column, and nothing of the content."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"cannot read {place}: {why}")
+        self.place = place
 
 
 class AdmissionRefused(VkubeError):

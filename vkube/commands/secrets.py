@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
-from vkube.errors import ManifestError
+from vkube.errors import MalformedManifest, ManifestError
 from vkube.installation import control_plane
 from vkube.installation.manifests import claims, rendered
 from vkube.output.lines import note, result
@@ -54,9 +54,9 @@ def _secrets(cluster: Cluster, names: Sequence[str]) -> list[Target]:
     resources = Resources(cluster)
     try:
         found = [resources.target(one, where) for where, one in documents(names)]
-    except ManifestError as error:
-        # A parser quotes the lines around its error.
-        raise ManifestError(str(error).splitlines()[0]) from None
+    except MalformedManifest as error:
+        # What the parser expected may quote what it found.
+        raise ManifestError(f"cannot read {error.place}: it is neither JSON nor YAML") from None
     for one in found:
         if (one.manifest["apiVersion"], one.manifest["kind"]) != ("v1", "Secret"):
             raise ManifestError(f"{one.where}: {one.title} is no Secret; vkube start takes workloads")

@@ -11,7 +11,7 @@ from typing import IO, Any
 import httpx
 import yaml
 
-from vkube.errors import ManifestError
+from vkube.errors import MalformedManifest, ManifestError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _LONGEST_BYTES = 16 * 1024 * 1024
@@ -33,13 +33,20 @@ def documents(names: Sequence[str], stdin: IO[bytes] | None = None) -> Iterator[
     its items.
 
     A name is a file, a directory (its files that end in .yaml, .yml or .json; not those below), `-` for
-    standard input, or an http(s) URL. Empty documents are left out. Raises ManifestError.
+    standard input, or an http(s) URL. Empty documents are left out. Raises ManifestError, also where nothing
+    is left: what was to write the manifests may have failed.
     """
+    is_any = False
     for name in names:
         for source, content in _contents(name, stdin or sys.stdin.buffer):
             for position, document in enumerate(_parsed(source, content), 1):
                 if document is not None:
-                    yield from items(document, f"{source}, document {position}")
+                    for item in items(document, f"{source}, document {position}"):
+                        is_any = True
+                        yield item
+    if names and not is_any:
+        sources = ("standard input" if name == "-" else name for name in names)
+        raise ManifestError(f"there is no manifest in {', '.join(sources)}")
 
 
 def items(document: Any, where: str) -> Iterator[tuple[str, Any]]:
@@ -118,7 +125,20 @@ def _parsed(source: str, content: bytes) -> list[Any]:
     try:
         # SafeLoader's subclass, so safe: it makes plain values only.
         return list(yaml.load_all(content, Loader=_Loader))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ManifestError(f"cannot read {source}: {error}") from error
+    except yaml.YAMLError as error:
+        raise MalformedManifest(*_located(source, error)) from error
+    except ValueError as error:  # a number or a date that Python has not
+        raise MalformedManifest(source, " ".join(str(error).split())) from error
     except RecursionError as error:
         raise ManifestError(f"cannot read {source}: it is nested too deeply") from error
+
+
+def _located(source: str, error: yaml.YAMLError) -> tuple[str, str]:
+    """Where the parser stopped, and why, each in a line; its own text has several."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{source}, position {error.position + 1}", str(error.reason)
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    why = " ".join(str(getattr(error, "problem", None) or getattr(error, "context", None) or error).split())
+    if mark is None:
+        return source, why
+    return f"{source}, line {mark.line + 1}, column {mark.column + 1}", why
