@@ -18,6 +18,8 @@ from vkube.command_line.options import BEFORE_THE_COMMAND
 from vkube.errors import UsageError, VkubeError
 
 _UNWRAPPED = 10_000
+_FILE = "-f/--filename"
+_AS_KUBECTL = ("get", "describe")
 
 
 class HelpText(argparse.HelpFormatter):
@@ -30,14 +32,22 @@ class HelpText(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line that tells where the options are explained."""
 
+    _given: Sequence[str] = ()
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options. Those between two arguments do not divide these: which argument was left out is known
         at the end only."""
+        self._given = arguments
         if any(one.nargs == argparse.REMAINDER for one in self._actions):
             return self.parse_args(arguments)
         return self.parse_intermixed_args(arguments)
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith(f"required: {_FILE}"):
+            from vkube.workloads.sources import SUFFIXES  # takes long to import
+
+            files = (one for one in self._given if one == "-" or one.endswith(SUFFIXES))
+            message += next((f"; did you mean -f {one}?" for one in files), "")
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
@@ -111,6 +121,9 @@ def _without_command(words: Sequence[str]) -> int:
     given = rest[0] if first in FAMILIES else first
     close = get_close_matches(given, known, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
+    if not close and first in _AS_KUBECTL:
+        others = f"{', '.join(known[:-1])} and {known[-1]}"
+        meant = f"; there are {others}, and for other objects: kubectl {first} {given}"
     whole = f"{first} {given}" if first in FAMILIES else first
     raise UsageError(f"there is no command {whole!r}{meant} (see vkube --help)")
 

@@ -73,6 +73,16 @@ def test_a_family_lists_its_commands(first: str) -> None:
         ((), ""),
         (("regster",), "there is no command 'regster'; did you mean register?"),
         (("principal", "dmp"), "there is no command 'principal dmp'; did you mean dump?"),
+        (
+            ("get", "pods"),
+            "there is no command 'get pods'; there are replicas, applications, secrets and revocations, "
+            "and for other objects: kubectl get pods (see",
+        ),
+        (("get", "replica", "web"), "there is no command 'get replica'; did you mean replicas?"),
+        (("describe", "pod", "web"), "for other objects: kubectl describe pod (see"),
+        (("inject", "d.yaml"), "required: -f/--filename; did you mean -f d.yaml? (see vkube inject --help)"),
+        (("start", "d.yaml", "Web"), "required: -f/--filename; did you mean -f d.yaml? (see"),
+        (("start", "Web"), "required: -f/--filename (see vkube start --help)"),
         (("--frob",), "--frob: expected a command first"),
         (("register", "shop"), "required: service-account, name (see vkube register --help)"),
         (("unregister", "a", "b", "--frob"), "unrecognized arguments: --frob (see vkube unregister --help)"),
