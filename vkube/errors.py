@@ -6,7 +6,8 @@ VkubeError
 ├── ClusterError         the API server refused a call
 │   ├── ForbiddenError   you may not do this in the cluster
 │   ├── NotFoundError    what is named does not exist
-│   └── ConflictError    it exists already, or was changed by another client meanwhile
+│   ├── ConflictError    it exists already, or was changed by another client meanwhile
+│   └── BusyError        the API server could not do it in time, or not now
 ├── UnreachableError     the API server or the cluster agent did not answer
 ├── ManifestError        a manifest cannot be read, or contains something that local mode does not run
 │   └── MalformedManifest   it is neither JSON nor YAML
@@ -53,6 +54,10 @@ class NotFoundError(ClusterError):
 
 class ConflictError(ClusterError):
     """It exists already, or another client changed it meanwhile."""
+
+
+class BusyError(ClusterError):
+    """The API server could not do it in time, or not now; it may do the same call later."""
 
 
 class UnreachableError(VkubeError):

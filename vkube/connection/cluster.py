@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 from vkube.connection.kubeconfig import connected
 from vkube.errors import (
+    BusyError,
     ClusterError,
     ConflictError,
     ForbiddenError,
@@ -25,6 +27,7 @@ from vkube.errors import (
     UnreachableError,
     cause,
 )
+from vkube.output.lines import note
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
 _PAGE = 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
+# A ServerTimeout has the status 500. An eviction that a PodDisruptionBudget refuses has 429, too, but is not
+# among the calls that are repeated.
+_BUSY, _BUSY_STATUSES = frozenset({"ServerTimeout", "Timeout"}), frozenset({429, 504})
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 SERVER_SIDE_APPLY = "application/apply-patch+yaml"
@@ -48,7 +54,10 @@ class Cluster:
         configuration: vkube.cfg.
         namespace: the one that the user means: that of -n, else the context's.
         context: the context's name, for messages.
+        pauses: the seconds before each repetition of a call for which the API server had no time.
     """
+
+    pauses: Sequence[float] = (1, 2, 4, 8)
 
     def __init__(
         self, api: client.ApiClient, configuration: Configuration, *, namespace: str, context: str
@@ -137,9 +146,20 @@ class Cluster:
         media_type: str = JSON,
     ) -> str:
         """As `call`, for answers that are no JSON: logs. Raises ClusterError, UnreachableError."""
-        with self._failing():
-            answer = self._answer(method, path, query, body, media_type, _ANSWER_SECONDS)
-            return bytes(answer.read()).decode(errors="replace")
+
+        def once() -> str:
+            with self._failing():
+                answer = self._answer(method, path, query, body, media_type, _ANSWER_SECONDS)
+                return bytes(answer.read()).decode(errors="replace")
+
+        # These two mean the same when they were done already.
+        for seconds in self.pauses if method == "GET" or media_type == SERVER_SIDE_APPLY else ():
+            try:
+                return once()
+            except BusyError as error:
+                note(f"{method} {path}: {error}; again in {seconds:g} s")
+                time.sleep(seconds)
+        return once()
 
     def stream(self, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[str]:
         """The parts of an answer that has no end, as they come. Raises ClusterError, UnreachableError."""
@@ -203,8 +223,10 @@ def _spelled(value: object) -> str:
 
 
 def _refused(status: int, content: bytes, call: str) -> ClusterError:
+    reason = None
     try:
-        message = str(json.loads(content)["message"])
+        answer = json.loads(content)
+        message, reason = str(answer["message"]), answer.get("reason")
     except (ValueError, KeyError, TypeError):
         message = f"{call}: {status} {content[:200].decode(errors='replace')}"
     if status == _UNAUTHORIZED:
@@ -212,5 +234,7 @@ def _refused(status: int, content: bytes, call: str) -> ClusterError:
         return ClusterError(message + "another --context")
     if status == _FORBIDDEN:
         return ForbiddenError(message)
+    if reason in _BUSY or status in _BUSY_STATUSES:
+        return BusyError(message)
     kind = {_NOT_FOUND: NotFoundError, _CONFLICT: ConflictError}.get(status, ClusterError)
     return kind(message)

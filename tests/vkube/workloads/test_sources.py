@@ -33,7 +33,8 @@ def test_an_empty_file_beside_another_is_nothing_to_tell(tmp_path: Path) -> None
     ("content", "place", "why"),
     [
         ("a: [1\nb: }\n", "line 2, column 2", "expected ',' or ']', but got ':'"),
-        ("kind: Pod\nmetadata:\n\tname: x\n", "line 3, column 1", r"found character '\t' that cannot start any token"),
+        ("kind: Pod\nmetadata:\n\tname: x\n", "line 3, column 1",
+         r"found character '\t' that cannot start any token"),
         ("a: *none\n", "line 1, column 4", "found undefined alias 'none'"),
         ("a: \x00\n", "position 4", "special characters are not allowed"),
     ],
