@@ -36,6 +36,14 @@ class _Kept:
 _NONE = _Kept("", RevocationLists(), 0, -math.inf)
 
 
+def replaced(kept: RevocationLists, sent: RevocationLists, key: PublicKey) -> RevocationLists:
+    """The lists of one issuer after others were sent, perhaps by an attacker: what the issuer's `key` did not
+    sign replaces nothing. Of what it signed, a list with a lower number than that at hand is an old one, sent
+    again."""
+    signed = RevocationLists(tuple(one for one in sent.entries if one.is_signed_by(key)))
+    return kept.merged(signed, _WITHOUT_END)
+
+
 class ListServer(Protocol):
     """What hands out lists: `AgentClient`, `PublishedLists`."""
 
@@ -92,10 +100,7 @@ class PeerLists:
         if answer is None:
             return replace(kept, asked=self._clock())
         version, newer = answer
-        # The server may be an attacker's: what the issuer did not sign replaces nothing. Of what it signed, a
-        # list with a lower number than that at hand is an old one, sent again.
-        signed = RevocationLists(tuple(one for one in newer.entries if one.is_signed_by(key)))
-        lists = kept.lists.merged(signed, _WITHOUT_END)
+        lists = replaced(kept.lists, newer, key)
         return _Kept(version, lists, sum(len(one.to_der()) for one in lists.entries), self._clock())
 
     def _make_room(self) -> None:

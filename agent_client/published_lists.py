@@ -23,7 +23,7 @@ import httpx
 
 from agent_client import messages
 from agent_client.messages import AgentError
-from agent_client.peer_lists import PeerLists
+from agent_client.peer_lists import PeerLists, replaced
 from blessings import (
     InvalidRevocationList,
     Name,
@@ -32,6 +32,7 @@ from blessings import (
     RevocationLists,
     RevocationSource,
 )
+from blessings.keys import encoded
 
 URL_VARIABLE = "VANADIUM_REVOCATION_URL"
 ASK_EVERY_SECONDS = 15.0
@@ -127,7 +128,9 @@ class ListFile:
     of a ConfigMap, or a container that calls the cluster agent. Implements `blessings.RevocationSource`, for
     use by several threads.
 
-    A file that cannot be read, while an earlier one could, changes nothing: its lists hold until they end.
+    The program that keeps the file need not verify anything. A list holds until it ends, or until the file
+    has one with the same or a higher number that its issuer signed. A file that cannot be read, or of more
+    than MOST_BYTES, changes nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,25 +139,36 @@ class ListFile:
         self._lock = threading.Lock()
         self._version: Any = None
         self._lists = RevocationLists()
+        self._held: dict[tuple[bytes, bytes], RevocationLists] = {}
         self._look()
 
     def by_issuer(
         self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None
     ) -> Sequence[RevocationList]:
+        if key is None:
+            return ()
+        place = issuer, encoded(key)
         with self._lock:
             with suppress(OSError, InvalidRevocationList):
                 self._look()
-            return self._lists.by_issuer(issuer)
+            sent = RevocationLists(tuple(self._lists.by_issuer(issuer)))
+            held = replaced(self._held.get(place, RevocationLists()), sent, key)
+            if held.entries:
+                self._held[place] = held
+            return held.entries
 
     def _look(self) -> None:
         status = self._path.stat()
         version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if version == self._version:
             return
-        content = self._path.read_bytes()
+        with self._path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        self._version = version  # also of one that cannot be used: it is not read again for each peer
+        if len(content) > MOST_BYTES:
+            raise InvalidRevocationList(f"{self._path} has more than {MOST_BYTES} bytes")
         is_pem = content.lstrip().startswith(b"-----BEGIN")
         self._lists = RevocationLists.from_pem(content) if is_pem else RevocationLists.of([content])
-        self._version = version
 
 
 def lists_of_environment(environment: Mapping[str, str] = os.environ) -> RevocationSource:

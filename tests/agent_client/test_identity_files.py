@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists
+from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists, published_lists
 from agent_client.identity_files import IdentityFiles
 from agent_client.mutual_tls import MutualTLS
 from blessings import (
@@ -361,6 +362,37 @@ def test_lists_in_a_file_are_followed_and_those_that_cannot_be_read_change_nothi
     path.write_bytes(b"no list at all")
     assert judged(policy) is Reason.REVOKED
     path.unlink()
+    assert judged(policy) is Reason.REVOKED
+
+
+@pytest.mark.parametrize("later", ["older", "another's", "none"])
+def test_attack_a_file_with_a_list_that_replaces_none_ends_no_revocation(tmp_path: Path, later: str) -> None:
+    """The program that keeps the file need not verify what it was sent."""
+    path = tmp_path / "web.crl"
+    path.write_bytes(signed(2, SERIAL))
+    policy = Policy(revocation=ListFile(path))
+    assert judged(policy) is Reason.REVOKED
+    sent = {"older": signed(1), "another's": signed(3, of=realm().application), "none": b""}
+    path.write_bytes(sent[later])
+    assert judged(policy) is Reason.REVOKED
+
+
+def test_attack_a_file_of_any_size_is_read_in_part_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "web.crl"
+    path.write_bytes(signed(2, SERIAL))
+    policy = Policy(revocation=ListFile(path))
+    assert judged(policy) is Reason.REVOKED
+    with path.open("wb") as file:
+        file.truncate(4 << 30)
+    tracemalloc.start()
+    try:
+        assert judged(policy) is Reason.REVOKED
+        assert tracemalloc.get_traced_memory()[1] < 2 * published_lists.MOST_BYTES
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(Path, "open", None)  # it would raise
     assert judged(policy) is Reason.REVOKED
 
 
