@@ -26,6 +26,8 @@ _RECENT_SECONDS = 10.0
 _MOST_RECENT = 4096
 # etcd stores at most 1.5 MiB for an object; in JSON some characters take six times as much.
 _MOST_POD_BYTES = 10 << 20
+# https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase
+_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 class PodRequestApi:
@@ -96,6 +98,10 @@ class VouchingPod:
     created_at: datetime | None = None
     is_new: bool = False
     """Whether none of its containers has started: it has no identity yet."""
+    has_ended: bool = False
+    """Whether all of its containers have ended, and none starts again."""
+    ends_at: datetime | None = None
+    """By when its containers end, where it is being deleted."""
 
 
 class Vouchers:
@@ -122,14 +128,15 @@ class Vouchers:
             return False
         return bool(await self._labelled.of(namespace, read))
 
-    async def service_account_uid(self, namespace: str, name: str) -> str | None:
-        """None when there is none of that name. Raises Unavailable."""
+    async def service_account_uid(self, namespace: str, name: str, asked: str) -> str | None:
+        """None when there is none of that name. Another one than `asked` is current: what was read a moment
+        ago may be of an account that was deleted and made anew since. Raises Unavailable."""
 
         async def read() -> str | None:
             found = await self._metadata(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
             return None if found is None else str(found["uid"])
 
-        return await self._accounts.of(f"{namespace}/{name}", read)
+        return await self._accounts.of(f"{namespace}/{name}", read, lambda uid: uid == asked)
 
     async def pod(self, namespace: str, name: str) -> VouchingPod | None:
         """The Pod of that name, as it is now; None when there is none. Raises Unavailable."""
@@ -163,9 +170,14 @@ class _Recent(Generic[_Value]):
     def __init__(self) -> None:
         self._values: dict[str, tuple[float, _Value]] = {}
 
-    async def of(self, key: str, read: Callable[[], Awaitable[_Value | None]]) -> _Value | None:
+    async def of(
+        self,
+        key: str,
+        read: Callable[[], Awaitable[_Value | None]],
+        suffices: Callable[[_Value], bool] = lambda _: True,
+    ) -> _Value | None:
         known = self._values.get(key)
-        if known is not None and time.monotonic() - known[0] < _RECENT_SECONDS:
+        if known is not None and time.monotonic() - known[0] < _RECENT_SECONDS and suffices(known[1]):
             return known[1]
         at = time.monotonic()
         value = await read()
@@ -178,13 +190,16 @@ class _Recent(Generic[_Value]):
 
 
 def _pod(found: Mapping[str, Any]) -> VouchingPod:
-    metadata, spec = found["metadata"], found["spec"]
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    ends_at = metadata.get("deletionTimestamp")
     return VouchingPod(
         uid=str(metadata["uid"]),
         service_account=str(spec.get("serviceAccountName") or "default"),
         node=str(spec.get("nodeName") or ""),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
-        is_new=_is_new(found.get("status") or {}),
+        is_new=_is_new(status),
+        has_ended=status.get("phase") in _ENDED,
+        ends_at=None if ends_at is None else datetime.fromisoformat(ends_at),
         is_mirror="kubernetes.io/config.mirror" in (metadata.get("annotations") or {}),
         signers=frozenset(
             str(source["podCertificate"].get("signerName"))

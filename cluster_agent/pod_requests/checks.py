@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,31 +19,33 @@ from blessings import InvalidKey, InvalidName, Name
 from blessings.keys import PublicKey, check_public_key
 from cluster_agent.errors import BadRequest, Forbidden, Refusal
 from cluster_agent.kubernetes.pod_requests import SIGNER_NAME, VouchingPod
-from cluster_agent.pod_requests.request import PodRequest
+from cluster_agent.pod_requests.request import LONGEST_CSR, PodRequest
 
 UNSUPPORTED_KEY = "UnsupportedKeyType"
+POD_ENDED = "PodEnded"
+# As long after the end of a deleted Pod's grace period as the API server accepts its tokens.
+_AFTER_END = timedelta(seconds=60)
 # The API server accepts no certificate with a shorter life, from notBefore to notAfter.
 SHORTEST_LIFE = timedelta(hours=1)
 # notBefore is that long ago when a certificate is made.
 BACKDATED = timedelta(seconds=60)
-# The API server's own limit is 10 KiB.
-_LONGEST_CSR = 10 << 10
 
 
 @dataclass(frozen=True)
 class Vouched:
-    """A request, and what the API server has under the names in it: the Pod, and its service account's UID;
-    None where there is none."""
+    """A request, and what the API server has at the time `now` under the names in it: the Pod, and its
+    service account's UID; None where there is none."""
 
     request: PodRequest
     pod: VouchingPod | None
     service_account_uid: str | None
+    now: datetime
 
 
 def require_no_annotations(request: PodRequest) -> None:
     """Raises BadRequest."""
     if request.annotations:
-        keys = ", ".join(sorted(request.annotations))[:200]
+        keys = ", ".join(request.annotations)[:200]
         raise BadRequest(
             "UnknownAnnotation",
             f"the volume's userAnnotations have {keys}, and {SIGNER_NAME} knows none; remove them",
@@ -64,8 +66,8 @@ def require_labelled(request: PodRequest, label: tuple[str, str], *, labelled: b
 def requested_key(csr: bytes) -> PublicKey:
     """The key that a PKCS#10 request in DER proves possession of; everything else in it is ignored. Raises
     BadRequest."""
-    if len(csr) > _LONGEST_CSR:
-        raise BadRequest("InvalidCsr", f"stubPKCS10Request has more than {_LONGEST_CSR} bytes")
+    if len(csr) > LONGEST_CSR:
+        raise BadRequest("InvalidCsr", f"stubPKCS10Request has more than {LONGEST_CSR} bytes")
     try:
         request = x509.load_der_x509_csr(csr)
         key = check_public_key(request.public_key())
@@ -108,6 +110,15 @@ def _other_pod(vouched: Vouched) -> Refusal | None:
     return Forbidden(
         "OtherPod", f"the request is for a pod {request.pod_name!r} with another UID than today's"
     )
+
+
+def _pod_ended(vouched: Vouched) -> Refusal | None:
+    """Kubelets renew for Pods that have ended, until these are deleted. And of a deleted Pod whose kubelet
+    does not confirm that its containers have ended, the API server keeps the object."""
+    pod = vouched.pod
+    if pod is None or not pod.has_ended and (pod.ends_at is None or vouched.now < pod.ends_at + _AFTER_END):
+        return None
+    return Forbidden(POD_ENDED, f"pod {vouched.request.pod_name!r} has ended, or was deleted")
 
 
 def _other_service_account(vouched: Vouched) -> Refusal | None:
@@ -170,6 +181,7 @@ def _no_name(vouched: Vouched) -> Refusal | None:
 VOUCHED: tuple[Callable[[Vouched], Refusal | None], ...] = (
     _pod_unknown,
     _other_pod,
+    _pod_ended,
     _other_service_account,
     _service_account_gone,
     _other_node,

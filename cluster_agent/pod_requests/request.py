@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from heapq import nsmallest
 from typing import Any
 
 from cluster_agent.fair_queue import Tenant
@@ -13,6 +14,9 @@ from cluster_agent.kubernetes.pod_requests import SIGNER_NAME
 
 # After one of these, the API server accepts no other status.
 _FINAL = frozenset({"Issued", "Denied", "Failed"})
+# A kubelet's has 1.1 KiB with the longest key, RSA4096; the API server accepts 10 KiB.
+LONGEST_CSR = 2 << 10
+_KEYS_SHOWN = 3
 
 
 class Unreadable(ValueError):
@@ -22,7 +26,8 @@ class Unreadable(ValueError):
 @dataclass(frozen=True)
 class PodRequest:
     """What we use of a request; its namespace, name and UID are the API server's own, the rest is what its
-    creator wrote. `annotations` are the keys of the user's annotations, `csr` is DER."""
+    creator wrote. `annotations` are the first keys of the user's annotations, `csr` is DER, and cut where it
+    is longer than LONGEST_CSR: twenty thousand requests may wait, and their authors choose these lengths."""
 
     namespace: str
     name: str
@@ -57,8 +62,8 @@ class PodRequest:
                 service_account_uid=str(spec["serviceAccountUID"]),
                 node=str(spec["nodeName"]),
                 most_seconds=int(spec["maxExpirationSeconds"]),
-                csr=base64.b64decode(spec.get("stubPKCS10Request") or ""),
-                annotations=tuple(spec.get("unverifiedUserAnnotations") or ()),
+                csr=base64.b64decode(spec.get("stubPKCS10Request") or "")[: LONGEST_CSR + 1],
+                annotations=tuple(nsmallest(_KEYS_SHOWN, spec.get("unverifiedUserAnnotations") or ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unreadable(f"{error!r:.200}") from error

@@ -37,7 +37,7 @@ class Vouching(Protocol):
 
     async def is_labelled(self, namespace: str) -> bool: ...
 
-    async def service_account_uid(self, namespace: str, name: str) -> str | None: ...
+    async def service_account_uid(self, namespace: str, name: str, asked: str) -> str | None: ...
 
     async def pod(self, namespace: str, name: str) -> VouchingPod | None: ...
 
@@ -95,8 +95,10 @@ class PodRequestSigner:
         labelled = await self.vouchers.is_labelled(namespace)
         checks.require_labelled(request, self.label, labelled=labelled)
         pod = await self.vouchers.pod(namespace, request.pod_name)
-        account_uid = await self.vouchers.service_account_uid(namespace, request.service_account)
-        require(checks.VOUCHED, Vouched(request, pod, account_uid))
+        account_uid = await self.vouchers.service_account_uid(
+            namespace, request.service_account, request.service_account_uid
+        )
+        require(checks.VOUCHED, Vouched(request, pod, account_uid, self.now()))
         if pod is None:
             raise TypeError("the checks accepted a request without a pod")
         return pod

@@ -18,6 +18,7 @@ from cluster_agent.kubernetes.trust_bundles import TrustBundleApi
 from cluster_agent.model import Application
 from cluster_agent.monitoring.metrics import Metrics
 from cluster_agent.monitoring.pod_request_metrics import PodRequestMetrics
+from cluster_agent.pod_requests.checks import POD_ENDED
 from cluster_agent.pod_requests.desk import Desk, Steps
 from cluster_agent.pod_requests.federated_bundles import FederatedBundlesKeeper
 from cluster_agent.pod_requests.guard import MADE_UNGUARDED
@@ -68,6 +69,9 @@ class _Watch:
 
     def denied(self, request: PodRequest, refusal: Refusal) -> None:
         self.metrics.denied(refusal)
+        if refusal.reason == POD_ENDED:
+            # Each Job's Pod that nobody deleted has such a request, and nobody misses its certificate.
+            return
         # No name is proven by a request that is denied.
         self.refusals.add(PATH, refusal, address=f"{request.namespace}/{request.pod_name}")
         self._tell(request, "CertificateDenied", refusal)

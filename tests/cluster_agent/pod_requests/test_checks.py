@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -41,10 +41,16 @@ OBJECT: dict[str, Any] = {
 }
 REQUEST = PodRequest.of(OBJECT)
 POD = VouchingPod("uid-of-web-1", "web", "node-1", is_mirror=False, signers=frozenset({SIGNER}))
-GOOD = Vouched(REQUEST, POD, "uid-of-web")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+GOOD = Vouched(REQUEST, POD, "uid-of-web", NOW)
 ATTACKS = {
     "_pod_unknown": (replace(GOOD, pod=None),),
     "_other_pod": (replace(GOOD, pod=replace(POD, uid="uid-of-an-earlier-web-1")),),
+    "_pod_ended": (
+        replace(GOOD, pod=replace(POD, has_ended=True)),
+        # A kubelet that does not confirm the end of a deleted Pod.
+        replace(GOOD, pod=replace(POD, ends_at=NOW - timedelta(seconds=60))),
+    ),
     "_other_service_account": (replace(GOOD, pod=replace(POD, service_account="payroll")),),
     "_service_account_gone": (
         replace(GOOD, service_account_uid=None),
@@ -72,6 +78,11 @@ def refusal_of(vouched: Vouched) -> Refusal:
 
 def test_a_request_that_the_api_server_vouches_for_passes() -> None:
     require(checks.VOUCHED, GOOD)
+
+
+@pytest.mark.parametrize("left", [timedelta(hours=1), timedelta(seconds=-59)])
+def test_a_deleted_pod_is_vouched_for_until_its_grace_period_has_ended(left: timedelta) -> None:
+    require(checks.VOUCHED, replace(GOOD, pod=replace(POD, ends_at=NOW + left)))
 
 
 @pytest.mark.parametrize("check", checks.VOUCHED, ids=lambda check: check.__name__)
@@ -146,6 +157,21 @@ def test_a_request_to_another_signer_is_none_of_ours() -> None:
         PodRequest.of(
             {**OBJECT, "spec": {**OBJECT["spec"], "signerName": "kubernetes.io/kube-apiserver-client"}}
         )
+
+
+def test_attack_of_what_an_author_writes_into_a_request_little_is_kept_while_it_waits() -> None:
+    spec = {
+        **OBJECT["spec"],
+        "unverifiedUserAnnotations": {f"acme.test/{number}": "x" for number in range(10_000)},
+        "stubPKCS10Request": base64.b64encode(b"0" * 10_000).decode(),
+    }
+    kept = PodRequest.of({**OBJECT, "spec": spec})
+    assert len(kept.annotations) < 10
+    assert len(kept.csr) < 2100
+    with pytest.raises(Refusal, match="have acme.test/0, acme.test/1, "):
+        checks.require_no_annotations(kept)
+    with pytest.raises(Refusal, match="more than 2048 bytes"):
+        checks.requested_key(kept.csr)
 
 
 @pytest.mark.parametrize("kind", ["Issued", "Denied", "Failed"])

@@ -45,7 +45,7 @@ class Api:
     async def is_labelled(self, namespace: str) -> bool:
         return self.labelled
 
-    async def service_account_uid(self, namespace: str, name: str) -> str | None:
+    async def service_account_uid(self, namespace: str, name: str, asked: str) -> str | None:
         return f"uid-of-{name}"
 
     async def pod(self, namespace: str, name: str) -> VouchingPod | None:
