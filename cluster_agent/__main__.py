@@ -239,7 +239,7 @@ async def _run(settings: Settings) -> None:
                     every(2, "gone-pods", gone.revoke_noted, "gone Pods not revoked yet"),
                 ]
             tasks += pod_request_tasks(
-                settings, attested, store, replicas, keeper, federation, refusals, metrics, watches
+                settings, attested, store, replicas, keeper, federation, lists, refusals, metrics, watches
             )
             supervisor = Supervisor(tasks)
             ports = Ports(settings, app, claims, serving, metrics, tracing, refusals, supervisor, public)

@@ -121,12 +121,20 @@ class Vouchers:
 
         async def read() -> bool:
             found = await self._metadata(f"/api/v1/namespaces/{namespace}")
-            key, value = self._label
-            return found is not None and (found.get("labels") or {}).get(key) == value
+            return found is not None and self._has_label(found)
 
         if namespace in self._never:
             return False
         return bool(await self._labelled.of(namespace, read))
+
+    async def lacks_label(self, namespace: str) -> bool:
+        """Whether there is the namespace now, without our label. Raises Unavailable."""
+        found = await self._metadata(f"/api/v1/namespaces/{namespace}")
+        return found is not None and not self._has_label(found)
+
+    async def lacks_service_account(self, namespace: str, name: str) -> bool:
+        """Whether there is no service account of that name now. Raises Unavailable."""
+        return await self._metadata(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}") is None
 
     async def service_account_uid(self, namespace: str, name: str, asked: str) -> str | None:
         """None when there is none of that name. Another one than `asked` is current: what was read a moment
@@ -147,6 +155,10 @@ class Vouchers:
             return _pod(found)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unavailable("PodUnreadable", f"pod {name!r} cannot be read: {error!r:.200}") from error
+
+    def _has_label(self, namespace: Mapping[str, Any]) -> bool:
+        key, value = self._label
+        return (namespace.get("labels") or {}).get(key) == value
 
     async def _metadata(self, path: str) -> Mapping[str, Any] | None:
         found = await self._read(path, ONE)

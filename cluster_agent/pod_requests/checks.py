@@ -116,7 +116,10 @@ def _pod_ended(vouched: Vouched) -> Refusal | None:
     """Kubelets renew for Pods that have ended, until these are deleted. And of a deleted Pod whose kubelet
     does not confirm that its containers have ended, the API server keeps the object."""
     pod = vouched.pod
-    if pod is None or not pod.has_ended and (pod.ends_at is None or vouched.now < pod.ends_at + _AFTER_END):
+    if pod is None:
+        return None
+    is_over = pod.ends_at is not None and vouched.now >= pod.ends_at + _AFTER_END
+    if not (pod.has_ended or is_over):
         return None
     return Forbidden(POD_ENDED, f"pod {vouched.request.pod_name!r} has ended, or was deleted")
 

@@ -25,8 +25,10 @@ from cluster_agent.pod_requests.guard import MADE_UNGUARDED
 from cluster_agent.pod_requests.request import PodRequest
 from cluster_agent.pod_requests.signer import PodRequestSigner
 from cluster_agent.pod_requests.trust_bundle import TrustBundleKeeper
+from cluster_agent.pod_requests.withdrawal import Withdrawal
 from cluster_agent.program.attestor import Attestation
 from cluster_agent.program.tasks import every, led
+from cluster_agent.revocation.lists import CurrentLists
 from cluster_agent.roots.root_keeper import RootKeeper
 from cluster_agent.settings import Settings
 from cluster_agent.store import Store
@@ -108,6 +110,7 @@ def pod_request_tasks(
     replicas: ReplicaIssuer,
     keeper: RootKeeper | None,
     federation: Federation,
+    lists: CurrentLists,
     refusals: Refusals,
     counted: Metrics,
     watches: WatchMetrics,
@@ -118,12 +121,13 @@ def pod_request_tasks(
     if api is None or beginnings is None or settings.pod_certificates == "off":
         return []
     now, metrics = replicas.now, PodRequestMetrics(counted.registry)
+    vouchers = Vouchers(api, INJECT_LABEL, never(settings.kubernetes_token_file))
     signer = PodRequestSigner(
         room=replicas.room,
         registry=replicas.registry,
         entitlements=store.entitlements,
         issuances=store.issuances,
-        vouchers=Vouchers(api, INJECT_LABEL, never(settings.kubernetes_token_file)),
+        vouchers=vouchers,
         label=INJECT_LABEL,
         ttl=replicas.ttl,
         now=now,
@@ -137,6 +141,7 @@ def pod_request_tasks(
     bundles = TrustBundleApi(api)
     bundle = TrustBundleKeeper(bundles, replicas.room, keeper, store.fleet, now)
     federated = FederatedBundlesKeeper(bundles, federation)
+    withdrawal = Withdrawal(store.entitlements, store.revocations, vouchers, lists.refresh, now)
     return [
         every(10, "trust-bundle", led(store, bundle.keep), "ClusterTrustBundle not kept"),
         every(
@@ -145,6 +150,7 @@ def pod_request_tasks(
             led(store, federated.keep),
             "ClusterTrustBundles of federated trust domains not kept",
         ),
+        every(30, "entitlements", led(store, withdrawal.look), "entitlements by volume not looked after"),
         replace(
             every(15, "pod-requests-guard", desk.check_guard, "PodCertificateRequests not signed"),
             at_start=True,

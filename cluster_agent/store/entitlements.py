@@ -79,6 +79,16 @@ class Entitlements:
 
         return await self._access.write(make)
 
+    async def in_use(self, now: datetime) -> list[Secret]:
+        """Those under which there are certificates that have not ended, by namespace."""
+        in_use = exists().where(issuances.c.secret_id == secrets.c.id, issuances.c.not_after > seconds(now))
+        statement = (
+            select(secrets)
+            .where(secrets.c.delivery == VOLUME, secrets.c.forgotten_at.is_(None), in_use)
+            .order_by(secrets.c.namespace, secrets.c.service_account)
+        )
+        return [secret_of(row) for row in await self._access.read(statement)]
+
     async def drop_unused(self, now: datetime) -> int:
         """Removes those without a certificate; returns how many. A Pod that asks again has its application
         entitled again. It works in parts, so that issuing never waits long for it."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from blessings import RevocationList
 from cluster_agent.pod_requests.guard import SETTLING, unchanged_since
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.controlplane.control_plane import ControlPlane
@@ -79,3 +80,9 @@ def signing_agent(
     apply_manifests(control_plane)
     with running_cluster_agent(directory, **{**settings(control_plane, directory), **changes}) as agent:
         yield agent
+
+
+def serial_numbers(agent: RunningClusterAgent, application: str) -> frozenset[int]:
+    """Those on the application's revocation list."""
+    with agent.client(None, None) as client:
+        return RevocationList.from_der(client.get(f"/v1/crl/{application}").content).serials

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from blessings import Blessing, Name, RevocationList, Roots, verify_blessing
+from blessings import Blessing, Name, Roots, verify_blessing
 from cluster_agent.pod_requests.guard import unchanged_since
 from tests.checkout import CHECKOUT
 from tests.cluster_agents import RunningClusterAgent
 from tests.controlplane.control_plane import ControlPlane
-from tests.endtoend.pod_certificates import signing_agent, wait_until_judged
+from tests.endtoend.pod_certificates import serial_numbers, signing_agent, wait_until_judged
 from tests.kubelets import Kubelets, stub_csr
 from tests.waiting import wait_for
 
@@ -87,12 +87,6 @@ def test_a_pod_gets_its_name_and_a_chain_that_ends_at_the_trust_bundle(
     assert float(issued.split()[1]) > 0
     refresh = datetime.fromisoformat(status["beginRefreshAt"])
     assert timedelta(minutes=28) < refresh - now < timedelta(minutes=31)
-
-
-def serial_numbers(agent: RunningClusterAgent, application: str) -> frozenset[int]:
-    """Those on the application's revocation list."""
-    with agent.client(None, None) as client:
-        return RevocationList.from_der(client.get(f"/v1/crl/{application}").content).serials
 
 
 def revoke(agent: RunningClusterAgent, **what: object) -> None:

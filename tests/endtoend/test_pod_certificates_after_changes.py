@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from blessings import Blessing
 from tests.cluster_agents import RunningClusterAgent
 from tests.controlplane.control_plane import ControlPlane
-from tests.endtoend.pod_certificates import signing_agent
+from tests.endtoend.pod_certificates import serial_numbers, signing_agent
 from tests.kubelets import Kubelets
 from tests.waiting import wait_for
 
@@ -53,8 +54,8 @@ def test_a_pod_of_a_service_account_that_was_made_anew_a_moment_ago_is_not_denie
     kubelets.service_account(NAMESPACE, "again")
     pod = kubelets.pod(NAMESPACE, "later", node=NODE, service_account="again")
     # NodeRestriction refuses it until the API server has learnt of the new account.
-    asked = wait_for("the API server", lambda: (answer := kubelets.ask(pod)).is_success and answer.json())
-    assert "certificateChain" in kubelets.answered(asked)
+    wait_for("the API server", lambda: kubelets.ask(pod).is_success)
+    assert "certificateChain" in kubelets.answered(kubelets.asked(pod))
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
@@ -79,3 +80,23 @@ def test_attack_the_kubelet_of_a_lost_node_does_not_confirm_that_a_deleted_pod_h
     wait_for("the end of the Pod", lambda: datetime.now(UTC) > end + timedelta(seconds=61))
     assert kubelets.denied(kubelets.asked(pod))[0] == "PodEnded"
     kubelets.delete_pod(pod)
+
+
+@pytest.mark.parametrize("change", ["label removed", "service account deleted"])
+def test_certificates_are_revoked_when_nothing_entitles_to_them_any_longer(
+    kubelets: Kubelets, agent: RunningClusterAgent, change: str
+) -> None:
+    namespace = kubelets.namespace(f"changing-{change.partition(' ')[0]}")
+    kubelets.service_account(namespace, "web")
+    try:
+        pod = kubelets.pod(namespace, "web-1", node=NODE, service_account="web")
+        chain = Blessing.from_pem(kubelets.answered(kubelets.asked(pod))["certificateChain"])
+        if change == "label removed":
+            unlabelled = {"metadata": {"labels": {"vanadium.io/inject": None}}}
+            patch(kubelets, f"/api/v1/namespaces/{namespace}", unlabelled)
+        else:
+            kubelets.api.delete(f"/api/v1/namespaces/{namespace}/serviceaccounts/web").raise_for_status()
+        serial, application = chain.leaf.serial_number, f"acme:prod:{namespace}:web"
+        wait_for("the revocation", lambda: serial in serial_numbers(agent, application))
+    finally:
+        kubelets.control_plane.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -168,7 +168,7 @@ def test_attack_of_what_an_author_writes_into_a_request_little_is_kept_while_it_
     kept = PodRequest.of({**OBJECT, "spec": spec})
     assert len(kept.annotations) < 10
     assert len(kept.csr) < 2100
-    with pytest.raises(Refusal, match="have acme.test/0, acme.test/1, "):
+    with pytest.raises(Refusal, match=r"have acme\.test/0, acme\.test/1, "):
         checks.require_no_annotations(kept)
     with pytest.raises(Refusal, match="more than 2048 bytes"):
         checks.requested_key(kept.csr)
