@@ -89,11 +89,16 @@ def _older(kubelets: Sequence[Kubelet], needed: tuple[int, int]) -> str | None:
     older = sorted(one for one in kubelets if not _is_able(one.version, needed))
     if not older:
         return None
-    node, version = [text[:_LONGEST_SHOWN] for text in older[0]]
+    node, version = [_shown(text) for text in older[0]]
     return (
         f"{len(older)} of {len(kubelets)} nodes have a kubelet older than {'.'.join(map(str, needed))}, "
         f"for example {node} ({version})"
     )
+
+
+def _shown(text: str) -> str:
+    # A kubelet writes the version itself, and it reaches the terminals of the authors of Pods.
+    return "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_SHOWN])
 
 
 def _is_able(version: str, needed: tuple[int, int]) -> bool:

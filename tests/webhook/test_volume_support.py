@@ -47,6 +47,12 @@ def test_what_a_node_states_about_itself_fills_no_message() -> None:
     assert len(str(found.impossible)) < 300
 
 
+def test_attack_what_a_node_states_about_itself_commands_no_terminal() -> None:
+    """kubectl prints the message of a refusal as it is."""
+    found = support(RESOURCES, [Kubelet("node", "v1.30.0\x1b[2J\n\u202e")], [TRUST_BUNDLE])
+    assert "example node (v1.30.0?[2J??)" in str(found.impossible)
+
+
 def test_nodes_are_read_from_the_table_that_an_api_server_prints() -> None:
     table = {
         "columnDefinitions": [{"name": "Name"}, {"name": "Status"}, {"name": "Version"}],
