@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from cluster_agent.errors import KeyReused, Refusal
+from cluster_agent.errors import KeyReused, Refusal, Unavailable
 from cluster_agent.kubernetes.api import ApiCallError
 from cluster_agent.kubernetes.pod_requests import PodRequestApi, VouchingPod
 from cluster_agent.kubernetes.watched import NotServed
@@ -160,14 +160,15 @@ class Desk:
         """As `_answer`, when a refusal or an error of the API server only puts the request off."""
         try:
             return await self._answer(one)
-        except Refusal as refusal:
-            wait = self._pause(one, refusal.retry_after_seconds)
-            self._watch.waits(one.request, refusal, one.failures)
-            return wait
+        except Refusal as error:
+            refusal = error
         except ApiCallError as error:
             fields = _fields(one.request)
             _log.warning("status of a PodCertificateRequest not set", **fields, error=str(error))
-            return self._pause(one, None)
+            refusal = _not_set(error)
+        wait = self._pause(one, refusal.retry_after_seconds)
+        self._watch.waits(one.request, refusal, one.failures)
+        return wait
 
     def _end_turn(self, one: One, turn: asyncio.Task[float | None]) -> None:
         self.pending.end_turn(one)
@@ -279,6 +280,16 @@ class Desk:
                 "1.37 does by default): no pod gets its certificate by a volume; looking again",
                 seconds=NOT_SERVED_SECONDS,
             )
+
+
+def _not_set(error: ApiCallError) -> Unavailable:
+    # 422: by its clock, the certificate begins too long ago, or in the future.
+    hint = "; compare the clocks of both" if error.status == 422 else ""
+    return Unavailable(
+        "AnswerNotSet",
+        f"the API server does not take the cluster agent's answer: {error}{hint}",
+        retry_after_seconds=1,
+    )
 
 
 def _fields(request: PodRequest) -> dict[str, str]:

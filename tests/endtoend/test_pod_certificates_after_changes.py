@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blessings import Blessing
+from blessings import Blessing, InvalidRevocationList
 from tests.cluster_agents import RunningClusterAgent
 from tests.controlplane.control_plane import ControlPlane
 from tests.endtoend.pod_certificates import serial_numbers, signing_agent
@@ -97,6 +97,10 @@ def test_certificates_are_revoked_when_nothing_entitles_to_them_any_longer(
         else:
             kubelets.api.delete(f"/api/v1/namespaces/{namespace}/serviceaccounts/web").raise_for_status()
         serial, application = chain.leaf.serial_number, f"acme:prod:{namespace}:web"
-        wait_for("the revocation", lambda: serial in serial_numbers(agent, application))
+        wait_for(
+            "the revocation",
+            lambda: serial in serial_numbers(agent, application),
+            not_yet=(InvalidRevocationList,),  # the application is new
+        )
     finally:
         kubelets.control_plane.kubectl("delete", "namespace", namespace, "--wait=false")

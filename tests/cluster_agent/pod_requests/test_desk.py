@@ -43,6 +43,13 @@ class LosingApi:
         }
 
 
+class RefusingApi(LosingApi):
+    """Accepts no status, as an API server whose clock differs by more than five minutes from the agent's."""
+
+    async def set_status(self, metadata: dict[str, str], status: dict[str, Any]) -> None:
+        raise ApiCallError("PUT /podcertificaterequests/status: HTTP 422", 422)
+
+
 class Told:
     def __init__(self) -> None:
         self.waits_for: list[str] = []
@@ -62,17 +69,36 @@ async def signing(tmp_path: Path, store_url: str) -> AsyncIterator[Signing]:
     await one.store.close()
 
 
+def guarded(signing: Signing, api: LosingApi, told: Told, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk for which the policy judges every request."""
+    desk = Desk(api, signing.store.pod_requests, signing.signer, told, signing.clock)  # type: ignore[arg-type]
+
+    async def judged(*_: object) -> None: ...
+
+    monkeypatch.setattr(desk._guard, "require_judged", judged)
+    return desk
+
+
+async def test_an_answer_that_the_api_server_does_not_take_is_told_as_any_that_waits(
+    signing: Signing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The author of a Pod that hangs sees an Event, and the metrics count it."""
+    told = Told()
+    desk = guarded(signing, RefusingApi(), told, monkeypatch)
+    one = One(REQUEST, time.monotonic())
+    for failures in (1, 2):
+        assert await desk._turn(one) is not None
+        assert one.failures == failures
+    assert told.waits_for == ["AnswerNotSet", "AnswerNotSet"]
+
+
 async def test_a_certificate_that_a_kubelet_may_have_is_not_forgotten_for_a_newer_one(
     signing: Signing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The API server has the answer, and is away until that is too old for it. A revocation of the Pod must
     include the certificate."""
     api = LosingApi()
-    desk = Desk(api, signing.store.pod_requests, signing.signer, Told(), signing.clock)  # type: ignore[arg-type]
-
-    async def judged(*_: object) -> None: ...
-
-    monkeypatch.setattr(desk._guard, "require_judged", judged)
+    desk = guarded(signing, api, Told(), monkeypatch)
     one = One(REQUEST, time.monotonic())
     assert await desk._turn(one) is not None
     assert api.status is not None
