@@ -17,7 +17,15 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent_client import AgentClient, AgentError, ListFile, PeerLists, PublishedLists, published_lists
+from agent_client import (
+    AgentClient,
+    AgentError,
+    ListFile,
+    PeerLists,
+    PublishedLists,
+    peer_lists,
+    published_lists,
+)
 from agent_client.identity_files import IdentityFiles
 from agent_client.mutual_tls import MutualTLS
 from blessings import (
@@ -40,7 +48,7 @@ from tests.clock import Clock
 from tests.cluster_agents import RunningClusterAgent, running_cluster_agent
 from tests.pod_agent.published_lists import REALM, signed
 from tests.pod_agent.running import mount, running_pod_agent, short_directory
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE_SECONDS, wait_for
 
 
 class Volume:
@@ -423,12 +431,43 @@ def test_a_server_that_is_no_pod_agent_is_asked_now_and_then_also_while_it_is_aw
     assert judged(policy) is judged(policy) is Reason.REVOCATION_UNKNOWN
     assert server.asked == 1
     server.away = False
-    clock.turn(seconds=15)
+    clock.turn(seconds=30)
     assert judged(policy) is judged(policy) is None
     assert server.asked == 2
     server.number, server.serials = 2, [SERIAL]
-    clock.turn(seconds=15)
+    clock.turn(seconds=30)
     assert judged(policy) is Reason.REVOKED
+    server.number, server.serials = 3, [7]
+    clock.turn(seconds=15)  # the answer to this question comes beside
+    wait_for("the answer", lambda: judged(policy) is None)
+    assert server.asked == 4
+
+
+def test_no_verification_waits_for_a_server_that_does_not_answer_but_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A verification may be in the only thread of a program, and the server away for a day."""
+    monkeypatch.setattr(peer_lists, "MOST_WAIT_SECONDS", 0.1)
+    server, clock, answers = Server(), Clock(NOW), threading.Event()
+    server.serials, ask = [SERIAL], server.revocation_lists_since
+    lists = PeerLists(server, ask_every_seconds=15, clock=lambda: clock().timestamp())
+    policy = Policy(revocation=lists)
+    assert judged(policy) is Reason.REVOKED
+
+    def late(application: Name, version: str | None) -> tuple[str, RevocationLists] | None:
+        assert answers.wait(PATIENCE_SECONDS)
+        return ask(application, version)
+
+    server.revocation_lists_since = late  # type: ignore[method-assign]
+    for seconds in (15, 15, 60):  # one question, and still that one
+        clock.turn(seconds=seconds)
+        assert judged(policy) is Reason.REVOKED
+    fresh = PeerLists(server, ask_every_seconds=15, clock=lambda: clock().timestamp())
+    unknown = Policy(revocation=fresh, without_list=WithoutList.REFUSE)
+    assert judged(unknown) is judged(unknown) is Reason.REVOCATION_UNKNOWN
+    answers.set()
+    wait_for("the answer", lambda: judged(unknown) is Reason.REVOKED)
+    assert server.asked == 3
 
 
 def test_attack_an_older_list_that_is_sent_again_does_not_end_a_revocation() -> None:
