@@ -97,6 +97,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_taking()
         self._closed()
         super().connection_lost(exc)
+        # Each refers to this object. Without them it is freed at once. With them, hundreds of ended
+        # connections would take memory until garbage is collected.
+        self.app = None  # no request arrives any longer
+        self.scope = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn has both before the first request
 
     def data_received(self, data: bytes) -> None:
         self._unanswered_bytes += len(data)
