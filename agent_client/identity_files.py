@@ -8,12 +8,12 @@ agent's (`vanadium.io/files`).
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from agent_client.messages import AgentError
+from agent_client.process_lock import ProcessLock
 from agent_client.served_identity import ServedIdentity
 from blessings import Blessing, BlessingsError, InvalidCertificate, Name, Principal, Roots, TrustBundle
 from blessings.encoding.chains import parse_pem_chain
@@ -44,7 +44,7 @@ class IdentityFiles:
             They prove names of that trust domain only. It need not exist.
         """
         self._credential, self._roots, self._federated = credential, roots, federated
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         try:
             self._version = self._now()
             self._identity = self._read()

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent_client.messages import AgentError
+from agent_client.process_lock import ProcessLock
 from blessings import InvalidRevocationList, Name, PublicKey, RevocationList, RevocationLists
 from blessings.keys import encoded
 
@@ -86,7 +87,7 @@ class PeerLists:
         self._clock = clock
         self._kept: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
         self._questions: dict[tuple[str, bytes], _Question] = {}
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def by_issuer(
         self, issuer: bytes, name: Name | None = None, key: PublicKey | None = None

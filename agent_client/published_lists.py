@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ import httpx
 from agent_client import messages
 from agent_client.messages import AgentError
 from agent_client.peer_lists import PeerLists, replaced
+from agent_client.process_lock import ProcessLock
 from blessings import (
     InvalidRevocationList,
     Name,
@@ -136,7 +136,7 @@ class ListFile:
     def __init__(self, path: Path) -> None:
         """Raises OSError, InvalidRevocationList."""
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._version: Any = None
         self._lists = RevocationLists()
         self._held: dict[tuple[bytes, bytes], RevocationLists] = {}

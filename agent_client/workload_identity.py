@@ -5,6 +5,7 @@ Needs the extra `mutual-tls`, for the client of the SPIFFE Workload API.
 
 from __future__ import annotations
 
+import os
 import threading
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,7 @@ class WorkloadIdentity:
         socket: `unix://` and a path, by default the value of SPIFFE_ENDPOINT_SOCKET.
         """
         self._lock = threading.Lock()
+        self._process = os.getpid()
         try:
             self._source = X509Source(socket_path=socket, timeout_in_seconds=wait_seconds)
             self._served = self._source.get_x509_context()
@@ -34,7 +36,10 @@ class WorkloadIdentity:
         self._identity = _identity(self._served)
 
     def identity(self) -> ServedIdentity:
-        """Raises AgentError when the pod agent has refused to serve this process."""
+        """Raises AgentError when the pod agent has refused to serve this process, and in a process that was
+        forked since: the stream that brings the next identity is its parent's."""
+        if os.getpid() != self._process:
+            raise AgentError("Forked", "made before this process was forked: make it anew in each process")
         try:
             served = self._source.get_x509_context()
         except PySpiffeError as error:

@@ -4,6 +4,7 @@ aiohttp with contexts that are made once, through rotations."""
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -394,6 +395,15 @@ def test_attack_a_revoked_peer_is_refused_with_its_name(
             return any("evoked" in reason for reason in server.refused)
 
         eventually("the refusal", refused)
+
+
+def test_a_process_that_was_forked_since_is_told_and_does_not_keep_an_identity_until_that_ends(
+    web_1: MutualTLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(web_1.name) == WEB_1
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(AgentError, match="make it anew in each process"):
+        web_1.server()
 
 
 def test_without_a_pod_agent_it_says_that_no_blessing_came() -> None:
