@@ -6,6 +6,7 @@ The webhook forgets bootstrap credentials in the same cases. It knows of no volu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
@@ -16,6 +17,9 @@ from cluster_agent.audit import Record
 from cluster_agent.model import Secret
 from cluster_agent.store.entitlements import Entitlements
 from cluster_agent.store.revocations import Revocations
+
+# A thousand applications take a minute, and the API server answers few calls of ours meanwhile.
+_PAUSE_SECONDS = 0.05
 
 _log = structlog.get_logger("cluster_agent")
 
@@ -38,6 +42,7 @@ class Withdrawal:
         vouchers: Vouching,
         revoked: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`revoked` is called when certificates were revoked."""
         self._entitlements = entitlements
@@ -45,18 +50,27 @@ class Withdrawal:
         self._vouchers = vouchers
         self._revoked = revoked
         self._now = now
+        self._sleep = sleep
+        self._looked_at = ("", "")
 
     async def look(self) -> None:
-        """One round. Raises Unavailable: no answer of the API server withdraws nothing."""
+        """One round, which begins behind the application that was looked at last. Raises Unavailable: an API
+        server that does not answer withdraws nothing."""
         lacking: dict[str, bool] = {}
-        for one in await self._entitlements.in_use(self._now()):
-            namespace, account = one.application.namespace, one.application.service_account
+        found = {
+            (one.application.namespace, one.application.service_account): one
+            for one in await self._entitlements.in_use(self._now())
+        }
+        for place in sorted(found, key=lambda place: (place <= self._looked_at, place)):
+            one, (namespace, account) = found[place], place
+            self._looked_at = place
             if namespace not in lacking:
                 lacking[namespace] = await self._vouchers.lacks_label(namespace)
             if lacking[namespace]:
                 await self._withdraw(one, "NamespaceNotLabelled")
             elif await self._vouchers.lacks_service_account(namespace, account):
                 await self._withdraw(one, "ServiceAccountGone")
+            await self._sleep(_PAUSE_SECONDS)
 
     async def _withdraw(self, entitlement: Secret, why: str) -> None:
         now, application = self._now(), entitlement.application

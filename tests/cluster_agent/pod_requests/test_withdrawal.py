@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ class Cluster:
     unlabelled: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     away: bool = False
+    unreadable: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
     async def lacks_label(self, namespace: str) -> bool:
@@ -36,6 +37,8 @@ class Cluster:
 
     async def lacks_service_account(self, namespace: str, name: str) -> bool:
         self.asked.append(f"{namespace}/{name}")
+        if f"{namespace}/{name}" in self.unreadable:
+            raise Unavailable("ApiServerAway", "no answer")
         return f"{namespace}/{name}" in self.gone
 
 
@@ -67,12 +70,23 @@ async def revoked(signing: Signing) -> set[str]:
     return {one.serial for one in found}
 
 
-def withdrawal(signing: Signing, cluster: Cluster, told: list[bool]) -> Withdrawal:
+def withdrawal(
+    signing: Signing,
+    cluster: Cluster,
+    told: list[bool],
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+) -> Withdrawal:
     async def refresh() -> None:
         told.append(True)
 
     store = signing.store
-    return Withdrawal(store.entitlements, store.revocations, cluster, refresh, signing.clock)
+    return Withdrawal(
+        store.entitlements, store.revocations, cluster, refresh, signing.clock, sleep or no_pause
+    )
+
+
+async def no_pause(_seconds: float) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,33 @@ async def test_a_namespace_is_asked_about_once_however_many_applications_it_has(
     await withdrawal(signing, cluster, told).look()
     assert cluster.asked == ["shop", "shop/api", "shop/web"]
     assert len(await revoked(signing)) == 1
+
+
+async def test_the_api_server_is_asked_slowly_however_many_applications_there_are(signing: Signing) -> None:
+    for account in ("api", "cart", "web"):
+        await issued(signing, account)
+    pauses = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await withdrawal(signing, Cluster(), [], sleep).look()
+    assert pauses == [0.05] * 3
+
+
+async def test_a_round_that_failed_is_gone_on_with_so_that_each_application_has_its_turn(
+    signing: Signing,
+) -> None:
+    for account in ("api", "cart", "web"):
+        await issued(signing, account)
+    cluster = Cluster(unreadable={"shop/cart"})
+    looking = withdrawal(signing, cluster, [])
+    with pytest.raises(Unavailable):
+        await looking.look()
+    cluster.asked.clear()
+    with pytest.raises(Unavailable):
+        await looking.look()
+    assert cluster.asked == ["shop", "shop/web", "shop/api", "shop/cart"]
 
 
 async def test_an_api_server_that_does_not_answer_withdraws_nothing(signing: Signing) -> None:
