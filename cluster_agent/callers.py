@@ -119,7 +119,8 @@ class Administrators:
     A caller that this agent's own `issuing_key` named, or that presents a bootstrap credential, never may:
     however wide the list's patterns are, no caller administers the agent that names it. Callers that
     `secret_keepers` allows may make, list and forget secrets, and so revoke what was issued under them, and
-    nothing else: they are no administrators, even when the other list allows them too.
+    read which applications' TTLs are too short for a kubelet, and nothing else: they are no administrators,
+    even when the other list allows them too.
     """
 
     access_list: AccessList
@@ -176,7 +177,7 @@ def require_administrator(caller: Caller, administrators: Administrators) -> Non
         raise Forbidden(
             "NotAnAdministrator",
             f"{caller.name} is in the secret keepers' access list, so it may make, list and forget secrets, "
-            "and so revoke what was issued under them, and do nothing else",
+            "and so revoke what was issued under them, read which TTLs are short, and do nothing else",
         )
     if not administrators.allow(caller):
         raise Forbidden("NotAnAdministrator", f"{caller.name} is not in the administrators' access list")

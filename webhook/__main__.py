@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from blessings import Roots
 from certs.api_server import BoundedApiClient
 from service import logs, structlog_lines
 from service.certificate_ends import CertificateEnds
@@ -118,7 +119,7 @@ def _reloading(files: CertificateFiles, seconds: float) -> Task:
 
 def _cluster_tasks(shared: Shared) -> list[Task]:
     """The tasks for the control plane's certificates, the namespaces' Secrets, the API servers' addresses,
-    what the kubelets can do, and the Events about Pods."""
+    what the kubelets can do and get, and the Events about Pods."""
     settings, certificate, registry = shared.settings, shared.certificate, shared.metrics.registry
     api = connect(settings.kubeconfig)
     keeper = CertificateKeeper(
@@ -137,17 +138,16 @@ def _cluster_tasks(shared: Shared) -> list[Task]:
 
     address = ClusterAgentAddress(settings.cluster_agent_url, settings.cluster_agent_server_name)
 
-    def agent_secrets() -> AgentSecrets:
+    def cluster_agent() -> tuple[ClusterAgentClient, Roots]:
         if keeper.current is None:
             raise AgentNotReady("the control plane's certificates are not there yet")
         own = keeper.current.webhook
         roots = keeper.current.roots
-        context = mutual_tls(own.principal, own.blessing, roots)
-        return AgentSecrets(ClusterAgentClient(address, context), roots)
+        return ClusterAgentClient(address, mutual_tls(own.principal, own.blessing, roots)), roots
 
     reconciler = Reconciler(
         api,
-        agent_secrets,
+        lambda: AgentSecrets(*cluster_agent()),
         excluded_namespaces=settings.left_alone(),
         defaults=shared.defaults,
         metrics=shared.metrics,
@@ -157,6 +157,7 @@ def _cluster_tasks(shared: Shared) -> list[Task]:
         keeper.task(),
         shared.api_servers.task(api),
         shared.kubelets.task(api),
+        shared.kubelets.ttls_task(lambda: cluster_agent()[0]),
         shared.notices.task(api),
         *reconciler.tasks(),
         *_healing(shared, api, reconciler),

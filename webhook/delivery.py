@@ -75,8 +75,8 @@ def decide(pod: Pod, support: VolumeSupport) -> Decision:
     if any(one.name == CONTAINER and recognition.is_pod_agent(one) for one in pod.containers):
         return Decision(False, "the Pod has the pod agent already")
     if has_volume:
-        if support.impossible is not None:
-            raise _not_possible(f"the Pod has the volume {IDENTITY_VOLUME}", support.impossible)
+        if (why := support.impossible or _life_objection(pod, support)) is not None:
+            raise _not_possible(f"the Pod has the volume {IDENTITY_VOLUME}", why)
         return Decision(True, "the Pod has the volume already", is_present=True)
     if wanted is Delivery.SIDECAR:
         return Decision(False, f"{DELIVERY_ANNOTATION} is {wanted}")
@@ -93,6 +93,8 @@ def _asked(pod: Pod, support: VolumeSupport) -> Decision:
             f"annotation {TTL}: {pod.annotations[TTL]!r}: expected 1 h or longer with a volume, because "
             f"Kubernetes signs no shorter certificate; or {DELIVERY_ANNOTATION}: {Delivery.SIDECAR}",
         )
+    if (why := _life_objection(pod, support)) is not None:
+        raise _not_possible(asked, why)
     warning = f"on such a node the Pod would not start: {support.incomplete}" if support.incomplete else ""
     return Decision(True, asked, warning, federated=support.federated)
 
@@ -103,12 +105,18 @@ def _automatic(pod: Pod, support: VolumeSupport) -> Decision:
         return Decision(False, f"{asked}, and {support.objection}")
     if _is_too_short(pod):
         return Decision(False, f"{asked}, and {TTL} is shorter than 1 h")
+    if (why := _life_objection(pod, support)) is not None:
+        return Decision(False, f"{asked}, and {why}")
     return Decision(True, f"{asked}, and the kubelet of each node can", federated=support.federated)
 
 
 def _is_too_short(pod: Pod) -> bool:
     seconds = read_ttl(pod.annotations)
     return seconds is not None and seconds < volume.SHORTEST_TTL
+
+
+def _life_objection(pod: Pod, support: VolumeSupport) -> str | None:
+    return support.ttls.objection(pod.namespace, pod.service_account)
 
 
 def _not_possible(what: str, why: str) -> RefusalError:

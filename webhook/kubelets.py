@@ -1,4 +1,5 @@
-"""What the cluster's kubelets can do, looked up beside the admissions, which call nobody.
+"""What the cluster's kubelets can do, and what the cluster agent signs for them, looked up beside the
+admissions, which call nobody.
 
 It asks for the table that `kubectl get nodes` prints, because a whole Node has tens of kilobytes.
 https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
@@ -6,16 +7,20 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 
 from certs.api_server import API_SERVER_ERRORS, ApiServerRefusal, BoundedApiClient
+from service.cluster_agent_client import ClusterAgentClient
+from service.errors import CallError
 from service.supervisor import BackOff, Task
 from service.threads import in_daemon_thread
+from webhook.application_ttls import ApplicationTtls, read
 from webhook.layout import SIGNER
+from webhook.reconciler.worker import AgentNotReady
 from webhook.volume_support import GROUP_VERSION, NOT_LOOKED, Kubelet, VolumeSupport, support
 
 _EVERY_SECONDS = 15.0
@@ -31,7 +36,7 @@ _log = structlog.stdlib.get_logger("webhook.kubelets")
 
 
 class Kubelets:
-    """What is known of them; for use by several threads."""
+    """What is known of them; for use by several threads. The tasks run in one event loop."""
 
     def __init__(self, support: VolumeSupport = NOT_LOOKED) -> None:
         """`support` holds until `task` has found out."""
@@ -42,6 +47,7 @@ class Kubelets:
 
         async def look() -> None:
             found = await in_daemon_thread("kubelets", lambda: _support(api))
+            found = found._replace(ttls=self.support.ttls)
             if found != self.support:
                 self.support = found
                 _log.info(
@@ -56,6 +62,36 @@ class Kubelets:
             expected=API_SERVER_ERRORS,
             back_off=BackOff(1.0, _EVERY_SECONDS),
         )
+
+    def ttls_task(self, connect: Callable[[], ClusterAgentClient]) -> Task:
+        """Keeps the applications' TTLs up to date. What was found last holds while the cluster agent does not
+        answer. `connect` opens a client; it may raise AgentNotReady."""
+
+        async def look() -> None:
+            found = await in_daemon_thread("application-ttls", lambda: _ttls(connect))
+            if found != self.support.ttls:
+                self.support = self.support._replace(ttls=found)
+                _log.info(
+                    "applications' TTLs",
+                    default=found.default,
+                    registered=len(found.registered),
+                    complete=found.are_all,
+                )
+
+        return Task(
+            "application-ttls",
+            look,
+            period=_EVERY_SECONDS,
+            failure="the applications' TTLs were not read",
+            expected=(CallError, AgentNotReady),
+            back_off=BackOff(1.0, _EVERY_SECONDS),
+        )
+
+
+def _ttls(connect: Callable[[], ClusterAgentClient]) -> ApplicationTtls:
+    """Raises CallError, AgentNotReady."""
+    with connect() as agent:
+        return read(agent.call)
 
 
 def _support(api: BoundedApiClient) -> VolumeSupport:

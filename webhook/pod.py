@@ -87,6 +87,11 @@ class Pod:
         return string_at(self.metadata, "name", "metadata")
 
     @property
+    def namespace(self) -> str:
+        """That of the request: API servers fill it in before they call webhooks."""
+        return string_at(self.metadata, "namespace", "metadata")
+
+    @property
     def generate_name(self) -> str:
         return string_at(self.metadata, "generateName", "metadata")
 

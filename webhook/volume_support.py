@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from webhook.application_ttls import UNKNOWN, ApplicationTtls
 from webhook.layout import FEDERATED_BUNDLE, SIGNER, TRUST_BUNDLE
 
 GROUP_VERSION: Final = "certificates.k8s.io/v1"
@@ -42,6 +43,8 @@ class VolumeSupport(NamedTuple):
     """Why a native sidecar does not run on each node."""
     federated: tuple[str, ...] = ()
     """The federated trust domains whose roots kubelets can put into files."""
+    ttls: ApplicationTtls = UNKNOWN
+    """What of an application stands in the way of a volume."""
 
     @property
     def objection(self) -> str | None:

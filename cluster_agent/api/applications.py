@@ -1,4 +1,4 @@
-"""The registry's routes, for administrators."""
+"""The registry's routes, for administrators; one of them also for secret keepers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from pydantic import Field
 from cluster_agent.api.contract import DNS_NAME, Answer, Body, Rfc3339, refuses
 from cluster_agent.api.request_callers import Authenticated, CallerFirst
 from cluster_agent.model import Application
+from cluster_agent.pod_requests.checks import SHORTEST_TTL
 from cluster_agent.registry.dns_names import LONGEST_DNS_NAME, MOST_DNS_NAMES
 from cluster_agent.registry.registrar import Registrar
 from cluster_agent.registry.registry import Registration
 
 # namespace/service account: the last of the page before.
 _AFTER = r"^[a-z0-9][-a-z0-9.]*/[a-z0-9][-a-z0-9.]*$"
+_MOST_TTLS = 1000
+After = Annotated[
+    str | None, Query(max_length=317, pattern=_AFTER, description="`following` of the page before")
+]
+Limit = Annotated[int, Query(ge=1, le=_MOST_TTLS, description="at most so many")]
 _log = structlog.get_logger(__name__)
 
 
@@ -63,12 +69,29 @@ class ApplicationsAnswer(Answer):
     following: str | None = Field(description="`after` of the next page; null: this is the last")
 
 
+class TtlAnswer(Answer):
+    namespace: str
+    service_account: str
+    ttl_seconds: int = Field(description="life of its replicas' certificates")
+
+
+class VolumeTtlsAnswer(Answer):
+    default_ttl_seconds: int = Field(description="of an application without a TTL of its own")
+    shortest_ttl_seconds: int = Field(description="of an application whose certificates kubelets can have")
+    registered: list[TtlAnswer] = Field(
+        description="the applications with a TTL of their own that is below `shortestTtlSeconds`; all that "
+        "have one where the default is below it"
+    )
+    following: str | None = Field(description="`after` of the next page; null: this is the last")
+
+
 class UnregisteredAnswer(Answer):
     known: bool = Field(description="whether it was registered")
 
 
 def registry_routes(registrar: Registrar) -> APIRouter:
-    """POST /v1/register-application and /v1/unregister-application, GET /v1/applications."""
+    """POST /v1/register-application and /v1/unregister-application, GET /v1/applications and
+    /v1/volume-ttls."""
     router = APIRouter(route_class=CallerFirst)
 
     @router.post(
@@ -117,12 +140,10 @@ def registry_routes(registrar: Registrar) -> APIRouter:
     @router.get(
         "/v1/applications", summary="The registered applications", responses=refuses(400, 401, 403, 503)
     )
-    async def applications(
-        caller: Authenticated, after: Annotated[str | None, Query(max_length=317, pattern=_AFTER)] = None
-    ) -> ApplicationsAnswer:
+    async def applications(caller: Authenticated, after: After = None) -> ApplicationsAnswer:
         """For administrators, in pages. Without the applications whose names follow from namespace and
         service account."""
-        page = await registrar.registered(caller, None if after is None else Application(*after.split("/")))
+        page = await registrar.registered(caller, _place(after))
         return ApplicationsAnswer(
             applications=[
                 ListedAnswer(**_described(one.registration).model_dump(), objection=one.objection)
@@ -131,7 +152,33 @@ def registry_routes(registrar: Registrar) -> APIRouter:
             following=None if page.following is None else str(page.following),
         )
 
+    @router.get(
+        "/v1/volume-ttls",
+        summary="Which applications' certificates live too short for a kubelet",
+        responses=refuses(400, 401, 403, 503),
+    )
+    async def volume_ttls(
+        caller: Authenticated, limit: Limit = _MOST_TTLS, after: After = None
+    ) -> VolumeTtlsAnswer:
+        """For administrators and secret keepers, in pages: the webhook gives a Pod no volume for which its
+        kubelet would get no certificate."""
+        shortest = int(SHORTEST_TTL.total_seconds())
+        page = await registrar.ttls(caller, shortest, limit, _place(after))
+        return VolumeTtlsAnswer(
+            default_ttl_seconds=page.default,
+            shortest_ttl_seconds=shortest,
+            registered=[
+                TtlAnswer(namespace=one.namespace, service_account=one.service_account, ttl_seconds=ttl)
+                for one, ttl in page.registered
+            ],
+            following=None if page.following is None else str(page.following),
+        )
+
     return router
+
+
+def _place(after: str | None) -> Application | None:
+    return None if after is None else Application(*after.split("/"))
 
 
 def _described(one: Registration) -> RegisteredAnswer:

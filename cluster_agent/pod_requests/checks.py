@@ -29,6 +29,8 @@ _AFTER_END = timedelta(seconds=60)
 SHORTEST_LIFE = timedelta(hours=1)
 # notBefore is that long ago when a certificate is made.
 BACKDATED = timedelta(seconds=60)
+# Of an application whose certificates kubelets can have.
+SHORTEST_TTL = SHORTEST_LIFE - BACKDATED
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def life(request: PodRequest, policy: timedelta) -> timedelta:
     """The TTL of the certificate, from now: `policy`, or less where the request states less. Raises
     Forbidden when the policy wants a shorter life than the API server accepts."""
     ttl = min(policy, timedelta(seconds=request.most_seconds) - BACKDATED)
-    if policy < SHORTEST_LIFE - BACKDATED:
+    if policy < SHORTEST_TTL:
         raise Forbidden(
             "LifeTooShort",
             f"certificates of this application live {int(policy.total_seconds())} s, and Kubernetes accepts "

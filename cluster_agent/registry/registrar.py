@@ -1,5 +1,5 @@
-"""Registration of applications by administrators. The store is the single truth for all replicas of the
-agent."""
+"""Registration of applications by administrators, and their TTLs for the webhook. The store is the single
+truth for all replicas of the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cluster_agent.audit import Record
-from cluster_agent.callers import Administrators, Caller, require_administrator
+from cluster_agent.callers import Administrators, Caller, require_administrator, require_secret_keeper
 from cluster_agent.errors import BadRequest, Forbidden
 from cluster_agent.issuing.ttl_policy import TtlPolicy
 from cluster_agent.model import Application, unknown_application
@@ -20,9 +20,19 @@ from cluster_agent.store.secrets import Secrets
 LONGEST_TTL_SECONDS = 24 * 3600
 
 
+@dataclass(frozen=True)
+class TtlPage:
+    """Seconds: the TTL of an application without one of its own, and some of the applications that have one.
+    `following` is to be given for the next part; None after the last."""
+
+    default: int
+    registered: Sequence[tuple[Application, int]]
+    following: Application | None
+
+
 @dataclass
 class Registrar:
-    """Every call is an administrator's, and may raise Refusal."""
+    """Every call is an administrator's, `ttls` also a secret keeper's; and may raise Refusal."""
 
     registry: Registry
     administrators: Administrators
@@ -87,6 +97,22 @@ class Registrar:
         """The registrations that this agent made, as one page of them that follows `after`."""
         require_administrator(caller, self.administrators)
         return await self.registry.page(after)
+
+    async def ttls(
+        self, caller: Caller, shortest: int, limit: int, after: Application | None = None
+    ) -> TtlPage:
+        """What tells which applications have certificates of less than `shortest` seconds, as one page that
+        follows `after`: those with a TTL of their own that is less, or all of them where the default is less.
+
+        Whether this agent made the registrations is not checked: what is read here gives nothing, and where
+        it is false, no certificate is signed at all.
+        """
+        require_secret_keeper(caller, self.administrators)
+        default = int(self.ttl.default.total_seconds())
+        below = shortest if default >= shortest else None
+        found = await self.registry.rows.ttls(below, after=after, most=limit + 1)
+        page = found[:limit]
+        return TtlPage(default, page, page[-1][0] if len(found) > limit else None)
 
     async def _dns_names_of(self, application: Application) -> Sequence[str]:
         try:

@@ -95,6 +95,29 @@ class RegisteredApplications:
 
         return await self._access.count(read)
 
+    async def ttls(
+        self, below: int | None, *, after: Application | None, most: int
+    ) -> Sequence[tuple[Application, int]]:
+        """At most that many applications that follow `after` and have a TTL of their own, of less than
+        `below` seconds where that is given. In the order of `page`. It looks at every registration."""
+        ttl = applications.c.ttl_seconds
+        statement = (
+            select(applications.c.namespace, applications.c.service_account, ttl)
+            .where(ttl.is_not(None) if below is None else ttl < below)
+            .order_by(applications.c.namespace, applications.c.service_account)
+            .limit(most)
+        )
+        if after is not None:
+            statement = statement.where(_of_application > (after.namespace, after.service_account))
+
+        def read(connection: Connection) -> Sequence[tuple[Application, int]]:
+            return [
+                (Application(one.namespace, one.service_account), one.ttl_seconds)
+                for one in connection.execute(statement)
+            ]
+
+        return await self._access.count(read)
+
     async def put(
         self, row: RegisteredRow, record: Record, *, own_name: str, share_dns_names: bool = False
     ) -> datetime | None:

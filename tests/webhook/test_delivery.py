@@ -15,6 +15,7 @@ from tests.webhook.applying import CONFIGURATION, apply, injected, named, patch_
 from tests.webhook.pod_security import restricted
 from tests.webhook.strategies import pods
 from webhook.admission import admit
+from webhook.application_ttls import ApplicationTtls
 from webhook.errors import RefusalError
 from webhook.injection import Injection, inject, inject_pod
 from webhook.layout import CONTAINER, FILE_VARIABLES
@@ -229,6 +230,73 @@ def test_a_ttl_that_kubernetes_does_not_sign_is_refused_and_auto_takes_the_sidec
     assert (
         injection.delivery == "sidecar: vanadium.io/delivery is auto, and vanadium.io/ttl is shorter than 1 h"
     )
+
+
+SHORT = ABLE._replace(ttls=ApplicationTtls(3600, 3540, {"shop/web": 600}))
+SHORT_DEFAULT = ABLE._replace(ttls=ApplicationTtls(600, 3540, {"shop/web": 3600}))
+
+
+def of_application(delivery: str, service_account: str = "web", **fields: Any) -> JSONObject:
+    subject = asking(delivery, serviceAccountName=service_account, **fields)
+    subject["metadata"]["namespace"] = "shop"
+    return subject
+
+
+def test_an_application_whose_certificates_live_less_than_an_hour_gets_no_volume_and_is_told_at_once() -> (
+    None
+):
+    why = (
+        "certificates of the application shop/web live 600 s, the TTL it is registered with, and Kubernetes "
+        "accepts none for less than 3600 s (vkube register --ttl changes that)"
+    )
+    injection = inject(of_application("auto"), CONFIGURATION, SHORT)
+    assert outcome(injection) == (
+        AdmissionReason.INJECTED,
+        f"sidecar: vanadium.io/delivery is auto, and {why}",
+    )
+    error = refusal(of_application("volume"), SHORT)
+    assert error.reason is AdmissionReason.VOLUME_NOT_POSSIBLE
+    assert str(error) == (
+        f"vanadium.io/delivery is volume, and {why}: use vanadium.io/delivery: auto or sidecar"
+    )
+    assert inject(of_application("sidecar"), CONFIGURATION, SHORT).reason is AdmissionReason.INJECTED
+
+
+@pytest.mark.parametrize("delivery", ["volume", "auto"])
+def test_the_ttl_of_one_application_is_no_other_s(delivery: str) -> None:
+    other = of_application(delivery)
+    other["metadata"]["namespace"] = "bank"
+    for subject in (of_application(delivery, "api"), other):
+        assert inject(subject, CONFIGURATION, SHORT).reason is AdmissionReason.VOLUME_INJECTED
+    # The default service account, which a manifest need not name.
+    unnamed = asking(delivery)
+    unnamed["metadata"]["namespace"] = "shop"
+    support = ABLE._replace(ttls=ApplicationTtls(3600, 3540, {"shop/default": 600}))
+    if delivery == "volume":
+        assert "the application shop/default" in str(refusal(unnamed, support))
+    else:
+        assert inject(unnamed, CONFIGURATION, support).reason is AdmissionReason.INJECTED
+
+
+def test_where_the_cluster_agents_own_ttl_is_short_an_application_with_a_longer_one_gets_the_volume() -> None:
+    error = refusal(of_application("volume", "api"), SHORT_DEFAULT)
+    assert "the application shop/api live 600 s, the cluster agent's TTL, and" in str(error)
+    assert inject(of_application("auto", "api"), CONFIGURATION, SHORT_DEFAULT).delivery.startswith("sidecar")
+    injection = inject(of_application("volume"), CONFIGURATION, SHORT_DEFAULT)
+    assert injection.reason is AdmissionReason.VOLUME_INJECTED
+
+
+def test_a_pod_that_brings_the_volume_of_such_an_application_is_refused_at_once() -> None:
+    brought = with_volume(of_application("volume"))
+    for delivery in ("volume", "auto"):
+        brought["metadata"]["annotations"]["vanadium.io/delivery"] = delivery
+        assert refusal(brought, SHORT).reason is AdmissionReason.VOLUME_NOT_POSSIBLE
+    assert inject(brought, CONFIGURATION, SHORT_DEFAULT).reason is AdmissionReason.ALREADY_INJECTED
+
+
+def test_attack_a_long_service_account_fills_no_decision() -> None:
+    injection = inject(of_application("auto", "a" * 100_000), CONFIGURATION, SHORT_DEFAULT)
+    assert len(injection.delivery) < 600
 
 
 def test_annotations_of_the_pod_agent_are_warned_of_where_there_is_none() -> None:

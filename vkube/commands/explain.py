@@ -16,6 +16,7 @@ from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
 from vkube.admission.templates import Template, replaced
+from vkube.admission.ttls import with_ttls
 from vkube.admission.workloads import is_there
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -29,6 +30,8 @@ from vkube.workloads.sources import SUFFIXES, documents, mapping
 from vkube.workloads.template import COLLECTIONS, PATHS, template_of, title
 from webhook.settings import Settings
 from webhook.volume_support import NO_CLUSTER, VolumeSupport
+
+Subjects = list[tuple[Template, dict[str, Any] | None]]
 
 
 def explain(parser: argparse.ArgumentParser) -> Run:
@@ -44,7 +47,7 @@ def explain(parser: argparse.ArgumentParser) -> Run:
     shared.namespace(parser)
     _settings_option(parser)
     shared.output(parser)
-    shared.cluster(parser)
+    shared.cluster_agent(parser)
     return _explain
 
 
@@ -55,7 +58,7 @@ def inject(parser: argparse.ArgumentParser) -> Run:
     shared.manifests(parser)
     shared.namespace(parser)
     _settings_option(parser)
-    shared.cluster(parser)
+    shared.cluster_agent(parser)
     return _inject
 
 
@@ -83,7 +86,6 @@ def _explain(options: argparse.Namespace) -> int:
     else:
         with Cluster.of(options) as cluster:
             settings, in_force = settings_of(cluster), rules(cluster)
-            support = in_force.volumes
             made = {}
             if _is_file(options.subject):
                 templates = _templates([options.subject], cluster.namespace, made)
@@ -92,6 +94,7 @@ def _explain(options: argparse.Namespace) -> int:
                 templates, missed = [_template(live)], _missed(cluster, live)
             of_template = [(one, _namespace(cluster, one.namespace, made)) for one in templates]
             found = [(one, place, _not_called(in_force, one, place)) for one, place in of_template]
+            support = with_ttls(options, in_force.volumes, settings, of_template)
     explanations = [
         explanation(one, judge(one.pod, settings, support, place), unasked, missed)
         for one, place, unasked in found
@@ -106,7 +109,8 @@ def _inject(options: argparse.Namespace) -> None:
         from vkube.configuration import load
 
         settings = default_settings(load(options.config))
-        printed = _all_injected(options, options.namespace or "default", settings, NO_CLUSTER, lambda _: None)
+        namespace = options.namespace or "default"
+        printed = _all_injected(options, namespace, settings, lambda _: NO_CLUSTER, lambda _: None)
     else:
         with Cluster.of(options) as cluster:
 
@@ -115,7 +119,13 @@ def _inject(options: argparse.Namespace) -> None:
                 return cluster.find(f"/api/v1/namespaces/{name}")
 
             settings, volumes = settings_of(cluster), rules(cluster).volumes
-            printed = _all_injected(options, cluster.namespace, settings, volumes, place)
+            printed = _all_injected(
+                options,
+                cluster.namespace,
+                settings,
+                lambda subjects: with_ttls(options, volumes, settings, subjects),
+                place,
+            )
     sys.stdout.write("---\n".join(as_yaml(one) for one in printed))
 
 
@@ -123,7 +133,7 @@ def _all_injected(
     options: argparse.Namespace,
     namespace: str,
     settings: Settings,
-    support: VolumeSupport,
+    support_of: Callable[[Subjects], VolumeSupport],
     place: Callable[[str], dict[str, Any] | None],
 ) -> list[Any]:
     """The manifests, injected. `namespace` is for those that name none; `place` finds a namespace that none
@@ -136,6 +146,8 @@ def _all_injected(
     def of(name: str) -> dict[str, Any] | None:
         return made[name] if name in made else place(name)
 
+    templates = [one for _, manifest in found if (one := Template.of(manifest, namespace)) is not None]
+    support = support_of([(one, of(one.namespace)) for one in templates])
     return [_injected(one, namespace, settings, support, of, where) for where, one in found]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.quotas import Change, beyond_quotas, counts_secrets
 from vkube.admission.replay import as_written, image_changes
 from vkube.admission.templates import Template
+from vkube.admission.ttls import with_ttls
 from vkube.admission.workloads import owner, pods, workloads
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -59,7 +61,7 @@ def preflight(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--upgrade", action="store_true", help="replay the upgrade to vkube's own version")
     shared.manifests(parser, required=False)
     shared.output(parser)
-    shared.cluster(parser)
+    shared.cluster_agent(parser)
     return _preflight
 
 
@@ -86,10 +88,10 @@ def _preflight(options: argparse.Namespace) -> int:
     with Cluster.of(options) as cluster:
         namespace, in_force = _namespace(cluster, options.namespace), rules(cluster)
         settings, limits = settings_of(cluster), _items(cluster, options.namespace, "limitranges")
-        rows = [
-            foreseen(one, settings, namespace, in_force, limits)
-            for one in workloads(cluster, options.namespace)
-        ]
+        found = list(workloads(cluster, options.namespace))
+        volumes = with_ttls(options, in_force.volumes, settings, [(one, namespace) for one in found])
+        in_force = replace(in_force, volumes=volumes)
+        rows = [foreseen(one, settings, namespace, in_force, limits) for one in found]
         quotas = _items(cluster, options.namespace, "resourcequotas")
         changes = list(_changes(cluster, settings, namespace, in_force, limits)) if quotas else []
         has_secret = not counts_secrets(quotas) or _has_secret(cluster, options.namespace)

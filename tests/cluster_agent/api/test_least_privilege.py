@@ -54,7 +54,12 @@ OF_ANYBODY = {
     ("GET", "/v1/jwks"),
     ("GET", "/v1/federated-bundles"),
 }
-OF_SECRET_KEEPERS = {("POST", "/v1/new-secret"), ("GET", "/v1/secrets"), ("POST", "/v1/forget-secret")}
+OF_SECRET_KEEPERS = {
+    ("POST", "/v1/new-secret"),
+    ("GET", "/v1/secrets"),
+    ("POST", "/v1/forget-secret"),
+    ("GET", "/v1/volume-ttls"),
+}
 # What each is sent by a client that is no replica.
 OF_REPLICAS = {
     ("POST", "/v1/seek-blessings"): {"csr": ""},

@@ -60,7 +60,7 @@ OF_EVERYBODY = {
 }
 # and a client with a bootstrap credential from this one too.
 OF_PODS = {"/v1/seek-blessings"}
-OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret"}
+OF_SECRET_KEEPERS = {"/v1/new-secret", "/v1/secrets", "/v1/forget-secret", "/v1/volume-ttls"}
 OF_REPLICAS = {"/v1/watch", "/v1/jwt-svid"}
 
 
@@ -275,6 +275,7 @@ def test_every_good_answer_is_as_described(administrator: Caller, pod: Caller, t
     registered = {**application, "name": "acme:prod:Cart", "ttlSeconds": 600}
     ask(administrator, "post", "/v1/register-application", body=registered)
     ask(administrator, "get", "/v1/applications")
+    assert ask(administrator, "get", "/v1/volume-ttls")["registered"] == [{**application, "ttlSeconds": 600}]
     assert ask(administrator, "post", "/v1/unregister-application", body=application)["known"]
     ask(administrator, "post", "/v1/forget-secret", body={"id": secret["id"], "revoke": True})
     serial = f"{replica_blessing.leaf.serial_number:x}"
