@@ -83,13 +83,13 @@ def _volumes(served: Iterable[str], kubelets: Sequence[Kubelet], *, has_trust_bu
             f"there is no ClusterTrustBundle {TRUST_BUNDLE}: the cluster agent does not sign for {SIGNER}"
         )
     why = _older(kubelets, FIRST_VERSION)
-    is_anywhere = any(_is_able(one.version, FIRST_VERSION) for one in kubelets)
+    is_anywhere = any(is_able(one.version, FIRST_VERSION) for one in kubelets)
     return VolumeSupport(None, why) if is_anywhere or not kubelets else VolumeSupport(why)
 
 
 def _older(kubelets: Sequence[Kubelet], needed: tuple[int, int]) -> str | None:
     """The kubelets that are older than `needed`, in a line; None when there are none."""
-    older = sorted(one for one in kubelets if not _is_able(one.version, needed))
+    older = sorted(one for one in kubelets if not is_able(one.version, needed))
     if not older:
         return None
     node, version = [_shown(text) for text in older[0]]
@@ -104,6 +104,7 @@ def _shown(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_SHOWN])
 
 
-def _is_able(version: str, needed: tuple[int, int]) -> bool:
+def is_able(version: str, needed: tuple[int, int]) -> bool:
+    """Whether a kubelet's version states that it is `needed` or newer."""
     found = _VERSION.match(version)
     return found is not None and (int(found[1]), int(found[2])) >= needed

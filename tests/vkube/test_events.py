@@ -56,11 +56,15 @@ def test_one_that_is_denied_is_told_with_the_reason_and_is_no_identity() -> None
     assert told(request()) == (["certificate requested"], None)
 
 
-def test_a_pod_has_what_the_webhook_adds_by_its_container_or_by_our_volume() -> None:
+def test_a_pod_has_what_the_webhook_adds_by_its_container_or_by_a_volume_of_our_signer() -> None:
     assert is_injected(subject())
     assert has_volume(subject())
     agent = pod(container("vanadium-pod-agent"))
     assert (is_injected(agent), has_volume(agent)) == (True, False)
+    by_hand = {"sources": [{"podCertificate": {"signerName": "vanadium.io/replica", "keyType": "ECDSAP256"}}]}
+    mounting = [{"name": "identity", "projected": by_hand}]
+    assert (is_injected(pod(volumes=mounting)), has_volume(pod(volumes=mounting))) == (True, True)
+    assert not has_volume(pod(container("vanadium-pod-agent"), volumes=mounting))
     another = pod(volumes=[{"name": "vanadium-identity", "emptyDir": {}}])
     assert not is_injected(another)
     assert not is_injected({"spec": None})

@@ -40,11 +40,13 @@ class DeployedSettings(Settings):
 class Rules:
     """Which Pods the API servers send to the webhook: the selectors of our MutatingWebhookConfiguration.
 
-    `entry` is None when the cluster has none. `volumes` is what the webhook finds of the cluster's kubelets.
+    `entry` is None when the cluster has none. `volumes` is what the webhook finds of the cluster's kubelets;
+    `kubelets` is empty where they cannot be seen.
     """
 
     entry: Mapping[str, Any] | None
     volumes: VolumeSupport = NO_CLUSTER
+    kubelets: tuple[Kubelet, ...] = ()
 
     def why_not_called(self, namespace: Mapping[str, Any], pod: Mapping[str, Any]) -> str | None:
         """Why the webhook is not asked about a Pod there; None when it is asked."""
@@ -74,10 +76,11 @@ def rules(cluster: Cluster) -> Rules:
     """The rules in force. Raises ClusterError, UnreachableError."""
     path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     found = cluster.find(f"{path}/{CONFIGURATION}")
-    return Rules((found.get("webhooks") or [None])[0] if found else None, _volumes(cluster))
+    return Rules((found.get("webhooks") or [None])[0] if found else None, *volumes(cluster))
 
 
-def _volumes(cluster: Cluster) -> VolumeSupport:
+def volumes(cluster: Cluster) -> tuple[VolumeSupport, tuple[Kubelet, ...]]:
+    """What the webhook finds of the cluster's kubelets, and these. Raises UnreachableError."""
     group = f"/apis/{GROUP_VERSION}"
     try:
         served = [str(one.get("name")) for one in (cluster.find(group) or {}).get("resources") or []]
@@ -88,14 +91,14 @@ def _volumes(cluster: Cluster) -> VolumeSupport:
             else ()
         )
         bundles = [one["metadata"]["name"] for one in found]
-        kubelets = [
+        kubelets = tuple(
             Kubelet(one["metadata"]["name"], str(node.get("kubeletVersion")))
             for one in cluster.items("/api/v1/nodes")
             if (node := (one.get("status") or {}).get("nodeInfo") or {}).get("operatingSystem") != "windows"
-        ]
+        )
     except ClusterError as error:  # not everybody may list nodes, and few Pods ask for volumes
-        return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300])
-    return support(served, kubelets, bundles)
+        return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300]), ()
+    return support(served, kubelets, bundles), kubelets
 
 
 def settings_of(cluster: Cluster) -> Settings:

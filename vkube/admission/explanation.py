@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from vkube.admission.advice import advice
 from vkube.admission.judgement import Judgement
 from vkube.admission.pod_security import LEVELS, violations
 from vkube.admission.templates import Template
+from vkube.admission.waiting import Waiting
 from vkube.output.documents import as_yaml
 from vkube.output.fields import fields
 
@@ -18,16 +20,23 @@ _NAMED = 3
 
 
 def explanation(
-    template: Template, judgement: Judgement, unasked: str | None, missed: Sequence[str] = ()
+    template: Template,
+    judgement: Judgement,
+    unasked: str | None,
+    missed: Sequence[str] = (),
+    waits: Mapping[str, Waiting] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The whole explanation. `unasked` is why the webhook is not called for the Pod; None when it is.
-    `missed` are the names of the subject's Pods in the cluster that lack the pod agent."""
-    identity = judgement.served and unasked is None and not missed
+    `missed` are the names of the subject's Pods in the cluster that lack the pod agent, `waits` those that
+    wait for a certificate."""
+    identity = judgement.served and unasked is None and not missed and not waits
     todo = advice(judgement.reason)
     if judgement.served and unasked is not None:
         todo = unasked
     elif judgement.served and missed:
         todo = _create_again(template, missed)
+    elif waits:
+        todo = "; ".join(dict.fromkeys(one.todo for one in waits.values()))
     return {
         "subject": template.title,
         "identity": identity,
@@ -38,6 +47,7 @@ def explanation(
         "message": judgement.message,
         "warnings": list(judgement.warnings),
         "podsWithoutPodAgent": list(missed),
+        "podsThatWait": [{"pod": name, "why": one.why, "whatToDo": one.todo} for name, one in waits.items()],
         "whatToDo": todo,
         "podSecurity": {
             level: {
@@ -75,6 +85,7 @@ def shown(one: dict[str, Any]) -> str:
         ("Webhook called", called),
         ("Rule that matched", one["reason"]),
         ("Decision" if one["called"] else "It would say", decision),
+        *(("Waits", f"{each['pod']}: {each['why']}") for each in one["podsThatWait"][:_NAMED]),
         ("What to do", one["whatToDo"]),
     ]
     rows += [("Warning", text) for text in one["warnings"]]

@@ -32,12 +32,19 @@ def of(namespace: Mapping[str, Any] | None) -> Mapping[str, str]:
     return ((namespace or {}).get("metadata") or {}).get("annotations") or {}
 
 
+def objection(namespace: Mapping[str, Any] | None) -> str | None:
+    """Why no Pod can be made there: an annotation that cannot be used; None when there is none."""
+    try:
+        defaults(inherited(of(namespace)), _LOCAL, images_permitted=True).check()
+    except RefusalError as error:
+        return str(error)
+    return None
+
+
 def stating(pod: Object, of_namespace: Mapping[str, str]) -> Object:
     """The Pod with what it inherits of its namespace's annotations as its own. Raises AdmissionRefused."""
-    try:
-        defaults(inherited(of_namespace), _LOCAL, images_permitted=True).check()
-    except RefusalError as error:
-        raise AdmissionRefused(f"pod {pod['metadata']['name']} is refused: {error}") from error
+    if why := objection({"metadata": {"annotations": of_namespace}}):
+        raise AdmissionRefused(f"pod {pod['metadata']['name']} is refused: {why}")
     gets = {name: value for name, value in of_namespace.items() if name in INHERITED - {PULL_SECRETS}}
     metadata = pod["metadata"]
     own = metadata.get("annotations") or {}

@@ -6,14 +6,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from vkube.admission.deployed import volumes
+from vkube.admission.waiting import Waiting, waiting_in
 from vkube.connection.cluster import Cluster, Object
 from vkube.errors import ClusterError, ForbiddenError
+from webhook.volume_support import Kubelet, VolumeSupport
 
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-POLICIES = ("vanadium-not-injected", "vanadium-trust-bundles", "vanadium-webhook-secrets")
+POLICIES = (
+    "vanadium-not-injected",
+    "vanadium-pod-certificates",
+    "vanadium-trust-bundles",
+    "vanadium-webhook-secrets",
+)
 BINDINGS = (
     "vanadium-not-injected-deny",
     "vanadium-not-injected-warn",
+    "vanadium-pod-certificates",
     "vanadium-trust-bundles",
     "vanadium-webhook-secrets",
 )
@@ -61,6 +70,9 @@ class Facts:
     bootstrap: dict[str, Object | None]
     service_accounts: dict[str, list[str]]
     applications: dict[str, list[Object]]
+    volumes: VolumeSupport
+    waiting: dict[str, dict[str, Waiting]]
+    """By namespace and name, the Pods whose kubelet has got no certificate for them."""
     unreadable: list[str] = field(default_factory=list)
     """Such as `nodes`, `secrets of namespace shop`, or the reason of another refusal."""
     agent: dict[str, Any] | None = None
@@ -93,6 +105,20 @@ class Reader:
             self._note(path, error)
             return []
 
+    def waiting(
+        self,
+        namespace: str,
+        pods: list[Object],
+        support: VolumeSupport,
+        kubelets: tuple[Kubelet, ...],
+        now: datetime,
+    ) -> dict[str, Waiting]:
+        try:
+            return waiting_in(self._cluster, namespace, pods, support, kubelets, now)
+        except ClusterError as error:
+            self._note(f"/api/v1/namespaces/{namespace}/podcertificaterequests", error)
+            return {}
+
     def _note(self, collection: str, error: ClusterError) -> None:
         """A refusal is noted by its collection: the API server's own text has 150 characters."""
         before, _, resource = collection.rpartition("/")
@@ -123,6 +149,8 @@ def read_facts(cluster: Cluster, now: datetime) -> Facts:
     names = [one["metadata"]["name"] for one in labelled]
     rbac = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     found = {name: reader.one(f"{core}/secrets/{name}") for name in SECRETS}
+    applications = {name: reader.many(f"/api/v1/namespaces/{name}/pods") for name in names}
+    support, kubelets = volumes(cluster)
     return Facts(
         now=now,
         system=system,
@@ -162,7 +190,11 @@ def read_facts(cluster: Cluster, now: datetime) -> Facts:
             ]
             for name in names
         },
-        applications={name: reader.many(f"/api/v1/namespaces/{name}/pods") for name in names},
+        applications=applications,
+        volumes=support,
+        waiting={
+            name: reader.waiting(name, there, support, kubelets, now) for name, there in applications.items()
+        },
         unreadable=reader.unreadable,
     )
 

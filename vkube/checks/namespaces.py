@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from vkube.admission.injected import is_injected
+from typing import Any
+
+from vkube.admission.injected import has_certificate, is_injected
+from vkube.admission.namespace_annotations import objection, of, without_effect
+from vkube.admission.waiting import Waiting
+from vkube.admission.workloads import is_there
 from vkube.checks.check import Check, Found, Problems, Verdict
 from vkube.checks.facts import Facts
-from webhook.layout import CONTAINER
+from webhook.delivery import Delivery
+from webhook.layout import CONTAINER, DELIVERY_ANNOTATION
+
+# As many namespaces are named.
+_NAMED = 3
 
 
 def _bootstrap(facts: Facts) -> Problems:
@@ -57,14 +66,56 @@ def _waiting(facts: Facts) -> Problems:
                     )
 
 
-def _is_running(pod: dict[str, object]) -> bool:
-    status = pod.get("status")
-    return isinstance(status, dict) and status.get("phase") in ("Pending", "Running")
+def _is_running(pod: dict[str, Any]) -> bool:
+    return is_there(pod) and (pod.get("status") or {}).get("phase") in ("Pending", "Running")
+
+
+def _annotations(facts: Facts) -> Problems:
+    for one in facts.namespaces:
+        name = one["metadata"]["name"]
+        if why := objection(one):
+            yield Found(f"no Pod can be made in {name}: {why}", "correct it: kubectl annotate --overwrite")
+        for text in without_effect(one):
+            yield Found(f"{name}: {text}", "correct it", Verdict.WARN)
+
+
+def _volumes(facts: Facts) -> Problems:
+    """A namespace that asks for volumes, in a cluster that cannot have them everywhere."""
+    why = facts.volumes.objection
+    if why is None:
+        return
+    asking = [
+        one["metadata"]["name"]
+        for one in facts.namespaces
+        if of(one).get(DELIVERY_ANNOTATION) == Delivery.VOLUME
+    ]
+    having = [name for name, pods in facts.applications.items() if any(has_certificate(one) for one in pods)]
+    todo = f"{DELIVERY_ANNOTATION}: auto or sidecar, until it can (docs/pod-certificates.md)"
+    if not asking and not having:
+        yield Found(f"not now: {why}", "nothing, as long as no Pod asks for one", Verdict.SKIP)
+    elif facts.volumes.impossible is not None:
+        places = ", ".join(sorted({*asking, *having})[:_NAMED])
+        yield Found(f"Pods of {places} ask for one, and {why}", todo)
+    else:
+        yield Found(f"not on each node: {why}", todo, Verdict.WARN)
+
+
+def _waits(facts: Facts) -> Problems:
+    for name, pods in facts.waiting.items():
+        whys: dict[Waiting, list[str]] = {}
+        for pod, waiting in pods.items():
+            whys.setdefault(waiting, []).append(pod)
+        for waiting, named in whys.items():
+            more = f" and {len(named) - 1} more" if len(named) > 1 else ""
+            yield Found(f"{name}/{named[0]}{more}: {waiting.why}", waiting.todo, Verdict.WARN)
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("annotations of labelled namespaces", _annotations),
+    Check("identities in volumes are possible", _volumes),
     Check("labelled namespaces have their Secret", _bootstrap),
     Check("service accounts have their credential", _credentials),
     Check("Pods of labelled namespaces have an identity", _without_identity),
     Check("pod agents have an identity", _waiting),
+    Check("kubelets have a certificate for each volume", _waits),
 )

@@ -9,17 +9,18 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from vkube.admission.deployed import volumes
 from vkube.admission.injected import has_volume
+from vkube.admission.waiting import Told, Waiting, is_of, is_starting, requests, waiting
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.connection.cluster import Cluster
 from vkube.errors import ClusterError
 from vkube.output.documents import document
 from vkube.output.lines import note
-from vkube.output.table import table
+from vkube.output.table import table, visible
 from vkube.workloads.template import COLLECTIONS, Object
-from webhook.layout import BOOTSTRAP_SECRET, CONTAINER, SIGNER
-from webhook.volume_support import GROUP_VERSION
+from webhook.layout import BOOTSTRAP_SECRET, CONTAINER
 
 # From its beginning: there the way to the first blessing is.
 _LOG_BYTES = 1 << 20
@@ -46,27 +47,31 @@ def _events(options: argparse.Namespace) -> None:
         path = f"{COLLECTIONS['Pod'].format(cluster.namespace)}/{options.pod}"
         pod = cluster.get(path)
         found = list(_of(cluster, "Pod", options.pod)) + list(_of(cluster, "Secret", BOOTSTRAP_SECRET))
-        log, requests = "", list[Object]()
+        log, asked, waits = "", list[Object](), None
         try:
             if has_volume(pod):
-                requests = list(_requests(cluster, pod))
+                asked = [
+                    one for one in requests(cluster, cluster.namespace, **_named(pod)) if is_of(one, pod)
+                ]
+                if is_starting(pod):
+                    waits = waiting(pod, Told(asked, found), *volumes(cluster))
             else:
                 query = {"container": CONTAINER, "limitBytes": _LOG_BYTES}
                 log = cluster.text("GET", f"{path}/log", query=query)
         except ClusterError as error:
             what = "the kubelet's requests" if has_volume(pod) else "the pod agent's log"
             note(f"without {what}: {error}")
-    rows = steps(pod, found, log, requests)
+    rows = steps(pod, found, log, asked)
     shown = [{"time": at.isoformat(), "afterSeconds": after, "source": who, "what": what}
              for at, after, who, what in rows]  # fmt: skip
     named = identity_after(rows)
     if named is not None:
         note(f"identity after {named:.1f}s")
-    elif has_volume(pod) and not requests:
+    elif has_volume(pod) and not asked and not is_starting(pod):
         note("Kubernetes no longer has the kubelet's requests, which it keeps for some minutes")
     else:
-        note("it has no identity yet")
-    text = document({"identityAfterSeconds": named, "items": shown}, options.output)
+        note(visible("it has no identity yet" + (f": {waits.why}. To do: {waits.todo}" if waits else "")))
+    text = document({"identityAfterSeconds": named, "waits": _shown(waits), "items": shown}, options.output)
     lines = [
         (at.isoformat(timespec="milliseconds"), f"{after:+.1f}s", who, what) for at, after, who, what in rows
     ]
@@ -78,13 +83,12 @@ def _of(cluster: Cluster, kind: str, name: str) -> Iterator[Object]:
     yield from cluster.items(f"/api/v1/namespaces/{cluster.namespace}/events", fieldSelector=selector)
 
 
-def _requests(cluster: Cluster, pod: Object) -> Iterator[Object]:
-    """The requests for certificates that the kubelet made for the Pod, as long as Kubernetes keeps them."""
-    metadata = pod["metadata"]
-    path = f"/apis/{GROUP_VERSION}/namespaces/{cluster.namespace}/podcertificaterequests"
-    for one in cluster.items(path, fieldSelector=f"spec.podName={metadata['name']}"):
-        if (one["spec"]["podUID"], one["spec"]["signerName"]) == (metadata["uid"], SIGNER):
-            yield one
+def _named(pod: Object) -> dict[str, str]:
+    return {"fieldSelector": f"spec.podName={pod['metadata']['name']}"}
+
+
+def _shown(waits: Waiting | None) -> dict[str, str] | None:
+    return None if waits is None else {"why": waits.why, "whatToDo": waits.todo}
 
 
 def steps(

@@ -17,12 +17,13 @@ from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
 from vkube.admission.templates import Template, replaced
 from vkube.admission.ttls import with_ttls
+from vkube.admission.waiting import Waiting, waiting_in
 from vkube.admission.workloads import is_there
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
 from vkube.command_line.exit_codes import ExitCode
 from vkube.connection.cluster import Cluster
-from vkube.errors import ManifestError, UsageError
+from vkube.errors import ClusterError, ManifestError, UsageError
 from vkube.output.documents import as_yaml, document
 from vkube.output.lines import note, warning
 from vkube.workloads.live import pods_of
@@ -37,8 +38,8 @@ Subjects = list[tuple[Template, dict[str, Any] | None]]
 def explain(parser: argparse.ArgumentParser) -> Run:
     """Show what the webhook does to a Pod and why: the rule that matched, the patch as a difference, the Pod
     Security result at each level, and what to do. It asks the webhook's own code with the cluster's settings,
-    and changes nothing. Ends with 4 when the Pod gets no identity, or when a running Pod of the workload has
-    none."""
+    and changes nothing. Ends with 4 when the Pod gets no identity, or when a Pod of the workload has none, or
+    waits for it."""
     parser.add_argument(
         "subject",
         metavar="pod|kind/name|file",
@@ -72,6 +73,7 @@ def _settings_option(parser: argparse.ArgumentParser) -> None:
 
 def _explain(options: argparse.Namespace) -> int:
     missed: list[str] = []
+    waits: dict[str, Waiting] = {}
     if options.default_settings:
         from vkube.configuration import load
 
@@ -91,12 +93,14 @@ def _explain(options: argparse.Namespace) -> int:
                 templates = _templates([options.subject], cluster.namespace, made)
             else:
                 live = _live(cluster, options.subject)
-                templates, missed = [_template(live)], _missed(cluster, live)
+                there = _pods(cluster, live)
+                templates, missed = [_template(live)], _missed(there)
+                waits = _waiting(cluster, live, there, in_force)
             of_template = [(one, _namespace(cluster, one.namespace, made)) for one in templates]
             found = [(one, place, _not_called(in_force, one, place)) for one, place in of_template]
             support = with_ttls(options, in_force.volumes, settings, of_template)
     explanations = [
-        explanation(one, judge(one.pod, settings, support, place), unasked, missed)
+        explanation(one, judge(one.pod, settings, support, place), unasked, missed, waits)
         for one, place, unasked in found
     ]
     text = document({"items": explanations}, options.output)
@@ -230,10 +234,26 @@ def _template(live: dict[str, Any]) -> Template:
     return template
 
 
-def _missed(cluster: Cluster, live: dict[str, Any]) -> list[str]:
-    """The names of its Pods that have no pod agent; of a workload's, those that have not ended."""
-    found = [live] if live["kind"] == "Pod" else filter(is_there, pods_of(cluster, live))
-    return sorted(one["metadata"]["name"] for one in found if not is_injected(one))
+def _pods(cluster: Cluster, live: dict[str, Any]) -> list[dict[str, Any]]:
+    """The Pod itself; a workload's Pods that have not ended."""
+    return [live] if live["kind"] == "Pod" else list(filter(is_there, pods_of(cluster, live)))
+
+
+def _missed(there: list[dict[str, Any]]) -> list[str]:
+    """The names of those that have neither the pod agent nor the volume."""
+    return sorted(one["metadata"]["name"] for one in there if not is_injected(one))
+
+
+def _waiting(
+    cluster: Cluster, live: dict[str, Any], there: list[dict[str, Any]], in_force: Rules
+) -> dict[str, Waiting]:
+    """Those that wait for a certificate from their kubelet."""
+    namespace = live["metadata"]["namespace"]
+    try:
+        return waiting_in(cluster, namespace, there, in_force.volumes, in_force.kubelets)
+    except ClusterError as error:
+        warning(f"whether its Pods wait for their certificate cannot be seen: {error}")
+        return {}
 
 
 def _namespace(cluster: Cluster, name: str, made: dict[str, Any]) -> dict[str, Any] | None:

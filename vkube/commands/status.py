@@ -13,6 +13,7 @@ from vkube.admission.deployed import Rules, rules, settings_of
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.templates import Template
+from vkube.admission.waiting import waiting_in
 from vkube.admission.workloads import owner, pods
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
@@ -20,8 +21,10 @@ from vkube.commands.get import applications, replicas, revocations
 from vkube.commands.scope import namespace_of
 from vkube.connection.cluster import Cluster
 from vkube.connection.cluster_agent import ClusterAgent, administering
+from vkube.errors import ClusterError
 from vkube.output.documents import Item, document
 from vkube.output.fields import fields
+from vkube.output.lines import note
 from vkube.output.table import table
 from vkube.output.times import duration, left
 from webhook.layout import ENABLED, INJECT_LABEL
@@ -97,14 +100,29 @@ def budget(ends: Sequence[str], now: datetime) -> dict[str, int]:
 
 
 def uninjected(cluster: Cluster, namespace: str | None) -> list[Item]:
-    """The running Pods that should have an identity and have none, in namespaces that are labelled."""
+    """The Pods in labelled namespaces that should have an identity and have none, or wait for it."""
     in_force, settings = rules(cluster), settings_of(cluster)
     found = []
     for one in cluster.items("/api/v1/namespaces", labelSelector=f"{INJECT_LABEL}={ENABLED}"):
         name = one["metadata"]["name"]
         if namespace in (None, name):
-            found += [why for pod in pods(cluster, name) if (why := _lacks(pod, one, in_force, settings))]
+            there = list(pods(cluster, name))
+            found += [why for pod in there if (why := _lacks(pod, one, in_force, settings))]
+            found += _waiting(cluster, name, there, in_force)
     return found
+
+
+def _waiting(cluster: Cluster, namespace: str, there: list[Item], in_force: Rules) -> list[Item]:
+    """Those whose kubelet has got no certificate for them, and not because they are new."""
+    try:
+        waits = waiting_in(cluster, namespace, there, in_force.volumes, in_force.kubelets, datetime.now(UTC))
+    except ClusterError as error:  # not everybody may see the kubelets' requests
+        note(f"whether Pods of {namespace} wait for their certificate cannot be seen: {error}")
+        return []
+    return [
+        {"namespace": namespace, "pod": name, "why": one.why, "whatToDo": one.todo}
+        for name, one in waits.items()
+    ]
 
 
 def _lacks(pod: Item, namespace: Item, in_force: Rules, settings: Settings) -> Item | None:

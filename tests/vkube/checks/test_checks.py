@@ -11,11 +11,15 @@ import pytest
 
 from certs.issue import CLUSTER_AGENT, WEBHOOK, serving_material
 from certs.roots import ControlPlaneRoots
+from vkube.admission.waiting import Waiting
 from vkube.checks import after, agent, before, namespaces
 from vkube.checks.check import Found, Result, Verdict, results
 from vkube.checks.facts import BINDINGS, POLICIES, RIGHTS, Facts
 from vkube.commands.check import shown
+from vkube.configuration import Configuration
+from vkube.installation.manifests import rendered
 from webhook.policy import CLUSTER_NAMESPACES
+from webhook.volume_support import VolumeSupport
 
 NOW = datetime.now(UTC)
 SYSTEM = "vanadium-system"
@@ -80,6 +84,8 @@ def well() -> Facts:
         bootstrap={"shop": {"data": {"default": "", "web": ""}}},
         service_accounts={"shop": ["default", "web"]},
         applications={"shop": [replica]},
+        volumes=VolumeSupport(None),
+        waiting={"shop": {}},
         agent={
             "health": {"root": "self-made", "attestor": "token-review"},
             "roots": [{"phase": "active", "notAfter": (NOW + timedelta(days=900)).isoformat()}],
@@ -132,6 +138,11 @@ def pod_of(facts: Facts) -> dict[str, Any]:
     return facts.applications["shop"][0]
 
 
+def asks_for_volumes(facts: Facts, support: VolumeSupport) -> None:
+    facts.volumes = support
+    facts.namespaces[0]["metadata"]["annotations"] = {"vanadium.io/delivery": "volume"}
+
+
 WRONG: list[tuple[str, str, Callable[[Facts], object]]] = [
     ("version of Kubernetes", "FAIL", lambda f: setattr(f, "version", "v1.29.9")),
     ("version of Kubernetes", "FAIL", lambda f: setattr(f, "version", "")),
@@ -179,6 +190,17 @@ WRONG: list[tuple[str, str, Callable[[Facts], object]]] = [
      lambda f: pod_of(f)["spec"].pop("initContainers")),
     ("pod agents have an identity", "warn",
      lambda f: pod_of(f)["status"]["initContainerStatuses"][0].update(ready=False, started=False)),
+    ("kubelets have a certificate for each volume", "warn",
+     lambda f: f.waiting["shop"].update({"web-1": Waiting("its certificate was denied", "delete it")})),
+    ("annotations of labelled namespaces", "FAIL",
+     lambda f: f.namespaces[0]["metadata"].update(annotations={"vanadium.io/delivery": "volumes"})),
+    ("annotations of labelled namespaces", "warn",
+     lambda f: f.namespaces[0]["metadata"].update(annotations={"vanadium.io/delivry": "volume"})),
+    ("identities in volumes are possible", "FAIL", lambda f: asks_for_volumes(f, VolumeSupport("why"))),
+    ("identities in volumes are possible", "warn", lambda f: asks_for_volumes(f, VolumeSupport(None, "why"))),
+    ("identities in volumes are possible", "skip", lambda f: setattr(f, "volumes", VolumeSupport("why"))),
+    ("ValidatingAdmissionPolicyBinding vanadium-pod-certificates", "FAIL",
+     lambda f: f.bindings.update({"vanadium-pod-certificates": None})),
     ("cluster agent: answers", "FAIL", lambda f: setattr(f, "agent", None)),
     ("cluster agent: is claimed", "FAIL", lambda f: f.agent["health"].update(root="unclaimed")),  # type: ignore[index]
     ("cluster agent: attests by the API server", "warn",
@@ -216,6 +238,13 @@ def test_what_is_wrong_is_found_with_what_to_do(
     assert found.verdict.value == verdict
     assert found.what
     assert found.todo
+
+
+def test_each_policy_of_an_installation_is_looked_for() -> None:
+    """Without vanadium-pod-certificates nothing is signed for kubelets, and no check told of it."""
+    manifests = [(one["kind"], one["metadata"]["name"]) for one in rendered(Configuration())]
+    for kind, looked_for in (("Policy", POLICIES), ("PolicyBinding", BINDINGS)):
+        assert sorted(looked_for) == sorted(n for k, n in manifests if k == f"ValidatingAdmission{kind}")
 
 
 def test_a_right_to_install_is_needed_where_nothing_is_installed() -> None:

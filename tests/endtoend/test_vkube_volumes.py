@@ -1,0 +1,80 @@
+"""What vkube tells of a Pod whose kubelet has no certificate for it yet, on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.endtoend.installation import Installation, flags
+from tests.kubelets import REQUESTS, Kubelets
+from tests.vkube.command import called
+from tests.waiting import wait_for
+from vkube.admission.waiting import PATIENCE
+
+NAMESPACE, NODE = "vkube-volumes", "vkube-volumes-node"
+
+
+@pytest.fixture
+def starting(installed: Installation) -> Iterator[tuple[Kubelets, dict[str, Any]]]:
+    """A Pod with a volume, on a node that does not ask."""
+    with Kubelets(installed.control_plane) as kubelets:
+        kubelets.namespace(NAMESPACE)
+        kubelets.node(NODE)
+        try:
+            yield kubelets, kubelets.pod(NAMESPACE, "web-1", node=NODE)
+        finally:
+            installed.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+            installed.kubectl("delete", "node", NODE)
+
+
+def deny(kubelets: Kubelets, request: dict[str, Any]) -> None:
+    """As the cluster agent does it for a revoked application."""
+    condition = {
+        "type": "Denied",
+        "status": "True",
+        "reason": "ApplicationRevoked",
+        "message": "an administrator revoked it",
+        "lastTransitionTime": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    answer = kubelets.api.patch(
+        f"{REQUESTS.format(NAMESPACE)}/{request['metadata']['name']}/status",
+        json={"status": {"conditions": [condition]}},
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert answer.is_success, answer.text
+
+
+def test_a_pod_that_waits_for_its_certificate_is_told_with_why_and_what_to_do(
+    installed: Installation, starting: tuple[Kubelets, dict[str, Any]]
+) -> None:
+    kubelets, pod = starting
+    here = ["-n", NAMESPACE, "--kubeconfig", installed.control_plane.kubeconfig]
+    told = called("events", "web-1", *here)
+    assert "no longer has" not in told.stderr
+    # This installation's cluster agent signs for no kubelet.
+    assert "it has no identity yet: there is no ClusterTrustBundle vanadium.io:replica:roots" in told.stderr
+    assert "Waits:" in called("explain", "web-1", *here).stdout
+
+    deny(kubelets, kubelets.asked(pod))
+    why = "its certificate was denied: ApplicationRevoked: an administrator revoked it"
+    explained = called("explain", "web-1", *here)
+    assert explained.code == 4
+    assert f"web-1: {why}" in explained.stdout
+    assert "delete the Pod: its kubelet does not ask again" in explained.stdout
+    assert f"it has no identity yet: {why}" in called("events", "web-1", *here).stderr
+
+    def in_status() -> list[dict[str, str]]:
+        ended = called("status", "-n", NAMESPACE, "-o", "json", *flags(installed))
+        return list(json.loads(ended.stdout)["withoutIdentity"])
+
+    (row,) = wait_for("a Pod that has waited for long", in_status, PATIENCE.total_seconds() + 60)
+    assert (row["pod"], row["why"]) == ("web-1", why)
+    checked = json.loads(called("check", "-o", "json", *flags(installed)).stdout)["items"]
+    (found,) = [
+        one["what"] for one in checked if one["name"] == "kubelets have a certificate for each volume"
+    ]
+    assert found == f"{NAMESPACE}/web-1: {why}"
