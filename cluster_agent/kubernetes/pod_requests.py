@@ -133,8 +133,12 @@ class Vouchers:
         return found is not None and not self._has_label(found)
 
     async def lacks_service_account(self, namespace: str, name: str) -> bool:
-        """Whether there is no service account of that name now. Raises Unavailable."""
-        return await self._metadata(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}") is None
+        """Whether there is the namespace now, without a service account of that name. Raises Unavailable."""
+        if await self._metadata(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}") is not None:
+            return False
+        # Otherwise a program between that answers 404 to everything would have all certificates revoked. And
+        # the Pods of a namespace that is gone are gone too.
+        return await self._metadata(f"/api/v1/namespaces/{namespace}") is not None
 
     async def service_account_uid(self, namespace: str, name: str, asked: str) -> str | None:
         """None when there is none of that name. Another one than `asked` is current: what was read a moment

@@ -72,3 +72,35 @@ async def test_a_pod_that_is_being_deleted_ends_when_its_grace_period_does(tmp_p
         found = await vouchers.pod("shop", "web-1")
     assert found is not None
     assert (found.has_ended, found.ends_at) == (False, datetime(2026, 11, 24, 12, 30, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("there", "unlabelled", "without_account"),
+    [
+        ({}, False, False),
+        ({"/api/v1/namespaces/shop": {"acme.test/label": "off"}}, True, True),
+        ({"/api/v1/namespaces/shop": {"acme.test/label": "on"}}, False, True),
+        (
+            {
+                "/api/v1/namespaces/shop": {"acme.test/label": "on"},
+                "/api/v1/namespaces/shop/serviceaccounts/web": {},
+            },
+            False,
+            False,
+        ),
+    ],
+    ids=["nothing", "no label", "no account", "all"],
+)
+async def test_only_in_a_namespace_that_is_there_something_is_missing(
+    tmp_path: Path, there: dict[str, dict[str, str]], unlabelled: bool, without_account: bool
+) -> None:
+    """A program between that answers 404 to everything would have all certificates revoked otherwise."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path not in there:
+            return web.Response(status=404)
+        return web.json_response({"metadata": {"labels": there[request.path]}})
+
+    async with vouchers_of(answer, tmp_path) as vouchers:
+        assert await vouchers.lacks_label("shop") is unlabelled
+        assert await vouchers.lacks_service_account("shop", "web") is without_account
