@@ -53,7 +53,8 @@ def has(directory: Directory, container: Container, pod: Pod) -> bool:
         if relation is None:
             continue
         where = f"{container.field}.volumeMounts[{index}]"
-        if relation == "same" and mount.get("name") == directory.volume and mount.get("readOnly") is True:
+        is_ours = mount.get("name") == directory.volume and not _is_part(mount)
+        if relation == "same" and is_ours and mount.get("readOnly") is True:
             found = True
         elif relation != "above":
             raise _clash(directory, where, mount.get("mountPath"), f"is where {directory.what} goes")
@@ -94,6 +95,24 @@ def refuse_other_mounts_of_files(
                     AdmissionReason.MOUNT_PATH_CLASH,
                     f"{where} mounts the volume {directory.volume} writable: state readOnly: true",
                 )
+
+
+def parts_warned_of(containers: Iterable[Container], directory: Directory) -> list[str]:
+    """A warning for each mount of a part of the volume.
+
+    https://kubernetes.io/docs/concepts/storage/projected-volumes/: no update reaches a `subPath`.
+    """
+    return [
+        f"{container.field}.volumeMounts[{index}] mounts a part of {directory.volume} at "
+        f"{str(mount.get('mountPath'))[:60]}: a subPath is never renewed; mount the whole volume"
+        for container in containers
+        for index, mount in enumerate(container.mounts)
+        if mount.get("name") == directory.volume and _is_part(mount)
+    ]
+
+
+def _is_part(mount: JSONObject) -> bool:
+    return bool(mount.get("subPath") or mount.get("subPathExpr"))
 
 
 def _clash(directory: Directory, where: str, path: object, why: str) -> RefusalError:

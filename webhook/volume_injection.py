@@ -39,6 +39,7 @@ def additions(pod: Pod, decision: Decision, resources: Resources) -> Additions:
     mounts.refuse_other_mounts_of_files(pod.containers, chosen, mounts.IDENTITY)
     given = joined([_give(one, pod) for one in pod.containers if one.name in chosen])
     warnings = _without_effect(pod)
+    warnings += mounts.parts_warned_of(pod.containers, mounts.IDENTITY)
     if decision.warning:
         warnings.append(decision.warning)
     if unknown := chosen - names:
