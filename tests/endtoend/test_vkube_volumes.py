@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.endtoend.installation import Installation, flags
+from cluster_agent.kubernetes.trust_bundles import bundle
+from tests.endtoend.installation import Installation, flags, labelled_namespace
+from tests.endtoend.test_federated_volumes import root_of
 from tests.kubelets import REQUESTS, Kubelets
-from tests.vkube.command import called
+from tests.pods import pod, restricted_container
+from tests.vkube.command import called, vkube
 from tests.waiting import wait_for
 from vkube.admission.waiting import PATIENCE
+from webhook.layout import TRUST_BUNDLE
 
 NAMESPACE, NODE = "vkube-volumes", "vkube-volumes-node"
 
@@ -51,7 +55,7 @@ def deny(kubelets: Kubelets, request: dict[str, Any]) -> None:
 def test_a_pod_that_waits_for_its_certificate_is_told_with_why_and_what_to_do(
     installed: Installation, starting: tuple[Kubelets, dict[str, Any]]
 ) -> None:
-    kubelets, pod = starting
+    kubelets, waits = starting
     here = ["-n", NAMESPACE, "--kubeconfig", installed.control_plane.kubeconfig]
     told = called("events", "web-1", *here)
     assert "no longer has" not in told.stderr
@@ -59,7 +63,7 @@ def test_a_pod_that_waits_for_its_certificate_is_told_with_why_and_what_to_do(
     assert "it has no identity yet: there is no ClusterTrustBundle vanadium.io:replica:roots" in told.stderr
     assert "Waits:" in called("explain", "web-1", *here).stdout
 
-    deny(kubelets, kubelets.asked(pod))
+    deny(kubelets, kubelets.asked(waits))
     why = "its certificate was denied: ApplicationRevoked: an administrator revoked it"
     explained = called("explain", "web-1", *here)
     assert explained.code == 4
@@ -78,3 +82,57 @@ def test_a_pod_that_waits_for_its_certificate_is_told_with_why_and_what_to_do(
         one["what"] for one in checked if one["name"] == "kubelets have a certificate for each volume"
     ]
     assert found == f"{NAMESPACE}/web-1: {why}"
+
+
+@pytest.fixture
+def capable(installed: Installation) -> Iterator[None]:
+    """A node that can, and the roots."""
+    node = f"{NODE}-1-37"
+    with Kubelets(installed.control_plane) as kubelets:
+        kubelets.node(node)
+    version = {"status": {"nodeInfo": {"kubeletVersion": "v1.37.2"}}}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(version))
+    installed.kubectl("patch", "node", node, *patch)
+    installed.apply(bundle(TRUST_BUNDLE, [root_of("partner.example").certificate]))
+    try:
+        yield
+    finally:
+        installed.kubectl("delete", "clustertrustbundle", TRUST_BUNDLE)
+        installed.kubectl("delete", "node", node)
+
+
+@pytest.mark.usefixtures("capable")
+def test_a_namespace_that_changes_is_told_which_pods_keep_what_they_have(installed: Installation) -> None:
+    name = f"{NAMESPACE}-changing"
+    with labelled_namespace(installed, name):
+        made = pod(restricted_container(), name="web-1", nodeSelector={"nowhere": "yes"})
+        made["metadata"]["namespace"] = name
+        installed.apply(made)
+
+        def annotate(value: str) -> None:
+            installed.kubectl("annotate", "namespace", name, f"vanadium.io/delivery={value}", "--overwrite")
+
+        def explained() -> tuple[int, str]:
+            ended = called("explain", "web-1", "-n", name, *flags(installed))
+            return ended.code, ended.stdout
+
+        assert "--outdated" not in explained()[1]
+        dry = ("restart", name, "--outdated", "--dry-run", *flags(installed))
+        assert "pod/web-1 has no controller" in called(*dry).stderr  # its image is not the Deployment's
+        annotate("volume")
+        # This installation's certificates live less than an hour.
+        assert "--outdated" not in explained()[1]
+        assert "pod/web-1" not in called(*dry).stderr
+        vkube("register", name, "default", "acme:prod:VolumesTold", "--ttl", "7200", *flags(installed))
+        code, text = explained()
+        assert code == 0
+        assert f"for the volume that new Pods get: vkube restart {name} --outdated" in text
+        assert "pod/web-1 has no controller" in called(*dry).stderr
+
+        annotate("volumes")
+        refused = called("preflight", name, *flags(installed))
+        assert refused.code == 4
+        assert (
+            "pod/web-1: the namespace's annotation vanadium.io/delivery: 'volumes': expected"
+            in refused.stderr
+        )

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from vkube.admission.advice import advice
-from vkube.admission.judgement import Judgement
+from vkube.admission.injected import has_volume
+from vkube.admission.judgement import Judgement, Object
 from vkube.admission.pod_security import LEVELS, violations
 from vkube.admission.templates import Template
 from vkube.admission.waiting import Waiting
@@ -25,10 +26,11 @@ def explanation(
     unasked: str | None,
     missed: Sequence[str] = (),
     waits: Mapping[str, Waiting] = MappingProxyType({}),
+    others: Sequence[Object] = (),
 ) -> dict[str, Any]:
     """The whole explanation. `unasked` is why the webhook is not called for the Pod; None when it is.
     `missed` are the names of the subject's Pods in the cluster that lack the pod agent, `waits` those that
-    wait for a certificate."""
+    wait for a certificate, and `others` the Pods that have another delivery than new ones would."""
     identity = judgement.served and unasked is None and not missed and not waits
     todo = advice(judgement.reason)
     if judgement.served and unasked is not None:
@@ -37,6 +39,13 @@ def explanation(
         todo = _create_again(template, missed)
     elif waits:
         todo = "; ".join(dict.fromkeys(one.todo for one in waits.values()))
+    elif judgement.served and unasked is None and others:
+        names = [str(one["metadata"]["name"]) for one in others]
+        has, gets = ("volume", "pod agent") if has_volume(others[0]) else ("pod agent", "volume")
+        todo = (
+            f"nothing, to keep the {has} of {_several(names)}; for the {gets} that new Pods get: vkube "
+            f"restart {template.namespace} --outdated"
+        )
     return {
         "subject": template.title,
         "identity": identity,
@@ -47,6 +56,7 @@ def explanation(
         "message": judgement.message,
         "warnings": list(judgement.warnings),
         "podsWithoutPodAgent": list(missed),
+        "podsOfOtherDelivery": [one["metadata"]["name"] for one in others],
         "podsThatWait": [{"pod": name, "why": one.why, "whatToDo": one.todo} for name, one in waits.items()],
         "whatToDo": todo,
         "podSecurity": {
@@ -66,8 +76,12 @@ def _create_again(template: Template, missed: Sequence[str]) -> str:
     cause = "created before the namespace was labelled, or while the webhook was away"
     if template.kind == "Pod":
         return f"create it again ({command}): it was {cause}"
-    more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
-    return f"create its Pods again ({command}): {', '.join(missed[:_NAMED])}{more} lack it, {cause}"
+    return f"create its Pods again ({command}): {_several(missed)} lack it, {cause}"
+
+
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def difference(judgement: Judgement) -> str:

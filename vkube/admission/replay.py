@@ -15,7 +15,7 @@ from vkube.admission.injected import is_injected
 from vkube.admission.judgement import Judgement, judge
 from vkube.admission.templates import Template
 from vkube.workloads.template import Object
-from webhook.layout import CONTAINER, VOLUMES
+from webhook.layout import CONTAINER, IDENTITY_VOLUME, VOLUMES
 from webhook.settings import Settings
 from webhook.volume_support import VolumeSupport
 
@@ -120,6 +120,12 @@ def image_changes(new: Judgement, pod: Object) -> bool:
     """Whether the pod agent of a new Pod would have another image than that of the live one."""
     before, after = (_parts(one).get(CONTAINER, {}) for one in (pod, new.patched))
     return bool(before and after) and before.get("image") != after.get("image")
+
+
+def delivery_changes(new: Judgement, pod: Object) -> bool:
+    """Whether a new Pod would have the webhook's volume where the live one has its pod agent, or the other
+    way round."""
+    return (IDENTITY_VOLUME in _parts(pod)) is not (IDENTITY_VOLUME in _parts(new.patched))
 
 
 def _parts(pod: Object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vkube.admission.explanation import explanation, shown
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
+from vkube.admission.replay import as_written, delivery_changes
 from vkube.admission.templates import Template, replaced
 from vkube.admission.ttls import with_ttls
 from vkube.admission.waiting import Waiting, waiting_in
@@ -74,6 +75,7 @@ def _settings_option(parser: argparse.ArgumentParser) -> None:
 def _explain(options: argparse.Namespace) -> int:
     missed: list[str] = []
     waits: dict[str, Waiting] = {}
+    there: list[dict[str, Any]] = []
     if options.default_settings:
         from vkube.configuration import load
 
@@ -98,9 +100,17 @@ def _explain(options: argparse.Namespace) -> int:
                 waits = _waiting(cluster, live, there, in_force)
             of_template = [(one, _namespace(cluster, one.namespace, made)) for one in templates]
             found = [(one, place, _not_called(in_force, one, place)) for one, place in of_template]
-            support = with_ttls(options, in_force.volumes, settings, of_template)
+            anew = [(new, place) for _, place in of_template for one in there if (new := _anew(one))]
+            support = with_ttls(options, in_force.volumes, settings, [*of_template, *anew])
     explanations = [
-        explanation(one, judge(one.pod, settings, support, place), unasked, missed, waits)
+        explanation(
+            one,
+            judge(one.pod, settings, support, place),
+            unasked,
+            missed,
+            waits,
+            [pod for pod in there if _is_other(pod, settings, support, place)],
+        )
         for one, place, unasked in found
     ]
     text = document({"items": explanations}, options.output)
@@ -242,6 +252,22 @@ def _pods(cluster: Cluster, live: dict[str, Any]) -> list[dict[str, Any]]:
 def _missed(there: list[dict[str, Any]]) -> list[str]:
     """The names of those that have neither the pod agent nor the volume."""
     return sorted(one["metadata"]["name"] for one in there if not is_injected(one))
+
+
+def _is_other(
+    pod: dict[str, Any], settings: Settings, support: VolumeSupport, namespace: dict[str, Any] | None
+) -> bool:
+    """Whether it has a pod agent where a new Pod would have a volume, or the other way round."""
+    template = _anew(pod)
+    if template is None:
+        return False
+    new = judge(template.pod, settings, support, namespace)
+    return new.served and delivery_changes(new, pod)
+
+
+def _anew(pod: dict[str, Any]) -> Template | None:
+    """What the author of a Pod with an identity wrote, as far as that is known."""
+    return Template.of(as_written(pod), pod["metadata"]["namespace"]) if is_injected(pod) else None
 
 
 def _waiting(

@@ -15,7 +15,7 @@ from vkube.admission.judgement import judge
 from vkube.admission.limit_ranges import beyond_limit_ranges, defaulted
 from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.quotas import Change, beyond_quotas, counts_secrets
-from vkube.admission.replay import as_written, image_changes
+from vkube.admission.replay import as_written, delivery_changes, image_changes
 from vkube.admission.templates import Template
 from vkube.admission.ttls import with_ttls
 from vkube.admission.workloads import owner, pods, workloads
@@ -67,14 +67,19 @@ def preflight(parser: argparse.ArgumentParser) -> Run:
 
 def restart(parser: argparse.ArgumentParser) -> Run:
     """Roll the workloads of a namespace whose Pods lack an identity that they would get now; with --outdated
-    also those whose pod agent has another image than a new Pod's would have. Deployments, StatefulSets and
+    also those whose pod agent has another image than a new Pod's would have, and those that would have a
+    volume instead of it, or it instead of a volume. Deployments, StatefulSets and
     DaemonSets roll as they are configured to; other Pods with a controller are evicted, which a
     PodDisruptionBudget can refuse and a Job counts as a failure. Pods without a controller are named and left
     alone. Ends with 4 when a Pod was left."""
     parser.add_argument("namespace", help="the namespace")
-    parser.add_argument("--outdated", action="store_true", help="also where the pod agent is another version")
+    parser.add_argument(
+        "--outdated",
+        action="store_true",
+        help="also where the pod agent is another version, or the delivery another",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be restarted")
-    shared.cluster(parser)
+    shared.cluster_agent(parser)
     return _restart
 
 
@@ -114,13 +119,21 @@ def _preflight(options: argparse.Namespace) -> int:
 
 
 def warnings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What the webhook would warn of, each once, with the workloads that it is about; of those that are left
-    out, the table has the reason."""
+    """What the webhook would warn of, or refuse with, each once, with the workloads that it is about; of
+    those that are left out, the table has the reason."""
     of: dict[str, list[str]] = {}
     for row in rows:
-        for text in row["warnings"] if row["result"] == "injected" else ():
+        for text in _said(row):
             of.setdefault(text, []).append(row["workload"])
     return [f"{visible(_several(names))}: {visible(text)}" for text, names in of.items()]
+
+
+def _said(row: Mapping[str, Any]) -> Sequence[str]:
+    if row["result"] == "injected":
+        return list(row["warnings"])
+    # Of LimitRanges and Pod Security, which are not the webhook's, the advice has the reason.
+    is_webhooks = row["result"] == "refused" and row["reason"] not in ("LimitRange", "PodSecurity")
+    return [row["message"]] if is_webhooks and row["message"] else []
 
 
 def _several(names: Sequence[str]) -> str:
@@ -204,7 +217,7 @@ def _restart(options: argparse.Namespace) -> int:
     done: set[tuple[str, str]] = set()
     left = 0
     with Cluster.of(options) as cluster:
-        for pod in lacking(cluster, options.namespace, outdated=options.outdated):
+        for pod in lacking(cluster, options):
             kind, name = _restartable(cluster, options.namespace, pod)
             if (kind, name) in done:
                 continue
@@ -217,25 +230,27 @@ def _restart(options: argparse.Namespace) -> int:
             else:
                 left += not _restarted(cluster, options.namespace, kind, name)
     if not done:
-        more = ", of the current version" if options.outdated else ""
+        more = ", of the current version and delivery" if options.outdated else ""
         note(f"every Pod of {options.namespace} that can have an identity has one{more}")
     return ExitCode.FINDINGS if left else ExitCode.DONE
 
 
-def lacking(cluster: Cluster, namespace: str, *, outdated: bool = False) -> Iterator[dict[str, Any]]:
-    """The Pods without the pod agent that would get it, if they were created now; if asked for, also those
-    with an outdated one."""
-    described, in_force, settings = _namespace(cluster, namespace), rules(cluster), settings_of(cluster)
-    for pod in pods(cluster, namespace):
-        written = as_written(pod) if is_injected(pod) else pod
-        template = Template.of(written, namespace)
-        if template is None or (is_injected(pod) and not outdated):
-            continue
-        unasked = in_force.why_not_called(described, pod)
-        if unasked is not None:
+def lacking(cluster: Cluster, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The Pods without an identity that would get one, if they were created now; with --outdated also those
+    with an outdated pod agent, or with the other delivery."""
+    name, every = options.namespace, options.outdated
+    described, in_force, settings = _namespace(cluster, name), rules(cluster), settings_of(cluster)
+    wanted = [one for one in pods(cluster, name) if every or not is_injected(one)]
+    written = ((one, Template.of(as_written(one) if is_injected(one) else one, name)) for one in wanted)
+    found = [(pod, template) for pod, template in written if template is not None]
+    for pod, _ in found:
+        if (unasked := in_force.why_not_called(described, pod)) is not None:
             raise ClusterError(unasked)
-        judgement = judge(template.pod, settings, in_force.volumes, described)
-        if judgement.served and (not is_injected(pod) or image_changes(judgement, pod)):
+    volumes = with_ttls(options, in_force.volumes, settings, [(one, described) for _, one in found])
+    for pod, template in found:
+        judgement = judge(template.pod, settings, volumes, described)
+        is_other = image_changes(judgement, pod) or delivery_changes(judgement, pod)
+        if judgement.served and (not is_injected(pod) or is_other):
             yield pod
 
 

@@ -11,12 +11,20 @@ from tests.pods import container, pod
 from tests.webhook.applying import named
 from vkube.admission.deployed import default_settings
 from vkube.admission.judgement import judge
-from vkube.admission.replay import HARMFUL, Outcome, Replay, as_written, image_changes, replay
+from vkube.admission.replay import (
+    HARMFUL,
+    Outcome,
+    Replay,
+    as_written,
+    delivery_changes,
+    image_changes,
+    replay,
+)
 from vkube.admission.templates import Template
 from vkube.configuration import Configuration
 from webhook.layout import CONTAINER
 from webhook.settings import Settings
-from webhook.volume_support import NO_CLUSTER
+from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
 NEW = default_settings(Configuration())
 OLD = NEW.model_copy(update={"pod_agent_image": "vanadium/pod-agent:0.1.0"})
@@ -104,3 +112,17 @@ def test_a_pod_agent_of_another_image_is_outdated() -> None:
         judgement = judge(written.pod, NEW)
         assert judgement.served
         assert image_changes(judgement, running) is outdated
+
+
+@pytest.mark.parametrize("before", ["sidecar", "volume"])
+@pytest.mark.parametrize("after", ["sidecar", "volume"])
+def test_a_live_pod_has_another_delivery_than_a_new_one_would(before: str, after: str) -> None:
+    """After the annotation of a namespace changed: `vkube restart --outdated` told that nothing is to do."""
+
+    def of(delivery: str) -> dict[str, Any]:
+        return {"metadata": {"name": "shop", "annotations": {"vanadium.io/delivery": delivery}}}
+
+    old = judge(template().pod, NEW, VolumeSupport(None), of(before)).patched
+    new = judge(as_written(old), NEW, VolumeSupport(None), of(after))
+    assert new.served, new.message
+    assert delivery_changes(new, old) is (before != after)
