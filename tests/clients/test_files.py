@@ -7,6 +7,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -96,6 +97,25 @@ def running_nginx(nginx: Path, files: Path, tmp_path: Path) -> Iterator[int]:
     with running(["sh", "-c", script], tmp_path / "nginx.log"):
         wait_for("nginx", lambda: answered(files, port), story=(tmp_path / "nginx.log").read_text)
         yield port
+
+
+def test_a_reload_that_failed_is_tried_again(tmp_path: Path) -> None:
+    """As one does while nginx starts, or while the files are replaced once more."""
+    reloads, stub = tmp_path / "reloads", tmp_path / "nginx"
+    stub.write_text(
+        f'#!/bin/sh\n[ "$1" = -s ] || exec sleep 600\necho >>{reloads}\n[ $(wc -l <{reloads}) -gt 1 ]\n'
+    )
+    stub.chmod(0o755)
+    reloads.touch()
+    (tmp_path / "..data").symlink_to("..1")
+    script = replaced(
+        block("nginx", "sh"), {MOUNTED: str(tmp_path), "nginx -": f"{stub} -", "sleep 1": "sleep 0.2"}
+    )
+    with running(["sh", "-c", script], tmp_path / "log"):
+        time.sleep(0.5)
+        (tmp_path / "next").symlink_to("..2")
+        (tmp_path / "next").rename(tmp_path / "..data")
+        wait_for("the second reload", lambda: len(reloads.read_text()) == 2)
 
 
 @pytest.fixture
