@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -51,7 +51,12 @@ class ReplicaAnswer(Answer):
     serial: str | None = Field(description="of the certificate, in hex; null: issued by version 0.1.0")
     public_key: str = Field(description="fingerprint")
     not_after: Rfc3339
-    acknowledged: dict[str, int] = Field(description="kind of publication → version that it has")
+    acknowledged: dict[str, int] = Field(
+        description="kind of publication → version that its pod agent stated that it has"
+    )
+    delivery: Literal["sidecar", "volume"] = Field(
+        description="who keeps the certificate: the pod agent, or the kubelet, which acknowledges nothing"
+    )
 
 
 class ReplicasAnswer(Answer):
@@ -153,6 +158,7 @@ def _replica(one: LiveReplica, prefix: Name) -> ReplicaAnswer:
         public_key=one.public_key_fingerprint,
         not_after=rfc3339(one.not_after),
         acknowledged=one.acknowledged,
+        delivery="volume" if one.in_volume else "sidecar",
     )
 
 

@@ -15,6 +15,7 @@ from cluster_agent.model import Application
 from cluster_agent.store.access import Access, from_seconds
 from cluster_agent.store.fleet import is_live
 from cluster_agent.store.tables import (
+    VOLUME,
     acknowledgements,
     issuances,
     revoked_applications,
@@ -26,7 +27,8 @@ from cluster_agent.store.tables import (
 @dataclass(frozen=True)
 class LiveReplica:
     """A replica with a valid certificate, of which this is the last; and the versions that it acknowledged,
-    by kind of publication. `serial` and `issuer` are None for a certificate of version 0.1.0."""
+    by kind of publication. `serial` and `issuer` are None for a certificate of version 0.1.0. A kubelet that
+    keeps the certificate, `in_volume`, acknowledges nothing."""
 
     application: Application
     pod_name: str
@@ -37,6 +39,7 @@ class LiveReplica:
     public_key_fingerprint: str
     not_after: datetime
     acknowledged: dict[str, int]
+    in_volume: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Inventory:
             .subquery()
         )
         statement = (
-            select(issuances, secrets.c.namespace, secrets.c.service_account)
+            select(issuances, secrets.c.namespace, secrets.c.service_account, secrets.c.delivery)
             .join(last, and_(last.c.pod_uid == issuances.c.pod_uid, last.c.end == issuances.c.not_after))
             .join(secrets, of_secret)
             .order_by(issuances.c.pod_uid, issuances.c.certificate_fingerprint)
@@ -115,6 +118,7 @@ class Inventory:
                     row.public_key_fingerprint,
                     from_seconds(row.not_after),
                     have.get(row.pod_uid, {}),
+                    row.delivery == VOLUME,
                 )
                 for row in rows.values()
             ]

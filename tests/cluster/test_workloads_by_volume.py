@@ -167,7 +167,8 @@ def test_a_revoked_pod_s_refresh_is_denied_and_attacks_get_no_certificate(
     if installed.node is None:
         pytest.skip("an existing cluster's kubelet is not ours to speak for")
     revoked, whole, _ = fleet.pods["by-volume"]
-    vkube("revoke", "--pod", name_of(revoked), "-n", PLACE, *administering)
+    said = vkube("revoke", "--pod", name_of(revoked), "-n", PLACE, "--wait", *administering)
+    assert "every live replica with a pod agent has them" in said
     with Kubelets(installed.node.control_plane) as kubelets:
         assert kubelets.denied(kubelets.asked(revoked))[0] == "Revoked"
         annotated = kubelets.asked(whole, unverifiedUserAnnotations={"example.com/name": "acme:prod:bank"})

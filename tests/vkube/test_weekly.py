@@ -316,10 +316,10 @@ def test_listings_to_the_letter() -> None:
         "notAfter": "2026-11-28T12:45:00+00:00", "acknowledged": {"roots": 2, "crl": 7},
     }  # fmt: skip
     assert get.listing("replica", NOW).text([replica], "wide") == (
-        "NAMESPACE   POD     NAME                       LEFT   SERVICE ACCOUNT   SERIAL   SECRET   "
-        "POD UID    ACKNOWLEDGED\n"
-        "shop        web-1   acme:prod:shop:web:web-1   45m    web               ab12     s-1      "
-        "705ab4f5   crl=7,roots=2\n"
+        "NAMESPACE   POD     NAME                       LEFT   DELIVERY   SERVICE ACCOUNT   SERIAL   "
+        "SECRET   POD UID    ACKNOWLEDGED\n"
+        "shop        web-1   acme:prod:shop:web:web-1   45m    sidecar    web               ab12     "
+        "s-1      705ab4f5   crl=7,roots=2\n"
     )
     replica["published"] = {"crl": {"required": 9}, "roots": {"required": 1}}
     assert describe.described_replica(replica, NOW) == (
@@ -334,6 +334,9 @@ def test_listings_to_the_letter() -> None:
         "Has crl:           version 7, needs 9\n"
         "Has roots:         version 2, up to date\n"
     )
+    shown = describe.described_replica({**replica, "delivery": "volume", "acknowledged": {}}, NOW)
+    assert "Delivery:          volume: its kubelet renews the certificate, and tells of no publica" in shown
+    assert "Has " not in shown
     active = {"key": "3d:92", "phase": "active", "since": "2026-01-01T00:00:00Z"}
     prepared = {"key": "4e:00", "phase": "prepared", "since": "2026-11-28T00:00:00Z", "shareNeeded": 1.0}
     waits = {"activeAtTheLatest": "2026-11-29T00:02:00Z", "liveReplicas": 5, "acknowledged": 4}

@@ -10,7 +10,15 @@ from typing import TypeVar
 
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
-from vkube.commands.get import applications, find_replica, listing, replicas, revocations, secrets
+from vkube.commands.get import (
+    applications,
+    delivery,
+    find_replica,
+    listing,
+    replicas,
+    revocations,
+    secrets,
+)
 from vkube.commands.scope import namespace_of
 from vkube.connection.cluster_agent import ClusterAgent, administering
 from vkube.errors import NotFoundError, UsageError
@@ -141,6 +149,9 @@ def described_replica(one: Item, now: datetime) -> str:
         ("Public key", one["publicKey"]),
         ("Issued under", f"secret {one['secret']}"),
     ]
+    if delivery(one) == "volume":
+        rows.append(("Delivery", "volume: its kubelet renews the certificate, and tells of no publications"))
+        return fields(rows)
     for kind, state in one["published"].items():
         has = one["acknowledged"].get(kind, 0)
         current = "up to date" if has >= state["required"] else f"needs {state['required']}"

@@ -58,6 +58,12 @@ def replicas(agent: ClusterAgent, namespace: str | None) -> list[Item]:
     return sorted(found, key=lambda one: (one["namespace"], one["name"]))
 
 
+def delivery(replica: Item) -> str:
+    """`sidecar`, or `volume`: no pod agent tells what the replica has."""
+    # An older version of the cluster agent does not send it.
+    return str(replica.get("delivery", "sidecar"))
+
+
 def applications(agent: ClusterAgent, namespace: str | None) -> list[Item]:
     """The registered applications."""
     return _within(agent.pages("/v1/applications", "applications"), namespace)
@@ -89,6 +95,7 @@ def listing(kind: str, now: datetime) -> Listing:
                 Column("POD", lambda one: one["pod"]),
                 Column("NAME", lambda one: one["name"]),
                 Column("LEFT", lambda one: left(one["notAfter"], now)),
+                Column("DELIVERY", delivery, wide=True),
                 Column("SERVICE ACCOUNT", lambda one: one["serviceAccount"], wide=True),
                 Column("SERIAL", lambda one: one["serial"], wide=True),
                 Column("SECRET", lambda one: one["secret"], wide=True),

@@ -8,7 +8,7 @@ from typing import Any
 
 from vkube.command_line import options as shared
 from vkube.command_line.commands import Run
-from vkube.commands.get import find_replica, replicas
+from vkube.commands.get import delivery, find_replica, replicas
 from vkube.commands.scope import namespace_of
 from vkube.connection.cluster_agent import ClusterAgent, administering
 from vkube.errors import UnreachableError, UsageError
@@ -96,16 +96,18 @@ def _subject(agent: ClusterAgent, options: argparse.Namespace) -> tuple[str, dic
 
 
 def _wait(agent: ClusterAgent, version: int, seconds: int) -> None:
-    """Until no live replica lacks the lists. Asks the replicas' own statements: the shares that the agent
-    counts every half minute may be of a previous version."""
+    """Until no live replica with a pod agent lacks the lists; the others never tell. Asks the replicas' own
+    statements: the shares that the agent counts every half minute may be of a previous version."""
     ends_at = time.monotonic() + seconds
     said = ""
     while True:
-        lacks = next(
-            (one for one in replicas(agent, None) if one["acknowledged"].get(_LISTS, 0) < version), None
-        )
+        live = replicas(agent, None)
+        polling = [one for one in live if delivery(one) != "volume"]
+        lacks = next((one for one in polling if one["acknowledged"].get(_LISTS, 0) < version), None)
         if lacks is None:
-            result("every live replica has them")
+            result(
+                "every live replica has them" if live == polling else _with_volumes(len(live), len(polling))
+            )
             return
         progress = f"{lacks['name']} does not have the lists yet"
         if progress != said:
@@ -117,6 +119,13 @@ def _wait(agent: ClusterAgent, version: int, seconds: int) -> None:
                 "ask next, or when they renew"
             )
         time.sleep(_LOOK_SECONDS)
+
+
+def _with_volumes(live: int, polling: int) -> str:
+    return (
+        f"every live replica with a pod agent has them ({polling} of {live}); the others, with volumes, have "
+        "them when their programs fetch them"
+    )
 
 
 def _reinstate(options: argparse.Namespace) -> None:

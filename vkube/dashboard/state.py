@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from vkube.commands.audit import about
+from vkube.commands.get import delivery
 from vkube.output.documents import Item
 
 _T = TypeVar("_T")
@@ -119,9 +120,12 @@ def groups(replicas: Iterable[Item], wanted: str = "") -> list[ApplicationGroup]
 
 
 def lagging(replicas: Iterable[Item], publications: Mapping[str, Item]) -> dict[str, list[str]]:
-    """The names of the replicas that have not acknowledged what they need, by kind of publication."""
+    """The names of the replicas that have not acknowledged what they need, by kind of publication. Those by
+    volume acknowledge nothing."""
     found: dict[str, list[str]] = {kind: [] for kind in publications}
     for one in replicas:
+        if delivery(one) == "volume":
+            continue
         for kind, published in publications.items():
             if one["acknowledged"].get(kind, 0) < published["required"]:
                 found[kind].append(one["name"])

@@ -111,6 +111,12 @@ async def test_the_status_is_that_of_its_certificate(signing: Signing) -> None:
     assert [one["type"] for one in answer["conditions"]] == ["Issued"]
 
 
+async def test_a_replica_by_volume_is_listed_as_one_that_acknowledges_nothing(signing: Signing) -> None:
+    await signing.answer(REQUEST)
+    (listed,) = await signing.store.inventory.replicas(signing.clock(), limit=9)
+    assert (listed.pod_name, listed.in_volume, listed.acknowledged) == (REQUEST.pod_name, True, {})
+
+
 async def test_an_answer_that_the_api_server_did_not_get_is_given_again(signing: Signing) -> None:
     """The agent was killed after the record; the next one, on the same store, asks for nothing."""
     answer = await signing.answer(REQUEST)

@@ -37,6 +37,7 @@ async def test_each_live_replica_is_listed_once_with_its_last_certificate(store:
     first, *rest = await store.inventory.replicas(NOW, limit=10)
     assert (first.pod_uid, first.serial, first.not_after) == ("uid-1", "cd34", NOW + timedelta(hours=2))
     assert first.acknowledged == {"roots": 2, "crl": 7}
+    assert not first.in_volume
     assert (first.application, first.secret_id) == (SECRET.application, SECRET.id)
     assert [one.pod_uid for one in rest] == ["uid-3", "uid-4"]
     assert (rest[1].serial, rest[1].issuer, rest[1].acknowledged) == (None, None, {})

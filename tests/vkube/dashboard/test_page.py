@@ -19,6 +19,7 @@ from vkube.dashboard.state import (
     counted,
     groups,
     joined,
+    lagging,
     newest_of_each_namespace,
     recorded,
 )
@@ -245,3 +246,14 @@ def test_a_page_that_is_not_there_is_the_nearest(page_number: str) -> None:
     place = Place.of({"page": page_number, "search": " web "})
     assert place.search == "web"
     assert "acme:prod:shop:web" in shown(sample(NOW), place).text
+
+
+def test_replicas_by_volume_acknowledge_nothing_and_lag_behind_nothing() -> None:
+    replicas = [
+        {"name": "acme:prod:shop:web:web-1", "acknowledged": {}, "delivery": "volume"},
+        {"name": "acme:prod:shop:web:web-2", "acknowledged": {}, "delivery": "sidecar"},
+        {"name": "acme:prod:shop:web:web-3", "acknowledged": {}},
+    ]
+    assert lagging(replicas, {"crl": {"required": 1}}) == {
+        "crl": ["acme:prod:shop:web:web-2", "acme:prod:shop:web:web-3"]
+    }
