@@ -61,7 +61,7 @@ def read(call: Callable[[str, str], Mapping[str, Any]]) -> ApplicationTtls:
         if refusal.reason != "NotServed":
             raise
         return UNKNOWN
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise UnusableAnswer("AnswerMalformed", f"GET {ROUTE}: {error!r}"[:200]) from error
 
 
@@ -77,6 +77,8 @@ def _read(call: Callable[[str, str], Mapping[str, Any]]) -> ApplicationTtls:
                 "AnswersDiffer", f"GET {ROUTE}: cluster agents with different settings answer"
             )
         rule = stated
+        if len(page["registered"]) > PAGE:
+            raise ValueError(f"more than {PAGE} applications in a page")
         for one in page["registered"]:
             registered[f"{one['namespace']}/{one['serviceAccount']}"] = int(one["ttlSeconds"])
         if page.get("following") is None:

@@ -163,9 +163,7 @@ class Desk:
         except Refusal as error:
             refusal = error
         except ApiCallError as error:
-            fields = _fields(one.request)
-            _log.warning("status of a PodCertificateRequest not set", **fields, error=str(error))
-            refusal = _not_set(error)
+            refusal = Unavailable("ApiServerAway", str(error))
         wait = self._pause(one, refusal.retry_after_seconds)
         self._watch.waits(one.request, refusal, one.failures)
         return wait
@@ -239,7 +237,7 @@ class Desk:
 
     async def _set(self, request: PodRequest, answer: status.Status) -> bool:
         """Sets the status; returns False for a request that is gone, or that another replica has answered.
-        Raises ApiCallError."""
+        Raises Unavailable, and ApiCallError where it cannot be read again."""
         for _ in range(_CONFLICTS):
             try:
                 await self._api.set_status(request.identity, answer)
@@ -247,7 +245,7 @@ class Desk:
                 if error.status == 404:
                     return False
                 if error.status != 409:
-                    raise
+                    raise _not_set(request, str(error), error.status) from error
             else:
                 return True
             try:
@@ -262,7 +260,7 @@ class Desk:
             if current.uid != request.uid or is_answered(found):
                 return False
             request = current
-        raise ApiCallError(f"request {request.namespace}/{request.name} changes again and again")
+        raise _not_set(request, "the request changes again and again")
 
     def _pause(self, one: One, asked: float | None) -> float:
         one.failures += 1
@@ -282,9 +280,10 @@ class Desk:
             )
 
 
-def _not_set(error: ApiCallError) -> Unavailable:
+def _not_set(request: PodRequest, error: str, status: int | None = None) -> Unavailable:
+    _log.warning("status of a PodCertificateRequest not set", **_fields(request), error=error)
     # 422: by its clock, the certificate begins too long ago, or in the future.
-    hint = "; compare the clocks of both" if error.status == 422 else ""
+    hint = "; compare the clocks of both" if status == 422 else ""
     return Unavailable(
         "AnswerNotSet",
         f"the API server does not take the cluster agent's answer: {error}{hint}",

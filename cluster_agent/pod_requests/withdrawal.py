@@ -1,5 +1,5 @@
 """The withdrawal of entitlements: an application whose namespace lost its label, or whose service account was
-deleted, has no identity any longer, so the certificates in its Pods' volumes are revoked.
+deleted, no longer has an identity, so the certificates in its Pods' volumes are revoked.
 
 The webhook forgets bootstrap credentials in the same cases. It knows of no volumes.
 """
@@ -56,7 +56,7 @@ class Withdrawal:
     async def look(self) -> None:
         """One round, which begins behind the application that was looked at last. Raises Unavailable: an API
         server that does not answer withdraws nothing."""
-        lacking: dict[str, bool] = {}
+        labelled = set[str]()
         found = {
             (one.application.namespace, one.application.service_account): one
             for one in await self._entitlements.in_use(self._now())
@@ -64,12 +64,13 @@ class Withdrawal:
         for place in sorted(found, key=lambda place: (place <= self._looked_at, place)):
             one, (namespace, account) = found[place], place
             self._looked_at = place
-            if namespace not in lacking:
-                lacking[namespace] = await self._vouchers.lacks_label(namespace)
-            if lacking[namespace]:
+            # Asked again for each application of a namespace without the label, which may have it again.
+            if namespace not in labelled and await self._vouchers.lacks_label(namespace):
                 await self._withdraw(one, "NamespaceNotLabelled")
-            elif await self._vouchers.lacks_service_account(namespace, account):
-                await self._withdraw(one, "ServiceAccountGone")
+            else:
+                labelled.add(namespace)
+                if await self._vouchers.lacks_service_account(namespace, account):
+                    await self._withdraw(one, "ServiceAccountGone")
             await self._sleep(_PAUSE_SECONDS)
 
     async def _withdraw(self, entitlement: Secret, why: str) -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from certs.api_server import BoundedApiClient
 from service.cluster_agent_client import ClusterAgentClient
 from service.errors import CallError, CallRefused, CallUnanswered, UnusableAnswer
-from webhook.application_ttls import MOST_PAGES, UNKNOWN, ApplicationTtls, read
+from webhook.application_ttls import MOST_PAGES, PAGE, UNKNOWN, ApplicationTtls, read
 from webhook.kubelets import Kubelets
 from webhook.reconciler.worker import AgentNotReady
 from webhook.volume_support import VolumeSupport
@@ -75,6 +75,8 @@ def test_what_is_kept_is_bounded_and_an_application_that_is_left_out_is_refused_
         {**page(), "defaultTtlSeconds": "long"},
         {**page(), "registered": [{}]},
         {**page(), "registered": 7},
+        {**page(), "defaultTtlSeconds": float("inf")},
+        page(*(f"a-{number}" for number in range(PAGE + 1))),
     ],
 )
 def test_an_answer_of_another_form_is_unusable(answer: dict[str, Any]) -> None:

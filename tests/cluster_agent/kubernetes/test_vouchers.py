@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cluster_agent.errors import Unavailable
 from cluster_agent.kubernetes.pod_requests import Vouchers
 from tests.cluster_agent.kubernetes.test_api import api_of
 from tests.web_servers import Handler
@@ -40,7 +41,7 @@ async def test_a_service_account_that_was_made_anew_is_read_again(tmp_path: Path
     async def answer(request: web.Request) -> web.StreamResponse:
         nonlocal calls
         calls += 1
-        return web.json_response({"metadata": {"uid": uids[-1]}})
+        return web.json_response({"metadata": {"name": "web", "uid": uids[-1]}})
 
     async with vouchers_of(answer, tmp_path) as vouchers:
         for _ in range(3):
@@ -99,8 +100,23 @@ async def test_only_in_a_namespace_that_is_there_something_is_missing(
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path not in there:
             return web.Response(status=404)
-        return web.json_response({"metadata": {"labels": there[request.path]}})
+        name = request.path.rpartition("/")[2]
+        return web.json_response({"metadata": {"name": name, "labels": there[request.path]}})
 
     async with vouchers_of(answer, tmp_path) as vouchers:
         assert await vouchers.lacks_label("shop") is unlabelled
         assert await vouchers.lacks_service_account("shop", "web") is without_account
+
+
+@pytest.mark.parametrize(
+    "answered", [{"metadata": {}}, {"metadata": {"name": "other"}}, {"metadata": []}, {}]
+)
+async def test_attack_the_answer_of_a_program_between_takes_no_label_away(
+    tmp_path: Path, answered: dict[str, Any]
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response(answered)
+
+    async with vouchers_of(answer, tmp_path) as vouchers:
+        with pytest.raises(Unavailable, match="GET /api/v1/namespaces/shop was answered with another object"):
+            await vouchers.lacks_label("shop")

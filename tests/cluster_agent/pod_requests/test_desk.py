@@ -92,6 +92,20 @@ async def test_an_answer_that_the_api_server_does_not_take_is_told_as_any_that_w
     assert told.waits_for == ["AnswerNotSet", "AnswerNotSet"]
 
 
+async def test_an_api_server_that_cannot_be_read_is_told_as_away_and_not_as_one_that_refuses(
+    signing: Signing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    desk = guarded(signing, LosingApi(), told, monkeypatch)
+
+    async def fail(_request: object) -> bool:
+        raise ApiCallError("no answer", status=500)
+
+    monkeypatch.setattr(desk, "_answer", fail)
+    assert await desk._turn(One(REQUEST, time.monotonic())) is not None
+    assert told.waits_for == ["ApiServerAway"]
+
+
 async def test_a_certificate_that_a_kubelet_may_have_is_not_forgotten_for_a_newer_one(
     signing: Signing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,19 @@ async def test_a_namespace_is_asked_about_once_however_many_applications_it_has(
     assert len(await revoked(signing)) == 1
 
 
+async def test_a_label_that_is_there_again_in_the_middle_of_a_round_ends_the_withdrawal(
+    signing: Signing,
+) -> None:
+    serials = {account: await issued(signing, account) for account in ("api", "web")}
+    cluster = Cluster(unlabelled={"shop"})
+
+    async def label_again(_seconds: float) -> None:
+        cluster.unlabelled.clear()
+
+    await withdrawal(signing, cluster, [], label_again).look()
+    assert await revoked(signing) == {serials["api"]}
+
+
 async def test_the_api_server_is_asked_slowly_however_many_applications_there_are(signing: Signing) -> None:
     for account in ("api", "cart", "web"):
         await issued(signing, account)
