@@ -45,6 +45,8 @@ class VolumeSupport(NamedTuple):
     """The federated trust domains whose roots kubelets can put into files."""
     ttls: ApplicationTtls = UNKNOWN
     """What of an application stands in the way of a volume."""
+    is_known: bool = True
+    """False where the above is a guess, because somebody may not look."""
 
     @property
     def objection(self) -> str | None:

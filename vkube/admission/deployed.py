@@ -97,7 +97,7 @@ def volumes(cluster: Cluster) -> tuple[VolumeSupport, tuple[Kubelet, ...]]:
             if (node := (one.get("status") or {}).get("nodeInfo") or {}).get("operatingSystem") != "windows"
         )
     except ClusterError as error:  # not everybody may list nodes, and few Pods ask for volumes
-        return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300]), ()
+        return VolumeSupport(f"what the kubelets can do cannot be seen: {error}"[:300], is_known=False), ()
     return support(served, kubelets, bundles), kubelets
 
 

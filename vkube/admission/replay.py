@@ -17,7 +17,7 @@ from vkube.admission.templates import Template
 from vkube.workloads.template import Object
 from webhook.layout import CONTAINER, IDENTITY_VOLUME, VOLUMES
 from webhook.settings import Settings
-from webhook.volume_support import VolumeSupport
+from webhook.volume_support import NO_CLUSTER, VolumeSupport
 
 
 class Outcome(StrEnum):
@@ -126,6 +126,17 @@ def delivery_changes(new: Judgement, pod: Object) -> bool:
     """Whether a new Pod would have the webhook's volume where the live one has its pod agent, or the other
     way round."""
     return (IDENTITY_VOLUME in _parts(pod)) is not (IDENTITY_VOLUME in _parts(new.patched))
+
+
+def delivery_would_change(
+    pod: Object, written: Object, settings: Settings, support: VolumeSupport, namespace: Object | None
+) -> bool | None:
+    """Whether a new Pod would be served, and otherwise than the live one, of which `written` is what its
+    author wrote. None where that depends on what is not known of the cluster."""
+    supports = [support] if support.is_known else [VolumeSupport(None), NO_CLUSTER]
+    judged = [judge(written, settings, one, namespace) for one in supports]
+    first, *others = [one.served and delivery_changes(one, pod) for one in judged]
+    return first if all(one is first for one in others) else None
 
 
 def _parts(pod: Object) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def with_ttls(
     subjects: list[tuple[Template, Object | None]],
 ) -> VolumeSupport:
     """`support` with the TTLs of the applications, where one of the Pods, in its namespace, would have a
-    volume without them. Only administrators may see them: others are warned."""
+    volume without them. Only administrators may see them: others are warned, and then it is not known."""
     if not any(judge(one.pod, settings, support, namespace).by_volume for one, namespace in subjects):
         return support
     from vkube.connection.cluster_agent import administering
@@ -34,4 +34,4 @@ def with_ttls(
             "a Pod whose application has a TTL of less than 1 h gets no volume, which cannot be seen here: "
             f"{error}"
         )
-        return support
+        return support._replace(is_known=False)

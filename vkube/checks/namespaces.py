@@ -91,7 +91,9 @@ def _volumes(facts: Facts) -> Problems:
     ]
     having = [name for name, pods in facts.applications.items() if any(has_certificate(one) for one in pods)]
     todo = f"{DELIVERY_ANNOTATION}: auto or sidecar, until it can (docs/pod-certificates.md)"
-    if not asking and not having:
+    if not facts.volumes.is_known:
+        yield Found(why, "vkube check, as somebody who may list nodes", Verdict.SKIP)
+    elif not asking and not having:
         yield Found(f"not now: {why}", "nothing, as long as no Pod asks for one", Verdict.SKIP)
     elif facts.volumes.impossible is not None:
         places = ", ".join(sorted({*asking, *having})[:_NAMED])

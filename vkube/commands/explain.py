@@ -15,7 +15,7 @@ from vkube.admission.explanation import explanation, shown
 from vkube.admission.injected import is_injected
 from vkube.admission.judgement import judge
 from vkube.admission.pod_security import LEVEL_LABEL, LEVELS, violations
-from vkube.admission.replay import as_written, delivery_changes
+from vkube.admission.replay import as_written, delivery_would_change
 from vkube.admission.templates import Template, replaced
 from vkube.admission.ttls import with_ttls
 from vkube.admission.waiting import Waiting, waiting_in
@@ -257,12 +257,11 @@ def _missed(there: list[dict[str, Any]]) -> list[str]:
 def _is_other(
     pod: dict[str, Any], settings: Settings, support: VolumeSupport, namespace: dict[str, Any] | None
 ) -> bool:
-    """Whether it has a pod agent where a new Pod would have a volume, or the other way round."""
+    """Whether it surely has a pod agent where a new Pod would have a volume, or the other way round."""
     template = _anew(pod)
     if template is None:
         return False
-    new = judge(template.pod, settings, support, namespace)
-    return new.served and delivery_changes(new, pod)
+    return delivery_would_change(pod, template.pod, settings, support, namespace) is True
 
 
 def _anew(pod: dict[str, Any]) -> Template | None:

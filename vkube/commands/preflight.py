@@ -15,7 +15,7 @@ from vkube.admission.judgement import judge
 from vkube.admission.limit_ranges import beyond_limit_ranges, defaulted
 from vkube.admission.pod_security import LEVEL_LABEL, violations
 from vkube.admission.quotas import Change, beyond_quotas, counts_secrets
-from vkube.admission.replay import as_written, delivery_changes, image_changes
+from vkube.admission.replay import as_written, delivery_would_change, image_changes
 from vkube.admission.templates import Template
 from vkube.admission.ttls import with_ttls
 from vkube.admission.workloads import owner, pods, workloads
@@ -217,7 +217,13 @@ def _restart(options: argparse.Namespace) -> int:
     done: set[tuple[str, str]] = set()
     left = 0
     with Cluster.of(options) as cluster:
-        for pod in lacking(cluster, options):
+        found, undecided = lacking(cluster, options)
+        if undecided:
+            warning(
+                f"{visible(_several(undecided))}: left alone, because what delivery a new Pod would have "
+                "depends on the cluster's nodes, or on TTLs, which you may not see or cannot be read now"
+            )
+        for pod in found:
             kind, name = _restartable(cluster, options.namespace, pod)
             if (kind, name) in done:
                 continue
@@ -229,15 +235,15 @@ def _restart(options: argparse.Namespace) -> int:
                 result(f"{kind.lower()}/{name} would be {'restarted' if kind in _ROLLING else 'evicted'}")
             else:
                 left += not _restarted(cluster, options.namespace, kind, name)
-    if not done:
+    if not done and not undecided:
         more = ", of the current version and delivery" if options.outdated else ""
         note(f"every Pod of {options.namespace} that can have an identity has one{more}")
     return ExitCode.FINDINGS if left else ExitCode.DONE
 
 
-def lacking(cluster: Cluster, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def lacking(cluster: Cluster, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """The Pods without an identity that would get one, if they were created now; with --outdated also those
-    with an outdated pod agent, or with the other delivery."""
+    with an outdated pod agent, or with the other delivery; and the names of those that may be such."""
     name, every = options.namespace, options.outdated
     described, in_force, settings = _namespace(cluster, name), rules(cluster), settings_of(cluster)
     wanted = [one for one in pods(cluster, name) if every or not is_injected(one)]
@@ -247,11 +253,16 @@ def lacking(cluster: Cluster, options: argparse.Namespace) -> Iterator[dict[str,
         if (unasked := in_force.why_not_called(described, pod)) is not None:
             raise ClusterError(unasked)
     volumes = with_ttls(options, in_force.volumes, settings, [(one, described) for _, one in found])
+    chosen, undecided = [], []
     for pod, template in found:
         judgement = judge(template.pod, settings, volumes, described)
-        is_other = image_changes(judgement, pod) or delivery_changes(judgement, pod)
-        if judgement.served and (not is_injected(pod) or is_other):
-            yield pod
+        changes = delivery_would_change(pod, template.pod, settings, volumes, described)
+        is_due = not is_injected(pod) or changes or image_changes(judgement, pod)
+        if judgement.served and is_due:
+            chosen.append(pod)
+        elif changes is None:
+            undecided.append(str(pod["metadata"]["name"]))
+    return chosen, undecided
 
 
 def _restartable(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> tuple[str, str]:

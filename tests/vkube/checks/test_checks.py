@@ -199,6 +199,8 @@ WRONG: list[tuple[str, str, Callable[[Facts], object]]] = [
     ("identities in volumes are possible", "FAIL", lambda f: asks_for_volumes(f, VolumeSupport("why"))),
     ("identities in volumes are possible", "warn", lambda f: asks_for_volumes(f, VolumeSupport(None, "why"))),
     ("identities in volumes are possible", "skip", lambda f: setattr(f, "volumes", VolumeSupport("why"))),
+    ("identities in volumes are possible", "skip",
+     lambda f: asks_for_volumes(f, VolumeSupport("they cannot be seen", is_known=False))),
     ("ValidatingAdmissionPolicyBinding vanadium-pod-certificates", "FAIL",
      lambda f: f.bindings.update({"vanadium-pod-certificates": None})),
     ("cluster agent: answers", "FAIL", lambda f: setattr(f, "agent", None)),
