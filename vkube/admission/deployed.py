@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from service.settings import explained
 from vkube.admission.selectors import mismatch
 from vkube.configuration import Configuration
-from vkube.connection.cluster import Cluster
+from vkube.connection.cluster import Cluster, Object
 from vkube.errors import ClusterError
 from webhook.layout import ENABLED, INJECT_LABEL, SIGNER
 from webhook.settings import PREFIX, Settings
@@ -79,8 +79,9 @@ def rules(cluster: Cluster) -> Rules:
     return Rules((found.get("webhooks") or [None])[0] if found else None, *volumes(cluster))
 
 
-def volumes(cluster: Cluster) -> tuple[VolumeSupport, tuple[Kubelet, ...]]:
-    """What the webhook finds of the cluster's kubelets, and these. Raises UnreachableError."""
+def volumes(cluster: Cluster, nodes: Sequence[Object] = ()) -> tuple[VolumeSupport, tuple[Kubelet, ...]]:
+    """What the webhook finds of the cluster's kubelets, and these; `nodes` are those that were read already.
+    Raises UnreachableError."""
     group = f"/apis/{GROUP_VERSION}"
     try:
         served = [str(one.get("name")) for one in (cluster.find(group) or {}).get("resources") or []]
@@ -93,7 +94,7 @@ def volumes(cluster: Cluster) -> tuple[VolumeSupport, tuple[Kubelet, ...]]:
         bundles = [one["metadata"]["name"] for one in found]
         kubelets = tuple(
             Kubelet(one["metadata"]["name"], str(node.get("kubeletVersion")))
-            for one in cluster.items("/api/v1/nodes")
+            for one in (nodes or cluster.items("/api/v1/nodes"))
             if (node := (one.get("status") or {}).get("nodeInfo") or {}).get("operatingSystem") != "windows"
         )
     except ClusterError as error:  # not everybody may list nodes, and few Pods ask for volumes

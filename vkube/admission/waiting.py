@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,11 @@ from webhook.volume_support import FIRST_VERSION, GROUP_VERSION, Kubelet, Volume
 PATIENCE: Final = timedelta(seconds=30)
 """A younger Pod has not waited for long."""
 DENIED, WAITS, MOUNT = "CertificateDenied", "CertificateWaits", "FailedMount"
+_ANSWERS: Final = {
+    "Issued": "",
+    "Denied": "its certificate was denied",
+    "Failed": "its request for a certificate failed",
+}
 _CREATING = (None, "ContainerCreating", "PodInitializing")
 _DOCUMENT = "docs/pod-certificates.md, When a Pod waits"
 _DELETE = "then delete the Pod: its kubelet does not ask again"
@@ -58,11 +64,11 @@ def waiting(pod: Object, told: Told, support: VolumeSupport, kubelets: Iterable[
     """Why the Pod waits for its certificate; None when it does not."""
     if not has_certificate(pod) or not is_starting(pod):
         return None
-    events = [one for one in told.events if _is_about(one, pod)]
+    events = [one for one in told.events if _subject(one) == pod["metadata"]["uid"]]
     if asked := _latest(one for one in told.requests if is_of(one, pod)):
         return _unanswered(events) if (answer := _answer(asked)) is None else _answered(*answer)
     if denied := _event(events, DENIED):
-        return _denied(denied)
+        return _denied(denied, _ANSWERS["Denied"])
     return _not_asked(pod, events, support, kubelets)
 
 
@@ -81,17 +87,26 @@ def waiting_in(
         starting = [one for one in starting if now - _created(one) >= PATIENCE]
     if not starting:
         return {}
-    told = Told(list(requests(cluster, namespace)), list(_events(cluster, namespace)))
-    found = ((one["metadata"]["name"], waiting(one, told, support, kubelets)) for one in starting)
-    return {name: why for name, why in found if why is not None}
+    asked, told = defaultdict[str, list[Object]](list), defaultdict[str, list[Object]](list)
+    for request in requests(cluster, namespace):
+        asked[request["spec"]["podUID"]].append(request)
+    for event in _events(cluster, namespace):
+        told[_subject(event)].append(event)
+    found = {}
+    for pod in starting:
+        uid = pod["metadata"]["uid"]
+        if (why := waiting(pod, Told(asked[uid], told[uid]), support, kubelets)) is not None:
+            found[pod["metadata"]["name"]] = why
+    return found
 
 
-def requests(cluster: Cluster, namespace: str, **query: object) -> Iterable[Object]:
-    """The requests for certificates of a namespace's Pods, as long as Kubernetes keeps them. Raises
-    ClusterError, UnreachableError."""
+def requests(cluster: Cluster, namespace: str, pod: str | None = None) -> Iterable[Object]:
+    """The requests to our signer for certificates of a namespace's Pods, or of those named `pod`, as long as
+    Kubernetes keeps them. Raises ClusterError, UnreachableError."""
     path = f"/apis/{GROUP_VERSION}/namespaces/{namespace}/podcertificaterequests"
+    selector = f"spec.signerName={SIGNER}" + ("" if pod is None else f",spec.podName={pod}")
     try:
-        return [one for one in cluster.items(path, **query) if one["spec"]["signerName"] == SIGNER]
+        return list(cluster.items(path, fieldSelector=selector))
     except NotFoundError:  # an older API server
         return []
 
@@ -117,18 +132,19 @@ def _latest(found: Iterable[Object]) -> Object | None:
 
 
 def _answer(request: Object) -> tuple[str, str] | None:
-    """The type and the text of its condition; None without one."""
+    """The type and the text of the condition that answers it; None without one."""
     for one in (request.get("status") or {}).get("conditions") or []:
-        return str(one["type"]), f"{one.get('reason')}: {one.get('message')}"
+        if one["type"] in _ANSWERS:
+            return str(one["type"]), f"{one.get('reason')}: {one.get('message')}"
     return None
 
 
 def _answered(kind: str, text: str) -> Waiting | None:
-    return None if kind == "Issued" else _denied(text)
+    return None if kind == "Issued" else _denied(text, _ANSWERS[kind])
 
 
-def _denied(text: str) -> Waiting:
-    return Waiting(f"its certificate was denied: {text}", f"repair that, {_DELETE} ({_DOCUMENT})")
+def _denied(text: str, what: str) -> Waiting:
+    return Waiting(f"{what}: {text}", f"repair that, {_DELETE} ({_DOCUMENT})")
 
 
 def _unanswered(events: Sequence[Object]) -> Waiting:
@@ -167,8 +183,9 @@ def _not_asked(
 _ANEW = "and make the Pod anew"
 
 
-def _is_about(event: Object, pod: Object) -> bool:
-    return bool((event.get("involvedObject") or {}).get("uid") == pod["metadata"]["uid"])
+def _subject(event: Object) -> str:
+    """The UID of what it is about."""
+    return str((event.get("involvedObject") or {}).get("uid"))
 
 
 def _event(events: Sequence[Object], reason: str) -> str | None:

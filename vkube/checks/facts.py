@@ -150,14 +150,15 @@ def read_facts(cluster: Cluster, now: datetime) -> Facts:
     rbac = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     found = {name: reader.one(f"{core}/secrets/{name}") for name in SECRETS}
     applications = {name: reader.many(f"/api/v1/namespaces/{name}/pods") for name in names}
-    support, kubelets = volumes(cluster)
+    nodes = reader.many("/api/v1/nodes")
+    support, kubelets = volumes(cluster, nodes)
     return Facts(
         now=now,
         system=system,
         version=str(cluster.get("/version").get("gitVersion", "")),
         groups={one["name"] for one in cluster.get("/apis").get("groups", [])},
         rights={one: reader.may_create(*one, system) for one in RIGHTS},
-        nodes=reader.many("/api/v1/nodes"),
+        nodes=nodes,
         storage_classes=reader.many("/apis/storage.k8s.io/v1/storageclasses"),
         system_namespace=reader.one(f"/api/v1/namespaces/{system}"),
         deployments={name: reader.one(f"{apps}/deployments/{name}") for name in PARTS},

@@ -50,9 +50,8 @@ def _events(options: argparse.Namespace) -> None:
         log, asked, waits = "", list[Object](), None
         try:
             if has_volume(pod):
-                asked = [
-                    one for one in requests(cluster, cluster.namespace, **_named(pod)) if is_of(one, pod)
-                ]
+                there = requests(cluster, cluster.namespace, pod["metadata"]["name"])
+                asked = [one for one in there if is_of(one, pod)]
                 if is_starting(pod):
                     waits = waiting(pod, Told(asked, found), *volumes(cluster))
             else:
@@ -81,10 +80,6 @@ def _events(options: argparse.Namespace) -> None:
 def _of(cluster: Cluster, kind: str, name: str) -> Iterator[Object]:
     selector = f"involvedObject.kind={kind},involvedObject.name={name}"
     yield from cluster.items(f"/api/v1/namespaces/{cluster.namespace}/events", fieldSelector=selector)
-
-
-def _named(pod: Object) -> dict[str, str]:
-    return {"fieldSelector": f"spec.podName={pod['metadata']['name']}"}
 
 
 def _shown(waits: Waiting | None) -> dict[str, str] | None:

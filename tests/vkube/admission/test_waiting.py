@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
 from tests.pods import container, pod
-from vkube.admission.waiting import Told, Waiting, is_starting, waiting
+from vkube.admission.waiting import Told, Waiting, is_starting, waiting, waiting_in
+from vkube.connection.cluster import Cluster
 from webhook import volume
 from webhook.volume_support import Kubelet, VolumeSupport
 
@@ -77,6 +79,8 @@ def test_a_pod_that_no_node_has_yet_or_that_is_deleted_does_not_wait_for_a_certi
     [
         ((request("Denied"),), "denied: Revoked: the replica is revoked", "delete the Pod"),
         ((event("CertificateDenied", "Revoked: it is"),), "denied: Revoked", "delete the Pod"),
+        ((request("Failed"),), "its request for a certificate failed: Revoked", "delete the Pod"),
+        ((request("Noticed"),), "the cluster agent has not answered", "vkube logs cluster-agent"),
         ((request(None), event("CertificateWaits", "Unclaimed: nobody claimed it")),
          "waits: Unclaimed: nobody claimed it", "comes by itself"),
         ((request(None), event("CertificateWaits", "MadeUnguarded: it is too early")),
@@ -112,3 +116,56 @@ def test_who_may_not_see_the_nodes_is_not_told_that_as_the_cause() -> None:
 def test_what_has_its_certificate_waits_for_something_else() -> None:
     denied = request("Denied", at="2026-11-28T11:00:00Z")
     assert told(denied, request("Issued")) is None
+
+
+def test_an_answer_counts_beside_conditions_of_other_types() -> None:
+    answered, issued = request("Noticed"), request("Issued")
+    answered["status"]["conditions"] += issued["status"]["conditions"]
+    assert told(answered) is None
+
+
+class Counted(dict[str, Any]):
+    """What is looked at, with how often anything is."""
+
+    looks = 0
+
+    def __getitem__(self, key: str) -> Any:
+        Counted.looks += 1
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        Counted.looks += 1
+        return super().get(key, default)
+
+
+class Crowd:
+    """A namespace with many starting Pods, each with a request and an Event."""
+
+    def __init__(self, number: int) -> None:
+        self.asked: list[dict[str, object]] = []
+        self.pods = [subject() for _ in range(number)]
+        for position, one in enumerate(self.pods):
+            one["metadata"] |= {"uid": f"u{position}", "name": f"web-{position}"}
+        self._requests = [Counted(request(None, podUID=one["metadata"]["uid"])) for one in self.pods]
+        told = [event("CertificateWaits", "Unclaimed", one["metadata"]["uid"]) for one in self.pods]
+        self._events = [Counted(one) for one in told]
+
+    def items(self, path: str, **query: object) -> Iterator[Object]:
+        self.asked.append(query)
+        yield from self._events if path.endswith("/events") else self._requests
+
+
+def test_many_that_start_are_each_told_why_from_one_look_at_requests_and_events() -> None:
+    """For each, those of all were looked at: nine million for 3000 Pods."""
+    number, Counted.looks = 200, 0
+    crowd = Crowd(number)
+    found = waiting_in(cast(Cluster, crowd), "shop", crowd.pods, POSSIBLE, [NEW])
+    assert {one.why for one in found.values()} == {"its certificate waits: Unclaimed"}
+    assert len(found) == number
+    assert Counted.looks < 20 * number
+
+
+def test_only_requests_of_our_signer_are_fetched() -> None:
+    crowd = Crowd(1)
+    waiting_in(cast(Cluster, crowd), "shop", crowd.pods, POSSIBLE, [NEW])
+    assert {"fieldSelector": "spec.signerName=vanadium.io/replica"} in crowd.asked
