@@ -17,19 +17,23 @@ class ProcessLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._owner: int | None = None
         _LOCKS.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._owner = threading.get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._owner = None
         self._lock.release()
 
     def renew(self) -> None:
-        """In the child, before it has threads."""
-        self._lock = threading.Lock()
+        """In the child, before it has threads. The thread that forked goes on, and releases its own."""
+        if self._owner != threading.get_ident():
+            self._lock = threading.Lock()
 
 
 _LOCKS: WeakSet[ProcessLock] = WeakSet()

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,23 +25,29 @@ APPLICATION = REALM.application
 
 
 def ends_in_child(work: Callable[[], object]) -> bool:
-    """Whether `work` comes to an end in a forked process."""
+    """Whether `work` comes to an end in a forked process, and without an exception."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # this is what the test is about
         child = os.fork()
     if child == 0:
+        status = 1
         try:
             work()
+            status = 0
         finally:
-            os._exit(0)
+            if status:
+                traceback.print_exc()
+            os._exit(status)
     until = time.monotonic() + PATIENCE_SECONDS
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status) == 0
         if time.monotonic() > until:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return False
         time.sleep(0.01)
-    return True
 
 
 @contextmanager
@@ -84,3 +91,21 @@ def test_a_child_waits_for_no_thread_that_only_its_parent_has(kind: str, tmp_pat
     }[kind]
     with held(lock):
         assert ends_in_child(work)
+
+
+def test_a_fork_by_the_thread_that_has_the_lock_leaves_the_child_a_usable_one() -> None:
+    lock = ProcessLock()
+    parent = os.getpid()
+
+    def use() -> None:
+        with lock:
+            pass
+
+    def leave() -> None:
+        assert os.getpid() != parent
+        lock.__exit__(None, None, None)
+        use()
+
+    with lock:
+        assert ends_in_child(leave)
+    use()
