@@ -64,9 +64,12 @@ class PublishedLists:
         """The application's lists and their version; None when that is `version`. Raises AgentError,
         InvalidRevocationList."""
         # The timeout of a socket is for one read, and an attacker may send a byte at a time; that of a task
-        # is for all of it. The caller's thread may have a loop that runs.
-        with ThreadPoolExecutor(1) as thread:
-            found = thread.submit(asyncio.run, self._fetched(application, version)).result()
+        # is for all of it.
+        if _has_running_loop():
+            with ThreadPoolExecutor(1) as thread:
+                found = thread.submit(asyncio.run, self._fetched(application, version)).result()
+        else:  # no thread of an executor: the process would wait for it when it ends
+            found = asyncio.run(self._fetched(application, version))
         return None if found is None else (found[0], RevocationLists.of(found[1]))
 
     async def _fetched(self, application: Name, version: str | None) -> tuple[str, list[bytes]] | None:
@@ -90,6 +93,14 @@ class PublishedLists:
             trust_env=False,
             headers={"Accept-Encoding": "identity"},
         )
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _fetch(

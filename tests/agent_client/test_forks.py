@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_client import ListFile, PeerLists
+from agent_client import ListFile, PeerLists, peer_lists
 from agent_client.process_lock import ProcessLock
+from blessings import Name, RevocationLists
 from tests.agent_client.test_identity_files import Server, Volume
 from tests.chains import realm
 from tests.pod_agent.published_lists import REALM, signed
@@ -109,3 +110,26 @@ def test_a_fork_by_the_thread_that_has_the_lock_leaves_the_child_a_usable_one() 
     with lock:
         assert ends_in_child(leave)
     use()
+
+
+def test_a_child_asks_itself_what_its_parent_is_asking_at_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_lists, "MOST_WAIT_SECONDS", 0.05)
+    server, answers = Server(), threading.Event()
+    ask, parent = server.revocation_lists_since, os.getpid()
+
+    def late(application: Name, version: str | None) -> tuple[str, RevocationLists] | None:
+        assert os.getpid() != parent or answers.wait(PATIENCE_SECONDS)
+        return ask(application, version)
+
+    monkeypatch.setattr(server, "revocation_lists_since", late)
+    found = issuer_lists(PeerLists(server, ask_every_seconds=15))
+
+    def child() -> None:
+        peer_lists.MOST_WAIT_SECONDS = PATIENCE_SECONDS
+        assert found()
+
+    try:
+        assert not found()
+        assert ends_in_child(child)
+    finally:
+        answers.set()

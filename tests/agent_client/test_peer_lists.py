@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,8 @@ from agent_client import peer_lists as module
 from blessings import (
     Name,
     Policy,
+    Principal,
+    PublicKey,
     Reason,
     RevocationLists,
     VerificationError,
@@ -26,6 +29,7 @@ from tests.agent_client.serving import serving_agent_protocol
 from tests.chains import NOW, realm
 from tests.clock import Clock
 from tests.pod_agent.published_lists import APPLICATION, REALM, Source, identity, signed
+from tests.waiting import PATIENCE_SECONDS
 
 SERIAL = REALM.blessing.leaf.serial_number
 KEY = REALM.application.principal.public_key
@@ -139,7 +143,11 @@ def test_the_lists_in_memory_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     with served() as pod:
         for number in range(10):
             assert pod.peer_lists.by_issuer(b"", Name.parse(f"acme:{number}"), KEY) == []
-        assert [name for name, _ in pod.peer_lists._kept] == ["acme:7", "acme:8", "acme:9"]
+        assert len(pod.peer_lists._kept) == 3
+    lists = PeerLists(EveryIssuer())
+    for number in range(10):
+        assert looked_up(lists, number)
+    assert [name for name, _ in lists._kept] == ["acme:7", "acme:8", "acme:9"]
 
 
 def test_a_long_list_arrives_whole_in_many_parts() -> None:
@@ -149,3 +157,94 @@ def test_a_long_list_arrives_whole_in_many_parts() -> None:
         assert len(list(pem_parts([der]))) > 10
         (one,) = pod.client.revocation_lists(Name.parse(APPLICATION)).entries
         assert one.to_der() == der
+
+
+class EveryIssuer:
+    """Hands out the same list, which REALM's application signed, for each name."""
+
+    asked = 0
+
+    def revocation_lists_since(self, _: Name, version: str | None) -> tuple[str, RevocationLists] | None:
+        self.asked += 1
+        return None if version == "1" else ("1", RevocationLists.of([signed(1, SERIAL)]))
+
+
+def looked_up(lists: PeerLists, issuer: int | str, key: PublicKey = KEY) -> bool:
+    """Whether the lists revoke the replica of the issuer with that name."""
+    found = lists.by_issuer(REALM.blessing.leaf.issuer.public_bytes(), Name.parse(f"acme:{issuer}"), key)
+    return any(SERIAL in one.serials for one in found)
+
+
+@pytest.mark.parametrize("ask_every", [0, 15])
+def test_a_revoked_peer_is_refused_also_when_its_list_made_room_for_others(ask_every: int) -> None:
+    lists = PeerLists(EveryIssuer(), ask_every_seconds=ask_every, clock=lambda: 0.0)
+    for issuer in (*range(module.MOST_ISSUERS + 1), 0):
+        assert looked_up(lists, issuer)
+
+
+def test_the_list_that_leaves_is_the_one_that_was_not_used_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ISSUERS", 2)
+    server = EveryIssuer()
+    lists = PeerLists(server, ask_every_seconds=15, clock=lambda: 0.0)
+    for issuer in ("a", "b", "a", "c", "a"):
+        assert looked_up(lists, issuer)
+    assert server.asked == 3
+
+
+@pytest.mark.parametrize("ask_every", [0, 15])
+def test_attack_fresh_keys_of_delegates_displace_no_list(
+    ask_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ISSUERS", 2)
+    server = EveryIssuer()
+    lists = PeerLists(server, ask_every_seconds=ask_every, clock=lambda: 0.0)
+    assert looked_up(lists, "web")
+    for _ in range(3):
+        assert not looked_up(lists, "web:delegate", Principal.create().public_key)
+    assert [name for name, _ in lists._kept][-1] == "acme:web"
+    assert looked_up(lists, "web")
+
+
+def test_attack_the_questions_under_way_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MOST_QUESTIONS", 3, raising=False)
+    server, answers, asking = EveryIssuer(), threading.Event(), []
+    ask = server.revocation_lists_since
+
+    def late(name: Name, version: str | None) -> tuple[str, RevocationLists] | None:
+        asking.append(name)
+        assert answers.wait(PATIENCE_SECONDS)
+        return ask(name, version)
+
+    monkeypatch.setattr(server, "revocation_lists_since", late)
+    lists = PeerLists(server, ask_every_seconds=15, clock=lambda: 0.0)
+    try:
+        for issuer in range(10):
+            looked_up(lists, issuer)
+        assert len(lists._questions) == 3
+    finally:
+        answers.set()
+    for question in list(lists._questions.values()):
+        question.thread.join()
+    assert len(asking) == 3
+    monkeypatch.setattr(module, "MOST_WAIT_SECONDS", PATIENCE_SECONDS)
+    assert looked_up(lists, 10)
+    assert len(lists._questions) == 3
+
+
+def test_where_no_thread_can_be_started_what_is_at_hand_counts_and_the_next_verification_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    now = 0.0
+    lists = PeerLists(EveryIssuer(), ask_every_seconds=15, clock=lambda: now)
+    assert looked_up(lists, "known")
+    now = 20.0
+    with monkeypatch.context() as pids_limit:
+        pids_limit.setattr(threading.Thread, "start", refused)
+        assert looked_up(lists, "known")
+        assert not looked_up(lists, "unknown")
+    assert looked_up(lists, "known")
+    assert looked_up(lists, "unknown")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,3 +137,18 @@ def test_attack_bytes_that_drip_end_with_the_time_for_all_of_them(of_header: boo
 def test_attack_a_malformed_index_is_an_answer_that_is_none(index: str) -> None:
     with answering(sends(index)) as (url, _), pytest.raises(AgentError, match="cluster agent"):
         PublishedLists(url).revocation_lists_since(NAME, None)
+
+
+def test_a_program_ends_while_a_question_is_under_way() -> None:
+    program = """
+import sys
+from agent_client import PeerLists, PublishedLists, peer_lists
+from blessings import Name, Principal
+
+peer_lists.MOST_WAIT_SECONDS = 0.2
+lists = PeerLists(PublishedLists(sys.argv[1], timeout_seconds=600), ask_every_seconds=15)
+lists.by_issuer(b"", Name.parse("acme:web"), Principal.create().public_key)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        subprocess.run([sys.executable, "-c", program, url], check=True, timeout=PATIENCE_SECONDS)
