@@ -25,12 +25,18 @@ from tests.waiting import PATIENCE_SECONDS, wait_for
 MOUNTED = "/run/vanadium-files"
 ADDRESS = f"{HOST}:8443"
 ROTATIONS = 3
+# Its directories for temporary files: those that are compiled in are there only where it was installed.
 NGINX = """
 pid {directory}/nginx.pid;
 error_log stderr;
 events {{}}
 http {{
   access_log off;
+  client_body_temp_path {directory}/bodies;
+  proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi;
+  uwsgi_temp_path {directory}/uwsgi;
+  scgi_temp_path {directory}/scgi;
   server {{
     listen 127.0.0.1:{port} ssl;
     {tls}
