@@ -57,7 +57,10 @@ class ConflictError(ClusterError):
 
 
 class BusyError(ClusterError):
-    """The API server could not do it in time, or not now; it may do the same call later."""
+    """The API server could not do it in time, or not now; it may do the same call later, after as many
+    seconds as it asks for."""
+
+    after: float = 0
 
 
 class UnreachableError(VkubeError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from vkube.errors import (
     cause,
 )
 from vkube.output.lines import note
+from vkube.output.table import visible
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from vkube.configuration import Configuration
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_CHANCE = random.SystemRandom().random
 _PAGE = 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 # A ServerTimeout has the status 500. An eviction that a PodDisruptionBudget refuses has 429, too, but is not
@@ -54,7 +57,8 @@ class Cluster:
         configuration: vkube.cfg.
         namespace: the one that the user means: that of -n, else the context's.
         context: the context's name, for messages.
-        pauses: the seconds before each repetition of a call for which the API server had no time.
+        pauses: the seconds before each repetition of a call for which the API server had no time, where it
+            asks for no longer ones.
     """
 
     pauses: Sequence[float] = (1, 2, 4, 8)
@@ -147,9 +151,12 @@ class Cluster:
     ) -> str:
         """As `call`, for answers that are no JSON: logs. Raises ClusterError, UnreachableError."""
 
+        deadline = time.monotonic() + _ANSWER_SECONDS
+
         def once() -> str:
             with self._failing():
-                answer = self._answer(method, path, query, body, media_type, _ANSWER_SECONDS)
+                left = max(deadline - time.monotonic(), 0.1)
+                answer = self._answer(method, path, query, body, media_type, left)
                 return bytes(answer.read()).decode(errors="replace")
 
         # These two mean the same when they were done already.
@@ -157,8 +164,12 @@ class Cluster:
             try:
                 return once()
             except BusyError as error:
-                note(f"{method} {path}: {error}; again in {seconds:g} s")
-                time.sleep(seconds)
+                # A fifth by chance: those that were refused together do not come again together.
+                pause = max(seconds, error.after) * (1 + _CHANCE() / 5)
+                if time.monotonic() + pause >= deadline:
+                    raise
+                note(visible(f"{method} {path}: {error}; again in {pause:.1f} s"))
+                time.sleep(pause)
         return once()
 
     def stream(self, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[str]:
@@ -176,7 +187,7 @@ class Cluster:
         query: Mapping[str, object] | None,
         body: object,
         media_type: str,
-        seconds: int | None,
+        seconds: float | None,
     ) -> Any:
         """The answer, when it is a good one, before its body is read."""
         request = self.api.param_serialize(
@@ -190,7 +201,11 @@ class Cluster:
         )
         answer: Any = self.api.call_api(*request, _request_timeout=(_CONNECT_SECONDS, seconds))
         if not 200 <= answer.status < 300:
-            raise _refused(answer.status, bytes(answer.read()), f"{method} {path}")
+            error = _refused(answer.status, bytes(answer.read()), f"{method} {path}")
+            asked = answer.headers.get("Retry-After", "")
+            if isinstance(error, BusyError) and asked.isascii() and asked.isdigit():
+                error.after = float(asked)
+            raise error
         return answer
 
     @contextmanager
