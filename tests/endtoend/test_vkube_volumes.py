@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -59,8 +60,9 @@ def test_a_pod_that_waits_for_its_certificate_is_told_with_why_and_what_to_do(
     here = ["-n", NAMESPACE, "--kubeconfig", installed.control_plane.kubeconfig]
     told = called("events", "web-1", *here)
     assert "no longer has" not in told.stderr
-    # This installation's cluster agent signs for no kubelet.
-    assert "it has no identity yet: there is no ClusterTrustBundle vanadium.io:replica:roots" in told.stderr
+    # No cluster agent signs for kubelets here, but another file's tests may have made the roots.
+    why = r"there is no ClusterTrustBundle vanadium\.io:replica:roots|nodes have a kubelet older than 1\.37"
+    assert re.search(f"it has no identity yet: .*({why})", told.stderr)
     assert "Waits:" in called("explain", "web-1", *here).stdout
 
     deny(kubelets, kubelets.asked(waits))
