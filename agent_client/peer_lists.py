@@ -46,7 +46,7 @@ class _Question:
     answer: _Kept | None = None  # also of a server that is away; None if the thread stayed in a fork's parent
 
 
-def replaced(kept: RevocationLists, sent: RevocationLists, key: PublicKey) -> RevocationLists:
+def newest_signed(kept: RevocationLists, sent: RevocationLists, key: PublicKey) -> RevocationLists:
     """The lists of one issuer after others were sent, perhaps by an attacker: what the issuer's `key` did not
     sign replaces nothing. Of what it signed, a list with a lower number than that at hand is an old one, sent
     again."""
@@ -168,7 +168,7 @@ class PeerLists:
         if answer is None:
             return kept
         version, newer = answer
-        lists = replaced(kept.lists, newer, key)
+        lists = newest_signed(kept.lists, newer, key)
         return _Kept(version, lists, sum(len(one.to_der()) for one in lists.entries))
 
     def _make_room(self) -> None:

@@ -22,7 +22,7 @@ import httpx
 
 from agent_client import messages
 from agent_client.messages import AgentError
-from agent_client.peer_lists import PeerLists, replaced
+from agent_client.peer_lists import PeerLists, newest_signed
 from agent_client.process_lock import ProcessLock
 from blessings import (
     InvalidRevocationList,
@@ -163,7 +163,7 @@ class ListFile:
             with suppress(OSError, InvalidRevocationList):
                 self._look()
             sent = RevocationLists(tuple(self._lists.by_issuer(issuer)))
-            held = replaced(self._held.get(place, RevocationLists()), sent, key)
+            held = newest_signed(self._held.get(place, RevocationLists()), sent, key)
             if held.entries:
                 self._held[place] = held
             return held.entries

@@ -99,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # Each refers to this object. Without them it is freed at once. With them, hundreds of ended
         # connections would take memory until garbage is collected.
-        self.app = None  # no request arrives any longer
+        self.app = None  # there is no further request
         self.scope = None  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]  # as uvicorn has both before the first request
 

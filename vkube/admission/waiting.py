@@ -23,6 +23,7 @@ _ANSWERS: Final = {
 }
 _CREATING = (None, "ContainerCreating", "PodInitializing")
 _DOCUMENT = "docs/pod-certificates.md, When a Pod waits"
+_ANEW = "and make the Pod anew"
 _DELETE = "then delete the Pod: its kubelet does not ask again"
 _LONGEST = 400
 
@@ -178,9 +179,6 @@ def _not_asked(
     if mount := _event(events, MOUNT):
         return Waiting(f"its kubelet has asked for no certificate: {mount}", f"{described} ({_DOCUMENT})")
     return Waiting("its kubelet has asked for no certificate yet", f"{described} has its kubelet's reason")
-
-
-_ANEW = "and make the Pod anew"
 
 
 def _subject(event: Object) -> str:
