@@ -61,8 +61,8 @@ def _is_created(state: Mapping[str, Any]) -> bool:
     return not {"running", "terminated"} & set(state) and waits.get("reason") in _CREATING
 
 
-def waiting(pod: Object, told: Told, support: VolumeSupport, kubelets: Iterable[Kubelet]) -> Waiting | None:
-    """Why the Pod waits for its certificate; None when it does not."""
+def waiting(pod: Object, told: Told, support: VolumeSupport, versions: Mapping[str, str]) -> Waiting | None:
+    """Why the Pod waits for its certificate; None when it does not. `versions` are the kubelets', by node."""
     if not has_certificate(pod) or not is_starting(pod):
         return None
     events = [one for one in told.events if _subject(one) == pod["metadata"]["uid"]]
@@ -70,7 +70,7 @@ def waiting(pod: Object, told: Told, support: VolumeSupport, kubelets: Iterable[
         return _unanswered(events) if (answer := _answer(asked)) is None else _answered(*answer)
     if denied := _event(events, DENIED):
         return _denied(denied, _ANSWERS["Denied"])
-    return _not_asked(pod, events, support, kubelets)
+    return _not_asked(pod, events, support, versions)
 
 
 def waiting_in(
@@ -93,10 +93,10 @@ def waiting_in(
         asked[request["spec"]["podUID"]].append(request)
     for event in _events(cluster, namespace):
         told[_subject(event)].append(event)
-    found = {}
+    found, versions = {}, dict(kubelets)
     for pod in starting:
         uid = pod["metadata"]["uid"]
-        if (why := waiting(pod, Told(asked[uid], told[uid]), support, kubelets)) is not None:
+        if (why := waiting(pod, Told(asked[uid], told[uid]), support, versions)) is not None:
             found[pod["metadata"]["name"]] = why
     return found
 
@@ -161,18 +161,17 @@ def _unanswered(events: Sequence[Object]) -> Waiting:
 
 
 def _not_asked(
-    pod: Object, events: Sequence[Object], support: VolumeSupport, kubelets: Iterable[Kubelet]
+    pod: Object, events: Sequence[Object], support: VolumeSupport, versions: Mapping[str, str]
 ) -> Waiting:
     metadata, node = pod["metadata"], pod["spec"]["nodeName"]
-    known = dict(kubelets)
-    if known and support.impossible is not None:
+    if versions and support.impossible is not None:
         return Waiting(
             support.impossible, f"vkube check; or annotate {DELIVERY_ANNOTATION}: sidecar, {_ANEW}"
         )
-    if node in known and not is_able(known[node], FIRST_VERSION):
+    if node in versions and not is_able(versions[node], FIRST_VERSION):
         needed = ".".join(map(str, FIRST_VERSION))
         return Waiting(
-            f"the kubelet of its node {node} is {known[node]}, older than {needed}",
+            f"the kubelet of its node {node} is {versions[node]}, older than {needed}",
             f"keep the Pod from such nodes, or annotate {DELIVERY_ANNOTATION}: sidecar, {_ANEW}",
         )
     described = f"kubectl describe pod {metadata['name']} -n {metadata['namespace']}"

@@ -53,7 +53,8 @@ def _events(options: argparse.Namespace) -> None:
                 there = requests(cluster, cluster.namespace, pod["metadata"]["name"])
                 asked = [one for one in there if is_of(one, pod)]
                 if is_starting(pod):
-                    waits = waiting(pod, Told(asked, found), *volumes(cluster))
+                    support, kubelets = volumes(cluster)
+                    waits = waiting(pod, Told(asked, found), support, dict(kubelets))
             else:
                 query = {"container": CONTAINER, "limitBytes": _LOG_BYTES}
                 log = cluster.text("GET", f"{path}/log", query=query)

@@ -49,7 +49,7 @@ def told(
 ) -> Waiting | None:
     events = [one for one in found if "reason" in one]
     asked = [one for one in found if "spec" in one]
-    return waiting(of or subject(), Told(asked, events), support, [kubelet] if kubelet else [])
+    return waiting(of or subject(), Told(asked, events), support, dict([kubelet] if kubelet else []))
 
 
 @pytest.mark.parametrize(
